@@ -1,0 +1,1 @@
+//! BERT: configuration, Hugging Face names, encoder and heads, forward and backward by hand.

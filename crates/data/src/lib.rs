@@ -1,0 +1,1 @@
+//! Readers, checks, splits, tokenisation and batching of labelled texts.

@@ -1,0 +1,3 @@
+//! The `hone` binary: parse, choose a backend, wire, exit code; nothing else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Baselines and many runs: TF-IDF, comparison and its statistics.

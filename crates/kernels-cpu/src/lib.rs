@@ -1,0 +1,1 @@
+//! SIMD kernels, GEMM and the thread team for the CPU.

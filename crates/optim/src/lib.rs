@@ -1,0 +1,1 @@
+//! AdamW policy: parameter groups, decay, layer-wise rates, schedules, clipping.

@@ -1,0 +1,1 @@
+//! Sinks for training events: progress, JSONL, tables, plots.

@@ -1,0 +1,1 @@
+//! Ragged batches, the parameter table, counter-based random numbers, safetensors in and out.
