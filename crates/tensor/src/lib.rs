@@ -1,1 +1,30 @@
-//! Ragged batches, the parameter table, counter-based random numbers, safetensors in and out.
+//! The nouns every other crate speaks: element types, ragged batches, the parameter table,
+//! counter-based random numbers and safetensors files. No device memory and no arithmetic live here.
+//!
+//! ```
+//! use hone_tensor::{Depth, Kind, ParamTable};
+//!
+//! let mut table = ParamTable::builder();
+//! table.push("classifier.weight", &[2, 384], Depth::Head, Kind::Matrix);
+//! table.push("classifier.bias", &[2], Depth::Head, Kind::Bias);
+//! let table = table.build();
+//! assert_eq!(table.get("classifier.bias").unwrap().shape, [2]);
+//! ```
+
+mod element;
+mod error;
+mod init;
+mod ragged;
+mod rng;
+mod store;
+mod table;
+mod views;
+
+pub use element::{DType, Element, Real};
+pub use error::TensorError;
+pub use init::{PhiloxRng, normal};
+pub use ragged::{Ragged, TokenBuckets};
+pub use rng::{DropKey, Philox, permutation};
+pub use store::{SafetensorsFile, StoredTensor, write_safetensors};
+pub use table::{Depth, GradLayout, Kind, Param, ParamTable, ParamTableBuilder};
+pub use views::{matrix, matrix_mut};

@@ -1,0 +1,137 @@
+//! Ragged batches: sequences laid end to end, no padding anywhere.
+
+/// A batch of token sequences without padding.
+///
+/// `ids`, `types` are `[tokens]`; sequence `s` is `cu_seqlens[s]..cu_seqlens[s + 1]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ragged {
+    /// Token ids, `[tokens]`.
+    pub ids: Vec<u32>,
+    /// Segment (token type) ids, `[tokens]`.
+    pub types: Vec<u32>,
+    /// Cumulative sequence lengths, `[sequences + 1]`, first 0, last `tokens`.
+    pub cu_seqlens: Vec<u32>,
+    /// Stable example ids, `[sequences]`: they key the dropout draws.
+    pub example_ids: Vec<u64>,
+}
+
+impl Ragged {
+    /// An empty batch, ready for [`Ragged::push`].
+    pub fn new() -> Self {
+        Ragged {
+            cu_seqlens: vec![0],
+            ..Ragged::default()
+        }
+    }
+
+    /// Appends one sequence. `types` must be as long as `ids`.
+    pub fn push(&mut self, example_id: u64, ids: &[u32], types: &[u32]) {
+        assert_eq!(ids.len(), types.len(), "ids and types of one sequence");
+        if self.cu_seqlens.is_empty() {
+            self.cu_seqlens.push(0);
+        }
+        self.ids.extend_from_slice(ids);
+        self.types.extend_from_slice(types);
+        self.cu_seqlens.push(self.ids.len() as u32);
+        self.example_ids.push(example_id);
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Number of sequences.
+    pub fn sequences(&self) -> usize {
+        self.example_ids.len()
+    }
+
+    /// Length of the longest sequence.
+    pub fn longest(&self) -> usize {
+        self.cu_seqlens
+            .windows(2)
+            .map(|w| (w[1] - w[0]) as usize)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Position of each token within its sequence, `[tokens]`.
+    pub fn positions(&self) -> Vec<u32> {
+        self.cu_seqlens
+            .windows(2)
+            .flat_map(|w| 0..w[1] - w[0])
+            .collect()
+    }
+
+    /// Example id of each token, `[tokens]`.
+    pub fn token_example_ids(&self) -> Vec<u64> {
+        self.cu_seqlens
+            .windows(2)
+            .zip(&self.example_ids)
+            .flat_map(|(w, &id)| std::iter::repeat_n(id, (w[1] - w[0]) as usize))
+            .collect()
+    }
+
+    /// Groups token positions by token id, for a backward pass of the word embeddings
+    /// that adds in a fixed order without atomics.
+    pub fn buckets(&self) -> TokenBuckets {
+        let mut tokens: Vec<u32> = (0..self.ids.len() as u32).collect();
+        tokens.sort_by_key(|&t| (self.ids[t as usize], t));
+        let mut rows = Vec::new();
+        let mut starts = Vec::new();
+        for (k, &t) in tokens.iter().enumerate() {
+            let id = self.ids[t as usize];
+            if rows.last() != Some(&id) {
+                rows.push(id);
+                starts.push(k as u32);
+            }
+        }
+        starts.push(tokens.len() as u32);
+        TokenBuckets {
+            rows,
+            starts,
+            tokens,
+        }
+    }
+}
+
+/// Token positions grouped by token id: bucket `u` holds the tokens
+/// `tokens[starts[u]..starts[u + 1]]`, ascending, all with id `rows[u]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenBuckets {
+    /// Distinct ids, ascending, `[distinct]`.
+    pub rows: Vec<u32>,
+    /// Bucket borders, `[distinct + 1]`.
+    pub starts: Vec<u32>,
+    /// Token indices, `[tokens]`.
+    pub tokens: Vec<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch() -> Ragged {
+        let mut b = Ragged::new();
+        b.push(7, &[5, 3, 5], &[0, 0, 1]);
+        b.push(9, &[3, 8], &[0, 0]);
+        b
+    }
+
+    #[test]
+    fn positions_and_ids_follow_the_borders() {
+        let b = batch();
+        assert_eq!(b.cu_seqlens, [0, 3, 5]);
+        assert_eq!(b.positions(), [0, 1, 2, 0, 1]);
+        assert_eq!(b.token_example_ids(), [7, 7, 7, 9, 9]);
+        assert_eq!((b.tokens(), b.sequences(), b.longest()), (5, 2, 3));
+    }
+
+    #[test]
+    fn buckets_hold_every_token_once_in_order() {
+        let got = batch().buckets();
+        assert_eq!(got.rows, [3, 5, 8]);
+        assert_eq!(got.starts, [0, 2, 4, 5]);
+        assert_eq!(got.tokens, [1, 3, 0, 2, 4]);
+    }
+}

@@ -1,0 +1,237 @@
+//! Safetensors files, in by memory map and out beside-and-rename.
+
+use crate::{DType, TensorError};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// One tensor of an open file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredTensor {
+    /// Name in the file.
+    pub name: String,
+    /// Shape, outermost first.
+    pub shape: Vec<usize>,
+    /// Stored type.
+    pub dtype: DType,
+}
+
+/// An open safetensors file; tensors are converted when read.
+#[derive(Debug)]
+pub struct SafetensorsFile {
+    path: PathBuf,
+    map: Mmap,
+    tensors: Vec<StoredTensor>,
+    spans: HashMap<String, (usize, usize)>,
+    metadata: HashMap<String, String>,
+}
+
+impl SafetensorsFile {
+    /// Opens and checks a file: a truncated or malformed one is an error here, not later.
+    pub fn open(path: &Path) -> Result<Self, TensorError> {
+        let io = |source| TensorError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let malformed = |reason: String| TensorError::Malformed {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = File::open(path).map_err(io)?;
+        // SAFETY: the map is only read; a file that another process truncates meanwhile is outside
+        // what a reader can guard against, as for every memory-mapped model loader.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let (_, header) = SafeTensors::read_metadata(&map).map_err(|e| malformed(e.to_string()))?;
+        let parsed = SafeTensors::deserialize(&map).map_err(|e| malformed(e.to_string()))?;
+        let mut tensors = Vec::new();
+        let mut spans = HashMap::new();
+        for (name, view) in parsed.tensors() {
+            let dtype = dtype_of(view.dtype()).ok_or_else(|| TensorError::DType {
+                path: path.to_owned(),
+                name: name.clone(),
+                dtype: format!("{:?}", view.dtype()),
+            })?;
+            let start = view.data().as_ptr() as usize - map.as_ptr() as usize;
+            spans.insert(name.clone(), (start, view.data().len()));
+            tensors.push(StoredTensor {
+                shape: view.shape().to_vec(),
+                name,
+                dtype,
+            });
+        }
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let metadata = header.metadata().clone().unwrap_or_default();
+        Ok(SafetensorsFile {
+            path: path.to_owned(),
+            tensors,
+            spans,
+            metadata,
+            map,
+        })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All tensors, by name.
+    pub fn tensors(&self) -> &[StoredTensor] {
+        &self.tensors
+    }
+
+    /// The file's own key–value notes.
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        &self.metadata
+    }
+
+    /// The tensor of a name.
+    pub fn get(&self, name: &str) -> Option<&StoredTensor> {
+        self.tensors
+            .binary_search_by(|t| t.name.as_str().cmp(name))
+            .ok()
+            .map(|i| &self.tensors[i])
+    }
+
+    /// Values as f32 (f64 and integers are rounded to nearest).
+    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, TensorError> {
+        self.read(name, |x| x as f32, |x| x)
+    }
+
+    /// Values as f64, exact for every type but i64 beyond 2⁵³.
+    pub fn read_f64(&self, name: &str) -> Result<Vec<f64>, TensorError> {
+        self.read(name, |x| x, |x| x as f64)
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        from_f64: impl Fn(f64) -> T,
+        from_f32: impl Fn(f32) -> T,
+    ) -> Result<Vec<T>, TensorError> {
+        let missing = || TensorError::Missing {
+            path: self.path.clone(),
+            name: name.to_owned(),
+        };
+        let tensor = self.get(name).ok_or_else(missing)?;
+        let &(start, len) = self.spans.get(name).ok_or_else(missing)?;
+        let bytes = &self.map[start..start + len];
+        Ok(match tensor.dtype {
+            DType::F32 => each(bytes, |b| from_f32(f32::from_le_bytes(b))),
+            DType::F16 => each(bytes, |b| from_f32(f16::from_le_bytes(b).to_f32())),
+            DType::BF16 => each(bytes, |b| from_f32(bf16::from_le_bytes(b).to_f32())),
+            DType::F64 => each(bytes, |b| from_f64(f64::from_le_bytes(b))),
+            DType::I32 => each(bytes, |b| from_f64(i32::from_le_bytes(b) as f64)),
+            DType::I64 => each(bytes, |b| from_f64(i64::from_le_bytes(b) as f64)),
+        })
+    }
+}
+
+fn each<const N: usize, T>(bytes: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks::<N>().0.iter().map(|&b| f(b)).collect()
+}
+
+fn dtype_of(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        _ => return None,
+    })
+}
+
+/// Writes f32 tensors to `path`, beside it first and then renamed into place,
+/// so that a reader never meets half a file. `format: pt` is what transformers asks for.
+pub fn write_safetensors<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+    metadata: &[(&str, String)],
+) -> Result<(), TensorError> {
+    let io = |source| TensorError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let malformed = |e: safetensors::SafeTensorError| match e {
+        safetensors::SafeTensorError::IoError(source) => TensorError::Io {
+            path: path.to_owned(),
+            source,
+        },
+        other => TensorError::Malformed {
+            path: path.to_owned(),
+            reason: other.to_string(),
+        },
+    };
+    let mut views = Vec::new();
+    for (name, shape, data) in tensors {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        views.push((
+            name,
+            TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(malformed)?,
+        ));
+    }
+    let mut notes: HashMap<String, String> =
+        HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    notes.extend(metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+    let beside = path.with_extension("safetensors.part");
+    let written = safetensors::serialize_to_file(views, Some(notes), &beside)
+        .map_err(malformed)
+        .and_then(|()| File::open(&beside).and_then(|f| f.sync_all()).map_err(io))
+        .and_then(|()| std::fs::rename(&beside, path).map_err(io));
+    if written.is_err() {
+        // Half a file helps nobody; the first error is the one to report.
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_truncation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let x = [1.0f32, -2.5, 3.25, f32::MIN_POSITIVE, 0.0, -0.0];
+        write_safetensors(
+            &path,
+            [("b", &[2, 3][..], &x[..]), ("a", &[1][..], &x[..1])],
+            &[("step", "7".to_owned())],
+        )
+        .unwrap();
+        let file = SafetensorsFile::open(&path).unwrap();
+        assert_eq!(file.metadata()["step"], "7");
+        assert_eq!(file.metadata()["format"], "pt");
+        assert_eq!(file.get("b").unwrap().shape, [2, 3]);
+        let back = file.read_f32("b").unwrap();
+        assert_eq!(back.map_bits(), x.to_vec().map_bits());
+        assert!(matches!(
+            file.read_f32("c"),
+            Err(TensorError::Missing { name, .. }) if name == "c"
+        ));
+
+        let whole = std::fs::read(&path).unwrap();
+        for cut in [whole.len() - 1, 40, 4, 0] {
+            let short = folder.path().join("short.safetensors");
+            std::fs::write(&short, &whole[..cut]).unwrap();
+            assert!(SafetensorsFile::open(&short).is_err(), "cut at {cut}");
+        }
+    }
+
+    trait Bits {
+        fn map_bits(self) -> Vec<u32>;
+    }
+    impl Bits for Vec<f32> {
+        fn map_bits(self) -> Vec<u32> {
+            self.into_iter().map(f32::to_bits).collect()
+        }
+    }
+}
