@@ -1,0 +1,508 @@
+//! The [`Backend`] trait: memory, weights and the fused operations a BERT step is made of.
+//!
+//! * Every operation with a gradient stands beside its backward; none has a default body.
+//! * No operation allocates: buffers come from [`Backend::alloc`] before the run,
+//!   scratch from [`Backend::reserve`].
+//! * Results may not depend on the number of threads.
+//! * Weights are read through [`WeightRef`] or [`Backend::param`] and written only by
+//!   `set_param`, `adamw`, `param_axpby` and `param_swap`, so a backend may keep packed or rounded copies.
+//! * Sizes follow from the views' lengths; a launch with sizes that do not fit together is a mistake
+//!   of the model's code and may panic. Device faults are reported by [`Backend::sync`].
+
+use crate::types::*;
+use hone_tensor::{Element, ParamTable, Real};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What can go wrong below the model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// Memory could not be had.
+    #[error("out of memory on {device}: {bytes} bytes asked for {what}")]
+    OutOfMemory {
+        /// Which device.
+        device: String,
+        /// What the memory was for.
+        what: String,
+        /// How much was asked for.
+        bytes: usize,
+    },
+    /// The device or its driver failed.
+    #[error("{device} failed: {reason}")]
+    Device {
+        /// Which device.
+        device: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// A device that BERT can be trained on.
+pub trait Backend: Send + Sync + Sized + 'static {
+    /// Activations and their gradients.
+    type Act: Real;
+    /// Weights, statistics, softmax, logits, losses and parameter gradients.
+    type Master: Real;
+    /// Memory of the device.
+    type Buf<T: Element>: Send + Sync;
+    /// A shared part of a buffer.
+    type View<'a, T: Element>: Copy + Send + Sync;
+    /// An exclusive part of a buffer.
+    type ViewMut<'a, T: Element>: Send;
+    /// The arena of weights and whatever the backend keeps beside it.
+    type Params: Send + Sync;
+
+    // ---- memory --------------------------------------------------------------------------------
+
+    /// Names the arithmetic path; bits depend on it alone, and checkpoints record it.
+    fn path(&self) -> String;
+
+    /// Sizes scratch memory for the largest batch of a run. Called before any kernel;
+    /// calling it again may only grow what is there.
+    fn reserve(&self, workspace: &Workspace) -> Result<(), BackendError>;
+
+    /// `len` zeros.
+    fn alloc<T: Element>(&self, len: usize) -> Result<Self::Buf<T>, BackendError>;
+
+    /// Elements of a buffer.
+    fn len<T: Element>(&self, buf: &Self::Buf<T>) -> usize;
+
+    /// The whole buffer, shared.
+    fn view<'a, T: Element>(&self, buf: &'a Self::Buf<T>) -> Self::View<'a, T>;
+
+    /// The whole buffer, exclusive.
+    fn all_mut<'a, T: Element>(&self, buf: &'a mut Self::Buf<T>) -> Self::ViewMut<'a, T>;
+
+    /// Part of a view.
+    fn slice<'a, T: Element>(
+        &self,
+        view: Self::View<'a, T>,
+        range: Range<usize>,
+    ) -> Self::View<'a, T>;
+
+    /// Part of an exclusive view, which is given up.
+    fn slice_mut<'a, T: Element>(
+        &self,
+        view: Self::ViewMut<'a, T>,
+        range: Range<usize>,
+    ) -> Self::ViewMut<'a, T>;
+
+    /// Two disjoint parts: `[..mid]` and `[mid..]`.
+    fn split_mut<'a, T: Element>(
+        &self,
+        view: Self::ViewMut<'a, T>,
+        mid: usize,
+    ) -> (Self::ViewMut<'a, T>, Self::ViewMut<'a, T>);
+
+    /// The first `len` elements, shared.
+    fn head<'a, T: Element>(&self, buf: &'a Self::Buf<T>, len: usize) -> Self::View<'a, T> {
+        self.slice(self.view(buf), 0..len)
+    }
+
+    /// The first `len` elements, exclusive.
+    fn head_mut<'a, T: Element>(
+        &self,
+        buf: &'a mut Self::Buf<T>,
+        len: usize,
+    ) -> Self::ViewMut<'a, T> {
+        let all = self.all_mut(buf);
+        self.slice_mut(all, 0..len)
+    }
+
+    /// Host to device; lengths must be equal.
+    fn upload<T: Element>(&self, to: Self::ViewMut<'_, T>, from: &[T]) -> Result<(), BackendError>;
+
+    /// Device to host, after everything queued before; lengths must be equal.
+    fn download<T: Element>(
+        &self,
+        from: Self::View<'_, T>,
+        to: &mut [T],
+    ) -> Result<(), BackendError>;
+
+    /// A buffer with the given contents.
+    fn from_slice<T: Element>(&self, from: &[T]) -> Result<Self::Buf<T>, BackendError> {
+        let mut buf = self.alloc(from.len())?;
+        self.upload(self.all_mut(&mut buf), from)?;
+        Ok(buf)
+    }
+
+    /// Waits for everything queued and reports faults.
+    fn sync(&self) -> Result<(), BackendError>;
+
+    // ---- weights -------------------------------------------------------------------------------
+
+    /// An arena of zeros for `table`.
+    fn params(&self, table: Arc<ParamTable>) -> Result<Self::Params, BackendError>;
+
+    /// The table an arena was made for.
+    fn table<'a>(&self, params: &'a Self::Params) -> &'a Arc<ParamTable>;
+
+    /// Writes parameter `index`.
+    fn set_param(
+        &self,
+        params: &mut Self::Params,
+        index: usize,
+        values: &[Self::Master],
+    ) -> Result<(), BackendError>;
+
+    /// Reads elements of the arena (biases, LayerNorm, embedding tables; saving).
+    fn param<'a>(
+        &self,
+        params: &'a Self::Params,
+        range: Range<usize>,
+    ) -> Self::View<'a, Self::Master>;
+
+    /// `param ← a·x + b·param` for parameter `index`; `x` is as long as the parameter.
+    fn param_axpby(
+        &self,
+        params: &mut Self::Params,
+        index: usize,
+        a: f64,
+        x: Self::View<'_, Self::Master>,
+        b: f64,
+    );
+
+    /// Exchanges the whole arena with `other` (averaged or best weights).
+    fn param_swap(&self, params: &mut Self::Params, other: &mut Self::Buf<Self::Master>);
+
+    /// One AdamW step over the listed tensors, gradients multiplied by `coefficient[1]`
+    /// (see [`Backend::clip_coefficient`]).
+    #[allow(clippy::too_many_arguments)]
+    fn adamw(
+        &self,
+        params: &mut Self::Params,
+        rows: &[AdamwRow],
+        grads: Self::View<'_, Self::Master>,
+        m: Self::ViewMut<'_, Self::Master>,
+        v: Self::ViewMut<'_, Self::Master>,
+        coefficient: Self::View<'_, f64>,
+        step: AdamwStep,
+    );
+
+    // ---- products ------------------------------------------------------------------------------
+
+    /// `y[R, out] = x[R, in] · Wᵀ + bias[out]`.
+    fn linear(
+        &self,
+        params: &Self::Params,
+        weight: WeightRef,
+        bias: Self::View<'_, Self::Master>,
+        x: Self::View<'_, Self::Act>,
+        y: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// [`Backend::linear`] into `pre`, and `y = activation(pre)` in the same pass.
+    #[allow(clippy::too_many_arguments)]
+    fn linear_activation(
+        &self,
+        params: &Self::Params,
+        weight: WeightRef,
+        bias: Self::View<'_, Self::Master>,
+        activation: Activation,
+        x: Self::View<'_, Self::Act>,
+        pre: Self::ViewMut<'_, Self::Act>,
+        y: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// Backward of a product to its input: `dx[R, in] (+)= dy[R, out] · W`.
+    fn linear_dgrad(
+        &self,
+        params: &Self::Params,
+        weight: WeightRef,
+        dy: Self::View<'_, Self::Act>,
+        acc: Acc,
+        dx: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// [`Backend::linear_dgrad`] followed by the activation's backward in the same pass:
+    /// `dpre[R, in] = (dy · W) · activation′(pre)`.
+    fn linear_dgrad_activation(
+        &self,
+        params: &Self::Params,
+        weight: WeightRef,
+        dy: Self::View<'_, Self::Act>,
+        activation: Activation,
+        pre: Self::View<'_, Self::Act>,
+        dpre: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// Backward of a product to its weight: `dw[out, in] (+)= dyᵀ · x`, `dy[R, out]`, `x[R, in]`.
+    fn linear_wgrad(
+        &self,
+        dy: Self::View<'_, Self::Act>,
+        x: Self::View<'_, Self::Act>,
+        rows: usize,
+        acc: Acc,
+        dw: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Backward of a bias: `db[out] (+)= Σ_r dy[r, out]`.
+    fn bias_grad(
+        &self,
+        dy: Self::View<'_, Self::Act>,
+        rows: usize,
+        acc: Acc,
+        db: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// A head's product: as [`Backend::linear`], with logits in master precision.
+    fn head_linear(
+        &self,
+        params: &Self::Params,
+        weight: WeightRef,
+        bias: Self::View<'_, Self::Master>,
+        x: Self::View<'_, Self::Act>,
+        logits: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Backward of [`Backend::head_linear`]: `dx[R, in]`, `dw[C, in]`, `db[C]` from `dlogits[R, C]`.
+    #[allow(clippy::too_many_arguments)]
+    fn head_linear_backward(
+        &self,
+        params: &Self::Params,
+        weight: WeightRef,
+        dlogits: Self::View<'_, Self::Master>,
+        x: Self::View<'_, Self::Act>,
+        acc: Acc,
+        dx: Option<Self::ViewMut<'_, Self::Act>>,
+        dw: Self::ViewMut<'_, Self::Master>,
+        db: Self::ViewMut<'_, Self::Master>,
+    );
+
+    // ---- elementwise ---------------------------------------------------------------------------
+
+    /// `y = activation(pre)`: what [`Backend::linear_activation`] wrote, made again for the backward pass
+    /// (whose own backward is in [`Backend::linear_dgrad_activation`]).
+    fn activation(
+        &self,
+        activation: Activation,
+        pre: Self::View<'_, Self::Act>,
+        y: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// `y = tanh(x)`.
+    fn tanh(&self, x: Self::View<'_, Self::Act>, y: Self::ViewMut<'_, Self::Act>);
+
+    /// `d ← d · (1 − y²)`.
+    fn tanh_backward(&self, y: Self::View<'_, Self::Act>, d: Self::ViewMut<'_, Self::Act>);
+
+    /// `x ← mask · scale · x`, `[R, width]`. It is its own backward.
+    fn dropout(
+        &self,
+        drop: Drop,
+        rows: Rows<'_, Self>,
+        width: usize,
+        x: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// `y[k] = x[index[k]]`, rows of `width`.
+    fn gather_rows(
+        &self,
+        x: Self::View<'_, Self::Act>,
+        index: Self::View<'_, u32>,
+        width: usize,
+        y: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// Backward of [`Backend::gather_rows`]: `dx[index[k]] += dy[k]`; `index` has no repeats.
+    fn scatter_add_rows(
+        &self,
+        dy: Self::View<'_, Self::Act>,
+        index: Self::View<'_, u32>,
+        width: usize,
+        dx: Self::ViewMut<'_, Self::Act>,
+    );
+
+    // ---- embeddings ----------------------------------------------------------------------------
+
+    /// `sum[T, H] = word[id] + position[p] + type[t]`.
+    fn embed(
+        &self,
+        tables: EmbedTables<'_, Self>,
+        tokens: Tokens<'_, Self>,
+        width: usize,
+        sum: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// Backward of the word table: `dword[rows] += Σ dsum` over each bucket, in token order.
+    /// Rows outside the batch are not touched; clear those of the step before with
+    /// [`Backend::zero_rows`].
+    fn embed_word_backward(
+        &self,
+        dsum: Self::View<'_, Self::Act>,
+        tokens: Tokens<'_, Self>,
+        width: usize,
+        dword: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Backward of the position table, every row of it: `dposition[p] (+)= Σ_s dsum[s, p]`.
+    fn embed_position_backward(
+        &self,
+        dsum: Self::View<'_, Self::Act>,
+        tokens: Tokens<'_, Self>,
+        width: usize,
+        acc: Acc,
+        dposition: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Backward of the type table, every row of it.
+    fn embed_type_backward(
+        &self,
+        dsum: Self::View<'_, Self::Act>,
+        tokens: Tokens<'_, Self>,
+        width: usize,
+        acc: Acc,
+        dtype: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Writes zeros to the listed rows.
+    fn zero_rows(
+        &self,
+        rows: Self::View<'_, u32>,
+        width: usize,
+        x: Self::ViewMut<'_, Self::Master>,
+    );
+
+    // ---- LayerNorm -----------------------------------------------------------------------------
+
+    /// `sum = drop(x) + residual`, in place in `x`; `y = LayerNorm(sum)`;
+    /// `stats[R, 2]` = mean and 1/σ of each row.
+    ///
+    /// `x` may be the embeddings' sum: then there is neither drop nor residual.
+    #[allow(clippy::too_many_arguments)]
+    fn add_norm(
+        &self,
+        norm: Norm<'_, Self>,
+        drop: Option<(Drop, Rows<'_, Self>)>,
+        residual: Option<Self::View<'_, Self::Act>>,
+        x: Self::ViewMut<'_, Self::Act>,
+        stats: Self::ViewMut<'_, Self::Master>,
+        y: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// `y = LayerNorm(sum)` from saved statistics: the same bits [`Backend::add_norm`] wrote.
+    fn norm_apply(
+        &self,
+        norm: Norm<'_, Self>,
+        sum: Self::View<'_, Self::Act>,
+        stats: Self::View<'_, Self::Master>,
+        y: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// Backward of [`Backend::add_norm`]: `dsum` (which is also the residual's gradient), and, where
+    /// there was dropout, `dx = mask · scale · dsum` into `dropped`.
+    #[allow(clippy::too_many_arguments)]
+    fn add_norm_backward(
+        &self,
+        norm: Norm<'_, Self>,
+        dy: Self::View<'_, Self::Act>,
+        sum: Self::View<'_, Self::Act>,
+        stats: Self::View<'_, Self::Master>,
+        dsum: Self::ViewMut<'_, Self::Act>,
+        dropped: Option<(Drop, Rows<'_, Self>, Self::ViewMut<'_, Self::Act>)>,
+    );
+
+    /// LayerNorm's parameter gradients: `dweight[H] (+)= Σ dy·x̂`, `dbias[H] (+)= Σ dy`.
+    #[allow(clippy::too_many_arguments)]
+    fn norm_param_grad(
+        &self,
+        dy: Self::View<'_, Self::Act>,
+        sum: Self::View<'_, Self::Act>,
+        stats: Self::View<'_, Self::Master>,
+        acc: Acc,
+        dweight: Self::ViewMut<'_, Self::Master>,
+        dbias: Self::ViewMut<'_, Self::Master>,
+    );
+
+    // ---- attention -----------------------------------------------------------------------------
+
+    /// `context = drop(softmax(q·kᵀ/√d))·v` within each sequence and head; `lse[rows, heads]` is the
+    /// log of the softmax's sum. `context` is `[T, H]`, or `[S, H]` for [`Qkv::First`].
+    fn attention(
+        &self,
+        attention: Attention,
+        tokens: Tokens<'_, Self>,
+        qkv: Qkv<'_, Self>,
+        context: Self::ViewMut<'_, Self::Act>,
+        lse: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Backward of [`Backend::attention`]; every element of the gradients is set.
+    #[allow(clippy::too_many_arguments)]
+    fn attention_backward(
+        &self,
+        attention: Attention,
+        tokens: Tokens<'_, Self>,
+        qkv: Qkv<'_, Self>,
+        context: Self::View<'_, Self::Act>,
+        lse: Self::View<'_, Self::Master>,
+        dcontext: Self::View<'_, Self::Act>,
+        dqkv: QkvMut<'_, Self>,
+    );
+
+    // ---- losses --------------------------------------------------------------------------------
+
+    /// Cross-entropy of softmax against soft targets t, with focal exponent γ (Lin et al. 2017):
+    /// `loss[r] = w_r · −Σ_c t_c (1 − p_c)^γ log p_c`; `dlogits[R, C]` is its gradient.
+    fn softmax_loss(
+        &self,
+        loss: Loss<'_, Self>,
+        focal: f64,
+        losses: Self::ViewMut<'_, f64>,
+        dlogits: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Binary cross-entropy, the mean over classes: `loss[r] = w_r/C · Σ_c BCE(σ(z_c), t_c)`.
+    fn sigmoid_loss(
+        &self,
+        loss: Loss<'_, Self>,
+        losses: Self::ViewMut<'_, f64>,
+        dlogits: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Squared error, the mean over outputs: `loss[r] = w_r/C · Σ_c (z_c − t_c)²`.
+    fn squared_loss(
+        &self,
+        loss: Loss<'_, Self>,
+        losses: Self::ViewMut<'_, f64>,
+        dlogits: Self::ViewMut<'_, Self::Master>,
+    );
+
+    // ---- whole arenas --------------------------------------------------------------------------
+
+    /// `out[0] = Σ x²`, in fixed chunks.
+    fn squared_norm(&self, x: Self::View<'_, Self::Master>, out: Self::ViewMut<'_, f64>);
+
+    /// [`Backend::squared_norm`] over the listed rows alone.
+    fn squared_norm_rows(
+        &self,
+        x: Self::View<'_, Self::Master>,
+        rows: Self::View<'_, u32>,
+        width: usize,
+        out: Self::ViewMut<'_, f64>,
+    );
+
+    /// From squared norms of all tensors: `out[0]` = total norm, `out[1] = min(1, max/(norm + 1e-6))`
+    /// as `clip_grad_norm_`; 1 where `max_norm` is `None`.
+    fn clip_coefficient(
+        &self,
+        squared: Self::View<'_, f64>,
+        max_norm: Option<f64>,
+        out: Self::ViewMut<'_, f64>,
+    );
+
+    /// `y ← a·x + b·y`.
+    fn axpby(
+        &self,
+        a: f64,
+        x: Self::View<'_, Self::Master>,
+        b: f64,
+        y: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Writes one value everywhere.
+    fn fill<T: Element>(&self, value: T, y: Self::ViewMut<'_, T>);
+
+    /// `y ← x`.
+    fn copy<T: Element>(&self, x: Self::View<'_, T>, y: Self::ViewMut<'_, T>);
+}
