@@ -61,11 +61,18 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// calling it again may only grow what is there.
     fn reserve(&self, workspace: &Workspace) -> Result<(), BackendError>;
 
+    /// Bytes the backend keeps beside the buffers it hands out, by use: packed or rounded copies of the
+    /// weights, scratch.
+    fn memory(&self, params: &Self::Params) -> Vec<(&'static str, usize)>;
+
     /// `len` zeros.
     fn alloc<T: Element>(&self, len: usize) -> Result<Self::Buf<T>, BackendError>;
 
     /// Elements of a buffer.
     fn len<T: Element>(&self, buf: &Self::Buf<T>) -> usize;
+
+    /// Elements of a view.
+    fn view_len<T: Element>(&self, view: Self::View<'_, T>) -> usize;
 
     /// The whole buffer, shared.
     fn view<'a, T: Element>(&self, buf: &'a Self::Buf<T>) -> Self::View<'a, T>;

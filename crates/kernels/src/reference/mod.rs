@@ -66,12 +66,20 @@ impl<F: Scalar> Backend for Reference<F> {
         Ok(())
     }
 
+    fn memory(&self, _: &Self::Params) -> Vec<(&'static str, usize)> {
+        Vec::new()
+    }
+
     fn alloc<T: Element>(&self, len: usize) -> Result<Vec<T>, BackendError> {
         Ok(vec![T::default(); len])
     }
 
     fn len<T: Element>(&self, buf: &Vec<T>) -> usize {
         buf.len()
+    }
+
+    fn view_len<T: Element>(&self, view: &[T]) -> usize {
+        view.len()
     }
 
     fn view<'a, T: Element>(&self, buf: &'a Vec<T>) -> &'a [T] {
