@@ -154,6 +154,18 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         );
     }
 
+    /// `stream.attended` once more.
+    pub fn attended_again(&self, acts: &LayerActs<B>, stream: &mut Stream<B>) {
+        let b = self.b;
+        let (r, h) = (self.count(), self.config.hidden);
+        b.norm_apply(
+            self.norm(self.layer.attention_norm),
+            b.head(&acts.attention_sum, r * h),
+            b.head(&acts.attention_stats, r * 2),
+            b.head_mut(&mut stream.attended, r * h),
+        );
+    }
+
     /// From the output's gradient in `slopes.d` (rows of `self.rows`) to the parameters' gradients and,
     /// where `want_input`, the input's gradient in `slopes.d` (every token). `stream.x` holds the input.
     pub fn backward(
@@ -219,12 +231,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         let norm = layer.attention_norm;
         let sum = b.head(&acts.attention_sum, r * h);
         let stats = b.head(&acts.attention_stats, r * 2);
-        b.norm_apply(
-            self.norm(norm),
-            sum,
-            stats,
-            b.head_mut(&mut stream.attended, r * h),
-        );
+        self.attended_again(acts, stream);
         let dpre = b.head(&slopes.dpre, r * i);
         let attended = b.head(&stream.attended, r * h);
         self.dense_grads(grads, acc, layer.intermediate.weight, dpre, attended, r);

@@ -52,16 +52,16 @@ impl LossKind {
 
 /// Buffers of forward and backward passes for batches up to planned limits.
 pub struct Acts<B: Backend> {
-    batch: DeviceBatch<B>,
-    stream: Stream<B>,
-    embeddings: EmbeddingActs<B>,
-    layers: Vec<LayerActs<B>>,
+    pub(crate) batch: DeviceBatch<B>,
+    pub(crate) stream: Stream<B>,
+    pub(crate) embeddings: EmbeddingActs<B>,
+    pub(crate) layers: Vec<LayerActs<B>>,
     /// Which of `layers` an encoder layer writes to.
-    slots: Vec<usize>,
-    head: HeadActs<B>,
+    pub(crate) slots: Vec<usize>,
+    pub(crate) head: HeadActs<B>,
     slopes: Option<Slopes<B>>,
-    last: RowSet,
-    pass: Pass,
+    pub(crate) last: RowSet,
+    pub(crate) pass: Pass,
 }
 
 /// The lowest part a backward pass must reach.
@@ -432,7 +432,7 @@ impl<B: Backend> Model<B> {
 
     // ---- parts ---------------------------------------------------------------------------------
 
-    fn embedding_pass<'a>(
+    pub(crate) fn embedding_pass<'a>(
         &'a self,
         batch: &'a DeviceBatch<B>,
         pass: &'a Pass,
@@ -447,7 +447,7 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    fn layer_pass<'a>(
+    pub(crate) fn layer_pass<'a>(
         &'a self,
         batch: &'a DeviceBatch<B>,
         pass: &Pass,

@@ -127,6 +127,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     ) -> Result<(), BackendError>;
 
     /// A buffer with the given contents.
+    #[allow(clippy::wrong_self_convention)]
     fn from_slice<T: Element>(&self, from: &[T]) -> Result<Self::Buf<T>, BackendError> {
         let mut buf = self.alloc(from.len())?;
         self.upload(self.all_mut(&mut buf), from)?;
@@ -174,7 +175,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// One AdamW step over the listed tensors, gradients multiplied by `coefficient[1]`
     /// (see [`Backend::clip_coefficient`]).
-    #[allow(clippy::too_many_arguments)]
     fn adamw(
         &self,
         params: &mut Self::Params,
@@ -199,7 +199,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// [`Backend::linear`] into `pre`, and `y = activation(pre)` in the same pass.
-    #[allow(clippy::too_many_arguments)]
     fn linear_activation(
         &self,
         params: &Self::Params,
@@ -263,7 +262,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// Backward of [`Backend::head_linear`]: `dx[R, in]`, `dw[C, in]`, `db[C]` from `dlogits[R, C]`.
-    #[allow(clippy::too_many_arguments)]
     fn head_linear_backward(
         &self,
         params: &Self::Params,
@@ -376,7 +374,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `stats[R, 2]` = mean and 1/σ of each row.
     ///
     /// `x` may be the embeddings' sum: then there is neither drop nor residual.
-    #[allow(clippy::too_many_arguments)]
     fn add_norm(
         &self,
         norm: Norm<'_, Self>,
@@ -398,7 +395,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Backward of [`Backend::add_norm`]: `dsum` (which is also the residual's gradient), and, where
     /// there was dropout, `dx = mask · scale · dsum` into `dropped`.
-    #[allow(clippy::too_many_arguments)]
     fn add_norm_backward(
         &self,
         norm: Norm<'_, Self>,
@@ -410,7 +406,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// LayerNorm's parameter gradients: `dweight[H] (+)= Σ dy·x̂`, `dbias[H] (+)= Σ dy`.
-    #[allow(clippy::too_many_arguments)]
     fn norm_param_grad(
         &self,
         dy: Self::View<'_, Self::Act>,
@@ -435,7 +430,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// Backward of [`Backend::attention`]; every element of the gradients is set.
-    #[allow(clippy::too_many_arguments)]
     fn attention_backward(
         &self,
         attention: Attention,

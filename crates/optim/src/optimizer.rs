@@ -29,7 +29,6 @@ impl<B: Backend> Optimizer<B> {
 
     /// One step over the rows that are `awake`: rates are the groups' times `factor`; gradients are
     /// multiplied by `coefficient[1]`. A row's bias correction counts the steps it has itself taken.
-    #[allow(clippy::too_many_arguments)]
     pub fn step(
         &mut self,
         b: &B,
