@@ -66,6 +66,9 @@ pub enum TrainError {
     /// The model failed.
     #[error(transparent)]
     Bert(#[from] BertError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] hone_data::DataError),
     /// A tensor file failed.
     #[error(transparent)]
     Tensor(#[from] TensorError),

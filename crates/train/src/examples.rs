@@ -31,7 +31,9 @@ pub enum Targets {
 pub struct Examples {
     ids: Vec<u32>,
     types: Vec<u8>,
-    offsets: Vec<usize>,
+    pub(crate) offsets: Vec<usize>,
+    /// Word pieces each example lost to truncation; empty where nobody counted.
+    pub truncated: Vec<u32>,
     /// Stable keys of the examples' dropout draws.
     pub example_ids: Vec<u64>,
     /// Row of each example in its file, from 1, for messages.
@@ -47,6 +49,7 @@ impl Examples {
             ids: Vec::new(),
             types: Vec::new(),
             offsets: vec![0],
+            truncated: Vec::new(),
             example_ids: Vec::new(),
             rows: Vec::new(),
             targets: match task {

@@ -1,0 +1,249 @@
+//! The parts of a data set, read, labelled and split, before anything is tokenised.
+
+use crate::TrainError;
+use hone_data::{
+    Cell, Columns, DataError, LabelSet, Part, TaskKind, find, infer, label_names, read_file,
+    read_labelled, stratified_split,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// Where validation texts come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ValidSource {
+    /// The folder's own, else a tenth of the training texts.
+    Usual,
+    /// A file.
+    File(PathBuf),
+    /// A part of the training texts.
+    Fraction(f64),
+    /// Nowhere: train on every row and keep the last weights.
+    None,
+}
+
+impl std::str::FromStr for ValidSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(ValidSource::None);
+        }
+        let number = match text.strip_suffix('%') {
+            Some(percent) => percent.trim().parse::<f64>().map(|p| p / 100.0),
+            None => text.parse::<f64>(),
+        };
+        match number {
+            Ok(f) if f > 0.0 && f < 1.0 => Ok(ValidSource::Fraction(f)),
+            Ok(_) => Err(format!("{text:?}: a fraction between 0 and 1 was expected")),
+            Err(_) => Ok(ValidSource::File(PathBuf::from(text))),
+        }
+    }
+}
+
+/// What to read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataSource {
+    /// A file, or a folder with train, valid and test.
+    pub data: PathBuf,
+    /// Validation texts.
+    pub valid: ValidSource,
+    /// Test texts; the folder's own where none is given.
+    pub test: Option<PathBuf>,
+    /// Which columns.
+    pub columns: Columns,
+    /// The task; none: from the labels.
+    pub kind: Option<TaskKind>,
+    /// Seed of the validation split.
+    pub split_seed: u64,
+}
+
+/// A data set, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobData {
+    /// What the labels ask for.
+    pub kind: TaskKind,
+    /// The model's outputs.
+    pub labels: LabelSet,
+    /// Names of integer labels, from `labels.txt`.
+    pub names: Vec<String>,
+    /// Training part.
+    pub train: Part,
+    /// Validation part.
+    pub valid: Option<Part>,
+    /// Test part.
+    pub test: Option<Part>,
+    /// What was found and decided, a line each.
+    pub notes: Vec<String>,
+    /// What should be mended, a line each.
+    pub warnings: Vec<String>,
+}
+
+impl DataSource {
+    /// Reads and splits.
+    pub fn read(&self) -> Result<JobData, TrainError> {
+        let files = find(&self.data)?;
+        let mut notes = Vec::new();
+        if !files.ignored.is_empty() {
+            let names: Vec<String> = files
+                .ignored
+                .iter()
+                .filter_map(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()))
+                .collect();
+            notes.push(format!("other files, not read: {}", names.join(", ")));
+        }
+        let train = files.train.ok_or_else(|| DataError::Folder {
+            path: self.data.clone(),
+            reason: "no train.csv (.tsv, .jsonl, .conll, also .gz) here".to_owned(),
+        })?;
+        let train = read_labelled(&train, &self.columns)?;
+        notes.extend(train.notes.iter().cloned());
+        let kind = match self.kind {
+            Some(kind) => kind,
+            None => {
+                let (kind, why) = infer(&train);
+                notes.push(why);
+                kind
+            }
+        };
+        let names = match &files.labels {
+            Some(path) => label_names(path)?,
+            None => Vec::new(),
+        };
+        let names = match kind {
+            TaskKind::Classify | TaskKind::MultiLabel => names,
+            TaskKind::Regress | TaskKind::Tag => Vec::new(),
+        };
+        let labels = LabelSet::of(&train, kind, &names)?;
+        let optional =
+            |path: Option<PathBuf>| path.map(|p| read_labelled(&p, &self.columns)).transpose();
+        let test = optional(self.test.clone().or(files.test))?;
+        let (train, valid) = match (&self.valid, files.valid) {
+            (ValidSource::None, _) => (train, None),
+            (ValidSource::File(path), _) => (train, Some(read_labelled(path, &self.columns)?)),
+            (ValidSource::Usual, Some(path)) => (train, Some(read_labelled(&path, &self.columns)?)),
+            (ValidSource::Fraction(f), _) => self.split(train, kind, *f, &mut notes),
+            (ValidSource::Usual, None) => self.split(train, kind, 0.1, &mut notes),
+        };
+        let mut warnings = Vec::new();
+        for (part, name) in [(&valid, "validation"), (&test, "test")] {
+            if let Some(part) = part {
+                warnings.extend(leaks(&train, part, name));
+            }
+        }
+        warnings.extend(conflicts(&train));
+        Ok(JobData {
+            kind,
+            labels,
+            names,
+            train,
+            valid,
+            test,
+            notes,
+            warnings,
+        })
+    }
+
+    fn split(
+        &self,
+        part: Part,
+        kind: TaskKind,
+        fraction: f64,
+        notes: &mut Vec<String>,
+    ) -> (Part, Option<Part>) {
+        let mut classes: HashMap<&str, usize> = HashMap::new();
+        let mut strata = Vec::with_capacity(part.rows.len());
+        let mut keys = Vec::with_capacity(part.rows.len());
+        for row in &part.rows {
+            let stratum = match (&row.label, kind) {
+                (Cell::Text(label), TaskKind::Classify) => {
+                    let next = classes.len();
+                    *classes.entry(label).or_insert(next)
+                }
+                _ => 0,
+            };
+            strata.push(stratum);
+            let mut key = vec![format!("text\u{0}{}", key_of(row))];
+            key.extend(row.group.as_ref().map(|g| format!("group\u{0}{g}")));
+            keys.push(key);
+        }
+        let (train, valid) = stratified_split(&keys, &strata, fraction, self.split_seed);
+        notes.push(format!(
+            "validation: {} of {} rows, split by label with --split-seed {}",
+            valid.len(),
+            part.rows.len(),
+            self.split_seed
+        ));
+        let pick = |index: &[u32]| Part {
+            rows: index
+                .iter()
+                .map(|&i| part.rows[i as usize].clone())
+                .collect(),
+            ..part.clone_empty()
+        };
+        let valid = pick(&valid);
+        let empty = valid.rows.is_empty();
+        (pick(&train), (!empty).then_some(valid))
+    }
+}
+
+/// Texts that are the same but for case are the same.
+fn key_of(row: &hone_data::Row) -> String {
+    match &row.text_b {
+        Some(b) => format!("{}\u{0}{}", row.text.to_lowercase(), b.to_lowercase()),
+        None => row.text.to_lowercase(),
+    }
+}
+
+fn some(lines: &[usize]) -> String {
+    let mut text: Vec<String> = lines.iter().take(5).map(usize::to_string).collect();
+    if lines.len() > 5 {
+        text.push("…".to_owned());
+    }
+    text.join(", ")
+}
+
+/// Rows of another part whose text also stands in the training part.
+fn leaks(train: &Part, other: &Part, name: &str) -> Option<String> {
+    let seen: std::collections::HashSet<String> = train.rows.iter().map(key_of).collect();
+    let lines: Vec<usize> = other
+        .rows
+        .iter()
+        .filter(|r| seen.contains(&key_of(r)))
+        .map(|r| r.line)
+        .collect();
+    (!lines.is_empty()).then(|| {
+        format!(
+            "{} {name} texts also stand in the training texts (lines {} of {})",
+            lines.len(),
+            some(&lines),
+            other.path.display()
+        )
+    })
+}
+
+/// Texts of the training part that carry more than one label.
+fn conflicts(train: &Part) -> Option<String> {
+    let mut labels: BTreeMap<String, (&Cell, usize)> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for row in &train.rows {
+        let (first, line) = *labels.entry(key_of(row)).or_insert((&row.label, row.line));
+        if *first != row.label {
+            lines.extend([line, row.line]);
+        }
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    (!lines.is_empty()).then(|| {
+        format!(
+            "{} training rows have a text that carries more than one label (lines {} of {})",
+            lines.len(),
+            some(&lines),
+            train.path.display()
+        )
+    })
+}
+
+/// Reads a file of texts that may lack labels.
+pub fn read_texts(path: &Path, columns: &Columns) -> Result<Part, TrainError> {
+    Ok(read_file(path, columns)?)
+}

@@ -1,0 +1,201 @@
+//! From rows of files to tokenised examples, with a receipt of what was cut and what was not known.
+
+use crate::examples::{Examples, Targets};
+use hone_bert::Task;
+use hone_data::{DataError, LabelSet, Labels, Part, Row, TaskKind, Tokenizer, Truncate};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What became of a part's texts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct TextReceipt {
+    /// Texts (or pairs).
+    pub texts: usize,
+    /// Word pieces kept, special ones included.
+    pub tokens: usize,
+    /// Texts that lost word pieces to `--max-length`.
+    pub truncated_texts: usize,
+    /// Word pieces lost.
+    pub truncated_tokens: usize,
+    /// Texts and word pieces lost by label.
+    pub truncated_by_label: BTreeMap<String, (usize, usize)>,
+    /// Word pieces that the vocabulary does not know.
+    pub unknown_tokens: usize,
+    /// Words, as the tokenizer splits them.
+    pub words: usize,
+    /// Rows by label that the model does not know.
+    pub unknown_labels: BTreeMap<String, usize>,
+}
+
+impl TextReceipt {
+    /// What a user should hear, a line each; nothing where nothing was lost.
+    pub fn lines(&self, part: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.truncated_texts > 0 {
+            let by: Vec<String> = self
+                .truncated_by_label
+                .iter()
+                .map(|(label, (texts, tokens))| format!("{label}: {texts} texts, {tokens} pieces"))
+                .collect();
+            lines.push(format!(
+                "{part}: {} of {} texts are longer than --max-length and lost {} word pieces ({})",
+                self.truncated_texts,
+                self.texts,
+                self.truncated_tokens,
+                by.join("; ")
+            ));
+        }
+        let share = self.unknown_tokens as f64 / self.words.max(1) as f64;
+        if share > 0.01 {
+            lines.push(format!(
+                "{part}: {:.1} % of the words are unknown to the model's vocabulary",
+                100.0 * share
+            ));
+        }
+        for (label, rows) in &self.unknown_labels {
+            lines.push(format!(
+                "{part}: {rows} rows have the label {label:?}, which the training texts lack; they count as wrong"
+            ));
+        }
+        lines
+    }
+}
+
+/// The head a task of data asks for.
+pub fn task_of(kind: TaskKind) -> Task {
+    match kind {
+        TaskKind::Classify => Task::Classify,
+        TaskKind::MultiLabel => Task::MultiLabel,
+        TaskKind::Regress => Task::Regress,
+        TaskKind::Tag => Task::Tag,
+    }
+}
+
+/// The task of data a head answers.
+pub fn kind_of(task: Task) -> TaskKind {
+    match task {
+        Task::Classify => TaskKind::Classify,
+        Task::MultiLabel => TaskKind::MultiLabel,
+        Task::Regress => TaskKind::Regress,
+        Task::Tag => TaskKind::Tag,
+    }
+}
+
+/// How texts become tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokenising<'a> {
+    /// The model's tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Most tokens of a text.
+    pub max_length: usize,
+    /// What is kept of a longer one.
+    pub truncate: Truncate,
+}
+
+/// Tokenises rows without labels. Example ids are the rows' places in the part, from 0.
+pub fn unlabelled(
+    rows: &[Row],
+    task: Task,
+    how: Tokenising<'_>,
+) -> Result<(Examples, TextReceipt), DataError> {
+    let mut examples = Examples::new(task);
+    let mut receipt = TextReceipt::default();
+    let encoded = how
+        .tokenizer
+        .encode_rows(rows, how.max_length, how.truncate)?;
+    for (i, (row, e)) in rows.iter().zip(encoded).enumerate() {
+        receipt.texts += 1;
+        receipt.tokens += e.ids.len();
+        receipt.truncated_texts += usize::from(e.truncated > 0);
+        receipt.truncated_tokens += e.truncated;
+        receipt.unknown_tokens += e.unknown;
+        receipt.words += e.words;
+        examples.push(i as u64, row.line, &e.ids, &e.types);
+        examples.truncated.push(e.truncated as u32);
+        if let Targets::Tags {
+            tokens,
+            first_pieces,
+            ..
+        } = &mut examples.targets
+        {
+            tokens.resize(tokens.len() + e.ids.len(), None);
+            first_pieces.push(e.first_pieces);
+        }
+    }
+    Ok((examples, receipt))
+}
+
+/// Tokenises a labelled part. `names` are those of `labels.txt`, for integer labels.
+pub fn labelled(
+    part: &Part,
+    set: &LabelSet,
+    task: Task,
+    names: &[String],
+    how: Tokenising<'_>,
+) -> Result<(Examples, TextReceipt), DataError> {
+    let (labels, unknown) = set.labels(part, kind_of(task), names)?;
+    let (mut examples, mut receipt) = unlabelled(&part.rows, task, how)?;
+    receipt.unknown_labels = unknown;
+    for (i, &lost) in examples.truncated.iter().enumerate() {
+        if lost > 0 {
+            let label = match &labels {
+                Labels::Classes(all) => {
+                    all[i].map_or("unknown label", |c| set.names()[c as usize].as_str())
+                }
+                _ => "all",
+            };
+            let entry = receipt
+                .truncated_by_label
+                .entry(label.to_owned())
+                .or_default();
+            entry.0 += 1;
+            entry.1 += lost as usize;
+        }
+    }
+    match (labels, &mut examples) {
+        (
+            Labels::Tags(all),
+            Examples {
+                targets:
+                    Targets::Tags {
+                        tokens,
+                        words,
+                        first_pieces,
+                        ..
+                    },
+                offsets,
+                ..
+            },
+        ) => {
+            for (i, tags) in all.iter().enumerate() {
+                for (tag, piece) in tags.iter().zip(&first_pieces[i]) {
+                    if let Some(piece) = piece {
+                        tokens[offsets[i] + *piece as usize] = *tag;
+                    }
+                }
+            }
+            *words = all;
+        }
+        (Labels::Classes(all), e) => e.targets = Targets::Classes(all),
+        (Labels::Sets(all), e) => e.targets = Targets::Sets(all),
+        (Labels::Values(all), e) => e.targets = Targets::Values(all),
+        (Labels::Tags(_), _) => {}
+    }
+    Ok((examples, receipt))
+}
+
+/// Reads `--task`: `None` for `auto`.
+pub fn parse_task(text: &str) -> Result<Option<TaskKind>, String> {
+    Ok(Some(match text {
+        "auto" => return Ok(None),
+        "classify" => TaskKind::Classify,
+        "multilabel" => TaskKind::MultiLabel,
+        "regress" => TaskKind::Regress,
+        "tag" => TaskKind::Tag,
+        _ => {
+            return Err(format!(
+                "{text:?} is none of auto, classify, multilabel, regress, tag"
+            ));
+        }
+    }))
+}
