@@ -1,3 +1,71 @@
 //! The `hone` binary: parse, choose a backend, wire, exit code; nothing else.
+//!
+//! Exit codes: 0 done; 1 failed, with one line that says what and how to mend it; 2 wrong usage;
+//! 130 interrupted, after a checkpoint was written.
 
-fn main() {}
+mod args;
+mod bench;
+mod device;
+mod fetch;
+mod infer;
+mod inspect;
+mod interrupt;
+mod settings;
+mod train;
+
+use args::{Cli, Verb};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// How a verb ended.
+pub enum Exit {
+    /// All done.
+    Done,
+    /// The user asked to stop.
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Train(args) => train::run(*args),
+        Verb::Eval(args) => infer::eval(args),
+        Verb::Predict(args) => infer::predict(args),
+        Verb::Inspect(args) => inspect::run(args),
+        Verb::Fetch(args) => fetch::run(args),
+        Verb::Bench(args) => bench::run(args),
+    };
+    match result {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            // A reader that went away is no failure.
+            if is_broken_pipe(&error) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("error: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A chain of causes on one line; a cause that the line above it already quotes is not said twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if line.contains(&text) {
+            continue;
+        }
+        if !line.is_empty() {
+            line += ": ";
+        }
+        line += &text;
+    }
+    line.replace('\n', " ")
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

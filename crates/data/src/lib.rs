@@ -1,6 +1,6 @@
 //! Labelled texts: read, checked, split and tokenised; nothing dropped in silence.
 //!
-//! The way is: a file becomes [`Row`]s, rows become [`Table`] parts with a [`LabelSet`], texts become
+//! The way is: a file becomes [`Row`]s, rows form a [`Part`] and labels a [`LabelSet`], texts become
 //! [`Encoded`] token ids.
 //!
 //! ```

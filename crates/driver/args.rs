@@ -1,0 +1,368 @@
+//! The command line: what a user may type. Options are lowered to what they mean in `settings.rs`.
+
+// Doc comments here are the text of --help, where brackets are brackets.
+#![allow(rustdoc::broken_intra_doc_links)]
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Fine-tune BERT on your own labelled texts.
+#[derive(Debug, Parser)]
+#[command(name = "hone", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Fine-tune a model; with no argument at all, a demonstration on built-in film reviews
+    #[command(allow_negative_numbers = true)]
+    Train(Box<TrainArgs>),
+    /// Measure a fine-tuned model on labelled texts
+    Eval(EvalArgs),
+    /// Answer texts with a fine-tuned model, one JSON object a line
+    Predict(PredictArgs),
+    /// Show what a model, a data file or a run holds
+    Inspect(InspectArgs),
+    /// Download a model by name, verify it and keep it in the cache
+    Fetch(FetchArgs),
+    /// Time training steps and show where the time goes
+    Bench(BenchArgs),
+}
+
+/// Where arithmetic runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision
+    F32,
+    /// Activations in bfloat16 (CUDA only)
+    Bf16,
+}
+
+/// Device, precision and threads, the same words everywhere.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceArgs {
+    /// auto, cpu or cuda[:N] [default: auto]
+    #[arg(long, value_name = "DEVICE", help_heading = "Machine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Arithmetic of activations [default: f32]
+    #[arg(long, value_enum, help_heading = "Machine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
+    /// Threads; results do not depend on it [default: all cores]
+    #[arg(long, value_name = "N", help_heading = "Machine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+}
+
+/// How labelled texts are read.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ColumnArgs {
+    /// Column of the text [default: text, sentence, review, content or sentence1]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_column: Option<String>,
+    /// Column of the second text of a pair [default: text_b or sentence2, where there is one]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_b_column: Option<String>,
+    /// Column of the label [default: label, labels, sentiment, class or score]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// auto, classify, multilabel, regress or tag [default: auto, from the labels]
+    #[arg(long, value_name = "TASK", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Most word pieces of a text, special ones included [default: the model's limit]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
+    /// Which part of a longer text is kept: head, tail or head-tail [default: head]
+    #[arg(long, value_name = "PART", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<String>,
+    /// Warnings about the data are errors
+    #[arg(long, help_heading = "Data")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+}
+
+/// `hone train`.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainArgs {
+    /// A TOML file with any of these options; what is given on the command line wins
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Print the summary as one JSON object on standard output
+    #[arg(long)]
+    #[serde(skip)]
+    pub json: bool,
+    /// A folder, a Hugging Face id (org/name) or a short name (minilm)
+    #[arg(long, value_name = "MODEL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Labelled texts: CSV, TSV, JSONL, CoNLL (each also .gz), or a folder with train, valid, test
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Validation texts: a file, a fraction of the training texts (0.1), or none [default: 0.1]
+    #[arg(long, value_name = "PATH|FRACTION|none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid: Option<String>,
+    /// Test texts, read once at the end
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
+    /// Output folder [default: runs/NAME-N]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// Continue the run in --out from its newest checkpoint
+    #[arg(long)]
+    #[serde(skip)]
+    pub resume: bool,
+    /// How texts are read
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub columns: ColumnArgs,
+    /// Rows with the same value here stay on one side of a split
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_column: Option<String>,
+    /// Seed of the validation split [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
+    /// Passes over the training texts [default: 3]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// Optimiser steps, instead of --epochs
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<usize>,
+    /// Texts of a forward pass [default: 32]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
+    /// Forward passes of an optimiser step [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grad_accum: Option<usize>,
+    /// Most word pieces in memory at once; cuts micro-batches only [default: 8192]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<usize>,
+    /// Learning rate of the body [default: 5e-5]
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Learning rate of pooler and classifier [default: 10 times --lr]
+    #[arg(long, value_name = "RATE", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_lr: Option<f64>,
+    /// Each layer's rate is this times that of the layer above [default: 1]
+    #[arg(long, value_name = "FACTOR", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
+    /// Decoupled weight decay; biases and LayerNorm have none [default: 0.01]
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+    /// AdamW's first-moment decay [default: 0.9]
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta1: Option<f64>,
+    /// AdamW's second-moment decay [default: 0.999]
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta2: Option<f64>,
+    /// AdamW's epsilon [default: 1e-8]
+    #[arg(long, value_name = "X", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eps: Option<f64>,
+    /// Largest gradient norm; 0 clips nothing [default: 1]
+    #[arg(long, value_name = "NORM", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// linear, cosine, constant, polynomial[:POWER] or one-cycle [default: linear]
+    #[arg(long, value_name = "SHAPE", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// Steps of warm-up, or a fraction of all steps [default: 0.06]
+    #[arg(long, value_name = "N|FRACTION", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<String>,
+    /// Dropout of embeddings and sublayers, and of the head [default: the model's, usually 0.1]
+    #[arg(long, value_name = "P", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// Dropout of attention probabilities [default: the model's, usually 0.1]
+    #[arg(long, value_name = "P", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_dropout: Option<f64>,
+    /// Dropout before the classifier [default: --dropout, or the model's]
+    #[arg(long, value_name = "P", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_dropout: Option<f64>,
+    /// Probability spread evenly over all labels [default: 0]
+    #[arg(long, value_name = "P", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_smoothing: Option<f64>,
+    /// none, or auto: rare labels weigh more [default: none]
+    #[arg(long, value_name = "HOW", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<String>,
+    /// What stays as it is: none, embeddings, N, A-B, all, bias-only, name patterns [default: none]
+    #[arg(long, value_name = "WHAT", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<String>,
+    /// Gradual unfreezing from the top: none, epoch or step:N [default: none]
+    #[arg(long, value_name = "WHEN", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfreeze: Option<String>,
+    /// Draw a new head even where the model has one that fits
+    #[arg(long, help_heading = "Training")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub new_head: bool,
+    /// Seed of the head, the order and dropout [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Read the training texts in the order of the file
+    #[arg(long, help_heading = "Training")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_shuffle: bool,
+    /// Steps between validations, or a fraction of an epoch [default: 1.0, every epoch]
+    #[arg(long, value_name = "N|FRACTION", help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<String>,
+    /// What selection and patience go by [default: accuracy, micro_f1, pearson or entity_f1, by task]
+    #[arg(long, value_name = "NAME", help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// Validations without improvement before training stops [default: never]
+    #[arg(long, value_name = "N", help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+    /// Weights to keep: best or last [default: best; last with fewer than 200 validation texts]
+    #[arg(long, value_name = "WHICH", help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select: Option<String>,
+    /// Steps between checkpoints, or a fraction of an epoch [default: only when interrupted]
+    #[arg(long, value_name = "N|FRACTION", help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_every: Option<String>,
+    /// Where it runs
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub machine: DeviceArgs,
+}
+
+/// `hone eval`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalArgs {
+    /// Folder of a fine-tuned model [default: runs/latest]
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Labelled texts
+    #[arg(long, value_name = "PATH")]
+    pub data: PathBuf,
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// How texts are read
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Where it runs
+    #[command(flatten)]
+    pub machine: DeviceArgs,
+}
+
+/// `hone predict`.
+#[derive(Debug, Clone, Args)]
+pub struct PredictArgs {
+    /// Folder of a fine-tuned model [default: runs/latest]
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// A file of texts, labelled or not
+    #[arg(long, value_name = "PATH", conflicts_with = "texts")]
+    pub data: Option<PathBuf>,
+    /// Texts; `-` reads one a line from standard input
+    #[arg(value_name = "TEXT")]
+    pub texts: Vec<String>,
+    /// How texts are read
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Where it runs
+    #[command(flatten)]
+    pub machine: DeviceArgs,
+}
+
+/// `hone inspect`.
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    /// A model folder, a safetensors file, a run or a data file
+    pub path: PathBuf,
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hone fetch`.
+#[derive(Debug, Clone, Args)]
+pub struct FetchArgs {
+    /// A Hugging Face id (org/name[@revision]) or a short name (minilm)
+    pub name: String,
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shapes `hone bench` knows by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// 6 layers, hidden 384
+    Minilm,
+    /// 12 layers, hidden 768
+    Base,
+    /// 24 layers, hidden 1024
+    Large,
+}
+
+/// `hone bench`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// A model folder or name
+    #[arg(long, value_name = "MODEL", conflicts_with = "shape")]
+    pub model: Option<String>,
+    /// Random weights of a known shape [default: minilm]
+    #[arg(long, value_enum)]
+    pub shape: Option<Shape>,
+    /// Texts of a step
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub batch: usize,
+    /// Word pieces of every text
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub length: usize,
+    /// Steps timed, after two that are not
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub steps: usize,
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Where it runs
+    #[command(flatten)]
+    pub machine: DeviceArgs,
+}

@@ -1,0 +1,338 @@
+//! `hone eval` and `hone predict`: a fine-tuned model at work.
+
+use crate::Exit;
+use crate::args::{ColumnArgs, EvalArgs, PredictArgs};
+use crate::device::{self, Device};
+use crate::settings;
+use anyhow::{Context, Result, bail};
+use hone_bert::{Model, Task};
+use hone_data::{Cell, LabelSet, Row, Tokenizer};
+use hone_kernels::Backend;
+use hone_report::{count, duration};
+use hone_train::{
+    EvalBatches, Prediction, Tokenising, evaluate, kind_of, labelled, predict as run_model,
+    read_texts, sigmoid, softmax, unlabelled, word_classes,
+};
+use serde_json::{Map, Value, json};
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The model named, or the newest run.
+fn folder(model: Option<PathBuf>) -> Result<PathBuf> {
+    let path = match model {
+        Some(path) => path,
+        None => {
+            let latest = PathBuf::from("runs/latest");
+            if !latest.exists() {
+                bail!("runs/latest: no run here yet; train one, or name a model with --model");
+            }
+            latest
+        }
+    };
+    if !path.is_dir() {
+        bail!("{}: no such folder", path.display());
+    }
+    Ok(path)
+}
+
+struct Opened<B: Backend> {
+    model: Model<B>,
+    tokenizer: Tokenizer,
+    max_length: usize,
+}
+
+fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Result<Opened<B>> {
+    let (model, receipt) = Model::open(backend, path)?;
+    if let Some((name, why)) = receipt.initialised.first() {
+        bail!(
+            "{}: {name} would have to be drawn anew ({why}); this is no whole fine-tuned model",
+            path.display()
+        );
+    }
+    let tokenizer = Tokenizer::load(path, model.config.vocabulary)?;
+    let max_length = match columns.max_length {
+        Some(n) if !(3..=model.config.positions).contains(&n) => bail!(
+            "--max-length {n}: from 3 to the model's {} positions was expected",
+            model.config.positions
+        ),
+        n => n.unwrap_or(model.config.positions),
+    };
+    Ok(Opened {
+        model,
+        tokenizer,
+        max_length,
+    })
+}
+
+/// Progress of an evaluation, on a terminal only.
+fn progress(total: usize) -> impl FnMut(usize) -> bool {
+    let shown = std::io::stderr().is_terminal();
+    let started = Instant::now();
+    move |rows| {
+        if shown {
+            let seconds = started.elapsed().as_secs_f64();
+            let left = seconds / rows.max(1) as f64 * (total - rows) as f64;
+            let end = if rows == total { "\r\x1b[K" } else { "" };
+            eprint!(
+                "\r{}/{} texts, {} left {end}",
+                count(rows),
+                count(total),
+                duration(left)
+            );
+        }
+        true
+    }
+}
+
+/// Runs `hone eval`.
+pub fn eval(args: EvalArgs) -> Result<Exit> {
+    let path = folder(args.model.clone())?;
+    match device::choose(&args.machine)? {
+        Device::Cpu(backend) => eval_on(backend, &path, &args),
+    }
+}
+
+fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<Exit> {
+    let opened = open(backend, path, &args.columns)?;
+    let model = &opened.model;
+    let files = hone_data::find(&args.data)?;
+    // Of a folder the test part is meant; of a file, the file.
+    let file = match args.data.is_dir() {
+        true => files.test.or(files.valid),
+        false => files.train,
+    };
+    let file =
+        file.with_context(|| format!("{}: no test or validation file here", args.data.display()))?;
+    let part = hone_data::read_labelled(&file, &settings::columns(&args.columns, None))?;
+    let names = match &files.labels {
+        Some(path) if model.task != Task::Tag && model.task != Task::Regress => {
+            hone_data::label_names(path)?
+        }
+        _ => Vec::new(),
+    };
+    let set = LabelSet::new(model.labels.clone());
+    let how = Tokenising {
+        tokenizer: &opened.tokenizer,
+        max_length: opened.max_length,
+        truncate: settings::truncate(&args.columns)?,
+    };
+    let (examples, receipt) = labelled(&part, &set, model.task, &names, how)?;
+    for line in receipt.lines("data") {
+        if args.columns.strict {
+            bail!("{line} (an error under --strict)");
+        }
+        eprintln!("warning: {line}");
+    }
+    let batches = EvalBatches::USUAL;
+    let mut acts = model.plan_eval(batches.limits(&examples))?;
+    let started = Instant::now();
+    let metrics = evaluate(
+        model,
+        &mut acts,
+        &examples,
+        batches,
+        progress(examples.len()),
+    )?
+    .context("the evaluation was stopped")?;
+    let seconds = started.elapsed().as_secs_f64();
+    if args.json {
+        let mut object = serde_json::to_value(&metrics)?;
+        if let Value::Object(map) = &mut object {
+            map.insert("seconds".into(), json!(seconds));
+            map.insert(
+                "tokens_per_s".into(),
+                json!(receipt.tokens as f64 / seconds.max(1e-9)),
+            );
+            map.insert("texts".into(), serde_json::to_value(&receipt)?);
+        }
+        println!("{object}");
+    } else {
+        println!("{}", metrics.headline());
+        eprintln!(
+            "{} texts in {} ({} tokens/s)",
+            count(examples.len()),
+            duration(seconds),
+            count((receipt.tokens as f64 / seconds.max(1e-9)) as usize)
+        );
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs `hone predict`.
+pub fn predict(args: PredictArgs) -> Result<Exit> {
+    let path = folder(args.model.clone())?;
+    let rows = texts(&args)?;
+    match device::choose(&args.machine)? {
+        Device::Cpu(backend) => predict_on(backend, &path, &args, &rows),
+    }
+}
+
+/// The texts to answer: arguments, standard input, or a file.
+fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
+    let plain = |line: usize, text: &str| Row {
+        line,
+        text: text.to_owned(),
+        text_b: None,
+        label: Cell::None,
+        words: Vec::new(),
+        group: None,
+    };
+    if let Some(data) = &args.data {
+        return Ok(read_texts(data, &settings::columns(&args.columns, None))?.rows);
+    }
+    let mut rows = Vec::new();
+    for text in &args.texts {
+        if text == "-" {
+            for line in std::io::stdin().lock().lines() {
+                let line = line.context("standard input: not valid UTF-8")?;
+                if !line.trim().is_empty() {
+                    rows.push(plain(rows.len() + 1, &line));
+                }
+            }
+        } else if text.trim().is_empty() {
+            bail!("text {} is empty", rows.len() + 1);
+        } else {
+            rows.push(plain(rows.len() + 1, text));
+        }
+    }
+    if rows.is_empty() {
+        bail!("no texts: give some, or - for standard input, or --data FILE");
+    }
+    Ok(rows)
+}
+
+fn predict_on<B: Backend>(
+    backend: Arc<B>,
+    path: &Path,
+    args: &PredictArgs,
+    rows: &[Row],
+) -> Result<Exit> {
+    let opened = open(backend, path, &args.columns)?;
+    let model = &opened.model;
+    let words: Vec<Row>;
+    let rows = match model.task {
+        // A tagger reads words: a plain text is split at white space.
+        Task::Tag => {
+            words = rows.iter().map(split_words).collect();
+            &words
+        }
+        _ => rows,
+    };
+    let how = Tokenising {
+        tokenizer: &opened.tokenizer,
+        max_length: opened.max_length,
+        truncate: settings::truncate(&args.columns)?,
+    };
+    debug_assert_eq!(
+        kind_of(model.task) == hone_data::TaskKind::Tag,
+        model.task == Task::Tag
+    );
+    let (examples, _) = unlabelled(rows, model.task, how)?;
+    let batches = EvalBatches::USUAL;
+    let mut acts = model.plan_eval(batches.limits(&examples))?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut failed = None;
+    run_model(
+        model,
+        &mut acts,
+        &examples,
+        batches,
+        |p| {
+            let pieces = match &examples.targets {
+                hone_train::Targets::Tags { first_pieces, .. } => &first_pieces[p.index][..],
+                _ => &[],
+            };
+            let object = answer(
+                model.task,
+                &model.labels,
+                &rows[p.index],
+                p,
+                pieces,
+                examples.truncated[p.index],
+            );
+            if failed.is_none()
+                && let Err(error) = writeln!(out, "{object}")
+            {
+                failed = Some(error);
+            }
+        },
+        |_| true,
+    )?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+fn split_words(row: &Row) -> Row {
+    match row.words.is_empty() {
+        false => row.clone(),
+        true => Row {
+            words: row.text.split_whitespace().map(str::to_owned).collect(),
+            ..row.clone()
+        },
+    }
+}
+
+/// One line of `hone predict`.
+fn answer(
+    task: Task,
+    labels: &[String],
+    row: &Row,
+    p: Prediction<'_>,
+    first_pieces: &[Option<u32>],
+    truncated: u32,
+) -> Value {
+    let mut object = Map::new();
+    object.insert("row".into(), json!(row.line));
+    object.insert("text".into(), json!(row.text));
+    if let Some(b) = &row.text_b {
+        object.insert("text_b".into(), json!(b));
+    }
+    let by_label = |probabilities: &[f64]| -> Value {
+        let pairs = labels.iter().zip(probabilities);
+        Value::Object(pairs.map(|(l, p)| (l.clone(), json!(p))).collect())
+    };
+    match task {
+        Task::Classify => {
+            let probabilities = softmax(p.logits);
+            let label = &labels[hone_train::argmax(p.logits)];
+            object.insert("label".into(), json!(label));
+            object.insert("probabilities".into(), by_label(&probabilities));
+        }
+        Task::MultiLabel => {
+            let probabilities: Vec<f64> = p.logits.iter().map(|&z| sigmoid(z)).collect();
+            let given: Vec<&String> = labels
+                .iter()
+                .zip(&probabilities)
+                .filter(|(_, p)| **p >= 0.5)
+                .map(|(l, _)| l)
+                .collect();
+            object.insert("labels".into(), json!(given));
+            object.insert("probabilities".into(), by_label(&probabilities));
+        }
+        Task::Regress => {
+            object.insert("value".into(), json!(p.logits[0]));
+        }
+        Task::Tag => {
+            let classes = word_classes(first_pieces, p, labels.len());
+            let tags: Vec<&str> = classes
+                .iter()
+                .map(|c| c.map_or("O", |c| labels[c as usize].as_str()))
+                .collect();
+            let entities: Vec<Value> = hone_train::metrics::entities(&tags)
+                .into_iter()
+                .map(|(start, end, kind)| {
+                    json!({"type": kind, "first_word": start, "words": row.words[start..end]})
+                })
+                .collect();
+            object.insert("tags".into(), json!(tags));
+            object.insert("entities".into(), json!(entities));
+        }
+    }
+    object.insert("truncated_tokens".into(), json!(truncated));
+    Value::Object(object)
+}

@@ -1,0 +1,18 @@
+//! Ctrl-C: the first one asks the run to stop at the next step, the second ends the process.
+
+use anyhow::Context;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The flag that a run looks at between steps; raised by the first interrupt from now on.
+pub fn watch() -> anyhow::Result<&'static AtomicBool> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; interrupt again to stop at once");
+    })
+    .context("interrupts cannot be caught")?;
+    Ok(&STOP)
+}

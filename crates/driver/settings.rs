@@ -1,0 +1,319 @@
+//! From what the user typed to what the program means: flags over `--config` over defaults.
+
+use crate::args::{ColumnArgs, TrainArgs};
+use anyhow::{Context, Result, anyhow, bail};
+use hone_bert::{Config, Task};
+use hone_data::{Columns, Truncate};
+use hone_optim::{Schedule, Warmup};
+use hone_train::{ClassWeights, DataSource, Options, Select, ValidSource, metrics, parse_task};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::str::FromStr;
+
+/// Below this many validation rows their noise would choose the weights.
+const ROWS_TO_SELECT: usize = 200;
+/// A new head starts from nothing; it learns at this many times the body's rate.
+const HEAD_RATE: f64 = 10.0;
+
+/// Lays the flags over the file that `--config` names. Unknown keys are errors.
+pub fn with_config(args: TrainArgs) -> Result<TrainArgs> {
+    let Some(path) = args.config.clone() else {
+        return Ok(args);
+    };
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| anyhow!("{}: {}", path.display(), e.message()))?;
+    let mut merged = Map::new();
+    let known = known_keys()?;
+    for (key, value) in table {
+        let key = key.replace('-', "_");
+        if !known.contains(&key) {
+            bail!("{}: unknown key {key}", path.display());
+        }
+        // Numbers where the flag takes a word ("0.06", "10%") may stand unquoted.
+        merged.insert(key, serde_json::to_value(value)?);
+    }
+    for key in ["valid", "warmup", "eval_every", "save_every"] {
+        if let Some(value @ Value::Number(_)) = merged.get_mut(key) {
+            *value = Value::String(value.to_string());
+        }
+    }
+    let Value::Object(typed) = serde_json::to_value(&args)? else {
+        bail!("options must form an object");
+    };
+    merged.extend(typed);
+    let mut out: TrainArgs = serde_json::from_value(Value::Object(merged))
+        .map_err(|e| anyhow!("{}: {e}", path.display()))?;
+    out.config = args.config;
+    out.json = args.json;
+    out.resume = args.resume;
+    Ok(out)
+}
+
+/// Every key a config file may have: the long flags, by clap's own list.
+fn known_keys() -> Result<Vec<String>> {
+    use clap::CommandFactory;
+    let cli = crate::args::Cli::command();
+    let train = cli
+        .find_subcommand("train")
+        .context("the train verb is missing")?;
+    Ok(train
+        .get_arguments()
+        .filter_map(|a| a.get_long())
+        .filter(|l| !["config", "json", "resume", "help"].contains(l))
+        .map(|l| l.replace('-', "_"))
+        .collect())
+}
+
+/// Parses an option's word, or takes the default.
+fn word<T: FromStr<Err = String>>(flag: &str, text: Option<&str>, default: &str) -> Result<T> {
+    text.unwrap_or(default)
+        .parse()
+        .map_err(|e: String| anyhow!("--{flag} {e}"))
+}
+
+/// A number within bounds.
+fn within(flag: &str, value: f64, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64> {
+    if value.is_finite() && fits(value) {
+        return Ok(value);
+    }
+    bail!("--{flag} {value}: {expected} was expected")
+}
+
+fn at_least_one(flag: &str, value: Option<usize>, default: usize) -> Result<usize> {
+    match value.unwrap_or(default) {
+        0 => bail!("--{flag} 0: at least 1 was expected"),
+        n => Ok(n),
+    }
+}
+
+/// Which columns are read.
+pub fn columns(args: &ColumnArgs, group: Option<&String>) -> Columns {
+    Columns {
+        text: args.text_column.clone(),
+        text_b: args.text_b_column.clone(),
+        label: args.label_column.clone(),
+        group: group.cloned(),
+    }
+}
+
+/// What is kept of a longer text.
+pub fn truncate(args: &ColumnArgs) -> Result<Truncate> {
+    word("truncate", args.truncate.as_deref(), "head")
+}
+
+/// What data is read.
+pub fn data_source(args: &TrainArgs, data: &Path) -> Result<DataSource> {
+    Ok(DataSource {
+        data: data.to_owned(),
+        valid: match &args.valid {
+            Some(text) => word::<ValidSource>("valid", Some(text), "")?,
+            None => ValidSource::Usual,
+        },
+        test: args.test.clone(),
+        columns: columns(&args.columns, args.group_column.as_ref()),
+        kind: parse_task(args.columns.task.as_deref().unwrap_or("auto"))
+            .map_err(|e| anyhow!("--task {e}"))?,
+        split_seed: args.split_seed.unwrap_or(0),
+    })
+}
+
+/// All hyperparameters, decided.
+pub fn options(
+    args: &TrainArgs,
+    config: &Config,
+    task: Task,
+    valid_rows: usize,
+) -> Result<Options> {
+    let positive = |flag, value, default| {
+        within(
+            flag,
+            Option::unwrap_or(value, default),
+            |x| x > 0.0,
+            "a positive number",
+        )
+    };
+    let not_negative = |flag, value, default| {
+        within(
+            flag,
+            Option::unwrap_or(value, default),
+            |x| x >= 0.0,
+            "a number from 0",
+        )
+    };
+    let probability = |flag, value| {
+        within(
+            flag,
+            value,
+            |x| (0.0..1.0).contains(&x),
+            "a number from 0 to below 1",
+        )
+    };
+    let decay = |flag, value, default| {
+        let value = Option::unwrap_or(value, default);
+        within(
+            flag,
+            value,
+            |x| (0.0..1.0).contains(&x),
+            "a number from 0 to below 1",
+        )
+    };
+    let lr = positive("lr", args.lr, 5e-5)?;
+    let clip = not_negative("clip", args.clip, 1.0)?;
+    let names = metrics::names(task);
+    let metric = args.metric.as_deref().unwrap_or(names[0]).replace('-', "_");
+    if !names.contains(&metric.as_str()) {
+        bail!(
+            "--metric {metric}: for this task one of {} was expected",
+            names.join(", ")
+        );
+    }
+    let select = match args.select.as_deref() {
+        Some("best") => Select::Best,
+        Some("last") => Select::Last,
+        Some(other) => bail!("--select {other}: best or last was expected"),
+        None if valid_rows < ROWS_TO_SELECT => Select::Last,
+        None => Select::Best,
+    };
+    if select == Select::Best && args.select.is_some() && valid_rows == 0 {
+        bail!("--select best needs validation rows; --valid none leaves none");
+    }
+    if args.patience.is_some() && valid_rows == 0 {
+        bail!("--patience needs validation rows; --valid none leaves none");
+    }
+    if args.patience == Some(0) {
+        bail!("--patience 0: at least 1 was expected");
+    }
+    let dropout = probability("dropout", args.dropout.unwrap_or(config.hidden_dropout))?;
+    Ok(Options {
+        epochs: positive("epochs", args.epochs, 3.0)?,
+        max_steps: args
+            .max_steps
+            .map(|n| at_least_one("max-steps", Some(n), 1))
+            .transpose()?,
+        batch_size: at_least_one("batch-size", args.batch_size, 32)?,
+        max_tokens: at_least_one("max-tokens", args.max_tokens, 8192)?,
+        grad_accum: at_least_one("grad-accum", args.grad_accum, 1)?,
+        lr,
+        head_lr: positive("head-lr", args.head_lr, HEAD_RATE * lr)?,
+        layer_decay: within(
+            "layer-decay",
+            args.layer_decay.unwrap_or(1.0),
+            |x| x > 0.0 && x <= 1.0,
+            "a number above 0, at most 1,",
+        )?,
+        weight_decay: not_negative("weight-decay", args.weight_decay, 0.01)?,
+        beta1: decay("beta1", args.beta1, 0.9)?,
+        beta2: decay("beta2", args.beta2, 0.999)?,
+        eps: positive("eps", args.eps, 1e-8)?,
+        clip: (clip > 0.0).then_some(clip),
+        schedule: word::<Schedule>("schedule", args.schedule.as_deref(), "linear")?,
+        warmup: word::<Warmup>("warmup", args.warmup.as_deref(), "0.06")?,
+        dropout,
+        attention_dropout: probability(
+            "attention-dropout",
+            args.attention_dropout.unwrap_or(config.attention_dropout),
+        )?,
+        head_dropout: probability(
+            "head-dropout",
+            args.head_dropout
+                .or(args.dropout)
+                .or(config.classifier_dropout)
+                .unwrap_or(dropout),
+        )?,
+        label_smoothing: probability("label-smoothing", args.label_smoothing.unwrap_or(0.0))?,
+        class_weights: match args.class_weights.as_deref() {
+            None | Some("none") => ClassWeights::None,
+            Some("auto") => ClassWeights::Auto,
+            Some(other) => bail!("--class-weights {other}: none or auto was expected"),
+        },
+        freeze: args.freeze.clone().unwrap_or_else(|| "none".to_owned()),
+        unfreeze: args.unfreeze.clone().unwrap_or_else(|| "none".to_owned()),
+        seed: args.seed.unwrap_or(0),
+        shuffle: !args.no_shuffle,
+        eval_every: word("eval-every", args.eval_every.as_deref(), "1.0")?,
+        metric,
+        patience: args.patience,
+        select,
+        save_every: args
+            .save_every
+            .as_deref()
+            .map(|text| word("save-every", Some(text), ""))
+            .transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(flags: &[&str]) -> TrainArgs {
+        use clap::Parser;
+        let words = ["hone", "train"].into_iter().chain(flags.iter().copied());
+        match crate::args::Cli::try_parse_from(words).map(|c| c.verb) {
+            Ok(crate::args::Verb::Train(args)) => *args,
+            other => panic!("{flags:?}: {other:?}"),
+        }
+    }
+
+    fn bert() -> Config {
+        Config::with_shape(16, 2, 2, 32, 50)
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_unknown_keys_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        std::fs::write(
+            &path,
+            "lr = 1e-3\nbatch-size = 8\nwarmup = 10\nstrict = true\n",
+        )
+        .unwrap();
+        let flag = path.to_str().unwrap();
+        let merged = with_config(args(&["--config", flag, "--lr", "2e-3"])).unwrap();
+        assert_eq!((merged.lr, merged.batch_size), (Some(2e-3), Some(8)));
+        assert_eq!(merged.warmup.as_deref(), Some("10"));
+        assert!(merged.columns.strict);
+        std::fs::write(&path, "learning_rate = 1e-3\n").unwrap();
+        let error = with_config(args(&["--config", flag]))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("unknown key learning_rate"), "{error}");
+        std::fs::write(&path, "lr = \"fast\"\n").unwrap();
+        assert!(with_config(args(&["--config", flag])).is_err());
+    }
+
+    #[test]
+    fn defaults_depend_on_data_and_model() {
+        let o = options(&args(&[]), &bert(), Task::Classify, 1000).unwrap();
+        assert_eq!((o.select, o.lr, o.head_lr), (Select::Best, 5e-5, 5e-4));
+        let o = options(&args(&[]), &bert(), Task::Classify, 100).unwrap();
+        assert_eq!(o.select, Select::Last);
+        let o = options(&args(&["--dropout", "0"]), &bert(), Task::Regress, 100).unwrap();
+        assert_eq!(
+            (o.dropout, o.head_dropout, o.attention_dropout),
+            (0.0, 0.0, 0.1)
+        );
+        assert_eq!(o.metric, "pearson");
+    }
+
+    #[test]
+    fn wrong_values_name_their_flag() {
+        for (flags, says) in [
+            (&["--lr", "-1"][..], "--lr"),
+            (&["--batch-size", "0"], "--batch-size"),
+            (&["--dropout", "1"], "--dropout"),
+            (&["--schedule", "step"], "--schedule"),
+            (&["--warmup", "2.5"], "--warmup"),
+            (&["--metric", "bleu"], "--metric"),
+            (&["--patience", "0"], "--patience"),
+            (&["--select", "first"], "--select"),
+            (&["--layer-decay", "1.5"], "--layer-decay"),
+            (&["--eval-every", "x"], "--eval-every"),
+        ] {
+            let error = options(&args(flags), &bert(), Task::Classify, 500).unwrap_err();
+            assert!(error.to_string().starts_with(says), "{error}");
+        }
+    }
+}

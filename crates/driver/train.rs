@@ -1,0 +1,225 @@
+//! `hone train`: read, decide, run, report.
+
+use crate::args::TrainArgs;
+use crate::device::{self, Device};
+use crate::{Exit, fetch, interrupt, settings};
+use anyhow::{Context, Result, bail};
+use hone_bert::Config;
+use hone_kernels::Backend;
+use hone_report::{JsonLines, Progress, Table, count, duration};
+use hone_train::{
+    Ending, Job, JobData, Options, Sink, Start, Strictness, Summary, task_of, write_beside,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Runs the verb.
+pub fn run(args: TrainArgs) -> Result<Exit> {
+    let args = settings::with_config(args)?;
+    let Some(data) = args.data.clone() else {
+        bail!("--data is missing: name a file or folder of labelled texts (see hone train --help)");
+    };
+    let device = device::choose(&args.machine)?;
+    let data_set = settings::data_source(&args, &data)?.read()?;
+    let name = args.model.as_deref().unwrap_or("minilm");
+    let model = fetch::model_folder(name)?;
+    let config = Config::read(&Config::path_in(&model))?;
+    let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
+    let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None if args.resume => bail!("--resume needs --out, the folder of the run to continue"),
+        None => next_run(&data)?,
+    };
+    claim(&out, args.resume)?;
+    let job = Job {
+        model: &model,
+        start: if args.new_head {
+            Start::NewHead
+        } else {
+            Start::Pretrained
+        },
+        data: &data_set,
+        options: &options,
+        max_length: args.columns.max_length,
+        truncate: settings::truncate(&args.columns)?,
+        strict: if args.columns.strict {
+            Strictness::Fail
+        } else {
+            Strictness::Warn
+        },
+        out: Some(&out),
+        resume: args.resume,
+    };
+    record(&out, &args, &options, name)?;
+    if args.out.is_none() {
+        point_latest(&out);
+    }
+    match device {
+        Device::Cpu(backend) => execute(backend, &job, &out, &args, &data_set),
+    }
+}
+
+fn execute<B: Backend>(
+    backend: Arc<B>,
+    job: &Job<'_>,
+    out: &Path,
+    args: &TrainArgs,
+    data: &JobData,
+) -> Result<Exit> {
+    let stop = interrupt::watch()?;
+    let log = out.join("metrics.jsonl");
+    let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
+    let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
+    let done = job.run(backend, &mut sink, stop)?;
+    drop(sink);
+    if done.ending == Ending::Interrupted {
+        eprintln!(
+            "interrupted after step {}; go on with: hone train … --out {} --resume",
+            done.summary.steps,
+            out.display()
+        );
+        return Ok(Exit::Interrupted);
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&done.summary)?);
+    }
+    report(&done.summary, data, out);
+    Ok(Exit::Done)
+}
+
+/// What a person reads at the end.
+fn report(summary: &Summary, data: &JobData, out: &Path) {
+    eprintln!(
+        "done in {}: {} steps, {} tokens at {} tokens/s; weights of step {}",
+        duration(summary.seconds),
+        count(summary.steps),
+        count(summary.train_tokens as usize),
+        count(summary.tokens_per_s as usize),
+        summary.best_step
+    );
+    for (name, part) in [("valid", &summary.valid), ("test", &summary.test)] {
+        if let Some(part) = part {
+            let note = match part.used_for_selection {
+                true => " (these rows chose the weights)",
+                false => "",
+            };
+            eprintln!("{name}: {}{note}", part.metrics.headline());
+        }
+    }
+    let part = summary.test.as_ref().or(summary.valid.as_ref());
+    if let Some(hone_train::metrics::Metrics::Classification(m)) = part.map(|p| &p.metrics)
+        && m.per_class.len() <= 20
+    {
+        let mut table = Table::new(&["label", "precision", "recall", "F1", "rows"]);
+        for c in &m.per_class {
+            table.row([
+                c.label.clone(),
+                format!("{:.3}", c.precision),
+                format!("{:.3}", c.recall),
+                format!("{:.3}", c.f1),
+                c.support.to_string(),
+            ]);
+        }
+        eprint!("{table}");
+    }
+    debug_assert!(!data.labels.names().is_empty());
+    eprintln!("model: {}", out.display());
+    eprintln!(
+        "try:   hone predict --model {} \"Not bad at all\"",
+        out.display()
+    );
+}
+
+/// `runs/NAME-N`, the first N that is free.
+fn next_run(data: &Path) -> Result<PathBuf> {
+    let stem = data
+        .file_name()
+        .and_then(|n| n.to_str())
+        .map_or("run", |n| n.split('.').next().unwrap_or("run"));
+    // A folder's train.csv says less than the folder.
+    let name = match (stem, data.parent().and_then(Path::file_name)) {
+        ("train", Some(parent)) => parent.to_string_lossy().into_owned(),
+        _ => stem.to_owned(),
+    };
+    let runs = Path::new("runs");
+    fs::create_dir_all(runs).with_context(|| runs.display().to_string())?;
+    (1..)
+        .map(|n| runs.join(format!("{name}-{n}")))
+        .find(|p| !p.exists())
+        .context("no free name under runs/")
+}
+
+/// An output folder that holds another run is not written to.
+fn claim(out: &Path, resume: bool) -> Result<()> {
+    let holds = |name: &str| out.join(name).exists();
+    if resume {
+        if holds("summary.json") {
+            bail!(
+                "{}: this run is done; nothing is left to resume",
+                out.display()
+            );
+        }
+    } else if [
+        "run.toml",
+        "summary.json",
+        "checkpoints",
+        "model.safetensors",
+    ]
+    .into_iter()
+    .any(holds)
+    {
+        bail!(
+            "{}: this folder already holds a run; continue it with --resume or choose another --out",
+            out.display()
+        );
+    }
+    fs::create_dir_all(out).with_context(|| out.display().to_string())
+}
+
+/// `run.toml`: every option as it was decided, in the words of the command line.
+fn record(out: &Path, args: &TrainArgs, options: &Options, model: &str) -> Result<()> {
+    let mut table = toml::Table::try_from(options)?;
+    for key in ["clip", "patience", "save_every", "max_steps"] {
+        if let Some(toml::Value::String(_)) | None = table.get(key)
+            && key == "clip"
+        {
+            table.insert(key.into(), toml::Value::Float(0.0));
+        }
+    }
+    let shuffle = table.remove("shuffle");
+    if shuffle == Some(toml::Value::Boolean(false)) {
+        table.insert("no_shuffle".into(), toml::Value::Boolean(true));
+    }
+    let typed = toml::Table::try_from(args)?;
+    for (key, value) in typed {
+        table.entry(key).or_insert(value);
+    }
+    table.insert("model".into(), model.into());
+    let text = format!(
+        "# Every option of this run; `hone train --config` takes this file.\n{}",
+        toml::to_string(&table)?
+    );
+    Ok(write_beside(&out.join("run.toml"), &text)?)
+}
+
+/// `runs/latest`, which predict and eval use when no model is named.
+fn point_latest(out: &Path) {
+    let (Some(name), Some(parent)) = (out.file_name(), out.parent()) else {
+        return;
+    };
+    let latest = parent.join("latest");
+    let beside = parent.join("latest.part");
+    let _ = fs::remove_file(&beside);
+    #[cfg(unix)]
+    let linked = std::os::unix::fs::symlink(name, &beside);
+    #[cfg(not(unix))]
+    let linked = fs::write(&beside, name.to_string_lossy().as_bytes());
+    if let Err(error) = linked.and_then(|()| fs::rename(&beside, &latest)) {
+        eprintln!(
+            "warning: {}: {error}; name the run with --model",
+            latest.display()
+        );
+    }
+}
