@@ -1,1 +1,36 @@
-//! Readers, checks, splits, tokenisation and batching of labelled texts.
+//! Labelled texts: read, checked, split and tokenised; nothing dropped in silence.
+//!
+//! The way is: a file becomes [`Row`]s, rows become [`Table`] parts with a [`LabelSet`], texts become
+//! [`Encoded`] token ids.
+//!
+//! ```
+//! use hone_data::{Columns, read_file};
+//!
+//! let folder = std::env::temp_dir().join("hone-data-doc");
+//! std::fs::create_dir_all(&folder)?;
+//! let path = folder.join("reviews.csv");
+//! std::fs::write(&path, "text,label\n\"Good, really\",1\nBad,0\n")?;
+//! let part = read_file(&path, &Columns::default())?;
+//! assert_eq!(part.rows[0].text, "Good, really");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod columns;
+mod error;
+mod folder;
+mod labels;
+mod read;
+mod row;
+mod source;
+mod split;
+mod tokenize;
+
+pub use columns::Columns;
+pub use error::DataError;
+pub use folder::{Files, find};
+pub use labels::{LabelSet, Labels, TaskKind, infer, label_names};
+pub use read::{read_file, read_labelled};
+pub use row::{Cell, Part, Row};
+pub use source::sha256_file;
+pub use split::{folds, stratified_split};
+pub use tokenize::{Encoded, Tokenizer, Truncate};

@@ -61,11 +61,18 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// calling it again may only grow what is there.
     fn reserve(&self, workspace: &Workspace) -> Result<(), BackendError>;
 
+    /// Bytes the backend keeps beside the buffers it hands out, by use: packed or rounded copies of the
+    /// weights, scratch.
+    fn memory(&self, params: &Self::Params) -> Vec<(&'static str, usize)>;
+
     /// `len` zeros.
     fn alloc<T: Element>(&self, len: usize) -> Result<Self::Buf<T>, BackendError>;
 
     /// Elements of a buffer.
     fn len<T: Element>(&self, buf: &Self::Buf<T>) -> usize;
+
+    /// Elements of a view.
+    fn view_len<T: Element>(&self, view: Self::View<'_, T>) -> usize;
 
     /// The whole buffer, shared.
     fn view<'a, T: Element>(&self, buf: &'a Self::Buf<T>) -> Self::View<'a, T>;
@@ -120,6 +127,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     ) -> Result<(), BackendError>;
 
     /// A buffer with the given contents.
+    #[allow(clippy::wrong_self_convention)]
     fn from_slice<T: Element>(&self, from: &[T]) -> Result<Self::Buf<T>, BackendError> {
         let mut buf = self.alloc(from.len())?;
         self.upload(self.all_mut(&mut buf), from)?;
@@ -167,7 +175,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// One AdamW step over the listed tensors, gradients multiplied by `coefficient[1]`
     /// (see [`Backend::clip_coefficient`]).
-    #[allow(clippy::too_many_arguments)]
     fn adamw(
         &self,
         params: &mut Self::Params,
@@ -192,7 +199,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// [`Backend::linear`] into `pre`, and `y = activation(pre)` in the same pass.
-    #[allow(clippy::too_many_arguments)]
     fn linear_activation(
         &self,
         params: &Self::Params,
@@ -256,7 +262,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// Backward of [`Backend::head_linear`]: `dx[R, in]`, `dw[C, in]`, `db[C]` from `dlogits[R, C]`.
-    #[allow(clippy::too_many_arguments)]
     fn head_linear_backward(
         &self,
         params: &Self::Params,
@@ -369,7 +374,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `stats[R, 2]` = mean and 1/σ of each row.
     ///
     /// `x` may be the embeddings' sum: then there is neither drop nor residual.
-    #[allow(clippy::too_many_arguments)]
     fn add_norm(
         &self,
         norm: Norm<'_, Self>,
@@ -391,7 +395,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Backward of [`Backend::add_norm`]: `dsum` (which is also the residual's gradient), and, where
     /// there was dropout, `dx = mask · scale · dsum` into `dropped`.
-    #[allow(clippy::too_many_arguments)]
     fn add_norm_backward(
         &self,
         norm: Norm<'_, Self>,
@@ -403,7 +406,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// LayerNorm's parameter gradients: `dweight[H] (+)= Σ dy·x̂`, `dbias[H] (+)= Σ dy`.
-    #[allow(clippy::too_many_arguments)]
     fn norm_param_grad(
         &self,
         dy: Self::View<'_, Self::Act>,
@@ -428,7 +430,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// Backward of [`Backend::attention`]; every element of the gradients is set.
-    #[allow(clippy::too_many_arguments)]
     fn attention_backward(
         &self,
         attention: Attention,

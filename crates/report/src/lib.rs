@@ -1,1 +1,23 @@
-//! Sinks for training events: progress, JSONL, tables, plots.
+//! Sinks for training events: progress for people, JSON lines for programs, tables and plots for reports.
+//! Nothing here decides anything.
+//!
+//! ```
+//! use hone_report::Table;
+//!
+//! let mut table = Table::new(&["model", "accuracy"]);
+//! table.row(["majority class", "0.500"]);
+//! table.row(["fine-tuned BERT", "0.874"]);
+//! assert_eq!(table.to_string().lines().count(), 4);
+//! ```
+
+mod curves;
+mod duration;
+mod jsonl;
+mod progress;
+mod table;
+
+pub use curves::{Curve, Curves};
+pub use duration::{bytes, count, duration};
+pub use jsonl::JsonLines;
+pub use progress::Progress;
+pub use table::Table;

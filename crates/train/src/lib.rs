@@ -1,1 +1,36 @@
-//! The training loop, evaluation, metrics, early stopping, checkpoints.
+//! The training loop: steps, evaluation and metrics, early stopping, selection, checkpoints.
+//! It emits [`Event`]s and draws nothing; it trains over any backend and names none.
+//!
+//! ```
+//! use hone_train::metrics;
+//!
+//! let [low, high] = metrics::wilson(80, 100);
+//! assert!(low < 0.8 && 0.8 < high);
+//! ```
+
+mod batches;
+mod checkpoint;
+mod engine;
+mod error;
+mod evaluate;
+mod events;
+mod examples;
+pub mod metrics;
+mod options;
+mod scorer;
+mod targets;
+mod training;
+
+pub use batches::{BatchPlan, Order};
+pub use checkpoint::{Best, Checkpoints, Identity, State};
+pub use engine::{Engine, StepDone, StepRates};
+pub use error::TrainError;
+pub use evaluate::{
+    EvalBatches, Prediction, argmax, evaluate, predict, sigmoid, softmax, word_classes,
+};
+pub use events::{Event, Plan, Sink, Step};
+pub use examples::{Examples, Targets};
+pub use options::{Cadence, ClassWeights, Options, Select};
+pub use scorer::Scorer;
+pub use targets::TargetRule;
+pub use training::{Ending, Outcome, Training};

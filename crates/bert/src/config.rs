@@ -1,0 +1,332 @@
+//! `config.json` of a Hugging Face BERT folder: what Hone reads of it, and what it refuses.
+
+use crate::BertError;
+use hone_kernels::Activation;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// The shape and constants of a BERT encoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// H.
+    pub hidden: usize,
+    /// Encoder layers.
+    pub layers: usize,
+    /// Attention heads; H is a multiple of it.
+    pub heads: usize,
+    /// I, the feed-forward's width.
+    pub intermediate: usize,
+    /// Rows of the word embeddings.
+    pub vocabulary: usize,
+    /// Longest sequence.
+    pub positions: usize,
+    /// Token types.
+    pub types: usize,
+    /// The feed-forward's nonlinearity.
+    pub activation: Activation,
+    /// LayerNorm's epsilon.
+    pub norm_eps: f64,
+    /// Dropout of embeddings and sublayers.
+    pub hidden_dropout: f64,
+    /// Dropout of attention probabilities.
+    pub attention_dropout: f64,
+    /// Dropout before the classifier, where the file sets one of its own.
+    pub classifier_dropout: Option<f64>,
+    /// Standard deviation of new weights.
+    pub initializer_range: f64,
+    /// Label names by index, where the file names any.
+    pub labels: Vec<String>,
+    /// transformers' `problem_type`, where the file sets one.
+    pub problem_type: Option<String>,
+    /// transformers' class names.
+    pub architectures: Vec<String>,
+    /// The file as it was read: fields Hone does not know survive saving.
+    pub source: Map<String, Value>,
+}
+
+/// Reads fields and names the one that is wrong.
+struct Fields<'a> {
+    path: &'a Path,
+    map: &'a Map<String, Value>,
+}
+
+impl Fields<'_> {
+    fn wrong(&self, field: &str, expected: &str) -> BertError {
+        let found = match self.map.get(field) {
+            None => "absent".to_owned(),
+            Some(value) => value.to_string(),
+        };
+        BertError::Config {
+            path: self.path.to_owned(),
+            reason: format!("{field} must be {expected}, it is {found}"),
+        }
+    }
+
+    fn size(&self, field: &str) -> Result<usize, BertError> {
+        const LARGEST: u64 = 1 << 31;
+        match self.map.get(field).and_then(Value::as_u64) {
+            Some(n) if (1..LARGEST).contains(&n) => Ok(n as usize),
+            _ => Err(self.wrong(field, "a positive integer")),
+        }
+    }
+
+    fn size_or(&self, field: &str, default: usize) -> Result<usize, BertError> {
+        match self.map.get(field) {
+            None | Some(Value::Null) => Ok(default),
+            Some(_) => self.size(field),
+        }
+    }
+
+    fn probability(&self, field: &str) -> Result<Option<f64>, BertError> {
+        match self.map.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(p) if (0.0..1.0).contains(&p) => Ok(Some(p)),
+                _ => Err(self.wrong(field, "a number from 0 to below 1")),
+            },
+        }
+    }
+
+    fn positive(&self, field: &str, default: f64) -> Result<f64, BertError> {
+        match self.map.get(field) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => match value.as_f64() {
+                Some(x) if x > 0.0 && x.is_finite() => Ok(x),
+                _ => Err(self.wrong(field, "a positive number")),
+            },
+        }
+    }
+
+    fn unsupported(&self, field: &'static str, supported: &'static str) -> BertError {
+        BertError::Unsupported {
+            path: self.path.to_owned(),
+            field,
+            found: self
+                .map
+                .get(field)
+                .map(Value::to_string)
+                .unwrap_or_default(),
+            supported,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `config.json`. `config.rs` of no other model type is accepted.
+    pub fn read(path: &Path) -> Result<Config, BertError> {
+        let text = std::fs::read_to_string(path).map_err(|source| BertError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Config::parse(&text, path)
+    }
+
+    /// Parses the text of a `config.json`; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, BertError> {
+        let map: Map<String, Value> =
+            serde_json::from_str(text).map_err(|e| BertError::Config {
+                path: path.to_owned(),
+                reason: format!("not a JSON object ({e})"),
+            })?;
+        let fields = Fields { path, map: &map };
+        match map.get("model_type").and_then(Value::as_str) {
+            Some("bert") => {}
+            _ => return Err(fields.unsupported("model_type", "\"bert\"")),
+        }
+        match map.get("position_embedding_type").and_then(Value::as_str) {
+            None | Some("absolute") => {}
+            _ => return Err(fields.unsupported("position_embedding_type", "\"absolute\"")),
+        }
+        for field in ["is_decoder", "add_cross_attention"] {
+            if map.get(field).and_then(Value::as_bool) == Some(true) {
+                return Err(fields.unsupported(field, "false"));
+            }
+        }
+        let activation = match map.get("hidden_act").map(|v| v.as_str()) {
+            None | Some(Some("gelu")) => Activation::Gelu,
+            Some(Some("gelu_new" | "gelu_pytorch_tanh")) => Activation::GeluTanh,
+            Some(Some("relu")) => Activation::Relu,
+            _ => {
+                return Err(fields.unsupported(
+                    "hidden_act",
+                    "\"gelu\", \"gelu_new\", \"gelu_pytorch_tanh\", \"relu\"",
+                ));
+            }
+        };
+        let hidden = fields.size("hidden_size")?;
+        let heads = fields.size("num_attention_heads")?;
+        if hidden % heads != 0 {
+            return Err(BertError::Config {
+                path: path.to_owned(),
+                reason: format!(
+                    "hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
+                ),
+            });
+        }
+        let labels = labels_of(&fields)?;
+        Ok(Config {
+            hidden,
+            heads,
+            activation,
+            labels,
+            layers: fields.size("num_hidden_layers")?,
+            intermediate: fields.size("intermediate_size")?,
+            vocabulary: fields.size("vocab_size")?,
+            positions: fields.size_or("max_position_embeddings", 512)?,
+            types: fields.size_or("type_vocab_size", 2)?,
+            norm_eps: fields.positive("layer_norm_eps", 1e-12)?,
+            hidden_dropout: fields.probability("hidden_dropout_prob")?.unwrap_or(0.1),
+            attention_dropout: fields
+                .probability("attention_probs_dropout_prob")?
+                .unwrap_or(0.1),
+            classifier_dropout: fields.probability("classifier_dropout")?,
+            initializer_range: fields.positive("initializer_range", 0.02)?,
+            problem_type: map
+                .get("problem_type")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            architectures: map
+                .get("architectures")
+                .and_then(Value::as_array)
+                .map(|a| {
+                    a.iter()
+                        .filter_map(|v| v.as_str().map(str::to_owned))
+                        .collect()
+                })
+                .unwrap_or_default(),
+            source: map,
+        })
+    }
+
+    /// A configuration of given sizes with BERT's usual constants, for benches and training from scratch.
+    pub fn with_shape(
+        hidden: usize,
+        layers: usize,
+        heads: usize,
+        intermediate: usize,
+        vocabulary: usize,
+    ) -> Config {
+        let source = json!({
+            "model_type": "bert", "hidden_size": hidden, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "intermediate_size": intermediate,
+            "vocab_size": vocabulary, "max_position_embeddings": 512, "type_vocab_size": 2,
+            "hidden_act": "gelu", "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1,
+            "attention_probs_dropout_prob": 0.1, "initializer_range": 0.02, "pad_token_id": 0,
+        });
+        Config {
+            hidden,
+            layers,
+            heads,
+            intermediate,
+            vocabulary,
+            positions: 512,
+            types: 2,
+            activation: Activation::Gelu,
+            norm_eps: 1e-12,
+            hidden_dropout: 0.1,
+            attention_dropout: 0.1,
+            classifier_dropout: None,
+            initializer_range: 0.02,
+            labels: Vec::new(),
+            problem_type: None,
+            architectures: Vec::new(),
+            source: source.as_object().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Channels of a head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden / self.heads
+    }
+
+    /// Path of the configuration in a model folder.
+    pub fn path_in(folder: &Path) -> PathBuf {
+        folder.join("config.json")
+    }
+}
+
+/// `id2label` as a list; its keys must be 0, 1, 2, …
+fn labels_of(fields: &Fields<'_>) -> Result<Vec<String>, BertError> {
+    let Some(map) = fields.map.get("id2label").and_then(Value::as_object) else {
+        return Ok(Vec::new());
+    };
+    (0..map.len())
+        .map(|i| {
+            map.get(&i.to_string())
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .ok_or_else(|| fields.wrong("id2label", "names under the keys \"0\", \"1\", …"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(change: impl FnOnce(&mut Map<String, Value>)) -> String {
+        let mut map = Config::with_shape(24, 2, 3, 52, 99).source;
+        change(&mut map);
+        Value::Object(map).to_string()
+    }
+
+    fn check_error(change: impl FnOnce(&mut Map<String, Value>), says: &str) {
+        let error = Config::parse(&text(change), Path::new("config.json")).unwrap_err();
+        let line = error.to_string();
+        assert!(line.contains(says), "{line:?} lacks {says:?}");
+        assert!(!line.contains('\n'));
+    }
+
+    #[test]
+    fn reads_what_it_needs() {
+        let c = Config::parse(
+            &text(|m| {
+                m.insert("id2label".into(), json!({"0": "bad", "1": "good"}));
+                m.insert("hidden_act".into(), json!("gelu_new"));
+            }),
+            Path::new("config.json"),
+        )
+        .unwrap();
+        assert_eq!((c.hidden, c.layers, c.heads, c.head_dim()), (24, 2, 3, 8));
+        assert_eq!(c.labels, ["bad", "good"]);
+        assert_eq!(c.activation, Activation::GeluTanh);
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        check_error(
+            |m| drop(m.remove("hidden_size")),
+            "hidden_size must be a positive integer, it is absent",
+        );
+        check_error(
+            |m| drop(m.insert("num_hidden_layers".into(), json!(-2))),
+            "num_hidden_layers",
+        );
+        check_error(
+            |m| drop(m.insert("num_attention_heads".into(), json!(5))),
+            "not a multiple",
+        );
+        check_error(
+            |m| drop(m.insert("model_type".into(), json!("roberta"))),
+            "model_type is \"roberta\"",
+        );
+        check_error(
+            |m| drop(m.insert("hidden_act".into(), json!("swish"))),
+            "hidden_act is \"swish\"",
+        );
+        check_error(
+            |m| drop(m.insert("position_embedding_type".into(), json!("relative_key"))),
+            "position_embedding_type",
+        );
+        check_error(
+            |m| drop(m.insert("hidden_dropout_prob".into(), json!(1.5))),
+            "hidden_dropout_prob",
+        );
+        check_error(
+            |m| drop(m.insert("id2label".into(), json!({"1": "x"}))),
+            "id2label",
+        );
+        let broken = Config::parse("{", Path::new("config.json")).unwrap_err();
+        assert!(broken.to_string().contains("not a JSON object"));
+    }
+}

@@ -1,0 +1,197 @@
+//! The gradient arena: what is trained has room, what is frozen has none.
+
+use crate::BertError;
+use crate::layout::{Layout, NormRows};
+use hone_kernels::{Acc, Backend, BackendError, WeightRef};
+use hone_tensor::GradLayout;
+
+/// Gradients of one optimiser step.
+pub struct Grads<B: Backend> {
+    layout: GradLayout,
+    arena: B::Buf<B::Master>,
+    /// Squared norm of each row of the table, 0 where frozen.
+    squared: B::Buf<f64>,
+    /// Rows of the word embeddings the step has touched, ascending; the others hold zeros.
+    touched: Vec<u32>,
+    touched_device: B::Buf<u32>,
+}
+
+/// Total gradient norm, and the squared norm of each row of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GradNorm {
+    /// √Σ.
+    pub total: f64,
+    /// By row of the table, 0 where frozen.
+    pub squared: Vec<f64>,
+}
+
+impl<B: Backend> Grads<B> {
+    /// An arena for `layout` over a model's table.
+    pub fn new(b: &B, model: &Layout, layout: GradLayout) -> Result<Self, BackendError> {
+        let vocabulary = model.table.params()[model.word].shape[0];
+        let touched = if layout.trains(model.word) {
+            vocabulary
+        } else {
+            0
+        };
+        Ok(Grads {
+            arena: b.alloc(layout.len)?,
+            squared: b.alloc(layout.offsets.len())?,
+            touched: Vec::new(),
+            touched_device: b.alloc(touched)?,
+            layout,
+        })
+    }
+
+    /// Offsets in the arena.
+    pub fn layout(&self) -> &GradLayout {
+        &self.layout
+    }
+
+    /// The arena.
+    pub fn view<'a>(&'a self, b: &B) -> B::View<'a, B::Master> {
+        b.view(&self.arena)
+    }
+
+    /// Gradient of row `index`, or `None` where it has no room.
+    pub fn param<'a>(
+        &'a self,
+        b: &B,
+        model: &Layout,
+        index: usize,
+    ) -> Option<B::View<'a, B::Master>> {
+        let at = self.layout.offsets[index]?;
+        let len = model.table.params()[index].len();
+        Some(b.slice(b.view(&self.arena), at..at + len))
+    }
+
+    pub(crate) fn slot<'a>(
+        &'a mut self,
+        b: &B,
+        model: &Layout,
+        weight: WeightRef,
+    ) -> Option<B::ViewMut<'a, B::Master>> {
+        let at = self.layout.offsets[weight.first]?;
+        let len = weight.range(&model.table).len();
+        let all = b.all_mut(&mut self.arena);
+        Some(b.slice_mut(all, at..at + len))
+    }
+
+    /// Gradients of two rows, the first lying below the second.
+    pub(crate) fn pair<'a>(
+        &'a mut self,
+        b: &B,
+        model: &Layout,
+        (first, second): (usize, usize),
+    ) -> Option<(B::ViewMut<'a, B::Master>, B::ViewMut<'a, B::Master>)> {
+        let (low, high) = (self.layout.offsets[first]?, self.layout.offsets[second]?);
+        let rows = model.table.params();
+        let (below, above) = b.split_mut(b.all_mut(&mut self.arena), high);
+        Some((
+            b.slice_mut(below, low..low + rows[first].len()),
+            b.slice_mut(above, 0..rows[second].len()),
+        ))
+    }
+
+    pub(crate) fn norm<'a>(
+        &'a mut self,
+        b: &B,
+        model: &Layout,
+        rows: NormRows,
+    ) -> Option<(B::ViewMut<'a, B::Master>, B::ViewMut<'a, B::Master>)> {
+        self.pair(b, model, (rows.weight, rows.bias))
+    }
+
+    /// Before a micro-batch writes the word table: the first of a step clears what the step before
+    /// touched, and every one adds its rows to the list.
+    pub(crate) fn touch(
+        &mut self,
+        b: &B,
+        model: &Layout,
+        distinct: &[u32],
+        acc: Acc,
+    ) -> Result<(), BertError> {
+        let width = model.table.params()[model.word].shape[1];
+        let Some(at) = self.layout.offsets[model.word] else {
+            return Ok(());
+        };
+        if acc == Acc::Set {
+            let n = self.touched.len();
+            let all = b.all_mut(&mut self.arena);
+            let len = model.table.params()[model.word].len();
+            b.zero_rows(
+                b.head(&self.touched_device, n),
+                width,
+                b.slice_mut(all, at..at + len),
+            );
+            self.touched.clear();
+        }
+        self.touched = union(&self.touched, distinct);
+        let n = self.touched.len();
+        b.upload(b.head_mut(&mut self.touched_device, n), &self.touched)?;
+        Ok(())
+    }
+
+    /// Norms of all gradients, and into `coefficient[2]` the clip coefficient for `max_norm`.
+    ///
+    /// `counted` says which rows take part; rows that have room but are not updated now do not.
+    pub fn norms(
+        &mut self,
+        b: &B,
+        model: &Layout,
+        counted: impl Fn(usize) -> bool,
+        max_norm: Option<f64>,
+        coefficient: &mut B::Buf<f64>,
+    ) -> Result<GradNorm, BertError> {
+        b.fill(0.0, b.all_mut(&mut self.squared));
+        for index in 0..self.layout.offsets.len() {
+            let Some(at) = self.layout.offsets[index].filter(|_| counted(index)) else {
+                continue;
+            };
+            let param = &model.table.params()[index];
+            let grad = b.slice(b.view(&self.arena), at..at + param.len());
+            let all = b.all_mut(&mut self.squared);
+            let out = b.slice_mut(all, index..index + 1);
+            if index == model.word {
+                let rows = b.head(&self.touched_device, self.touched.len());
+                b.squared_norm_rows(grad, rows, param.shape[1], out);
+            } else {
+                b.squared_norm(grad, out);
+            }
+        }
+        b.clip_coefficient(b.view(&self.squared), max_norm, b.all_mut(coefficient));
+        let mut squared = vec![0.0; self.layout.offsets.len()];
+        b.download(b.view(&self.squared), &mut squared)?;
+        Ok(GradNorm {
+            total: squared.iter().sum::<f64>().sqrt(),
+            squared,
+        })
+    }
+}
+
+/// Merges two ascending lists without repeats.
+fn union(a: &[u32], b: &[u32]) -> Vec<u32> {
+    let mut out = Vec::with_capacity(a.len() + b.len());
+    let (mut i, mut j) = (0, 0);
+    while i < a.len() || j < b.len() {
+        let next = match (a.get(i), b.get(j)) {
+            (Some(&x), Some(&y)) => x.min(y),
+            (Some(&x), None) | (None, Some(&x)) => x,
+            (None, None) => break,
+        };
+        i += usize::from(a.get(i) == Some(&next));
+        j += usize::from(b.get(j) == Some(&next));
+        out.push(next);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn union_is_sorted_and_without_repeats() {
+        assert_eq!(super::union(&[1, 4, 7], &[0, 4, 9]), [0, 1, 4, 7, 9]);
+        assert_eq!(super::union(&[], &[2]), [2]);
+        assert_eq!(super::union(&[2, 3], &[]), [2, 3]);
+    }
+}

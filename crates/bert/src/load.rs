@@ -1,0 +1,392 @@
+//! Weights of a Hugging Face folder into the arena, with a receipt: nothing is dropped in silence.
+
+use crate::{BertError, Config, Layout, Task};
+use hone_kernels::Backend;
+use hone_tensor::{Depth, Kind, Param, Real, SafetensorsFile, normal};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What became of every tensor of the files and every parameter of the model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Receipt {
+    /// Files read.
+    pub files: Vec<PathBuf>,
+    /// Parameters that came from the files.
+    pub loaded: Vec<String>,
+    /// Parameters drawn anew, with the reason.
+    pub initialised: Vec<(String, String)>,
+    /// Tensors of the files that the model has no use for.
+    pub ignored: Vec<String>,
+    /// Elements loaded.
+    pub elements: usize,
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "loaded {} tensors ({:.1} M numbers)",
+            self.loaded.len(),
+            self.elements as f64 / 1e6
+        )?;
+        for (name, why) in &self.initialised {
+            write!(f, "\nnewly initialised {name}: {why}")?;
+        }
+        if !self.ignored.is_empty() {
+            write!(
+                f,
+                "\nignored {} tensors the model has no use for: {}",
+                self.ignored.len(),
+                self.ignored.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a head in the folder may be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadChoice {
+    /// Keep it where its label names are these in some order (rows are mapped by name);
+    /// draw a new one otherwise.
+    Matching(Vec<String>),
+    /// Keep it as it is: the folder is a fine-tuned model to be used.
+    Stored,
+    /// Always draw a new one.
+    New,
+}
+
+/// The safetensors files of a folder: one, or the shards its index names.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, BertError> {
+    let single = folder.join("model.safetensors");
+    if single.is_file() {
+        return Ok(vec![single]);
+    }
+    let index = folder.join("model.safetensors.index.json");
+    if index.is_file() {
+        let wrong = |reason: String| BertError::Config {
+            path: index.clone(),
+            reason,
+        };
+        let text = std::fs::read_to_string(&index).map_err(|source| BertError::Io {
+            path: index.clone(),
+            source,
+        })?;
+        let json: Value =
+            serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON ({e})")))?;
+        let map = json
+            .get("weight_map")
+            .and_then(Value::as_object)
+            .ok_or_else(|| wrong("weight_map must be an object of tensor and file names".into()))?;
+        let mut names: Vec<&str> = map.values().filter_map(Value::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        if let Some(bad) = names.iter().find(|n| n.contains(['/', '\\'])) {
+            return Err(wrong(format!("shard {bad} must lie beside the index")));
+        }
+        return Ok(names.iter().map(|n| folder.join(n)).collect());
+    }
+    let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"]
+        .iter()
+        .find(|name| folder.join(name).is_file());
+    let hint = match pickle {
+        Some(name) => format!(
+            "; {name} is a pickle, which can run code when read, so Hone refuses it. Convert it once: \
+             python -c \"from transformers import AutoModel as M; \
+             M.from_pretrained('{0}').save_pretrained('{0}', safe_serialization=True)\"",
+            folder.display()
+        ),
+        None => " here, nor a model.safetensors.index.json with shards".to_owned(),
+    };
+    Err(BertError::NoWeights {
+        path: folder.to_owned(),
+        hint,
+    })
+}
+
+/// The name Hone uses for a tensor a file calls `name`: old LayerNorm spellings and a missing `bert.` are mapped.
+pub fn canonical(name: &str) -> String {
+    let name = name
+        .strip_suffix(".gamma")
+        .map(|stem| format!("{stem}.weight"))
+        .or_else(|| {
+            name.strip_suffix(".beta")
+                .map(|stem| format!("{stem}.bias"))
+        })
+        .unwrap_or_else(|| name.to_owned());
+    let bare = ["embeddings.", "encoder.", "pooler."]
+        .iter()
+        .any(|part| name.starts_with(part));
+    if bare { format!("bert.{name}") } else { name }
+}
+
+/// All open files of a folder and which tensor stands for which parameter.
+struct Source {
+    folder: PathBuf,
+    files: Vec<SafetensorsFile>,
+    /// Canonical name → (file, name in it).
+    tensors: HashMap<String, (usize, String)>,
+}
+
+impl Source {
+    fn open(folder: &Path) -> Result<Source, BertError> {
+        let mut files = Vec::new();
+        let mut tensors: HashMap<String, (usize, String)> = HashMap::new();
+        for path in weight_files(folder)? {
+            let file = SafetensorsFile::open(&path)?;
+            for tensor in file.tensors() {
+                let parameter = canonical(&tensor.name);
+                let here = (files.len(), tensor.name.clone());
+                if let Some((_, first)) = tensors.insert(parameter.clone(), here) {
+                    return Err(BertError::Twice {
+                        path: folder.to_owned(),
+                        first,
+                        second: tensor.name.clone(),
+                        parameter,
+                    });
+                }
+            }
+            files.push(file);
+        }
+        Ok(Source {
+            folder: folder.to_owned(),
+            files,
+            tensors,
+        })
+    }
+
+    /// Finite values of the tensor for `param`, or `None` where the files have none.
+    fn read(&self, name: &str, expected: &[usize]) -> Result<Option<Vec<f32>>, BertError> {
+        let Some((file, stored)) = self.tensors.get(name) else {
+            return Ok(None);
+        };
+        let file = &self.files[*file];
+        let found = file
+            .get(stored)
+            .map(|t| t.shape.clone())
+            .unwrap_or_default();
+        if found != expected {
+            return Err(BertError::Shape {
+                path: file.path().to_owned(),
+                name: stored.clone(),
+                found,
+                expected: expected.to_vec(),
+            });
+        }
+        let values = file.read_f32(stored)?;
+        if let Some(element) = values.iter().position(|x| !x.is_finite()) {
+            return Err(BertError::NotFinite {
+                path: file.path().to_owned(),
+                name: stored.clone(),
+                element,
+                value: values[element],
+            });
+        }
+        Ok(Some(values))
+    }
+}
+
+/// New values for a parameter: LayerNorm the identity, biases zero, everything else normal.
+pub fn fresh(param: &Param, std: f64, seed: u64) -> Vec<f32> {
+    match param.kind {
+        Kind::NormWeight => vec![1.0; param.len()],
+        Kind::Bias | Kind::NormBias => vec![0.0; param.len()],
+        Kind::Matrix | Kind::Embedding => normal(param.len(), std, seed, &param.name),
+    }
+}
+
+/// Rows of the stored head in the order of `labels`, or why it cannot be kept.
+fn head_rows(config: &Config, labels: &[String]) -> Result<Vec<usize>, String> {
+    if config.labels.len() != labels.len() {
+        return Err(format!(
+            "the folder's head has {} labels, the data {}",
+            config.labels.len(),
+            labels.len()
+        ));
+    }
+    labels
+        .iter()
+        .map(|label| {
+            config
+                .labels
+                .iter()
+                .position(|l| l == label)
+                .ok_or_else(|| format!("the folder's head does not know the label {label:?}"))
+        })
+        .collect()
+}
+
+/// Fills `params` from `folder`; what the files lack is drawn from `seed`.
+pub fn load<B: Backend>(
+    backend: &B,
+    params: &mut B::Params,
+    layout: &Layout,
+    config: &Config,
+    task: Task,
+    folder: &Path,
+    head: &HeadChoice,
+    seed: u64,
+) -> Result<Receipt, BertError> {
+    let source = Source::open(folder)?;
+    let mut receipt = Receipt {
+        files: source.files.iter().map(|f| f.path().to_owned()).collect(),
+        ..Receipt::default()
+    };
+    let order = head_order(&source, config, layout, task, head);
+    let mut missing = Vec::new();
+    for (index, param) in layout.table.params().iter().enumerate() {
+        let is_head = param.depth == Depth::Head;
+        let stored = match (&order, is_head) {
+            (Err(_), true) => None,
+            _ => source.read(&param.name, &param.shape)?,
+        };
+        let values = match stored {
+            Some(values) => {
+                receipt.loaded.push(param.name.clone());
+                receipt.elements += values.len();
+                match (&order, is_head) {
+                    (Ok(rows), true) => permute(&values, rows),
+                    _ => values,
+                }
+            }
+            None if is_head || param.depth == Depth::Pooler => {
+                let why = match (&order, is_head) {
+                    (Err(why), true) => why.clone(),
+                    _ => "the folder has none".to_owned(),
+                };
+                receipt.initialised.push((param.name.clone(), why));
+                fresh(param, config.initializer_range, seed)
+            }
+            None => {
+                missing.push(param.name.clone());
+                continue;
+            }
+        };
+        set(backend, params, index, &values)?;
+    }
+    if let Some(first) = missing.first() {
+        return Err(BertError::Missing {
+            path: folder.to_owned(),
+            count: missing.len(),
+            first: first.clone(),
+        });
+    }
+    let mut ignored: Vec<String> = source
+        .tensors
+        .iter()
+        .filter(|(name, _)| !receipt.loaded.contains(name))
+        .map(|(_, (_, stored))| stored.clone())
+        .collect();
+    ignored.sort();
+    receipt.ignored = ignored;
+    Ok(receipt)
+}
+
+fn head_order(
+    source: &Source,
+    config: &Config,
+    layout: &Layout,
+    task: Task,
+    head: &HeadChoice,
+) -> Result<Vec<usize>, String> {
+    let classes = layout.table.params()[layout.classifier.bias].len();
+    let stored = source.tensors.contains_key("classifier.weight");
+    match head {
+        _ if !stored => Err(format!("{} holds no head", source.folder.display())),
+        HeadChoice::New => Err("a new head was asked for".to_owned()),
+        HeadChoice::Stored => Ok((0..classes).collect()),
+        HeadChoice::Matching(_)
+            if task == Task::Regress && config.problem_type.as_deref() == Some("regression") =>
+        {
+            Ok((0..classes).collect())
+        }
+        HeadChoice::Matching(labels) => head_rows(config, labels),
+    }
+}
+
+/// Rows of `[rows.len(), n]` in another order.
+fn permute(values: &[f32], rows: &[usize]) -> Vec<f32> {
+    let width = values.len() / rows.len();
+    rows.iter()
+        .flat_map(|&r| values[r * width..][..width].iter().copied())
+        .collect()
+}
+
+/// Draws every parameter anew: training from scratch.
+pub fn initialise<B: Backend>(
+    backend: &B,
+    params: &mut B::Params,
+    layout: &Layout,
+    std: f64,
+    seed: u64,
+) -> Result<Receipt, BertError> {
+    let mut receipt = Receipt::default();
+    for (index, param) in layout.table.params().iter().enumerate() {
+        set(backend, params, index, &fresh(param, std, seed))?;
+        receipt
+            .initialised
+            .push((param.name.clone(), "training from scratch".to_owned()));
+    }
+    Ok(receipt)
+}
+
+/// Writes host values in master precision.
+pub(crate) fn set<B: Backend>(
+    backend: &B,
+    params: &mut B::Params,
+    index: usize,
+    values: &[f32],
+) -> Result<(), BertError> {
+    let values: Vec<B::Master> = values
+        .iter()
+        .map(|&x| B::Master::from_f64(x as f64))
+        .collect();
+    Ok(backend.set_param(params, index, &values)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_spellings_are_mapped() {
+        for (file, want) in [
+            (
+                "embeddings.LayerNorm.gamma",
+                "bert.embeddings.LayerNorm.weight",
+            ),
+            (
+                "bert.embeddings.LayerNorm.beta",
+                "bert.embeddings.LayerNorm.bias",
+            ),
+            (
+                "encoder.layer.0.output.dense.weight",
+                "bert.encoder.layer.0.output.dense.weight",
+            ),
+            ("classifier.bias", "classifier.bias"),
+            ("cls.predictions.bias", "cls.predictions.bias"),
+        ] {
+            assert_eq!(canonical(file), want);
+        }
+    }
+
+    #[test]
+    fn head_rows_follow_names() {
+        let mut config = Config::with_shape(8, 1, 2, 16, 10);
+        config.labels = vec!["bad".into(), "good".into()];
+        let labels = |l: &[&str]| l.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            head_rows(&config, &labels(&["good", "bad"])),
+            Ok(vec![1, 0])
+        );
+        assert!(
+            head_rows(&config, &labels(&["good", "fair"]))
+                .unwrap_err()
+                .contains("fair")
+        );
+        assert!(head_rows(&config, &labels(&["good"])).is_err());
+        assert_eq!(permute(&[1., 2., 3., 4.], &[1, 0]), [3., 4., 1., 2.]);
+    }
+}

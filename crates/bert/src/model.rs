@@ -1,0 +1,513 @@
+//! The whole model: embeddings, encoder, head; forward above backward.
+
+use crate::acts::{HeadActs, LayerActs, RowSet, Slopes, Stream, train_bytes};
+use crate::embeddings::{EmbeddingActs, EmbeddingPass};
+use crate::grads::Grads;
+use crate::head::HeadPass;
+use crate::layer::LayerPass;
+use crate::load::{self, HeadChoice, Receipt};
+use crate::{BertError, Config, DeviceBatch, Layout, Limits, Pass, Task, save};
+use hone_kernels::{Acc, Backend, Loss, Workspace};
+use hone_tensor::{Depth, GradLayout, Ragged, Real};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A BERT encoder with a task's head, its weights on a backend.
+pub struct Model<B: Backend> {
+    backend: Arc<B>,
+    /// Shape and constants.
+    pub config: Config,
+    /// What the head predicts.
+    pub task: Task,
+    /// Names of the head's outputs.
+    pub labels: Vec<String>,
+    layout: Layout,
+    params: B::Params,
+}
+
+/// Which loss the head is trained with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LossKind {
+    /// Softmax cross-entropy with focal exponent γ (0: plain).
+    Softmax {
+        /// γ.
+        focal: f64,
+    },
+    /// Binary cross-entropy per label.
+    Sigmoid,
+    /// Squared error.
+    Squared,
+}
+
+impl LossKind {
+    /// The usual loss of a task.
+    pub fn of(task: Task) -> LossKind {
+        match task {
+            Task::Classify | Task::Tag => LossKind::Softmax { focal: 0.0 },
+            Task::MultiLabel => LossKind::Sigmoid,
+            Task::Regress => LossKind::Squared,
+        }
+    }
+}
+
+/// Buffers of forward and backward passes for batches up to planned limits.
+pub struct Acts<B: Backend> {
+    pub(crate) batch: DeviceBatch<B>,
+    pub(crate) stream: Stream<B>,
+    pub(crate) embeddings: EmbeddingActs<B>,
+    pub(crate) layers: Vec<LayerActs<B>>,
+    /// Which of `layers` an encoder layer writes to.
+    pub(crate) slots: Vec<usize>,
+    pub(crate) head: HeadActs<B>,
+    slopes: Option<Slopes<B>>,
+    pub(crate) last: RowSet,
+    pub(crate) pass: Pass,
+}
+
+/// The lowest part a backward pass must reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Bottom {
+    Embeddings,
+    Layer(usize),
+    Head,
+}
+
+impl<B: Backend> Model<B> {
+    /// Reads a Hugging Face folder, with a head for `task` and `labels`.
+    pub fn load(
+        backend: Arc<B>,
+        folder: &Path,
+        task: Task,
+        labels: Vec<String>,
+        head: &HeadChoice,
+        seed: u64,
+    ) -> Result<(Self, Receipt), BertError> {
+        let config = Config::read(&Config::path_in(folder))?;
+        let mut model = Model::zeros(backend, config, task, labels)?;
+        let receipt = load::load(
+            model.backend.as_ref(),
+            &mut model.params,
+            &model.layout,
+            &model.config,
+            task,
+            folder,
+            head,
+            seed,
+        )?;
+        Ok((model, receipt))
+    }
+
+    /// A fine-tuned folder as it is: task and labels from its configuration.
+    pub fn open(backend: Arc<B>, folder: &Path) -> Result<(Self, Receipt), BertError> {
+        let config = Config::read(&Config::path_in(folder))?;
+        let (task, labels) = stored_head(&config, folder)?;
+        Model::load(backend, folder, task, labels, &HeadChoice::Stored, 0)
+    }
+
+    /// Every parameter drawn from `seed`: training from scratch.
+    pub fn random(
+        backend: Arc<B>,
+        config: Config,
+        task: Task,
+        labels: Vec<String>,
+        seed: u64,
+    ) -> Result<(Self, Receipt), BertError> {
+        let std = config.initializer_range;
+        let mut model = Model::zeros(backend, config, task, labels)?;
+        let receipt = load::initialise(
+            model.backend.as_ref(),
+            &mut model.params,
+            &model.layout,
+            std,
+            seed,
+        )?;
+        Ok((model, receipt))
+    }
+
+    fn zeros(
+        backend: Arc<B>,
+        config: Config,
+        task: Task,
+        labels: Vec<String>,
+    ) -> Result<Self, BertError> {
+        let layout = Layout::new(&config, task, labels.len());
+        let params = backend.params(layout.table.clone())?;
+        Ok(Model {
+            backend,
+            config,
+            task,
+            labels,
+            layout,
+            params,
+        })
+    }
+
+    /// The backend that holds the weights.
+    pub fn backend(&self) -> &Arc<B> {
+        &self.backend
+    }
+
+    /// The parameter table and its use.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The weights.
+    pub fn params(&self) -> &B::Params {
+        &self.params
+    }
+
+    /// The weights, for the optimiser.
+    pub fn params_mut(&mut self) -> &mut B::Params {
+        &mut self.params
+    }
+
+    /// Number of outputs.
+    pub fn classes(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Rows the head reads of the last layer.
+    pub fn last_rows(&self) -> RowSet {
+        if self.task.pools() {
+            RowSet::First
+        } else {
+            RowSet::All
+        }
+    }
+
+    /// Writes one parameter from f32 values.
+    pub fn set(&mut self, index: usize, values: &[f32]) -> Result<(), BertError> {
+        load::set(self.backend.as_ref(), &mut self.params, index, values)
+    }
+
+    /// Every parameter, in table order, as f32.
+    pub fn download(&self) -> Result<Vec<Vec<f32>>, BertError> {
+        save::download(self.backend.as_ref(), &self.params, &self.layout)
+    }
+
+    /// Writes `config.json` and `model.safetensors` for transformers.
+    pub fn save(&self, folder: &Path) -> Result<(), BertError> {
+        save::save_config(&self.config, self.task, &self.labels, folder)?;
+        let path = folder.join("model.safetensors");
+        save::save_weights(self.backend.as_ref(), &self.params, &self.layout, &path)
+    }
+
+    // ---- plans ---------------------------------------------------------------------------------
+
+    fn reserve(&self, limits: Limits) -> Result<(), BertError> {
+        self.backend.reserve(&Workspace {
+            tokens: limits.tokens,
+            sequences: limits.sequences,
+            longest: limits.longest,
+            hidden: self.config.hidden,
+            intermediate: self.config.intermediate,
+            heads: self.config.heads,
+            classes: self.classes(),
+        })?;
+        Ok(())
+    }
+
+    fn bottom(&self, trains: impl Fn(usize) -> bool) -> Bottom {
+        let rows = self.layout.table.params().iter().enumerate();
+        rows.filter(|(i, _)| trains(*i))
+            .map(|(_, p)| match p.depth {
+                Depth::Embeddings => Bottom::Embeddings,
+                Depth::Layer(l) => Bottom::Layer(l),
+                Depth::Pooler | Depth::Head => Bottom::Head,
+            })
+            .min()
+            .unwrap_or(Bottom::Head)
+    }
+
+    /// Buffers for training batches up to `limits` with gradients as laid out.
+    pub fn plan_train(&self, limits: Limits, layout: &GradLayout) -> Result<Acts<B>, BertError> {
+        let saved_from = match self.bottom(|i| layout.trains(i)) {
+            Bottom::Embeddings => 0,
+            Bottom::Layer(l) => l,
+            Bottom::Head => self.config.layers,
+        };
+        self.plan(limits, saved_from, Some(()))
+    }
+
+    /// Buffers for evaluating batches up to `limits`: one layer's worth.
+    pub fn plan_eval(&self, limits: Limits) -> Result<Acts<B>, BertError> {
+        self.plan(limits, self.config.layers, None)
+    }
+
+    fn plan(
+        &self,
+        limits: Limits,
+        saved_from: usize,
+        slopes: Option<()>,
+    ) -> Result<Acts<B>, BertError> {
+        let b = self.backend.as_ref();
+        let c = &self.config;
+        self.reserve(limits)?;
+        let last = self.last_rows();
+        let mut layers = Vec::new();
+        let mut slots = Vec::new();
+        let mut shared = None;
+        for l in 0..c.layers {
+            let rows = if l + 1 == c.layers { last } else { RowSet::All };
+            let slot = if l >= saved_from || rows == RowSet::First {
+                layers.push(LayerActs::new(b, c, limits, rows)?);
+                layers.len() - 1
+            } else {
+                match shared {
+                    Some(slot) => slot,
+                    None => {
+                        layers.push(LayerActs::new(b, c, limits, rows)?);
+                        *shared.insert(layers.len() - 1)
+                    }
+                }
+            };
+            slots.push(slot);
+        }
+        Ok(Acts {
+            batch: DeviceBatch::new(b, limits)?,
+            stream: Stream::new(b, c, limits)?,
+            embeddings: EmbeddingActs {
+                sum: b.alloc(limits.tokens * c.hidden)?,
+                stats: b.alloc(limits.tokens * 2)?,
+            },
+            head: HeadActs::new(b, c.hidden, last.count(limits), self.classes())?,
+            slopes: slopes.map(|()| Slopes::new(b, c, limits)).transpose()?,
+            layers,
+            slots,
+            last,
+            pass: Pass::eval(),
+        })
+    }
+
+    /// Bytes of activations that [`Model::plan_train`] takes when everything is trained.
+    pub fn train_bytes(&self, limits: Limits) -> usize {
+        let last = self.last_rows();
+        train_bytes::<B>(
+            &self.config,
+            limits,
+            self.config.layers,
+            last,
+            self.classes(),
+        )
+    }
+
+    // ---- forward -------------------------------------------------------------------------------
+
+    /// Logits of a batch, left in `acts`; `acts` remembers the pass for [`Model::backward`].
+    pub fn forward(
+        &self,
+        acts: &mut Acts<B>,
+        batch: &Ragged,
+        pass: &Pass,
+    ) -> Result<(), BertError> {
+        acts.batch
+            .load(self.backend.as_ref(), &self.config, batch)?;
+        acts.pass = pass.clone();
+        let Acts {
+            batch,
+            stream,
+            embeddings,
+            layers,
+            slots,
+            head,
+            last,
+            pass,
+            ..
+        } = acts;
+        self.embedding_pass(batch, pass).forward(embeddings, stream);
+        for l in 0..self.config.layers {
+            let layer = self.layer_pass(batch, pass, l, *last);
+            layer.forward(&mut layers[slots[l]], stream);
+            std::mem::swap(&mut stream.x, &mut stream.y);
+        }
+        self.head_pass(batch, pass, *last).forward(head, stream);
+        Ok(())
+    }
+
+    /// Loss of the logits in `acts`, its gradient left there; `targets[R, C]` and `weights[R]` are the
+    /// host's. Returns the weighted sum over rows.
+    pub fn loss(
+        &self,
+        acts: &mut Acts<B>,
+        kind: LossKind,
+        targets: &[f32],
+        weights: &[f32],
+    ) -> Result<f64, BertError> {
+        let b = self.backend.as_ref();
+        let (r, c) = (self.logit_rows(acts), self.classes());
+        if targets.len() != r * c || weights.len() != r {
+            return Err(BertError::Batch(format!(
+                "{} targets and {} weights for {r} rows of {c} logits",
+                targets.len(),
+                weights.len()
+            )));
+        }
+        let host = |x: &[f32]| -> Vec<B::Master> {
+            x.iter().map(|&x| B::Master::from_f64(x as f64)).collect()
+        };
+        let head = &mut acts.head;
+        b.upload(b.head_mut(&mut head.targets, r * c), &host(targets))?;
+        b.upload(b.head_mut(&mut head.weights, r), &host(weights))?;
+        let loss = Loss {
+            logits: b.head(&head.logits, r * c),
+            targets: b.head(&head.targets, r * c),
+            weights: b.head(&head.weights, r),
+            classes: c,
+        };
+        let losses = b.head_mut(&mut head.losses, r);
+        let dlogits = b.head_mut(&mut head.dlogits, r * c);
+        match kind {
+            LossKind::Softmax { focal } => b.softmax_loss(loss, focal, losses, dlogits),
+            LossKind::Sigmoid => b.sigmoid_loss(loss, losses, dlogits),
+            LossKind::Squared => b.squared_loss(loss, losses, dlogits),
+        }
+        let mut losses = vec![0.0; r];
+        b.download(b.head(&head.losses, r), &mut losses)?;
+        Ok(losses.iter().sum())
+    }
+
+    fn logit_rows(&self, acts: &Acts<B>) -> usize {
+        acts.last.count(acts.batch.size())
+    }
+
+    /// The logits in `acts`, `[R, C]`: R is sequences, or tokens when tagging.
+    pub fn logits(&self, acts: &Acts<B>) -> Result<Vec<f64>, BertError> {
+        let b = self.backend.as_ref();
+        let n = self.logit_rows(acts) * self.classes();
+        let mut logits = vec![B::Master::default(); n];
+        b.download(b.head(&acts.head.logits, n), &mut logits)?;
+        Ok(logits.into_iter().map(Real::to_f64).collect())
+    }
+
+    // ---- backward ------------------------------------------------------------------------------
+
+    /// Gradients of the loss in `acts` into `grads`: set by a step's first micro-batch, added by later ones.
+    /// Goes no lower than the lowest part with room in `grads`.
+    pub fn backward(
+        &self,
+        acts: &mut Acts<B>,
+        grads: &mut Grads<B>,
+        acc: Acc,
+    ) -> Result<(), BertError> {
+        let bottom = self.bottom(|i| grads.layout().trains(i));
+        let Acts {
+            batch,
+            stream,
+            embeddings,
+            layers,
+            slots,
+            head,
+            slopes,
+            last,
+            pass,
+        } = acts;
+        let Some(slopes) = slopes else {
+            return Err(BertError::Batch(
+                "these buffers were planned for evaluation".to_owned(),
+            ));
+        };
+        let head_pass = self.head_pass(batch, pass, *last);
+        head_pass.backward(head, stream, slopes, grads, acc, bottom < Bottom::Head);
+        for l in (0..self.config.layers).rev() {
+            if bottom > Bottom::Layer(l) {
+                break;
+            }
+            if l == 0 {
+                self.embedding_pass(batch, pass).again(embeddings, stream);
+            } else {
+                self.layer_pass(batch, pass, l - 1, *last)
+                    .again(&layers[slots[l - 1]], stream);
+            }
+            let layer = self.layer_pass(batch, pass, l, *last);
+            let want_input = bottom < Bottom::Layer(l);
+            layer.backward(&layers[slots[l]], stream, slopes, grads, acc, want_input);
+        }
+        if bottom == Bottom::Embeddings {
+            self.embedding_pass(batch, pass)
+                .backward(embeddings, slopes, grads, acc)?;
+        }
+        Ok(())
+    }
+
+    // ---- parts ---------------------------------------------------------------------------------
+
+    pub(crate) fn embedding_pass<'a>(
+        &'a self,
+        batch: &'a DeviceBatch<B>,
+        pass: &'a Pass,
+    ) -> EmbeddingPass<'a, B> {
+        EmbeddingPass {
+            b: self.backend.as_ref(),
+            config: &self.config,
+            layout: &self.layout,
+            params: &self.params,
+            batch,
+            pass,
+        }
+    }
+
+    pub(crate) fn layer_pass<'a>(
+        &'a self,
+        batch: &'a DeviceBatch<B>,
+        pass: &Pass,
+        l: usize,
+        last: RowSet,
+    ) -> LayerPass<'a, B> {
+        LayerPass {
+            b: self.backend.as_ref(),
+            config: &self.config,
+            layout: &self.layout,
+            params: &self.params,
+            batch,
+            layer: &self.layout.layers[l],
+            drops: pass.layer_drops(l),
+            rows: if l + 1 == self.config.layers {
+                last
+            } else {
+                RowSet::All
+            },
+        }
+    }
+
+    fn head_pass<'a>(
+        &'a self,
+        batch: &'a DeviceBatch<B>,
+        pass: &'a Pass,
+        rows: RowSet,
+    ) -> HeadPass<'a, B> {
+        HeadPass {
+            b: self.backend.as_ref(),
+            config: &self.config,
+            layout: &self.layout,
+            params: &self.params,
+            batch,
+            pass,
+            rows,
+            task: self.task,
+        }
+    }
+}
+
+/// Task and labels a fine-tuned folder was saved with.
+fn stored_head(config: &Config, folder: &Path) -> Result<(Task, Vec<String>), BertError> {
+    let missing = |what: &str| BertError::Config {
+        path: Config::path_in(folder),
+        reason: format!("{what}: this is no fine-tuned model; train one with `hone train`"),
+    };
+    let class = config.architectures.first().map(String::as_str);
+    let task = match (class, config.problem_type.as_deref()) {
+        (Some("BertForTokenClassification"), _) => Task::Tag,
+        (Some("BertForSequenceClassification"), Some("regression")) => Task::Regress,
+        (Some("BertForSequenceClassification"), Some("multi_label_classification")) => {
+            Task::MultiLabel
+        }
+        (Some("BertForSequenceClassification"), _) => Task::Classify,
+        (Some(other), _) => return Err(missing(&format!("architectures says {other}"))),
+        (None, _) => return Err(missing("architectures is absent")),
+    };
+    if config.labels.is_empty() {
+        return Err(missing("id2label is absent"));
+    }
+    Ok((task, config.labels.clone()))
+}

@@ -1,0 +1,84 @@
+//! A model folder that transformers loads as it is: `config.json` and `model.safetensors`.
+
+use crate::{BertError, Config, Layout, Task};
+use hone_kernels::Backend;
+use hone_tensor::{Real, write_safetensors};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Writes `config.json` (fields of the model it came from survive) beside and renames it into place.
+pub fn save_config(
+    config: &Config,
+    task: Task,
+    labels: &[String],
+    folder: &Path,
+) -> Result<(), BertError> {
+    let mut map = config.source.clone();
+    map.insert("architectures".into(), json!([task.architecture()]));
+    match task.problem_type() {
+        Some(problem) => map.insert("problem_type".into(), json!(problem)),
+        None => map.remove("problem_type"),
+    };
+    let id2label: Map<String, Value> = labels
+        .iter()
+        .enumerate()
+        .map(|(i, label)| (i.to_string(), json!(label)))
+        .collect();
+    let label2id: Map<String, Value> = labels
+        .iter()
+        .enumerate()
+        .map(|(i, label)| (label.clone(), json!(i)))
+        .collect();
+    map.insert("id2label".into(), Value::Object(id2label));
+    map.insert("label2id".into(), Value::Object(label2id));
+    map.insert("hidden_dropout_prob".into(), json!(config.hidden_dropout));
+    map.insert(
+        "attention_probs_dropout_prob".into(),
+        json!(config.attention_dropout),
+    );
+    if let Some(p) = config.classifier_dropout {
+        map.insert("classifier_dropout".into(), json!(p));
+    }
+    map.remove("dtype");
+    map.insert("torch_dtype".into(), json!("float32"));
+    let path = Config::path_in(folder);
+    let io = |source| BertError::Io {
+        path: path.clone(),
+        source,
+    };
+    let text = format!("{:#}\n", Value::Object(map));
+    let beside = path.with_extension("json.part");
+    std::fs::write(&beside, text).map_err(io)?;
+    std::fs::rename(&beside, &path).map_err(io)
+}
+
+/// Reads every parameter back from the device, in table order, as f32.
+pub fn download<B: Backend>(
+    backend: &B,
+    params: &B::Params,
+    layout: &Layout,
+) -> Result<Vec<Vec<f32>>, BertError> {
+    layout
+        .table
+        .params()
+        .iter()
+        .map(|param| {
+            let mut values = vec![B::Master::default(); param.len()];
+            backend.download(backend.param(params, param.range()), &mut values)?;
+            Ok(values.iter().map(|x| x.to_f64() as f32).collect())
+        })
+        .collect()
+}
+
+/// Writes `model.safetensors` under Hugging Face names.
+pub fn save_weights<B: Backend>(
+    backend: &B,
+    params: &B::Params,
+    layout: &Layout,
+    path: &Path,
+) -> Result<(), BertError> {
+    let values = download(backend, params, layout)?;
+    let rows = layout.table.params().iter().zip(&values);
+    let tensors = rows.map(|(p, v)| (p.name.as_str(), p.shape.as_slice(), v.as_slice()));
+    Ok(write_safetensors(path, tensors, &[])?)
+}

@@ -1,0 +1,39 @@
+//! What a head predicts.
+
+/// The four heads Hone trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// One label of several: softmax cross-entropy.
+    Classify,
+    /// Any subset of labels: a sigmoid each.
+    MultiLabel,
+    /// A number: squared error.
+    Regress,
+    /// One label for each first word piece: softmax cross-entropy per token.
+    Tag,
+}
+
+impl Task {
+    /// Whether the head reads `[CLS]` through the pooler (else: every token).
+    pub fn pools(self) -> bool {
+        self != Task::Tag
+    }
+
+    /// transformers' `problem_type`; tagging has none.
+    pub fn problem_type(self) -> Option<&'static str> {
+        match self {
+            Task::Classify => Some("single_label_classification"),
+            Task::MultiLabel => Some("multi_label_classification"),
+            Task::Regress => Some("regression"),
+            Task::Tag => None,
+        }
+    }
+
+    /// transformers' class.
+    pub fn architecture(self) -> &'static str {
+        match self {
+            Task::Tag => "BertForTokenClassification",
+            _ => "BertForSequenceClassification",
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Which columns hold texts and labels.
+
+use crate::DataError;
+use std::path::Path;
+
+/// Columns named by the user; the usual names are looked for where there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// The text.
+    pub text: Option<String>,
+    /// The second text of a pair.
+    pub text_b: Option<String>,
+    /// The label.
+    pub label: Option<String>,
+    /// The group.
+    pub group: Option<String>,
+}
+
+const TEXT: &[&str] = &["text", "sentence", "review", "content", "sentence1"];
+const TEXT_B: &[&str] = &["text_b", "sentence2"];
+const LABEL: &[&str] = &["label", "labels", "sentiment", "class", "score"];
+
+/// Positions of the columns in a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub text: usize,
+    pub text_b: Option<usize>,
+    pub label: Option<usize>,
+    pub group: Option<usize>,
+}
+
+fn same(a: &str, b: &str) -> bool {
+    a.trim().eq_ignore_ascii_case(b.trim())
+}
+
+struct Header<'a> {
+    path: &'a Path,
+    names: &'a [String],
+}
+
+impl Header<'_> {
+    fn absent(&self, wanted: &str) -> DataError {
+        DataError::Column {
+            path: self.path.to_owned(),
+            wanted: wanted.to_owned(),
+            found: self.names.join(", "),
+        }
+    }
+
+    fn named(&self, wanted: &str) -> Result<usize, DataError> {
+        let exact = self.names.iter().position(|n| n == wanted);
+        exact
+            .or_else(|| self.names.iter().position(|n| same(n, wanted)))
+            .ok_or_else(|| self.absent(wanted))
+    }
+
+    /// The column under a usual name; two of them are ambiguous.
+    fn usual(
+        &self,
+        usual: &[&str],
+        what: &'static str,
+        flag: &'static str,
+    ) -> Result<Option<usize>, DataError> {
+        let mut hits = usual
+            .iter()
+            .flat_map(|u| (0..self.names.len()).filter(move |&i| same(&self.names[i], u)));
+        let Some(first) = hits.next() else {
+            return Ok(None);
+        };
+        match hits.next() {
+            Some(second) => Err(DataError::Ambiguous {
+                path: self.path.to_owned(),
+                what,
+                first: self.names[first].clone(),
+                second: self.names[second].clone(),
+                flag,
+            }),
+            None => Ok(Some(first)),
+        }
+    }
+}
+
+impl Columns {
+    /// Finds the columns in a header. A label column may be absent unless `need_label`.
+    pub(crate) fn find(
+        &self,
+        path: &Path,
+        names: &[String],
+        need_label: bool,
+    ) -> Result<Found, DataError> {
+        let header = Header { path, names };
+        let text = match &self.text {
+            Some(name) => header.named(name)?,
+            None => header
+                .usual(TEXT, "the text", "--text-column")?
+                .ok_or_else(|| header.absent(&format!("{} (or --text-column)", TEXT.join("|"))))?,
+        };
+        let text_b = match &self.text_b {
+            Some(name) => Some(header.named(name)?),
+            None => header.usual(TEXT_B, "the second text", "--text-b-column")?,
+        };
+        let label = match &self.label {
+            Some(name) => Some(header.named(name)?),
+            None => header.usual(LABEL, "the label", "--label-column")?,
+        };
+        if need_label && label.is_none() {
+            return Err(header.absent(&format!("{} (or --label-column)", LABEL.join("|"))));
+        }
+        let group = self.group.as_ref().map(|g| header.named(g)).transpose()?;
+        Ok(Found {
+            text,
+            text_b,
+            label,
+            group,
+        })
+    }
+}
+
+impl Found {
+    /// Names of columns that are not used.
+    pub fn ignored<'a>(&self, names: &'a [String]) -> Vec<&'a str> {
+        let used = [Some(self.text), self.text_b, self.label, self.group];
+        (0..names.len())
+            .filter(|i| !used.contains(&Some(*i)))
+            .map(|i| names[i].as_str())
+            .collect()
+    }
+}

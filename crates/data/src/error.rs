@@ -1,0 +1,111 @@
+//! What can be wrong with a data file, with the place and what was expected.
+
+use std::path::PathBuf;
+
+/// Why data cannot be used. Each is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The name's ending says no known format.
+    #[error("{}: formats are .csv, .tsv, .jsonl, .conll, .txt (CoNLL), each also .gz, or a folder with train, valid and test files", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Bytes that are no UTF-8.
+    #[error("{}: line {line}: not valid UTF-8 (byte {byte} of the file); save the file as UTF-8", path.display())]
+    Utf8 {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Byte, from 0.
+        byte: usize,
+    },
+    /// No rows.
+    #[error("{}: the file holds no rows", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A wanted column is absent.
+    #[error("{}: no column {wanted}; the columns are {found}", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: String,
+        /// What there is.
+        found: String,
+    },
+    /// Two columns could be meant.
+    #[error("{}: {what} could be column {first} or {second}; say which with {flag}", path.display())]
+    Ambiguous {
+        /// The file.
+        path: PathBuf,
+        /// What is looked for.
+        what: &'static str,
+        /// One column.
+        first: String,
+        /// The other.
+        second: String,
+        /// The option that decides.
+        flag: &'static str,
+    },
+    /// A row is malformed.
+    #[error("{}: line {line}: {reason}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// A label cannot be used.
+    #[error("{}: line {line}: label {label:?}: {reason}", path.display())]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// The label as written.
+        label: String,
+        /// Why.
+        reason: String,
+    },
+    /// All rows have one label.
+    #[error("{}: every row has the label {label:?}; at least two are needed to learn a difference", path.display())]
+    OneClass {
+        /// The file.
+        path: PathBuf,
+        /// That label.
+        label: String,
+    },
+    /// A folder's files are not clear.
+    #[error("{}: {reason}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An option cannot be used.
+    #[error("{0}")]
+    Option(String),
+    /// The tokenizer's files cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Tokenizer {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}

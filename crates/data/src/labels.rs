@@ -1,0 +1,366 @@
+//! What labels mean: the task they make, the set they form, each row's class.
+
+use crate::DataError;
+use crate::row::{Cell, Part, Row};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// What the labels ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskKind {
+    /// One label of several.
+    Classify,
+    /// Any subset of labels. In CSV and TSV the labels of a row are joined by `|`; an empty field is the
+    /// empty set. In JSON lines they are a list.
+    MultiLabel,
+    /// A number.
+    Regress,
+    /// A tag for each word.
+    Tag,
+}
+
+/// The names of a model's outputs, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelSet {
+    names: Vec<String>,
+    index: HashMap<String, u32>,
+}
+
+/// Every row's label resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Labels {
+    /// Class of each row; `None` where the set does not know the label.
+    Classes(Vec<Option<u32>>),
+    /// Classes of each row.
+    Sets(Vec<Vec<u32>>),
+    /// Value of each row.
+    Values(Vec<f32>),
+    /// Class of each word of each row.
+    Tags(Vec<Vec<Option<u32>>>),
+}
+
+impl LabelSet {
+    /// From names in order.
+    pub fn new(names: Vec<String>) -> Self {
+        let index = names.iter().cloned().zip(0..).collect();
+        LabelSet { names, index }
+    }
+
+    /// The names.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Class of a name.
+    pub fn class(&self, name: &str) -> Option<u32> {
+        self.index.get(name).copied()
+    }
+}
+
+fn is_integer(text: &str) -> bool {
+    text.parse::<i64>().is_ok()
+}
+
+/// A number that is no integer: what makes a task a regression.
+fn is_fraction(text: &str) -> bool {
+    !is_integer(text) && text.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// The task that labels make, and a line that says why and how to override it.
+pub fn infer(part: &Part) -> (TaskKind, String) {
+    let mut fractions = None;
+    let mut numbers = true;
+    for row in &part.rows {
+        match &row.label {
+            Cell::Tags(_) => {
+                return (
+                    TaskKind::Tag,
+                    "task: tag, since every word has a tag (--task tag)".to_owned(),
+                );
+            }
+            Cell::List(_) => {
+                return (
+                    TaskKind::MultiLabel,
+                    "task: multilabel, since labels are lists (--task multilabel)".to_owned(),
+                );
+            }
+            Cell::Text(text) => {
+                numbers &= text.parse::<f64>().is_ok_and(f64::is_finite);
+                if fractions.is_none() && is_fraction(text) {
+                    fractions = Some((row.line, text.clone()));
+                }
+            }
+            Cell::None => {}
+        }
+    }
+    match fractions {
+        Some((line, text)) if numbers => (
+            TaskKind::Regress,
+            format!(
+                "task: regress, since the label of line {line} is {text} (override with --task classify)"
+            ),
+        ),
+        _ => (
+            TaskKind::Classify,
+            "task: classify, one label a row (override with --task regress|multilabel)".to_owned(),
+        ),
+    }
+}
+
+/// Splits a multi-label field.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split('|').map(str::trim).filter(|t| !t.is_empty())
+}
+
+fn each_label<'a>(task: TaskKind, row: &'a Row, mut f: impl FnMut(&'a str)) {
+    match (&row.label, task) {
+        (Cell::Text(t), TaskKind::MultiLabel) => parts(t).for_each(f),
+        (Cell::Text(t), _) => f(t),
+        (Cell::List(all), _) | (Cell::Tags(all), _) => all.iter().for_each(|t| f(t)),
+        (Cell::None, _) => {}
+    }
+}
+
+/// Names in `labels.txt`: one a line, line 0 first.
+pub fn label_names(path: &Path) -> Result<Vec<String>, DataError> {
+    let text = std::fs::read_to_string(path).map_err(|source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let names: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .map(|l| match l.split_once(['\t', ' ', ',']) {
+            // "0 negative" as well as "negative".
+            Some((n, name)) if is_integer(n) => name.trim().to_owned(),
+            _ => l.to_owned(),
+        })
+        .collect();
+    Ok(names)
+}
+
+impl LabelSet {
+    /// The labels of a training part: in order of number if all are integers, else of the alphabet;
+    /// integers take their names from `names` (`labels.txt`), where there are any.
+    pub fn of(part: &Part, task: TaskKind, names: &[String]) -> Result<LabelSet, DataError> {
+        if task == TaskKind::Regress {
+            return Ok(LabelSet::new(vec!["value".to_owned()]));
+        }
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for row in &part.rows {
+            if row.label == Cell::None
+                || row.label == Cell::Text(String::new()) && task != TaskKind::MultiLabel
+            {
+                return Err(DataError::Label {
+                    path: part.path.clone(),
+                    line: row.line,
+                    label: String::new(),
+                    reason: "the label is empty".to_owned(),
+                });
+            }
+            each_label(task, row, |label| {
+                seen.entry(label).or_insert(row.line);
+            });
+        }
+        if task == TaskKind::Classify && seen.len() == 1 {
+            return Err(DataError::OneClass {
+                path: part.path.clone(),
+                label: seen
+                    .keys()
+                    .next()
+                    .map(|l| l.to_string())
+                    .unwrap_or_default(),
+            });
+        }
+        let integers = !seen.is_empty() && seen.keys().all(|l| is_integer(l));
+        let mut labels: Vec<&str> = seen.keys().copied().collect();
+        if !integers {
+            return Ok(LabelSet::new(
+                labels.iter().map(|l| l.to_string()).collect(),
+            ));
+        }
+        labels.sort_by_key(|l| l.parse::<i64>().unwrap_or(0));
+        if names.is_empty() {
+            return Ok(LabelSet::new(
+                labels.iter().map(|l| l.to_string()).collect(),
+            ));
+        }
+        for label in &labels {
+            let known = label.parse::<usize>().is_ok_and(|n| n < names.len());
+            if !known {
+                return Err(DataError::Label {
+                    path: part.path.clone(),
+                    line: seen[label],
+                    label: label.to_string(),
+                    reason: format!("labels.txt names 0 to {}", names.len() - 1),
+                });
+            }
+        }
+        Ok(LabelSet::new(names.to_vec()))
+    }
+
+    /// Class of a label as written: by name, or by number through `names`.
+    fn resolve(&self, label: &str, names: &[String]) -> Option<u32> {
+        self.class(label).or_else(|| {
+            let named = names.get(label.parse::<usize>().ok()?)?;
+            self.class(named)
+        })
+    }
+
+    /// Labels of a part's rows, and how many rows each label unknown to the set has.
+    pub fn labels(
+        &self,
+        part: &Part,
+        task: TaskKind,
+        names: &[String],
+    ) -> Result<(Labels, BTreeMap<String, usize>), DataError> {
+        let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
+        let wrong = |row: &Row, label: &str, reason: &str| DataError::Label {
+            path: part.path.clone(),
+            line: row.line,
+            label: label.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let mut class = |label: &str| {
+            let found = self.resolve(label, names);
+            if found.is_none() {
+                *unknown.entry(label.to_owned()).or_default() += 1;
+            }
+            found
+        };
+        let labels = match task {
+            TaskKind::Classify => {
+                let each = |row: &Row| match &row.label {
+                    Cell::Text(t) if !t.is_empty() => Ok(class(t)),
+                    _ => Err(wrong(row, "", "one label was expected")),
+                };
+                Labels::Classes(part.rows.iter().map(each).collect::<Result<_, _>>()?)
+            }
+            TaskKind::MultiLabel => {
+                let mut all = Vec::with_capacity(part.rows.len());
+                for row in &part.rows {
+                    let mut set = Vec::new();
+                    each_label(task, row, |label| set.extend(class(label)));
+                    set.sort_unstable();
+                    set.dedup();
+                    all.push(set);
+                }
+                Labels::Sets(all)
+            }
+            TaskKind::Regress => {
+                let each = |row: &Row| match &row.label {
+                    Cell::Text(t) => match t.parse::<f32>() {
+                        Ok(v) if v.is_finite() => Ok(v),
+                        _ => Err(wrong(row, t, "a finite number was expected")),
+                    },
+                    _ => Err(wrong(row, "", "a number was expected")),
+                };
+                Labels::Values(part.rows.iter().map(each).collect::<Result<_, _>>()?)
+            }
+            TaskKind::Tag => {
+                let each = |row: &Row| match &row.label {
+                    Cell::Tags(tags) => Ok(tags.iter().map(|t| class(t)).collect()),
+                    _ => Err(wrong(row, "", "a tag for each word was expected")),
+                };
+                Labels::Tags(part.rows.iter().map(each).collect::<Result<_, _>>()?)
+            }
+        };
+        Ok((labels, unknown))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn part(labels: &[&str]) -> Part {
+        Part {
+            path: PathBuf::from("a.csv"),
+            sha256: String::new(),
+            notes: Vec::new(),
+            rows: labels
+                .iter()
+                .enumerate()
+                .map(|(i, l)| Row {
+                    line: i + 2,
+                    text: format!("text {i}"),
+                    text_b: None,
+                    label: Cell::Text(l.to_string()),
+                    words: Vec::new(),
+                    group: None,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn order_and_names() {
+        let set = |labels: &[&str], names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+            LabelSet::of(&part(labels), TaskKind::Classify, &names)
+        };
+        assert_eq!(
+            set(&["10", "9", "-1"], &[]).unwrap().names(),
+            ["-1", "9", "10"]
+        );
+        assert_eq!(set(&["pos", "neg"], &[]).unwrap().names(), ["neg", "pos"]);
+        assert_eq!(
+            set(&["1", "0"], &["bad", "good"]).unwrap().names(),
+            ["bad", "good"]
+        );
+        assert!(
+            set(&["1", "2"], &["bad", "good"])
+                .unwrap_err()
+                .to_string()
+                .contains("line 3")
+        );
+        assert!(
+            set(&["1", "1"], &[])
+                .unwrap_err()
+                .to_string()
+                .contains("every row")
+        );
+        assert!(
+            set(&["1", ""], &[])
+                .unwrap_err()
+                .to_string()
+                .contains("line 3")
+        );
+    }
+
+    #[test]
+    fn tasks_are_inferred() {
+        for (labels, want) in [
+            (&["1", "0"][..], TaskKind::Classify),
+            (&["1", "2.5"], TaskKind::Regress),
+            (&["1.5", "good"], TaskKind::Classify),
+        ] {
+            assert_eq!(infer(&part(labels)).0, want, "{labels:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_labels_are_counted() {
+        let set = LabelSet::new(vec!["bad".into(), "good".into()]);
+        let names = vec!["bad".to_owned(), "good".to_owned()];
+        let (labels, unknown) = set
+            .labels(
+                &part(&["good", "0", "fair", "fair"]),
+                TaskKind::Classify,
+                &names,
+            )
+            .unwrap();
+        assert_eq!(labels, Labels::Classes(vec![Some(1), Some(0), None, None]));
+        assert_eq!(unknown["fair"], 2);
+        let (labels, _) = set
+            .labels(&part(&["good|bad", "", "good"]), TaskKind::MultiLabel, &[])
+            .unwrap();
+        assert_eq!(labels, Labels::Sets(vec![vec![0, 1], vec![], vec![1]]));
+        let error = set
+            .labels(&part(&["1", "x"]), TaskKind::Regress, &[])
+            .unwrap_err();
+        assert!(error.to_string().contains("line 3"));
+    }
+}

@@ -1,0 +1,434 @@
+//! Readers: CSV, TSV, JSON lines, CoNLL. Each says the line of what it cannot read.
+
+use crate::DataError;
+use crate::columns::{Columns, Found};
+use crate::row::{Cell, Part, Row};
+use crate::source::read_text;
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// Formats by a name's ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Csv,
+    Tsv,
+    JsonLines,
+    Conll,
+}
+
+impl Format {
+    /// By the ending, `.gz` left out.
+    pub fn of(path: &Path) -> Option<Format> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        let stem = name.strip_suffix(".gz").unwrap_or(&name);
+        Some(match stem.rsplit_once('.')?.1 {
+            "csv" => Format::Csv,
+            "tsv" => Format::Tsv,
+            "jsonl" | "ndjson" => Format::JsonLines,
+            "conll" | "bio" | "iob" => Format::Conll,
+            _ => return None,
+        })
+    }
+}
+
+/// Reads a file; labels may be absent.
+pub fn read_file(path: &Path, columns: &Columns) -> Result<Part, DataError> {
+    read(path, columns, false)
+}
+
+/// Reads a file in which every row must have a label.
+pub fn read_labelled(path: &Path, columns: &Columns) -> Result<Part, DataError> {
+    read(path, columns, true)
+}
+
+fn read(path: &Path, columns: &Columns, need_label: bool) -> Result<Part, DataError> {
+    let format = Format::of(path).ok_or_else(|| DataError::Format {
+        path: path.to_owned(),
+    })?;
+    let source = read_text(path)?;
+    let reader = Reader {
+        path,
+        columns,
+        need_label,
+        text: &source.text,
+    };
+    let (rows, notes) = match format {
+        Format::Csv => reader.delimited(b',', true)?,
+        // A file of two columns without a header, tags in the second, is CoNLL under another name.
+        Format::Tsv if reader.looks_tagged() => reader.conll()?,
+        // GLUE's TSV files quote nothing: a quotation mark is a character like any other.
+        Format::Tsv => reader.delimited(b'\t', false)?,
+        Format::JsonLines => reader.json_lines()?,
+        Format::Conll => reader.conll()?,
+    };
+    if rows.is_empty() {
+        return Err(DataError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(Part {
+        path: path.to_owned(),
+        sha256: source.sha256,
+        rows,
+        notes,
+    })
+}
+
+/// Line numbers of rising byte positions.
+struct Lines<'a> {
+    text: &'a [u8],
+    byte: usize,
+    line: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a str) -> Self {
+        Lines {
+            text: text.as_bytes(),
+            byte: 0,
+            line: 1,
+        }
+    }
+
+    /// Line of the record at `byte`; what is left of the line end before it belongs to the line above.
+    fn at(&mut self, byte: usize) -> usize {
+        let mut end = byte;
+        while matches!(self.text.get(end), Some(b'\n' | b'\r')) {
+            end += 1;
+        }
+        let passed = &self.text[self.byte.min(end)..end];
+        self.line += passed.iter().filter(|&&b| b == b'\n').count();
+        self.byte = end;
+        self.line
+    }
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    columns: &'a Columns,
+    need_label: bool,
+    text: &'a str,
+}
+
+type Rows = (Vec<Row>, Vec<String>);
+
+impl Reader<'_> {
+    fn wrong(&self, line: usize, reason: impl Into<String>) -> DataError {
+        DataError::Row {
+            path: self.path.to_owned(),
+            line,
+            reason: reason.into(),
+        }
+    }
+
+    /// A text that is all space carries nothing to learn from.
+    fn not_empty(&self, line: usize, text: &str) -> Result<(), DataError> {
+        match text.trim().is_empty() {
+            true => Err(self.wrong(line, "the text is empty; remove the row")),
+            false => Ok(()),
+        }
+    }
+
+    fn notes(&self, names: &[String], found: &Found) -> Vec<String> {
+        let name = |i: usize| names[i].as_str();
+        let mut line = format!("text from column {}", name(found.text));
+        if let Some(b) = found.text_b {
+            line += &format!(", second text from {}", name(b));
+        }
+        if let Some(l) = found.label {
+            line += &format!(", label from {}", name(l));
+        }
+        let ignored = found.ignored(names);
+        if !ignored.is_empty() {
+            line += &format!("; columns not used: {}", ignored.join(", "));
+        }
+        vec![line]
+    }
+
+    fn delimited(&self, delimiter: u8, quoting: bool) -> Result<Rows, DataError> {
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .quoting(quoting)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(self.text.as_bytes());
+        let mut records = reader.records();
+        let mut lines = Lines::new(self.text);
+        let unclosed = quoting && self.text.bytes().filter(|&b| b == b'"').count() % 2 == 1;
+        let Some(header) = records.next() else {
+            return Err(DataError::Empty {
+                path: self.path.to_owned(),
+            });
+        };
+        let header = header.map_err(|e| self.wrong(1, e.to_string()))?;
+        let names: Vec<String> = header.iter().map(|n| n.trim().to_owned()).collect();
+        let found = self.columns.find(self.path, &names, self.need_label)?;
+        let notes = self.notes(&names, &found);
+        let mut rows = Vec::new();
+        for record in records {
+            let record = record.map_err(|e| {
+                let line = e.position().map_or(0, |p| p.line() as usize);
+                self.wrong(line, e.to_string())
+            })?;
+            let line = lines.at(record.position().map_or(0, |p| p.byte() as usize));
+            if record.len() != names.len() {
+                let hint = match (quoting, unclosed) {
+                    (_, true) => "; a quotation mark opens here or above and never closes",
+                    (true, _) => {
+                        "; a text with a comma, a quotation mark or a line break needs quotes"
+                    }
+                    (false, _) => "",
+                };
+                return Err(self.wrong(
+                    line,
+                    format!(
+                        "{} fields, the header has {}{hint}",
+                        record.len(),
+                        names.len()
+                    ),
+                ));
+            }
+            self.not_empty(line, &record[found.text])?;
+            rows.push(Row {
+                line,
+                text: record[found.text].to_owned(),
+                text_b: found.text_b.map(|b| record[b].to_owned()),
+                label: found
+                    .label
+                    .map_or(Cell::None, |l| Cell::Text(record[l].trim().to_owned())),
+                words: Vec::new(),
+                group: found.group.map(|g| record[g].to_owned()),
+            });
+        }
+        if unclosed {
+            let line = rows.last().map_or(1, |r: &Row| r.line);
+            return Err(self.wrong(
+                line,
+                "a quotation mark opens here or above and never closes",
+            ));
+        }
+        Ok((rows, notes))
+    }
+
+    fn json_lines(&self) -> Result<Rows, DataError> {
+        let mut rows = Vec::new();
+        let mut notes = Vec::new();
+        for (i, text) in self.text.lines().enumerate() {
+            let line = i + 1;
+            if text.trim().is_empty() {
+                continue;
+            }
+            let object: Map<String, Value> = serde_json::from_str(text)
+                .map_err(|e| self.wrong(line, format!("not a JSON object ({e})")))?;
+            let names: Vec<String> = object.keys().cloned().collect();
+            let found = self
+                .columns
+                .find(self.path, &names, self.need_label)
+                .map_err(|e| match e {
+                    DataError::Column { wanted, found, .. } => {
+                        self.wrong(line, format!("no key {wanted}; the keys are {found}"))
+                    }
+                    other => other,
+                })?;
+            if notes.is_empty() {
+                notes = self.notes(&names, &found);
+            }
+            let string = |i: usize| match &object[&names[i]] {
+                Value::String(s) => Ok(s.clone()),
+                other => Err(self.wrong(
+                    line,
+                    format!("{} must be a string, it is {other}", names[i]),
+                )),
+            };
+            let text = string(found.text)?;
+            self.not_empty(line, &text)?;
+            rows.push(Row {
+                line,
+                text,
+                text_b: found.text_b.map(string).transpose()?,
+                label: match found.label {
+                    None => Cell::None,
+                    Some(l) => self.json_label(line, &object[&names[l]])?,
+                },
+                words: Vec::new(),
+                group: found.group.map(|g| object[&names[g]].to_string()),
+            });
+        }
+        Ok((rows, notes))
+    }
+
+    fn json_label(&self, line: usize, value: &Value) -> Result<Cell, DataError> {
+        let one = |v: &Value| match v {
+            Value::String(s) => Ok(s.trim().to_owned()),
+            Value::Number(n) => Ok(n.to_string()),
+            Value::Bool(b) => Ok(b.to_string()),
+            other => Err(self.wrong(
+                line,
+                format!("a label must be a string or a number, it is {other}"),
+            )),
+        };
+        match value {
+            Value::Array(list) => Ok(Cell::List(list.iter().map(one).collect::<Result<_, _>>()?)),
+            other => Ok(Cell::Text(one(other)?)),
+        }
+    }
+
+    /// Whether a TSV is a tagged text: no header, two fields, a blank line somewhere or BIO tags.
+    fn looks_tagged(&self) -> bool {
+        let mut lines = self.text.lines().take(2000);
+        let first = lines.next().unwrap_or("");
+        let fields: Vec<&str> = first.split('\t').collect();
+        let tag = |t: &str| t == "O" || t.starts_with("B-") || t.starts_with("I-");
+        fields.len() == 2 && (tag(fields[1]) || lines.any(|l| l.trim().is_empty()))
+    }
+
+    fn conll(&self) -> Result<Rows, DataError> {
+        let mut rows = Vec::new();
+        let mut words: Vec<String> = Vec::new();
+        let mut tags: Vec<String> = Vec::new();
+        let mut start = 1;
+        let mut flush = |words: &mut Vec<String>, tags: &mut Vec<String>, start: usize| {
+            if !words.is_empty() {
+                rows.push(Row {
+                    line: start,
+                    text: words.join(" "),
+                    text_b: None,
+                    label: Cell::Tags(std::mem::take(tags)),
+                    words: std::mem::take(words),
+                    group: None,
+                });
+            }
+        };
+        for (i, line) in self.text.lines().enumerate() {
+            let line = line.trim_end_matches('\r');
+            if line.trim().is_empty() || line.starts_with("-DOCSTART-") {
+                flush(&mut words, &mut tags, start);
+                continue;
+            }
+            let fields: Vec<&str> = match line.contains('\t') {
+                true => line.split('\t').collect(),
+                false => line.split_whitespace().collect(),
+            };
+            let (Some(word), Some(tag)) = (fields.first(), fields.last()) else {
+                continue;
+            };
+            if fields.len() < 2 || word.trim().is_empty() || tag.trim().is_empty() {
+                return Err(self.wrong(i + 1, "a word and its tag were expected"));
+            }
+            if words.is_empty() {
+                start = i + 1;
+            }
+            words.push(word.trim().to_owned());
+            tags.push(tag.trim().to_owned());
+        }
+        flush(&mut words, &mut tags, start);
+        let notes = vec!["words from the first column, tags from the last".to_owned()];
+        Ok((rows, notes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn check_error(name: &str, bytes: &[u8], says: &str) {
+        let (_folder, path) = file(name, bytes);
+        let error = read_labelled(&path, &Columns::default())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(says), "{error:?} lacks {says:?}");
+        assert!(error.contains(name) && !error.contains('\n'), "{error:?}");
+    }
+
+    #[test]
+    fn bad_files_name_the_place() {
+        check_error(
+            "a.csv",
+            b"text,label\nx,1\ny\n",
+            "line 3: 1 fields, the header has 2",
+        );
+        check_error(
+            "a.csv",
+            b"text,label\n\"x\ny\",1\nz,1,2\n",
+            "line 4: 3 fields",
+        );
+        check_error(
+            "a.csv",
+            b"text,label\nx,1\n\xff,0\n",
+            "line 3: not valid UTF-8",
+        );
+        check_error("a.csv", b"text,label\n  ,1\n", "line 2: the text is empty");
+        check_error("a.csv", b"", "no rows");
+        check_error("a.csv", b"text,label\n", "no rows");
+        check_error("a.csv", b"words,label\nx,1\n", "no column text|sentence");
+        check_error("a.csv", b"text,words\nx,1\n", "no column label|labels");
+        check_error("a.csv", b"text,review,label\nx,y,1\n", "--text-column");
+        check_error("a.csv", b"text,label\n\"x,1\n", "never closes");
+        check_error(
+            "a.jsonl",
+            b"{\"text\": 1, \"label\": 2}\n",
+            "line 1: text must be a string",
+        );
+        check_error(
+            "a.jsonl",
+            b"{\"text\": \"x\", \"label\": 2}\n{\n",
+            "line 2: not a JSON object",
+        );
+        check_error("a.jsonl", b"{\"label\": 2}\n", "line 1: no key text");
+        check_error("a.conll", b"word\n", "line 1: a word and its tag");
+        check_error("a.xls", b"x", "formats are");
+        let missing = read_file(Path::new("/nowhere/x.csv"), &Columns::default()).unwrap_err();
+        assert!(missing.to_string().starts_with("/nowhere/x.csv: "));
+    }
+
+    #[test]
+    fn good_files() {
+        let (_f, path) = file(
+            "a.csv",
+            "\u{feff}Sentence,Label,id\r\n\"a \"\"b\"\"\nc\",1,7\r\nd,0,8\r\n".as_bytes(),
+        );
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows[0].text, "a \"b\"\nc");
+        assert_eq!((part.rows[0].line, part.rows[1].line), (2, 4));
+        assert!(part.notes[0].contains("columns not used: id"));
+
+        let (_f, path) = file("a.tsv", b"sentence1\tsentence2\tlabel\n\"a\tb\t1\n");
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows[0].text, "\"a");
+        assert_eq!(part.rows[0].text_b.as_deref(), Some("b"));
+
+        let (_f, path) = file(
+            "a.jsonl",
+            b"{\"text\": \"x\", \"label\": [\"p\", \"q\"]}\n\n",
+        );
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows[0].label, Cell::List(vec!["p".into(), "q".into()]));
+
+        let (_f, path) = file("a.tsv", b"EU\tB-org\nrejects\tO\n\nPeter B\tB-per\n");
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows.len(), 2);
+        assert_eq!(part.rows[0].words, ["EU", "rejects"]);
+        assert_eq!(part.rows[1].line, 4);
+    }
+
+    #[test]
+    fn gzip_is_read_through() {
+        use std::io::Write;
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(b"text,label\nx,1\n").unwrap();
+        let mut bytes = gz.finish().unwrap();
+        let mut second = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        second.write_all(b"y,0\n").unwrap();
+        bytes.extend(second.finish().unwrap());
+        let (_f, path) = file("a.csv.gz", &bytes);
+        assert_eq!(read_file(&path, &Columns::default()).unwrap().rows.len(), 2);
+    }
+}

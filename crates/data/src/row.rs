@@ -1,0 +1,46 @@
+//! Rows as they stand in a file, before labels have a meaning.
+
+use std::path::PathBuf;
+
+/// A label as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// The file has no label column.
+    None,
+    /// One value.
+    Text(String),
+    /// A JSON list of labels.
+    List(Vec<String>),
+    /// A tag for each word.
+    Tags(Vec<String>),
+}
+
+/// One row of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Line on which it begins, from 1.
+    pub line: usize,
+    /// The text; words joined by spaces where they are tagged.
+    pub text: String,
+    /// The second text of a pair.
+    pub text_b: Option<String>,
+    /// The label.
+    pub label: Cell,
+    /// Words, where they are tagged.
+    pub words: Vec<String>,
+    /// Value of the group column, where one was named.
+    pub group: Option<String>,
+}
+
+/// All rows of one file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// Where they came from.
+    pub path: PathBuf,
+    /// SHA-256 of the file as it lies on disk.
+    pub sha256: String,
+    /// In the file's order.
+    pub rows: Vec<Row>,
+    /// What was found and taken, a line each.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,427 @@
+//! Texts to token ids with the model's own tokenizer. Truncation and padding stored in its file are
+//! ignored: how long a text may be is the user's business, and nothing is padded.
+
+use crate::DataError;
+use rayon::prelude::*;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::{InputSequence, Tokenizer as Inner};
+
+/// Which part of a longer text is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truncate {
+    /// The beginning.
+    Head,
+    /// The end.
+    Tail,
+    /// The first quarter and the rest from the end (Sun et al. 2019 keep 128 and 382 of 510).
+    HeadTail,
+}
+
+impl FromStr for Truncate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "head" => Ok(Truncate::Head),
+            "tail" => Ok(Truncate::Tail),
+            "head-tail" => Ok(Truncate::HeadTail),
+            _ => Err(format!("{text:?} is none of head, tail, head-tail")),
+        }
+    }
+}
+
+impl Truncate {
+    /// The positions kept of `len` when `room` fit.
+    fn keep(self, len: usize, room: usize) -> impl Iterator<Item = usize> {
+        let cut = len.saturating_sub(room);
+        let head = match (self, cut) {
+            (_, 0) | (Truncate::Head, _) => len - cut,
+            (Truncate::Tail, _) => 0,
+            (Truncate::HeadTail, _) => room / 4,
+        };
+        (0..head).chain(head + cut..len)
+    }
+}
+
+/// One tokenised text or pair.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
+    pub ids: Vec<u32>,
+    /// 0, and 1 for the second text and its separator.
+    pub types: Vec<u8>,
+    /// Word pieces that did not fit.
+    pub truncated: usize,
+    /// Unknown pieces before truncation.
+    pub unknown: usize,
+    /// Words before truncation, as the tokenizer splits them.
+    pub words: usize,
+    /// Token of each given word's first piece, `None` where it was cut off; only of tagged words.
+    pub first_pieces: Vec<Option<u32>>,
+}
+
+/// A model's tokenizer.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: Inner,
+    cls: u32,
+    sep: u32,
+    unk: Option<u32>,
+}
+
+/// Pieces of a text, with the word each belongs to.
+struct Pieces {
+    ids: Vec<u32>,
+    words: Vec<Option<u32>>,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` of a model folder, or builds a BERT word-piece tokenizer from `vocab.txt`.
+    /// `vocabulary` is the number of rows of the model's word embeddings.
+    pub fn load(folder: &Path, vocabulary: usize) -> Result<Tokenizer, DataError> {
+        let json = folder.join("tokenizer.json");
+        let vocab = folder.join("vocab.txt");
+        let (mut inner, path) = if json.is_file() {
+            let wrong = |e: tokenizers::Error| DataError::Tokenizer {
+                path: json.clone(),
+                reason: format!("not a tokenizer file ({e})"),
+            };
+            (Inner::from_file(&json).map_err(wrong)?, json)
+        } else if vocab.is_file() {
+            (word_piece(folder, &vocab)?, vocab)
+        } else {
+            return Err(DataError::Tokenizer {
+                path: folder.to_owned(),
+                reason: "no tokenizer.json and no vocab.txt here".to_owned(),
+            });
+        };
+        let wrong = |reason: String| DataError::Tokenizer {
+            path: path.clone(),
+            reason,
+        };
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|e| wrong(e.to_string()))?;
+        let size = inner
+            .get_vocab(true)
+            .into_values()
+            .max()
+            .map_or(0, |m| m as usize + 1);
+        if size > vocabulary {
+            return Err(wrong(format!(
+                "its vocabulary has {size} entries, the model's word embeddings {vocabulary}: tokenizer and model do not belong together"
+            )));
+        }
+        let special = |name: &str| {
+            inner
+                .token_to_id(name)
+                .ok_or_else(|| wrong(format!("its vocabulary has no {name}")))
+        };
+        Ok(Tokenizer {
+            cls: special("[CLS]")?,
+            sep: special("[SEP]")?,
+            unk: inner.token_to_id("[UNK]"),
+            inner,
+        })
+    }
+
+    fn pieces(&self, text: &str) -> Result<Pieces, DataError> {
+        let encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(|e| DataError::Option(format!("a text could not be tokenised ({e})")))?;
+        Ok(Pieces {
+            ids: encoding.get_ids().to_vec(),
+            words: encoding.get_word_ids().to_vec(),
+        })
+    }
+
+    fn word_pieces(&self, words: &[String]) -> Result<Pieces, DataError> {
+        let input: Vec<&str> = words.iter().map(String::as_str).collect();
+        let encoding = self
+            .inner
+            .encode(InputSequence::from(input), false)
+            .map_err(|e| DataError::Option(format!("words could not be tokenised ({e})")))?;
+        Ok(Pieces {
+            ids: encoding.get_ids().to_vec(),
+            words: encoding.get_word_ids().to_vec(),
+        })
+    }
+
+    fn note(&self, encoded: &mut Encoded, pieces: &Pieces) {
+        encoded.unknown += pieces
+            .ids
+            .iter()
+            .filter(|&&id| Some(id) == self.unk)
+            .count();
+        let distinct = pieces.words.windows(2).filter(|w| w[0] != w[1]).count();
+        encoded.words += distinct + usize::from(!pieces.words.is_empty());
+    }
+
+    /// A text, or a pair of texts, in at most `max_length` tokens, special ones included.
+    ///
+    /// Of a pair the longer text loses the tokens, one at a time, as transformers' `longest_first`.
+    pub fn encode(
+        &self,
+        text: &str,
+        text_b: Option<&str>,
+        max_length: usize,
+        truncate: Truncate,
+    ) -> Result<Encoded, DataError> {
+        let a = self.pieces(text)?;
+        let b = text_b.map(|t| self.pieces(t)).transpose()?;
+        let mut out = Encoded::default();
+        self.note(&mut out, &a);
+        let special = if b.is_some() { 3 } else { 2 };
+        let room = max_length.saturating_sub(special);
+        let b_len = b.as_ref().map_or(0, |b| b.ids.len());
+        let (room_a, room_b) = shares(a.ids.len(), b_len, room);
+        out.ids.push(self.cls);
+        out.ids
+            .extend(truncate.keep(a.ids.len(), room_a).map(|i| a.ids[i]));
+        out.ids.push(self.sep);
+        out.types.resize(out.ids.len(), 0);
+        if let Some(b) = &b {
+            self.note(&mut out, b);
+            out.ids
+                .extend(truncate.keep(b.ids.len(), room_b).map(|i| b.ids[i]));
+            out.ids.push(self.sep);
+            out.types.resize(out.ids.len(), 1);
+        }
+        out.truncated = a.ids.len() - room_a + b_len - room_b;
+        Ok(out)
+    }
+
+    /// Words with a tag each: also where each word's first piece is.
+    pub fn encode_words(
+        &self,
+        words: &[String],
+        max_length: usize,
+        truncate: Truncate,
+    ) -> Result<Encoded, DataError> {
+        let pieces = self.word_pieces(words)?;
+        let mut out = Encoded {
+            first_pieces: vec![None; words.len()],
+            ..Encoded::default()
+        };
+        self.note(&mut out, &pieces);
+        let room = pieces.ids.len().min(max_length.saturating_sub(2));
+        out.ids.push(self.cls);
+        for i in truncate.keep(pieces.ids.len(), room) {
+            let first = i == 0 || pieces.words[i] != pieces.words[i - 1];
+            if let (Some(word), true) = (pieces.words[i], first) {
+                out.first_pieces[word as usize] = Some(out.ids.len() as u32);
+            }
+            out.ids.push(pieces.ids[i]);
+        }
+        out.ids.push(self.sep);
+        out.types.resize(out.ids.len(), 0);
+        out.truncated = pieces.ids.len() - room;
+        Ok(out)
+    }
+
+    /// Many rows in parallel, in order.
+    pub fn encode_rows(
+        &self,
+        rows: &[crate::Row],
+        max_length: usize,
+        truncate: Truncate,
+    ) -> Result<Vec<Encoded>, DataError> {
+        rows.par_iter()
+            .map(|row| match row.words.is_empty() {
+                true => self.encode(&row.text, row.text_b.as_deref(), max_length, truncate),
+                false => self.encode_words(&row.words, max_length, truncate),
+            })
+            .collect()
+    }
+}
+
+/// How many tokens of two texts stay when `room` fit: the longer loses one at a time, the second on a tie.
+fn shares(a: usize, b: usize, room: usize) -> (usize, usize) {
+    let excess = (a + b).saturating_sub(room);
+    let (mut a, mut b) = (a, b);
+    // First the longer shrinks to the shorter, then both in turn.
+    let first = excess.min(a.abs_diff(b));
+    if a > b {
+        a -= first;
+    } else {
+        b -= first;
+    }
+    let rest = excess - first;
+    (
+        a.saturating_sub(rest / 2),
+        b.saturating_sub(rest - rest / 2),
+    )
+}
+
+/// BERT's word-piece tokenizer from a vocabulary file, as transformers' `BertTokenizerFast` sets it up.
+fn word_piece(folder: &Path, vocab: &Path) -> Result<Inner, DataError> {
+    let wrong = |reason: String| DataError::Tokenizer {
+        path: vocab.to_owned(),
+        reason,
+    };
+    let config: PathBuf = folder.join("tokenizer_config.json");
+    let settings: Value = match std::fs::read_to_string(&config) {
+        Ok(text) => serde_json::from_str(&text).map_err(|e| DataError::Tokenizer {
+            path: config.clone(),
+            reason: format!("not JSON ({e})"),
+        })?,
+        Err(_) => Value::Null,
+    };
+    let flag = |name: &str, default: bool| {
+        settings
+            .get(name)
+            .and_then(Value::as_bool)
+            .unwrap_or(default)
+    };
+    let lowercase = flag("do_lower_case", true);
+    let name = vocab
+        .to_str()
+        .ok_or_else(|| wrong("the path is not valid UTF-8".to_owned()))?;
+    let model = WordPiece::from_file(name)
+        .unk_token("[UNK]".into())
+        .build()
+        .map_err(|e| wrong(e.to_string()))?;
+    let mut inner = Inner::new(model);
+    inner
+        .with_normalizer(Some(BertNormalizer::new(
+            true,
+            flag("tokenize_chinese_chars", true),
+            settings.get("strip_accents").and_then(Value::as_bool),
+            lowercase,
+        )))
+        .map_err(|e| wrong(e.to_string()))?;
+    inner.with_pre_tokenizer(Some(BertPreTokenizer));
+    let specials: Vec<tokenizers::AddedToken> = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        .into_iter()
+        .filter(|t| inner.token_to_id(t).is_some())
+        .map(|t| tokenizers::AddedToken::from(t, true))
+        .collect();
+    inner
+        .add_special_tokens(specials)
+        .map_err(|e| wrong(e.to_string()))?;
+    Ok(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let words = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\nbad\nfilm\n##s\nthe\n,\nnot";
+        std::fs::write(folder.path().join("vocab.txt"), words).unwrap();
+        folder
+    }
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::load(folder().path(), 12).unwrap()
+    }
+
+    #[test]
+    fn texts_and_pairs() {
+        let t = tokenizer();
+        let one = t
+            .encode("Good films, zzz", None, 512, Truncate::Head)
+            .unwrap();
+        assert_eq!(one.ids, [2, 5, 7, 8, 10, 1, 3]);
+        assert_eq!((one.unknown, one.words, one.truncated), (1, 4, 0));
+        let two = t
+            .encode("good", Some("not bad"), 512, Truncate::Head)
+            .unwrap();
+        assert_eq!(two.ids, [2, 5, 3, 11, 6, 3]);
+        assert_eq!(two.types, [0, 0, 0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn truncation_keeps_the_part_asked_for() {
+        let t = tokenizer();
+        let text = "good bad film the not good bad film";
+        for (how, want) in [
+            (Truncate::Head, vec![2, 5, 6, 7, 9, 3]),
+            (Truncate::Tail, vec![2, 11, 5, 6, 7, 3]),
+            (Truncate::HeadTail, vec![2, 5, 5, 6, 7, 3]),
+        ] {
+            let got = t.encode(text, None, 6, how).unwrap();
+            assert_eq!((got.ids, got.truncated), (want, 4), "{how:?}");
+        }
+    }
+
+    #[test]
+    fn pairs_lose_from_the_longer() {
+        for ((a, b, room), want) in [
+            ((10, 2, 8), (6, 2)),
+            ((10, 10, 9), (5, 4)),
+            ((3, 9, 6), (3, 3)),
+            ((2, 2, 10), (2, 2)),
+            ((5, 5, 0), (0, 0)),
+        ] {
+            assert_eq!(shares(a, b, room), want, "{a} {b} {room}");
+        }
+    }
+
+    #[test]
+    fn a_stored_limit_is_ignored() {
+        let folder = folder();
+        let t = Tokenizer::load(folder.path(), 12).unwrap();
+        let mut inner = t.inner.clone();
+        inner
+            .with_truncation(Some(tokenizers::TruncationParams {
+                max_length: 8,
+                ..Default::default()
+            }))
+            .unwrap();
+        inner.with_padding(Some(tokenizers::PaddingParams {
+            strategy: tokenizers::PaddingStrategy::Fixed(8),
+            ..Default::default()
+        }));
+        inner
+            .save(folder.path().join("tokenizer.json"), false)
+            .unwrap();
+        let t = Tokenizer::load(folder.path(), 12).unwrap();
+        let long = vec!["good"; 300].join(" ");
+        assert_eq!(
+            t.encode(&long, None, 512, Truncate::Head)
+                .unwrap()
+                .ids
+                .len(),
+            302
+        );
+        assert_eq!(
+            t.encode("bad", None, 512, Truncate::Head)
+                .unwrap()
+                .ids
+                .len(),
+            3
+        );
+    }
+
+    #[test]
+    fn first_pieces_of_words_and_cut_words() {
+        let t = tokenizer();
+        let words: Vec<String> = ["good", "films", "not"].map(String::from).to_vec();
+        let e = t.encode_words(&words, 512, Truncate::Head).unwrap();
+        assert_eq!(e.ids, [2, 5, 7, 8, 11, 3]);
+        assert_eq!(e.first_pieces, [Some(1), Some(2), Some(4)]);
+        let e = t.encode_words(&words, 5, Truncate::Head).unwrap();
+        assert_eq!(
+            (e.first_pieces, e.truncated),
+            (vec![Some(1), Some(2), None], 1)
+        );
+    }
+
+    #[test]
+    fn a_foreign_vocabulary_is_refused() {
+        let error = Tokenizer::load(folder().path(), 5).unwrap_err().to_string();
+        assert!(
+            error.contains("12 entries") && error.contains('5'),
+            "{error}"
+        );
+    }
+}

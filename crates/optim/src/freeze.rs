@@ -1,0 +1,309 @@
+//! Which parameters train, and since when: `--freeze` and `--unfreeze`.
+//!
+//! `--freeze`: `none`; `embeddings`; `all` (everything below the head); `N` or `A-B` (the embeddings and the
+//! encoder layers up to there, or those layers alone); `bias-only` (everything but biases and the head);
+//! name patterns with `*`; several joined by commas.
+//!
+//! `--unfreeze`: `none`; `epoch` (one more part each epoch, top-down: head first, then the top layer, …, the
+//! embeddings last; Howard & Ruder 2018); `step:N` (the same every N steps).
+
+use crate::OptimError;
+use hone_tensor::{Depth, Kind, Param, ParamTable};
+
+/// When each row of the table wakes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfreeze {
+    rows: Vec<Wake>,
+    pace: Pace,
+}
+
+/// When a row begins to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    /// Never.
+    Never,
+    /// After so many stages; 0: from the start.
+    Stage(usize),
+}
+
+/// How long a stage of gradual unfreezing lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    None,
+    Epoch,
+    Steps(usize),
+}
+
+impl Unfreeze {
+    /// Reads both options against a table.
+    pub fn parse(freeze: &str, unfreeze: &str, table: &ParamTable) -> Result<Self, OptimError> {
+        let layers = layers(table);
+        let mut frozen = vec![false; table.params().len()];
+        for word in freeze.split(',').map(str::trim) {
+            let rule = Rule::parse(word, layers)?;
+            let mut met = false;
+            for (row, param) in table.params().iter().enumerate() {
+                let hit = rule.freezes(param);
+                met |= hit;
+                frozen[row] |= hit;
+            }
+            if !met && word != "none" {
+                return Err(unknown_pattern(word, table));
+            }
+        }
+        if frozen.iter().all(|&f| f) {
+            return Err(OptimError::NothingTrains(freeze.to_owned()));
+        }
+        let pace = match unfreeze.split_once(':') {
+            None if unfreeze == "none" => Pace::None,
+            None if unfreeze == "epoch" => Pace::Epoch,
+            Some(("step", n)) if n.parse().is_ok_and(|n: usize| n > 0) => {
+                Pace::Steps(n.parse().unwrap_or(1))
+            }
+            _ => {
+                return Err(OptimError::Word {
+                    option: "unfreeze",
+                    text: unfreeze.to_owned(),
+                    expected: "none, epoch or step:N is understood".to_owned(),
+                });
+            }
+        };
+        let rows = table
+            .params()
+            .iter()
+            .zip(frozen)
+            .map(|(param, frozen)| match (frozen, pace) {
+                (true, _) => Wake::Never,
+                (false, Pace::None) => Wake::Stage(0),
+                (false, _) => Wake::Stage(stage(param.depth, layers)),
+            })
+            .collect();
+        Ok(Unfreeze { rows, pace })
+    }
+
+    /// Whether a row is trained at any time.
+    pub fn ever_trains(&self, row: usize) -> bool {
+        self.rows[row] != Wake::Never
+    }
+
+    /// Whether a row trains at `step` (from 0).
+    pub fn awake(&self, row: usize, step: usize, steps_per_epoch: usize) -> bool {
+        let stage = match self.pace {
+            Pace::None => 0,
+            Pace::Epoch => step / steps_per_epoch.max(1),
+            Pace::Steps(n) => step / n,
+        };
+        match self.rows[row] {
+            Wake::Never => false,
+            Wake::Stage(wakes) => wakes <= stage,
+        }
+    }
+}
+
+fn layers(table: &ParamTable) -> usize {
+    let depths = table.params().iter().map(|p| match p.depth {
+        Depth::Layer(l) => l + 1,
+        _ => 0,
+    });
+    depths.max().unwrap_or(0)
+}
+
+/// Stages before a depth wakes: the head at once, then one layer each.
+fn stage(depth: Depth, layers: usize) -> usize {
+    match depth {
+        Depth::Pooler | Depth::Head => 0,
+        Depth::Layer(l) => layers - l,
+        Depth::Embeddings => layers + 1,
+    }
+}
+
+/// One word of `--freeze`.
+enum Rule<'a> {
+    Nothing,
+    Embeddings,
+    Body,
+    UpTo(usize),
+    Layers(usize, usize),
+    ButBiases,
+    Pattern(&'a str),
+}
+
+impl<'a> Rule<'a> {
+    fn parse(word: &'a str, layers: usize) -> Result<Rule<'a>, OptimError> {
+        let layer = |text: &str| -> Result<usize, OptimError> {
+            text.parse()
+                .ok()
+                .filter(|&l| l < layers)
+                .ok_or_else(|| OptimError::Word {
+                    option: "freeze",
+                    text: word.to_owned(),
+                    expected: format!("encoder layers are 0 to {}", layers.saturating_sub(1)),
+                })
+        };
+        let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
+        Ok(match word {
+            "none" => Rule::Nothing,
+            "embeddings" => Rule::Embeddings,
+            "all" => Rule::Body,
+            "bias-only" => Rule::ButBiases,
+            _ if digits(word) => Rule::UpTo(layer(word)?),
+            _ => match word.split_once('-') {
+                Some((from, to)) if digits(from) && digits(to) => {
+                    Rule::Layers(layer(from)?, layer(to)?)
+                }
+                _ => Rule::Pattern(word),
+            },
+        })
+    }
+
+    fn freezes(&self, param: &Param) -> bool {
+        let head = matches!(param.depth, Depth::Head | Depth::Pooler);
+        match *self {
+            Rule::Nothing => false,
+            Rule::Embeddings => param.depth == Depth::Embeddings,
+            Rule::Body => !head,
+            Rule::UpTo(top) => match param.depth {
+                Depth::Embeddings => true,
+                Depth::Layer(l) => l <= top,
+                _ => false,
+            },
+            Rule::Layers(from, to) => {
+                matches!(param.depth, Depth::Layer(l) if (from..=to).contains(&l))
+            }
+            Rule::ButBiases => !head && !matches!(param.kind, Kind::Bias | Kind::NormBias),
+            Rule::Pattern(pattern) => matches(pattern, &param.name),
+        }
+    }
+}
+
+/// Whether `name` fits `pattern`, in which `*` stands for any text; a pattern without `*` may be any
+/// part of the name between dots.
+fn matches(pattern: &str, name: &str) -> bool {
+    if !pattern.contains('*') {
+        let dotted = format!(".{name}.");
+        return dotted.contains(&format!(".{pattern}."));
+    }
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    for (k, part) in parts.iter().enumerate() {
+        if k + 1 == parts.len() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+fn unknown_pattern(word: &str, table: &ParamTable) -> OptimError {
+    let plain = word.trim_matches('*');
+    let near: Vec<&str> = table
+        .params()
+        .iter()
+        .map(|p| p.name.as_str())
+        .filter(|name| plain.len() > 2 && name.contains(&plain[..plain.len().min(5)]))
+        .take(3)
+        .collect();
+    let hint = match near.is_empty() {
+        true => String::new(),
+        false => format!(" (near it: {})", near.join(", ")),
+    };
+    OptimError::Word {
+        option: "freeze",
+        text: word.to_owned(),
+        expected: format!(
+            "no parameter's name fits{hint}; understood are none, embeddings, all, bias-only, N, A-B and name patterns"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> ParamTable {
+        let mut t = ParamTable::builder();
+        t.push(
+            "bert.embeddings.word.weight",
+            &[9, 4],
+            Depth::Embeddings,
+            Kind::Embedding,
+        );
+        for l in 0..3 {
+            let name = |what: &str| format!("bert.encoder.layer.{l}.output.{what}");
+            t.push(
+                &name("dense.weight"),
+                &[4, 4],
+                Depth::Layer(l),
+                Kind::Matrix,
+            );
+            t.push(&name("dense.bias"), &[4], Depth::Layer(l), Kind::Bias);
+        }
+        t.push(
+            "bert.pooler.dense.weight",
+            &[4, 4],
+            Depth::Pooler,
+            Kind::Matrix,
+        );
+        t.push("classifier.bias", &[2], Depth::Head, Kind::Bias);
+        t.build()
+    }
+
+    fn check(freeze: &str, trained: &[usize]) {
+        let plan = Unfreeze::parse(freeze, "none", &table()).unwrap();
+        let got: Vec<usize> = (0..9).filter(|&row| plan.ever_trains(row)).collect();
+        assert_eq!(got, trained, "{freeze}");
+    }
+
+    #[test]
+    fn freeze_words() {
+        check("none", &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        check("embeddings", &[1, 2, 3, 4, 5, 6, 7, 8]);
+        check("all", &[7, 8]);
+        check("1", &[5, 6, 7, 8]);
+        check("0-1", &[0, 5, 6, 7, 8]);
+        check("bias-only", &[2, 4, 6, 7, 8]);
+        check("embeddings,2-2", &[1, 2, 3, 4, 7, 8]);
+        check("*.layer.1.*", &[0, 1, 2, 5, 6, 7, 8]);
+        check("pooler", &[0, 1, 2, 3, 4, 5, 6, 8]);
+        check("*.bias", &[0, 1, 3, 5, 7]);
+    }
+
+    #[test]
+    fn wrong_words_are_named() {
+        for (freeze, says) in [
+            ("9", "layers are 0 to 2"),
+            ("bert.enkoder*", "no parameter"),
+            ("*", "nothing to train"),
+        ] {
+            let error = Unfreeze::parse(freeze, "none", &table())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        for unfreeze in ["step:0", "step:x", "sometimes"] {
+            assert!(
+                Unfreeze::parse("none", unfreeze, &table()).is_err(),
+                "{unfreeze}"
+            );
+        }
+    }
+
+    #[test]
+    fn layers_wake_top_down() {
+        let plan = Unfreeze::parse("0", "step:10", &table()).unwrap();
+        // Rows: head from the start, layer 2 from step 10, layer 1 from 20; layer 0 and embeddings never.
+        for (row, from) in [(8, 0), (7, 0), (5, 10), (4, 20)] {
+            assert!(from == 0 || !plan.awake(row, from - 1, 100), "row {row}");
+            assert!(plan.awake(row, from, 100), "row {row}");
+        }
+        assert!((0..3).all(|row| !plan.awake(row, 1000, 100)));
+        let plan = Unfreeze::parse("none", "epoch", &table()).unwrap();
+        assert!(!plan.awake(0, 399, 100) && plan.awake(0, 400, 100));
+    }
+}

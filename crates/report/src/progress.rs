@@ -1,0 +1,164 @@
+//! Progress on standard error: a bar with rate and time left on a terminal, plain lines elsewhere.
+
+use crate::{bytes, count, duration};
+use hone_train::{Event, Sink, Step};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// How often plain lines are printed at most.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Draws events for a person.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    last_plain: Option<Instant>,
+    recent: Recent,
+    steps: usize,
+}
+
+/// Loss smoothed over recent steps, for the eye.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recent {
+    loss: Option<f64>,
+}
+
+impl Recent {
+    fn add(&mut self, loss: f64) -> f64 {
+        let smoothed = self.loss.map_or(loss, |old| 0.95 * old + 0.05 * loss);
+        self.loss = Some(smoothed);
+        smoothed
+    }
+}
+
+impl Progress {
+    /// Bars on a terminal, lines elsewhere.
+    pub fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            // A wrong template would be a mistake in this file; the default style is no worse than a panic.
+            if let Ok(style) =
+                ProgressStyle::with_template("{bar:28} {pos}/{len} steps  {msg}  {eta} left")
+            {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Progress {
+            bar,
+            last_plain: None,
+            recent: Recent::default(),
+            steps: 0,
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        let loss = self.recent.add(step.loss);
+        let rate = step.train_tokens as f64 / step.train_seconds.max(1e-9);
+        let text = format!("loss {loss:.4}  {} tokens/s", count(rate as usize));
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(step.steps as u64);
+                bar.set_position(step.step as u64);
+                bar.set_message(text);
+            }
+            None => {
+                let due = self.last_plain.is_none_or(|t| t.elapsed() >= PLAIN_EVERY);
+                if due || step.step == step.steps {
+                    let left =
+                        step.train_seconds / step.step as f64 * (step.steps - step.step) as f64;
+                    eprintln!(
+                        "step {}/{}  epoch {:.2}  {text}  lr {:.2e}  {} left",
+                        step.step,
+                        step.steps,
+                        step.epoch,
+                        step.lr,
+                        duration(left)
+                    );
+                    self.last_plain = Some(Instant::now());
+                }
+            }
+        }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Progress::new()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Sink for Progress {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Planned(plan) => {
+                self.steps = plan.steps;
+                self.say(&format!(
+                    "{} training texts, {} tokens; {} for validation; {} steps of which {} warm up",
+                    count(plan.rows),
+                    count(plan.tokens),
+                    count(plan.valid_rows),
+                    count(plan.steps),
+                    plan.warmup_steps
+                ));
+                for line in &plan.groups {
+                    self.say(line);
+                }
+                let parts: Vec<String> = plan
+                    .memory
+                    .iter()
+                    .map(|(what, n)| format!("{what} {}", bytes(*n)))
+                    .collect();
+                self.say(&format!("memory: {}", parts.join(", ")));
+            }
+            Event::Forecast {
+                seconds,
+                tokens_per_s,
+                memory_bytes,
+            } => self.say(&format!(
+                "forecast: {} at {} tokens/s, {} of memory",
+                duration(*seconds),
+                count(*tokens_per_s as usize),
+                bytes(*memory_bytes)
+            )),
+            Event::Step(step) => self.step(step),
+            Event::Evaluating { rows, total, .. } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message(format!("validating {}/{}", count(*rows), count(*total)));
+                }
+            }
+            Event::Evaluated {
+                step,
+                epoch,
+                metrics,
+                best,
+                ..
+            } => self.say(&format!(
+                "step {step}  epoch {epoch:.2}  valid: {}{}",
+                metrics.headline(),
+                if *best { "  (best)" } else { "" }
+            )),
+            Event::Checkpoint { path, .. } => self.say(&format!("checkpoint: {path}")),
+            Event::Stopped { step, reason } => {
+                self.say(&format!("stopped after step {step}: {reason}"));
+            }
+            Event::Note { text } => self.say(text),
+            Event::Warning { text } => self.say(&format!("warning: {text}")),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! One optimiser step, from examples to changed weights, and what of it a checkpoint keeps.
+
+use crate::batches::BatchPlan;
+use crate::{Examples, Options, TargetRule, TrainError};
+use hone_bert::{Acts, GradNorm, Grads, Limits, LossKind, Mode, Model, Pass, Rates};
+use hone_kernels::{Acc, AdamwStep, Backend};
+use hone_optim::{GroupPolicy, Groups, Optimizer, Schedule, Unfreeze};
+use hone_tensor::{Depth, GradLayout, Real, SafetensorsFile, write_safetensors};
+use std::path::Path;
+
+/// Everything a step needs besides the model.
+pub struct Engine<B: Backend> {
+    acts: Acts<B>,
+    grads: Grads<B>,
+    optimizer: Optimizer<B>,
+    groups: Groups,
+    unfreeze: Unfreeze,
+    coefficient: B::Buf<f64>,
+    limits: Limits,
+    rates: Rates,
+    loss: LossKind,
+    clip: Option<f64>,
+    schedule: Schedule,
+    warmup: usize,
+    steps: usize,
+    per_epoch: usize,
+    seed: u64,
+}
+
+/// What the micro-batches of a step gave.
+#[derive(Debug, Clone, Copy)]
+pub struct StepDone {
+    /// Mean loss over the step's rows.
+    pub loss: f64,
+    /// Its tokens.
+    pub tokens: usize,
+}
+
+/// Learning rates of a step.
+#[derive(Debug, Clone, Copy)]
+pub struct StepRates {
+    /// Of the top encoder layer.
+    pub body: f64,
+    /// Of the head.
+    pub head: f64,
+}
+
+impl<B: Backend> Engine<B> {
+    /// Plans buffers, gradients and optimiser state for a run.
+    pub fn new(
+        model: &Model<B>,
+        options: &Options,
+        train: &Examples,
+        limits: Limits,
+        steps: usize,
+    ) -> Result<Self, TrainError> {
+        let table = &model.layout().table;
+        let policy = GroupPolicy {
+            lr: options.lr,
+            head_lr: options.head_lr,
+            layer_decay: options.layer_decay,
+            weight_decay: options.weight_decay,
+            layers: model.config.layers,
+        };
+        let unfreeze = Unfreeze::parse(&options.freeze, &options.unfreeze, table)?;
+        let groups = policy.groups(table, |row| unfreeze.ever_trains(row));
+        let layout = model.layout().grad_layout(|p| {
+            table
+                .index(&p.name)
+                .is_some_and(|i| unfreeze.ever_trains(i))
+        });
+        let b = model.backend().as_ref();
+        let per_epoch = train
+            .len()
+            .div_ceil(options.batch_size * options.grad_accum);
+        Ok(Engine {
+            acts: model.plan_train(limits, &layout)?,
+            grads: Grads::new(b, model.layout(), layout.clone())?,
+            optimizer: Optimizer::new(
+                b,
+                layout,
+                AdamwStep {
+                    beta1: options.beta1,
+                    beta2: options.beta2,
+                    eps: options.eps,
+                },
+            )?,
+            groups,
+            unfreeze,
+            coefficient: b.alloc(2)?,
+            limits,
+            rates: Rates {
+                hidden: options.dropout,
+                attention: options.attention_dropout,
+                head: options.head_dropout,
+            },
+            loss: LossKind::of(model.task),
+            clip: options.clip,
+            schedule: options.schedule,
+            warmup: options.warmup.steps(steps),
+            steps,
+            per_epoch,
+            seed: options.seed,
+        })
+    }
+
+    /// The largest micro-batch planned for.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The groups of parameters, a line each.
+    pub fn groups(&self) -> Vec<String> {
+        self.groups.lines()
+    }
+
+    /// Bytes by use.
+    pub fn memory(&self, model: &Model<B>, limits: Limits) -> Vec<(String, u64)> {
+        let master = size_of::<B::Master>();
+        let layout: &GradLayout = self.grads.layout();
+        let parameters = model.layout().table.len() * master;
+        let mut rows = vec![
+            ("parameters".to_owned(), parameters as u64),
+            ("gradients".to_owned(), (layout.len * master) as u64),
+            ("optimiser".to_owned(), (2 * layout.len * master) as u64),
+            ("activations".to_owned(), model.train_bytes(limits) as u64),
+        ];
+        rows.extend(
+            model
+                .backend()
+                .memory(model.params())
+                .into_iter()
+                .map(|(what, bytes)| (what.to_owned(), bytes as u64)),
+        );
+        rows
+    }
+
+    fn awake(&self, row: usize, step: usize) -> bool {
+        self.unfreeze.awake(row, step, self.per_epoch)
+    }
+
+    fn pass(&self, model: &Model<B>, step: usize) -> Pass {
+        let table = &model.layout().table;
+        let mut pass = Pass {
+            mode: Mode::Train {
+                seed: self.seed,
+                step: step as u32,
+                draw: 0,
+            },
+            rates: self.rates,
+            embeddings: false,
+            layers: vec![false; model.config.layers],
+        };
+        for (row, param) in table.params().iter().enumerate() {
+            if !self.awake(row, step) {
+                continue;
+            }
+            match param.depth {
+                Depth::Embeddings => pass.embeddings = true,
+                Depth::Layer(l) => pass.layers[l] = true,
+                Depth::Pooler | Depth::Head => {}
+            }
+        }
+        pass
+    }
+
+    /// Gradients of the mean loss over `index`, accumulated over its micro-batches. Changes no weight.
+    pub fn gradients(
+        &mut self,
+        model: &Model<B>,
+        train: &Examples,
+        plan: &BatchPlan,
+        rule: &TargetRule,
+        index: &[u32],
+        step: usize,
+    ) -> Result<StepDone, TrainError> {
+        let pass = self.pass(model, step);
+        let total = rule.total(train, index).max(f64::MIN_POSITIVE);
+        let mut done = StepDone {
+            loss: 0.0,
+            tokens: 0,
+        };
+        let mut acc = Acc::Set;
+        for micro in plan.micro_batches(train, index) {
+            let batch = train.batch(micro);
+            let (targets, weights) = rule.rows(train, micro, model.classes(), total);
+            model.forward(&mut self.acts, &batch, &pass)?;
+            done.loss += model.loss(&mut self.acts, self.loss, &targets, &weights)?;
+            model.backward(&mut self.acts, &mut self.grads, acc)?;
+            done.tokens += batch.tokens();
+            acc = Acc::Add;
+        }
+        Ok(done)
+    }
+
+    /// Norms of the gradients, and the clip coefficient for [`Engine::update`].
+    pub fn norms(&mut self, model: &Model<B>, step: usize) -> Result<GradNorm, TrainError> {
+        let (unfreeze, per_epoch) = (&self.unfreeze, self.per_epoch);
+        Ok(self.grads.norms(
+            model.backend().as_ref(),
+            model.layout(),
+            |row| unfreeze.awake(row, step, per_epoch),
+            self.clip,
+            &mut self.coefficient,
+        )?)
+    }
+
+    /// Changes the weights by one AdamW step.
+    pub fn update(&mut self, model: &mut Model<B>, step: usize) -> Result<StepRates, TrainError> {
+        let factor = self.schedule.factor(step, self.warmup, self.steps);
+        let b = model.backend().clone();
+        let (unfreeze, per_epoch) = (&self.unfreeze, self.per_epoch);
+        self.optimizer.step(
+            b.as_ref(),
+            model.params_mut(),
+            &self.groups,
+            factor,
+            |row| unfreeze.awake(row, step, per_epoch),
+            self.grads.view(b.as_ref()),
+            b.view(&self.coefficient),
+        );
+        Ok(StepRates {
+            body: self.groups.body_lr() * factor,
+            head: self.groups.head_lr() * factor,
+        })
+    }
+
+    /// Steps each tensor has taken, by name.
+    pub fn taken(&self, model: &Model<B>) -> Vec<(String, u32)> {
+        let rows = model.layout().table.params().iter();
+        rows.zip(self.optimizer.taken())
+            .map(|(p, &n)| (p.name.clone(), n))
+            .collect()
+    }
+
+    /// Writes weights, m and v.
+    pub fn save(&self, model: &Model<B>, folder: &Path) -> Result<(), TrainError> {
+        let b = model.backend().as_ref();
+        let len = model.layout().table.len();
+        let weights = b.param(model.params(), 0..len);
+        write_flat(
+            b,
+            &[("weights", weights)],
+            &folder.join("weights.safetensors"),
+        )?;
+        let (m, v) = self.optimizer.moments(b);
+        write_flat(
+            b,
+            &[("m", m), ("v", v)],
+            &folder.join("optimizer.safetensors"),
+        )
+    }
+
+    /// Writes an arena of weights.
+    pub fn save_arena(
+        &self,
+        model: &Model<B>,
+        arena: &B::Buf<B::Master>,
+        path: &Path,
+    ) -> Result<(), TrainError> {
+        let b = model.backend().as_ref();
+        write_flat(b, &[("weights", b.view(arena))], path)
+    }
+
+    /// Reads an arena of weights.
+    pub fn read_arena(
+        &self,
+        model: &Model<B>,
+        path: &Path,
+    ) -> Result<B::Buf<B::Master>, TrainError> {
+        let values = read_flat::<B>(path, "weights", model.layout().table.len())?;
+        Ok(model.backend().from_slice(&values)?)
+    }
+
+    /// Puts back what [`Engine::save`] wrote.
+    pub fn restore(
+        &mut self,
+        model: &mut Model<B>,
+        folder: &Path,
+        taken: &[(String, u32)],
+    ) -> Result<(), TrainError> {
+        let b = model.backend().clone();
+        let mut arena = self.read_arena(model, &folder.join("weights.safetensors"))?;
+        b.param_swap(model.params_mut(), &mut arena);
+        let path = folder.join("optimizer.safetensors");
+        let len = self.grads.layout().len;
+        let m = read_flat::<B>(&path, "m", len)?;
+        let v = read_flat::<B>(&path, "v", len)?;
+        let by_name: std::collections::HashMap<&str, u32> =
+            taken.iter().map(|(n, k)| (n.as_str(), *k)).collect();
+        let rows = model.layout().table.params().iter();
+        let counts = rows
+            .map(|p| by_name.get(p.name.as_str()).copied().unwrap_or(0))
+            .collect();
+        self.optimizer.restore(b.as_ref(), &m, &v, counts)?;
+        Ok(())
+    }
+}
+
+/// Writes master arenas as f32 tensors. A master of f64 would be rounded; training masters are f32.
+fn write_flat<B: Backend>(
+    b: &B,
+    arenas: &[(&str, B::View<'_, B::Master>)],
+    path: &Path,
+) -> Result<(), TrainError> {
+    let mut host = Vec::new();
+    for &(name, view) in arenas {
+        let mut values = vec![B::Master::default(); b.view_len(view)];
+        b.download(view, &mut values)?;
+        let values: Vec<f32> = values.into_iter().map(|x| x.to_f64() as f32).collect();
+        host.push((name, [values.len()], values));
+    }
+    let tensors = host
+        .iter()
+        .map(|(n, s, v)| (*n, s.as_slice(), v.as_slice()));
+    Ok(write_safetensors(path, tensors, &[])?)
+}
+
+fn read_flat<B: Backend>(
+    path: &Path,
+    name: &str,
+    len: usize,
+) -> Result<Vec<B::Master>, TrainError> {
+    let values = SafetensorsFile::open(path)?.read_f32(name)?;
+    if values.len() != len {
+        return Err(TrainError::Checkpoint {
+            path: path.to_owned(),
+            reason: format!("{name} has {} numbers, {len} were expected", values.len()),
+        });
+    }
+    Ok(values
+        .into_iter()
+        .map(|x| B::Master::from_f64(f64::from(x)))
+        .collect())
+}

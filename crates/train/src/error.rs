@@ -1,0 +1,94 @@
+//! Why a run failed, with the facts a user needs.
+
+use hone_bert::BertError;
+use hone_kernels::BackendError;
+use hone_tensor::TensorError;
+use std::path::PathBuf;
+
+/// Why training, evaluation or a checkpoint failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file concerned.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The loss is NaN or infinite.
+    #[error(
+        "step {step}: the loss is {loss} (rows {rows}); lower --lr, lengthen --warmup, or look at these rows"
+    )]
+    Loss {
+        /// The step, from 1.
+        step: usize,
+        /// Its value.
+        loss: f64,
+        /// Rows of the batch, shortened.
+        rows: String,
+    },
+    /// A gradient is NaN or infinite.
+    #[error(
+        "step {step}: the gradient of {tensor} is not finite (rows {rows}); lower --lr, lengthen --warmup, or look at these rows"
+    )]
+    Gradient {
+        /// The step, from 1.
+        step: usize,
+        /// The first such tensor.
+        tensor: String,
+        /// Rows of the batch, shortened.
+        rows: String,
+    },
+    /// A checkpoint belongs to another run.
+    #[error("{}: {what} was {was}, now it is {now}; a resumed run must have the settings it began with", path.display())]
+    Changed {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The setting.
+        what: String,
+        /// Its value in the checkpoint.
+        was: String,
+        /// Its value now.
+        now: String,
+    },
+    /// A checkpoint is damaged.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An option cannot be used.
+    #[error("{0}")]
+    Option(String),
+    /// The model failed.
+    #[error(transparent)]
+    Bert(#[from] BertError),
+    /// A tensor file failed.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// The device failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The optimiser's policy is wrong.
+    #[error(transparent)]
+    Optim(#[from] hone_optim::OptimError),
+}
+
+/// The rows of a step, shortened for a message.
+pub(crate) fn some_rows(rows: impl Iterator<Item = usize>) -> String {
+    const SHOWN: usize = 8;
+    let all: Vec<usize> = rows.collect();
+    let mut text = all
+        .iter()
+        .take(SHOWN)
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if all.len() > SHOWN {
+        text += &format!(", … {} in all", all.len());
+    }
+    text
+}

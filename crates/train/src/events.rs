@@ -1,0 +1,135 @@
+//! What a run reports while it goes: plain facts for sinks to draw, write or count.
+
+use crate::metrics::Metrics;
+use serde::Serialize;
+
+/// Something that happened.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run is planned; nothing has been computed yet.
+    Planned(Plan),
+    /// Time and memory expected, from one trial pass over the first batch.
+    Forecast {
+        /// Seconds of the whole run, evaluations included.
+        seconds: f64,
+        /// Tokens per second of training.
+        tokens_per_s: f64,
+        /// Bytes the run will hold.
+        memory_bytes: u64,
+    },
+    /// One optimiser step is done.
+    Step(Step),
+    /// The validation part was read.
+    Evaluated {
+        /// Steps done.
+        step: usize,
+        /// Epochs done.
+        epoch: f64,
+        /// What was found.
+        metrics: Box<Metrics>,
+        /// Value of the metric that selects.
+        selected: f64,
+        /// Whether it is the best so far.
+        best: bool,
+    },
+    /// Evaluation is under way.
+    Evaluating {
+        /// Rows read.
+        rows: usize,
+        /// Rows to read.
+        total: usize,
+        /// Seconds so far.
+        seconds: f64,
+    },
+    /// A checkpoint is whole on disk.
+    Checkpoint {
+        /// Steps done.
+        step: usize,
+        /// Its folder.
+        path: String,
+    },
+    /// Training ended before the last step.
+    Stopped {
+        /// Steps done.
+        step: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Something the user should know.
+    Note {
+        /// One line.
+        text: String,
+    },
+    /// Something the user should mend.
+    Warning {
+        /// One line.
+        text: String,
+    },
+}
+
+/// What a run is going to do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// Training examples.
+    pub rows: usize,
+    /// Tokens of an epoch.
+    pub tokens: usize,
+    /// Validation examples.
+    pub valid_rows: usize,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Steps of an epoch.
+    pub steps_per_epoch: usize,
+    /// Steps of warm-up.
+    pub warmup_steps: usize,
+    /// The groups of parameters, a line each.
+    pub groups: Vec<String>,
+    /// Memory by use, bytes.
+    pub memory: Vec<(String, u64)>,
+}
+
+/// One optimiser step.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Step {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Steps of the run.
+    pub steps: usize,
+    /// Epochs done.
+    pub epoch: f64,
+    /// Mean loss of the step's rows.
+    pub loss: f64,
+    /// Learning rate of the top encoder layer.
+    pub lr: f64,
+    /// Learning rate of the head.
+    pub head_lr: f64,
+    /// Gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Tokens of the step.
+    pub tokens: usize,
+    /// Seconds of training so far, evaluations left out.
+    pub train_seconds: f64,
+    /// Tokens of training so far.
+    pub train_tokens: u64,
+}
+
+/// Receives events. Sinks are made by `hone-report`.
+pub trait Sink {
+    /// Takes one event.
+    fn event(&mut self, event: &Event);
+}
+
+/// Several sinks as one.
+impl Sink for Vec<Box<dyn Sink + '_>> {
+    fn event(&mut self, event: &Event) {
+        for sink in self {
+            sink.event(event);
+        }
+    }
+}
+
+/// No sink.
+impl Sink for () {
+    fn event(&mut self, _: &Event) {}
+}

@@ -1,0 +1,113 @@
+//! Tokenised examples with their targets, as the loop reads them: flat and compact, whatever file they came from.
+
+use hone_bert::Task;
+use hone_tensor::Ragged;
+
+/// What each example should be answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// Class of each example; `None` for a label the model does not know (counts as wrong).
+    Classes(Vec<Option<u32>>),
+    /// Classes of each example.
+    Sets(Vec<Vec<u32>>),
+    /// Value of each example.
+    Values(Vec<f32>),
+    /// Per token (special tokens and later word pieces have none), `[tokens]` of the store; and the whole
+    /// gold sequences of words, cut by no truncation.
+    Tags {
+        /// Class of each stored token.
+        tokens: Vec<Option<u32>>,
+        /// Class of each word of each example; `None` for a tag the model does not know.
+        words: Vec<Vec<Option<u32>>>,
+        /// Token (within its example) of each word's first piece; `None` where truncation cut it off.
+        first_pieces: Vec<Vec<Option<u32>>>,
+        /// Name that stands for tags the model does not know.
+        unknown: String,
+    },
+}
+
+/// Examples ready for batching.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Examples {
+    ids: Vec<u32>,
+    types: Vec<u8>,
+    offsets: Vec<usize>,
+    /// Stable keys of the examples' dropout draws.
+    pub example_ids: Vec<u64>,
+    /// Row of each example in its file, from 1, for messages.
+    pub rows: Vec<usize>,
+    /// The answers.
+    pub targets: Targets,
+}
+
+impl Examples {
+    /// An empty set for `task`.
+    pub fn new(task: Task) -> Self {
+        Examples {
+            ids: Vec::new(),
+            types: Vec::new(),
+            offsets: vec![0],
+            example_ids: Vec::new(),
+            rows: Vec::new(),
+            targets: match task {
+                Task::Classify => Targets::Classes(Vec::new()),
+                Task::MultiLabel => Targets::Sets(Vec::new()),
+                Task::Regress => Targets::Values(Vec::new()),
+                Task::Tag => Targets::Tags {
+                    tokens: Vec::new(),
+                    words: Vec::new(),
+                    first_pieces: Vec::new(),
+                    unknown: "B-?".to_owned(),
+                },
+            },
+        }
+    }
+
+    /// Appends one example's tokens; push its target into [`Examples::targets`] beside it.
+    pub fn push(&mut self, example_id: u64, row: usize, ids: &[u32], types: &[u8]) {
+        debug_assert_eq!(ids.len(), types.len());
+        self.ids.extend_from_slice(ids);
+        self.types.extend_from_slice(types);
+        self.offsets.push(self.ids.len());
+        self.example_ids.push(example_id);
+        self.rows.push(row);
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.example_ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tokens of example `i`.
+    pub fn length(&self, i: usize) -> usize {
+        self.offsets[i + 1] - self.offsets[i]
+    }
+
+    /// Tokens of all examples.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Where example `i` lies among the stored tokens.
+    pub fn span(&self, i: usize) -> std::ops::Range<usize> {
+        self.offsets[i]..self.offsets[i + 1]
+    }
+
+    /// The ragged batch of the listed examples.
+    pub fn batch(&self, index: &[u32]) -> Ragged {
+        let mut batch = Ragged::new();
+        let mut types = Vec::new();
+        for &i in index {
+            let span = self.span(i as usize);
+            types.clear();
+            types.extend(self.types[span.clone()].iter().map(|&t| u32::from(t)));
+            batch.push(self.example_ids[i as usize], &self.ids[span], &types);
+        }
+        batch
+    }
+}

@@ -1,0 +1,180 @@
+//! What an evaluation finds: streaming accumulators over examples, never a whole set's logits.
+
+mod classification;
+mod multilabel;
+mod regression;
+mod tagging;
+
+pub use classification::{ClassReport, Classification, Confusion};
+pub use multilabel::{MultiLabel, MultiLabelCounts};
+pub use regression::{Pairs, Regression};
+pub use tagging::{Entities, EntityScore, Tagging, entities};
+
+use serde::{Deserialize, Serialize};
+
+/// Metrics of one set for one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Metrics {
+    /// One label of several.
+    Classification(Classification),
+    /// Any subset of labels.
+    MultiLabel(MultiLabel),
+    /// A number.
+    Regression(Regression),
+    /// A label for each word.
+    Tagging(Tagging),
+}
+
+impl Metrics {
+    /// The value of a metric by its command-line name, where this task measures it.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        Some(match (self, name) {
+            (Metrics::Classification(m), "accuracy") => m.accuracy,
+            (Metrics::Classification(m), "macro_f1") => m.macro_f1,
+            (Metrics::Classification(m), "matthews") => m.matthews,
+            (Metrics::Classification(m), "loss") => m.loss,
+            (Metrics::MultiLabel(m), "micro_f1") => m.micro_f1,
+            (Metrics::MultiLabel(m), "macro_f1") => m.macro_f1,
+            (Metrics::MultiLabel(m), "accuracy") => m.subset_accuracy,
+            (Metrics::MultiLabel(m), "loss") => m.loss,
+            (Metrics::Regression(m), "pearson") => m.pearson,
+            (Metrics::Regression(m), "spearman") => m.spearman,
+            (Metrics::Regression(m), "loss" | "mse") => m.loss,
+            (Metrics::Tagging(m), "entity_f1") => m.entity_f1,
+            (Metrics::Tagging(m), "accuracy") => m.accuracy,
+            (Metrics::Tagging(m), "loss") => m.loss,
+            _ => return None,
+        })
+    }
+
+    /// Rows read.
+    pub fn rows(&self) -> usize {
+        match self {
+            Metrics::Classification(m) => m.rows,
+            Metrics::MultiLabel(m) => m.rows,
+            Metrics::Regression(m) => m.rows,
+            Metrics::Tagging(m) => m.rows,
+        }
+    }
+
+    /// Mean loss.
+    pub fn loss(&self) -> f64 {
+        match self {
+            Metrics::Classification(m) => m.loss,
+            Metrics::MultiLabel(m) => m.loss,
+            Metrics::Regression(m) => m.loss,
+            Metrics::Tagging(m) => m.loss,
+        }
+    }
+
+    /// The few numbers a person looks at first.
+    pub fn headline(&self) -> String {
+        match self {
+            Metrics::Classification(m) => format!(
+                "loss {:.4}, accuracy {:.4} [{:.4}, {:.4}], macro-F1 {:.4}, Matthews {:.4}, {} rows",
+                m.loss,
+                m.accuracy,
+                m.accuracy_interval[0],
+                m.accuracy_interval[1],
+                m.macro_f1,
+                m.matthews,
+                m.rows
+            ),
+            Metrics::MultiLabel(m) => format!(
+                "loss {:.4}, micro-F1 {:.4}, macro-F1 {:.4}, all labels right {:.4}, {} rows",
+                m.loss, m.micro_f1, m.macro_f1, m.subset_accuracy, m.rows
+            ),
+            Metrics::Regression(m) => format!(
+                "loss {:.4}, Pearson {:.4}, Spearman {:.4}, {} rows",
+                m.loss, m.pearson, m.spearman, m.rows
+            ),
+            Metrics::Tagging(m) => format!(
+                "loss {:.4}, entity F1 {:.4} (precision {:.4}, recall {:.4}), word accuracy {:.4}, {} rows",
+                m.loss, m.entity_f1, m.entity_precision, m.entity_recall, m.accuracy, m.rows
+            ),
+        }
+    }
+}
+
+/// Names `--metric` takes for a task, the default first.
+pub fn names(task: hone_bert::Task) -> &'static [&'static str] {
+    use hone_bert::Task;
+    match task {
+        Task::Classify => &["accuracy", "macro_f1", "matthews", "loss"],
+        Task::MultiLabel => &["micro_f1", "macro_f1", "accuracy", "loss"],
+        Task::Regress => &["pearson", "spearman", "loss"],
+        Task::Tag => &["entity_f1", "accuracy", "loss"],
+    }
+}
+
+/// Whether `new` is better than `old`: a loss is better when lower, everything else when higher.
+/// NaN is never better, and anything is better than NaN.
+pub fn better(metric: &str, new: f64, old: f64) -> bool {
+    match (new.is_nan(), old.is_nan()) {
+        (true, _) => false,
+        (false, true) => true,
+        _ if matches!(metric, "loss" | "mse") => new < old,
+        _ => new > old,
+    }
+}
+
+/// Wilson's 95 % interval of a proportion (Wilson 1927).
+pub fn wilson(right: usize, n: usize) -> [f64; 2] {
+    const Z: f64 = 1.959_963_984_540_054;
+    if n == 0 {
+        return [0.0, 1.0];
+    }
+    let n = n as f64;
+    let p = right as f64 / n;
+    let centre = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + Z * Z / n;
+    [
+        ((centre - half) / scale).max(0.0),
+        ((centre + half) / scale).min(1.0),
+    ]
+}
+
+/// `2pr/(p+r)` from counts; 0 where there is nothing to find and nothing found, as scikit-learn.
+pub(crate) fn f1(right: usize, predicted: usize, gold: usize) -> f64 {
+    match predicted + gold {
+        0 => 0.0,
+        n => 2.0 * right as f64 / n as f64,
+    }
+}
+
+pub(crate) fn ratio(part: usize, whole: usize) -> f64 {
+    match whole {
+        0 => 0.0,
+        n => part as f64 / n as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_known_values() {
+        // statsmodels.stats.proportion.proportion_confint(right, n, method="wilson")
+        for (right, n, want) in [
+            (8, 10, [0.490_162_4, 0.943_317_8]),
+            (0, 20, [0.0, 0.161_125_1]),
+            (50, 50, [0.928_652_2, 1.0]),
+        ] {
+            let got = wilson(right, n);
+            assert!(
+                (got[0] - want[0]).abs() < 1e-4 && (got[1] - want[1]).abs() < 1e-4,
+                "{got:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn better_knows_directions_and_nan() {
+        assert!(better("accuracy", 0.9, 0.8) && !better("accuracy", 0.8, 0.8));
+        assert!(better("loss", 0.1, 0.2) && !better("loss", f64::NAN, 0.2));
+        assert!(better("pearson", -0.5, f64::NAN));
+    }
+}

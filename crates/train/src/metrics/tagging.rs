@@ -1,0 +1,189 @@
+//! Entities: a predicted one is right when its words and its type are exactly the gold ones
+//! (as the CoNLL-2003 evaluation and seqeval's default mode).
+//!
+//! Tags are BIO (`B-x`, `I-x`, `O`; an `I-` that continues nothing begins an entity) or plain names, then
+//! every run of equal names but `O` is an entity. Words that truncation cut off are predicted `O`.
+
+use super::{f1, ratio};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// An entity: its first word, the word after its last, its type.
+pub type Span<'a> = (usize, usize, &'a str);
+
+/// Counts over sentences.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Entities {
+    by_type: BTreeMap<String, Counts>,
+    words: usize,
+    words_right: usize,
+    cut_words: usize,
+    rows: usize,
+    loss: f64,
+    loss_words: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Counts {
+    right: usize,
+    predicted: usize,
+    gold: usize,
+}
+
+/// What the counts say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tagging {
+    /// Sentences read.
+    pub rows: usize,
+    /// Words read.
+    pub words: usize,
+    /// Words that truncation cut off; their entities count as missed.
+    pub cut_words: usize,
+    /// Mean cross-entropy over words the model saw.
+    pub loss: f64,
+    /// Share of words with the right tag.
+    pub accuracy: f64,
+    /// F1 over all entities.
+    pub entity_f1: f64,
+    /// Right among predicted entities.
+    pub entity_precision: f64,
+    /// Right among gold entities.
+    pub entity_recall: f64,
+    /// One entry an entity type.
+    pub per_type: Vec<EntityScore>,
+}
+
+/// One entity type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EntityScore {
+    /// Its name.
+    pub entity: String,
+    /// Right among predicted.
+    pub precision: f64,
+    /// Right among gold.
+    pub recall: f64,
+    /// Their harmonic mean.
+    pub f1: f64,
+    /// Gold entities.
+    pub support: usize,
+}
+
+/// Entities of a sequence of tags.
+pub fn entities<'a>(tags: &[&'a str]) -> Vec<Span<'a>> {
+    let mut found: Vec<Span<'a>> = Vec::new();
+    let mut open: Option<(usize, &'a str)> = None;
+    for (i, &tag) in tags.iter().enumerate() {
+        let (begins, kind) = match tag.split_once('-') {
+            Some(("B", kind)) => (true, Some(kind)),
+            Some(("I", kind)) => (false, Some(kind)),
+            _ if tag == "O" => (false, None),
+            _ => (false, Some(tag)),
+        };
+        let continues = !begins && kind.is_some() && open.map(|(_, k)| k) == kind;
+        if continues {
+            continue;
+        }
+        if let Some((start, kind)) = open.take() {
+            found.push((start, i, kind));
+        }
+        open = kind.map(|k| (i, k));
+    }
+    if let Some((start, kind)) = open {
+        found.push((start, tags.len(), kind));
+    }
+    found
+}
+
+impl Entities {
+    /// Takes a sentence: gold tags, and predicted ones, `None` for words that were cut off.
+    pub fn add(&mut self, gold: &[&str], predicted: &[Option<&str>]) {
+        let said: Vec<&str> = predicted.iter().map(|p| p.unwrap_or("O")).collect();
+        let (gold_spans, said_spans) = (entities(gold), entities(&said));
+        for span in &gold_spans {
+            self.by_type.entry(span.2.to_owned()).or_default().gold += 1;
+        }
+        for span in &said_spans {
+            let counts = self.by_type.entry(span.2.to_owned()).or_default();
+            counts.predicted += 1;
+            counts.right += usize::from(gold_spans.contains(span));
+        }
+        self.rows += 1;
+        self.words += gold.len();
+        self.cut_words += predicted.iter().filter(|p| p.is_none()).count();
+        self.words_right += gold
+            .iter()
+            .zip(predicted)
+            .filter(|(g, p)| Some(**g) == **p)
+            .count();
+    }
+
+    /// Takes a word's cross-entropy.
+    pub fn add_loss(&mut self, loss: f64) {
+        self.loss += loss;
+        self.loss_words += 1;
+    }
+
+    /// Sums up.
+    pub fn finish(&self) -> Tagging {
+        let mut all = Counts::default();
+        for c in self.by_type.values() {
+            all.right += c.right;
+            all.predicted += c.predicted;
+            all.gold += c.gold;
+        }
+        Tagging {
+            rows: self.rows,
+            words: self.words,
+            cut_words: self.cut_words,
+            loss: self.loss / self.loss_words.max(1) as f64,
+            accuracy: ratio(self.words_right, self.words),
+            entity_f1: f1(all.right, all.predicted, all.gold),
+            entity_precision: ratio(all.right, all.predicted),
+            entity_recall: ratio(all.right, all.gold),
+            per_type: self
+                .by_type
+                .iter()
+                .map(|(name, c)| EntityScore {
+                    entity: name.clone(),
+                    precision: ratio(c.right, c.predicted),
+                    recall: ratio(c.right, c.gold),
+                    f1: f1(c.right, c.predicted, c.gold),
+                    support: c.gold,
+                })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_as_conlleval_reads_them() {
+        for (tags, want) in [
+            ("O B-a I-a O", vec![(1, 3, "a")]),
+            ("B-a B-a I-b", vec![(0, 1, "a"), (1, 2, "a"), (2, 3, "b")]),
+            ("I-a I-a B-a", vec![(0, 2, "a"), (2, 3, "a")]),
+            ("X X O Y", vec![(0, 2, "X"), (3, 4, "Y")]),
+            ("O O", vec![]),
+        ] {
+            let tags: Vec<&str> = tags.split(' ').collect();
+            assert_eq!(entities(&tags), want);
+        }
+    }
+
+    #[test]
+    fn entities_cut_off_count_as_missed() {
+        let mut e = Entities::default();
+        e.add(
+            &["B-a", "I-a", "O", "B-b"],
+            &[Some("B-a"), Some("I-a"), Some("B-b"), None],
+        );
+        let m = e.finish();
+        assert_eq!((m.cut_words, m.words), (1, 4));
+        assert!((m.entity_recall - 0.5).abs() < 1e-12);
+        assert!((m.entity_precision - 0.5).abs() < 1e-12);
+        assert!((m.accuracy - 0.5).abs() < 1e-12);
+    }
+}
