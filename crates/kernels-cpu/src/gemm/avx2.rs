@@ -1,0 +1,120 @@
+//! The 6×16 microkernel for AVX2 with FMA: twelve accumulators, two registers of B, one broadcast of A.
+//! Two FMAs a cycle need 2·4 (latency) independent chains at least; twelve leave room and still fit 16 registers.
+
+use super::kernel::{GemmKernel, Left, Packed, Plus};
+use std::arch::x86_64::*;
+
+/// Marker of the AVX2+FMA microkernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx2;
+
+impl GemmKernel for Avx2 {
+    const MR: usize = 6;
+    const NR: usize = 16;
+    type PackedLeft = Packed<6>;
+    const PACKED: Packed<6> = Packed;
+
+    #[inline(always)]
+    unsafe fn tile<L: Left>(
+        rows: usize,
+        k: usize,
+        a: *const f32,
+        left: L,
+        b: *const f32,
+        c: *mut f32,
+        c_stride: usize,
+        plus: Plus,
+    ) {
+        // SAFETY: handed on from the caller; each arm computes no more rows than there are.
+        unsafe {
+            match rows {
+                6 => tile::<6, L>(k, a, left, b, c, c_stride, plus),
+                5 => tile::<5, L>(k, a, left, b, c, c_stride, plus),
+                4 => tile::<4, L>(k, a, left, b, c, c_stride, plus),
+                3 => tile::<3, L>(k, a, left, b, c, c_stride, plus),
+                2 => tile::<2, L>(k, a, left, b, c, c_stride, plus),
+                1 => tile::<1, L>(k, a, left, b, c, c_stride, plus),
+                _ => {}
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+    }
+}
+
+/// # Safety
+/// As [`GemmKernel::tile`] with `rows = ROWS`.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile<const ROWS: usize, L: Left>(
+    k: usize,
+    a: *const f32,
+    left: L,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    plus: Plus,
+) {
+    // SAFETY (whole body): every address is formed from `rows < ROWS`, `p < k` and 16 columns, which the
+    // caller says exist; prefetches touch nothing.
+    unsafe {
+        // C is read or written some hundred cycles from now.
+        for i in 0..ROWS {
+            let at = c.add(i * c_stride);
+            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+            _mm_prefetch::<_MM_HINT_T0>(at.add(15).cast());
+        }
+        let mut sum = [[_mm256_setzero_ps(); 2]; ROWS];
+        let row = left.row_stride();
+        let depth = left.depth_stride();
+        let mut a = a;
+        let mut b = b;
+        let mut step = |a: *const f32, b: *const f32| {
+            let b0 = _mm256_loadu_ps(b);
+            let b1 = _mm256_loadu_ps(b.add(8));
+            for i in 0..ROWS {
+                let x = _mm256_broadcast_ss(&*a.add(i * row));
+                sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
+                sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
+            }
+        };
+        for _ in 0..k / 4 {
+            for p in 0..4 {
+                step(a.add(p * depth), b.add(p * 16));
+            }
+            a = a.add(4 * depth);
+            b = b.add(4 * 16);
+        }
+        for _ in 0..k % 4 {
+            step(a, b);
+            a = a.add(depth);
+            b = b.add(16);
+        }
+        match plus {
+            Plus::Nothing => {}
+            Plus::Output => {
+                for i in 0..ROWS {
+                    let at = c.add(i * c_stride);
+                    sum[i][0] = _mm256_add_ps(sum[i][0], _mm256_loadu_ps(at));
+                    sum[i][1] = _mm256_add_ps(sum[i][1], _mm256_loadu_ps(at.add(8)));
+                }
+            }
+            Plus::Row(at) => {
+                let r0 = _mm256_loadu_ps(at);
+                let r1 = _mm256_loadu_ps(at.add(8));
+                for i in 0..ROWS {
+                    sum[i][0] = _mm256_add_ps(sum[i][0], r0);
+                    sum[i][1] = _mm256_add_ps(sum[i][1], r1);
+                }
+            }
+        }
+        for i in 0..ROWS {
+            let at = c.add(i * c_stride);
+            _mm256_storeu_ps(at, sum[i][0]);
+            _mm256_storeu_ps(at.add(8), sum[i][1]);
+        }
+    }
+}

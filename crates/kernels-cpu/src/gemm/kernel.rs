@@ -1,0 +1,91 @@
+//! The microkernel's contract: one small tile of C held in registers while K runs past.
+//! Loops around it live in [`super::product`]; its two implementations are `avx2` and `portable`.
+
+/// Where the left operand's elements lie: row `i` of a tile at depth `p`.
+///
+/// Activations are read where they lie ([`Rows`]): the broadcasts of a 6-row tile follow six streams, which
+/// costs nothing over a packed copy and saves making it. Only the weight gradient, whose left operand is
+/// transposed, packs ([`Packed`]).
+pub trait Left: Copy {
+    /// Distance between rows.
+    fn row_stride(self) -> usize;
+    /// Distance between depths.
+    fn depth_stride(self) -> usize;
+}
+
+/// Row-major, K contiguous.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows {
+    /// Elements between rows.
+    pub stride: usize,
+}
+
+impl Left for Rows {
+    #[inline(always)]
+    fn row_stride(self) -> usize {
+        self.stride
+    }
+    #[inline(always)]
+    fn depth_stride(self) -> usize {
+        1
+    }
+}
+
+/// Packed to panels of `MR` rows: `[depth][MR]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Packed<const MR: usize>;
+
+impl<const MR: usize> Left for Packed<MR> {
+    #[inline(always)]
+    fn row_stride(self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn depth_stride(self) -> usize {
+        MR
+    }
+}
+
+/// What is added to the product as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub enum Plus {
+    /// Nothing: C is overwritten and never read.
+    Nothing,
+    /// C itself.
+    Output,
+    /// A row of `NR` values, the same for each row of the tile.
+    Row(*const f32),
+}
+
+/// A microkernel: `C[rows, NR] = A[rows, k] · B[k, NR] + plus`.
+pub trait GemmKernel: Copy + Send + Sync + 'static {
+    /// Rows of a full tile.
+    const MR: usize;
+    /// Columns of a tile; panels of B are this wide, padded with zeros.
+    const NR: usize;
+
+    /// Left operand packed for this kernel.
+    type PackedLeft: Left;
+    /// The value of it.
+    const PACKED: Self::PackedLeft;
+
+    /// Computes one tile. Products are summed from depth 0 upwards, `plus` is added last.
+    ///
+    /// # Safety
+    /// `rows ≤ MR`; `a` reaches `rows` rows and `k` depths; `b` has `k·NR` elements; `c` has `rows` rows of
+    /// `NR` elements `c_stride` apart; a row in `plus` has `NR` elements; the processor can run this path.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn tile<L: Left>(
+        rows: usize,
+        k: usize,
+        a: *const f32,
+        left: L,
+        b: *const f32,
+        c: *mut f32,
+        c_stride: usize,
+        plus: Plus,
+    );
+
+    /// Asks for a line to be brought into the second-level cache. A hint: any address may be given.
+    fn prefetch(at: *const f32);
+}

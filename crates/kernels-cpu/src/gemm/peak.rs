@@ -1,0 +1,75 @@
+//! The processor's own limit: multiply-adds on registers alone, measured, so that a share of it can be stated.
+
+use crate::{Path, Split, Team};
+use std::time::Instant;
+
+/// Passes of the loop: about 5 ms.
+const PASSES: u64 = 1 << 21;
+const REPEATS: usize = 9;
+
+/// GFLOP/s of multiply-adds that touch no memory, on `threads` threads at once; the best of several
+/// short measurements. Without AVX2 it is what the compiler makes of plain multiply-adds.
+pub fn fma_peak(threads: usize) -> f64 {
+    let path = Path::detect();
+    let team = Team::with_split(threads, Split::Forced);
+    let mut best = 0f64;
+    for _ in 0..REPEATS {
+        let start = Instant::now();
+        team.run(team.threads(), &|_| {
+            let sum = match path {
+                // SAFETY: the path was found to be available.
+                #[cfg(target_arch = "x86_64")]
+                Path::Avx2 => unsafe { avx2_loop(PASSES) },
+                _ => portable_loop(PASSES),
+            };
+            std::hint::black_box(sum);
+        });
+        let flops = match path {
+            Path::Avx2 => 12 * 8 * 2,
+            Path::Portable => 8 * 4 * 2,
+        };
+        let work = (PASSES * flops * team.threads() as u64) as f64;
+        best = best.max(work / start.elapsed().as_secs_f64() / 1e9);
+    }
+    best
+}
+
+/// Twelve independent chains of eight lanes.
+///
+/// # Safety
+/// The processor has AVX2 and FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2_loop(passes: u64) -> f32 {
+    use std::arch::x86_64::*;
+    let x = _mm256_set1_ps(std::hint::black_box(0.999_999));
+    let y = _mm256_set1_ps(std::hint::black_box(1e-6));
+    let mut sum = [_mm256_setzero_ps(); 12];
+    for _ in 0..passes {
+        for s in &mut sum {
+            *s = _mm256_fmadd_ps(*s, x, y);
+        }
+    }
+    let mut all = sum[0];
+    for s in &sum[1..] {
+        all = _mm256_add_ps(all, *s);
+    }
+    _mm256_cvtss_f32(all)
+}
+
+/// Eight chains of four lanes.
+fn portable_loop(passes: u64) -> f32 {
+    let (x, y) = (
+        std::hint::black_box(0.999_999f32),
+        std::hint::black_box(1e-6f32),
+    );
+    let mut sum = [[0f32; 4]; 8];
+    for _ in 0..passes {
+        for chain in &mut sum {
+            for s in chain {
+                *s = *s * x + y;
+            }
+        }
+    }
+    sum.iter().flatten().sum()
+}

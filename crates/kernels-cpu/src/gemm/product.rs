@@ -1,0 +1,268 @@
+//! Products with weights, `C[R, N] = A[R, K] · B[K, N]`: forward (B = Wᵀ) and backward to the input (B = W).
+//! B is packed beforehand, A is read where it lies. The loops are those of BLIS (Van Zee & van de Geijn 2015).
+
+use super::blocking::{Blocking, Grid, KC};
+use super::kernel::{GemmKernel, Plus, Rows};
+use crate::{Parts, Team};
+
+/// How the matrices of a fused stack lie side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stack {
+    /// Each gives further columns of C (q, k and v in the forward product).
+    Columns,
+    /// Each gives further terms of K (the same in the backward product).
+    Depth,
+}
+
+/// Packed right operands: `count` matrices of one shape at equal distances.
+#[derive(Debug, Clone, Copy)]
+pub struct Right<'a> {
+    /// Panels `[depth][NR]` of each matrix, one matrix after the other.
+    pub panels: &'a [f32],
+    /// Elements from one matrix to the next.
+    pub distance: usize,
+    /// How many.
+    pub count: usize,
+    /// What a further one means.
+    pub stack: Stack,
+    /// K of one.
+    pub depth: usize,
+    /// N of one.
+    pub columns: usize,
+}
+
+impl Right<'_> {
+    /// K of the whole product.
+    pub fn whole_depth(&self) -> usize {
+        match self.stack {
+            Stack::Columns => self.depth,
+            Stack::Depth => self.depth * self.count,
+        }
+    }
+
+    /// N of the whole product.
+    pub fn whole_columns(&self) -> usize {
+        match self.stack {
+            Stack::Columns => self.columns * self.count,
+            Stack::Depth => self.columns,
+        }
+    }
+}
+
+/// What the product is added to.
+#[derive(Debug, Clone, Copy)]
+pub enum Onto<'a> {
+    /// Nothing; C is overwritten.
+    Nothing,
+    /// What C holds.
+    Output,
+    /// A bias `[N]`; C is overwritten.
+    Bias(&'a [f32]),
+}
+
+/// What is done to a tile of C while it is still in the first-level cache.
+pub trait Epilogue: Sync {
+    /// Called once for each tile, when its sums are whole.
+    ///
+    /// # Safety
+    /// `c` points at element `(row, column)` of C and reaches `rows` rows of `columns` elements,
+    /// `stride` apart, to which nobody else has access during the call.
+    unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize));
+}
+
+/// Nothing further.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain;
+
+impl Epilogue for Plain {
+    #[inline(always)]
+    unsafe fn tile(&self, _: *mut f32, _: usize, _: (usize, usize), _: (usize, usize)) {}
+}
+
+/// Most panels in a tile of the grid: 2 304 columns of the AVX2 kernel, so that q, k and v of BERT-base are one.
+const MOST_PANELS: usize = 144;
+
+/// `C = A · B + onto`, then the epilogue.
+///
+/// # Panics
+/// When the lengths do not fit together.
+pub fn product<K: GemmKernel, E: Epilogue>(
+    team: &Team,
+    blocking: Blocking,
+    a: &[f32],
+    right: Right<'_>,
+    onto: Onto<'_>,
+    c: &mut [f32],
+    epilogue: &E,
+) {
+    let (depth, columns) = (right.whole_depth(), right.whole_columns());
+    let rows = c.len() / columns.max(1);
+    let panels_each = right.columns.div_ceil(K::NR);
+    assert_eq!(c.len(), rows * columns, "C is [R, N]");
+    assert_eq!(a.len(), rows * depth, "A is [R, K]");
+    let last = (right.count.max(1) - 1) * right.distance;
+    assert!(
+        right.panels.len() >= last + panels_each * K::NR * right.depth,
+        "B is packed"
+    );
+    if let Onto::Bias(bias) = onto {
+        assert_eq!(bias.len(), columns, "a bias [N]");
+    }
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    let panels = match right.stack {
+        Stack::Columns => panels_each * right.count,
+        Stack::Depth => panels_each,
+    };
+    let grid = Grid::new(
+        team,
+        (rows, panels, depth),
+        (K::MR, K::NR),
+        (blocking.rows, MOST_PANELS),
+    );
+    let c = Parts::new(c);
+    // LOOPS 5 and 3 of BLIS (blocks of N and of M) are this grid. K (LOOP 4) is inside it and never shared
+    // out: a sum split over threads would have to be joined in an order that depends on their number.
+    team.run(grid.down * grid.across, &|tile| {
+        let row = tile / grid.across * grid.rows;
+        let panel = tile % grid.across * grid.panels;
+        let block = Block {
+            rows: row..(row + grid.rows).min(rows),
+            panels: panel..(panel + grid.panels).min(panels),
+        };
+        // SAFETY: lengths were checked above; tiles of the grid are disjoint; the kernel's path was
+        // found to be available when the backend was made.
+        unsafe { block.compute::<K, E>(a, right, onto, c.as_ptr(), columns, epilogue) };
+    });
+}
+
+struct Block {
+    rows: std::ops::Range<usize>,
+    panels: std::ops::Range<usize>,
+}
+
+impl Block {
+    /// # Safety
+    /// `a`, `right` and `onto` fit `c`, which is `[R, c_stride]`; nobody else touches this block of it.
+    unsafe fn compute<K: GemmKernel, E: Epilogue>(
+        &self,
+        a: &[f32],
+        right: Right<'_>,
+        onto: Onto<'_>,
+        c: *mut f32,
+        c_stride: usize,
+        epilogue: &E,
+    ) {
+        let panels_each = right.columns.div_ceil(K::NR);
+        let a_stride = right.whole_depth();
+        let parts = match right.stack {
+            Stack::Columns => 1,
+            Stack::Depth => right.count,
+        };
+        let mut edge = Edge([0.0; EDGE]);
+        let strips = self.rows.len().div_ceil(K::MR);
+        // LOOP 4: blocks of K, in order.
+        for part in 0..parts {
+            let mut p = 0;
+            loop {
+                let k = KC.min(right.depth - p);
+                let first = part == 0 && p == 0;
+                let last = part + 1 == parts && p + k == right.depth;
+                let a_column = part * right.depth + p;
+                let panel_at = |panel: usize| {
+                    let (matrix, within) = match right.stack {
+                        Stack::Columns => (panel / panels_each, panel % panels_each),
+                        Stack::Depth => (part, panel),
+                    };
+                    let at = matrix * right.distance + (within * right.depth + p) * K::NR;
+                    let column = within * K::NR;
+                    let width = K::NR.min(right.columns - column);
+                    let offset = match right.stack {
+                        Stack::Columns => matrix * right.columns,
+                        Stack::Depth => 0,
+                    };
+                    (
+                        right.panels.as_ptr().wrapping_add(at),
+                        offset + column,
+                        width,
+                    )
+                };
+                // LOOP 2: panels of B; one stays in the first-level cache while A passes by.
+                for panel in self.panels.clone() {
+                    let (b, column, width) = panel_at(panel);
+                    let next = panel_at((panel + 1).min(self.panels.end - 1)).0;
+                    let lines = (k * K::NR).div_ceil(16);
+                    // LOOP 1: strips of A, from the second-level cache.
+                    for (strip, row) in self.rows.clone().step_by(K::MR).enumerate() {
+                        // The next panel comes from memory or the third level; each strip fetches its share.
+                        for line in strip * lines / strips..(strip + 1) * lines / strips {
+                            K::prefetch(next.wrapping_add(16 * line));
+                        }
+                        let rows = K::MR.min(self.rows.end - row);
+                        let left = Rows { stride: a_stride };
+                        // SAFETY: inside the operands, whose lengths `product` checked.
+                        unsafe {
+                            let a = a.as_ptr().add(row * a_stride + a_column);
+                            let c = c.add(row * c_stride + column);
+                            let plus = match (first, onto) {
+                                (true, Onto::Nothing) => Plus::Nothing,
+                                (true, Onto::Bias(bias)) => Plus::Row(bias.as_ptr().add(column)),
+                                _ => Plus::Output,
+                            };
+                            if width == K::NR {
+                                K::tile(rows, k, a, left, b, c, c_stride, plus);
+                            } else {
+                                let e = edge.0.as_mut_ptr();
+                                K::tile(rows, k, a, left, b, e, K::NR, Plus::Nothing);
+                                join_edge(e, K::NR, c, c_stride, (rows, width), plus);
+                            }
+                            if last {
+                                epilogue.tile(c, c_stride, (row, column), (rows, width));
+                            }
+                        }
+                    }
+                }
+                p += k;
+                if p >= right.depth {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Room for one tile of any kernel.
+pub(super) const EDGE: usize = 8 * 16;
+
+/// A tile beside C, for columns beyond its right border.
+#[repr(align(64))]
+pub(super) struct Edge(pub [f32; EDGE]);
+
+/// Moves the part of a tile that exists into C, adding what the kernel would have added.
+///
+/// # Safety
+/// As [`GemmKernel::tile`], with `size` instead of whole tiles.
+pub(super) unsafe fn join_edge(
+    edge: *const f32,
+    edge_stride: usize,
+    c: *mut f32,
+    c_stride: usize,
+    size: (usize, usize),
+    plus: Plus,
+) {
+    for i in 0..size.0 {
+        for j in 0..size.1 {
+            // SAFETY: inside the part of C that exists.
+            unsafe {
+                let at = c.add(i * c_stride + j);
+                let x = *edge.add(i * edge_stride + j);
+                *at = match plus {
+                    Plus::Nothing => x,
+                    Plus::Output => x + *at,
+                    Plus::Row(row) => x + *row.add(j),
+                };
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The weight gradient, `dW[out, in] (+)= dyᵀ · x`: K counts tokens, both operands are packed block by block
+//! into the worker's own scratch.
+
+use super::blocking::{Blocking, Grid, KC_TOKENS};
+use super::kernel::{GemmKernel, Plus};
+use super::pack;
+use super::product::{EDGE, Edge, join_edge};
+use crate::mem::Buf;
+use crate::{Parts, Team};
+use hone_kernels::{Acc, BackendError};
+use std::sync::{Mutex, PoisonError};
+
+/// Packing room of each worker.
+#[derive(Debug)]
+pub struct PackScratch {
+    workers: Vec<Mutex<Buf<f32>>>,
+    left: usize,
+}
+
+impl PackScratch {
+    /// Room for a team and its blocks.
+    pub fn new(threads: usize, blocking: Blocking) -> Result<PackScratch, BackendError> {
+        // Both are multiples of every kernel's MR and NR, so panels round nothing up.
+        let left = blocking.grad_rows * KC_TOKENS;
+        let right = blocking.grad_columns * KC_TOKENS;
+        let workers = (0..threads)
+            .map(|_| Buf::zeroed(left + right, "packed operands").map(Mutex::new))
+            .collect::<Result<_, _>>()?;
+        Ok(PackScratch { workers, left })
+    }
+
+    /// Bytes of it.
+    pub fn bytes(&self) -> usize {
+        self.workers
+            .iter()
+            .map(|w| 4 * w.lock().unwrap_or_else(PoisonError::into_inner).len())
+            .sum()
+    }
+}
+
+/// `dw[M, N] (+)= dyᵀ[M, rows] · x[rows, N]`.
+///
+/// # Panics
+/// When the lengths do not fit together.
+pub fn weight_grad<K: GemmKernel>(
+    team: &Team,
+    blocking: Blocking,
+    scratch: &PackScratch,
+    dy: &[f32],
+    x: &[f32],
+    tokens: usize,
+    acc: Acc,
+    dw: &mut [f32],
+) {
+    if tokens == 0 {
+        assert!(dy.is_empty() && x.is_empty(), "no tokens, no elements");
+        if acc == Acc::Set {
+            dw.fill(0.0);
+        }
+        return;
+    }
+    let (m, n) = (dy.len() / tokens, x.len() / tokens);
+    assert_eq!(dy.len(), tokens * m, "dy is [R, out]");
+    assert_eq!(x.len(), tokens * n, "x is [R, in]");
+    assert_eq!(dw.len(), m * n, "dW is [out, in]");
+    if m == 0 || n == 0 {
+        return;
+    }
+    let panels = n.div_ceil(K::NR);
+    let grid = Grid::new(
+        team,
+        (m, panels, tokens),
+        (K::MR, K::NR),
+        (blocking.grad_rows, blocking.grad_columns / K::NR),
+    );
+    let dw = Parts::new(dw);
+    team.run_workers(grid.down * grid.across, &|worker, tile| {
+        let mut room = scratch.workers[worker]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (left, right) = room.split_at_mut(scratch.left);
+        let row = tile / grid.across * grid.rows;
+        let rows = grid.rows.min(m - row);
+        let panel = tile % grid.across * grid.panels;
+        let panels = grid.panels.min(panels - panel);
+        let column = panel * K::NR;
+        let columns = (panels * K::NR).min(n - column);
+        let mut edge = Edge([0.0; EDGE]);
+        // LOOP 4: blocks of tokens, in order; never shared out.
+        for p in (0..tokens).step_by(KC_TOKENS) {
+            let k = KC_TOKENS.min(tokens - p);
+            pack::left_panels::<K>(&dy[p * m + row..], m, k, rows, left);
+            for j in 0..panels {
+                let at = j * K::NR;
+                pack::right_panel::<K>(
+                    &x[p * n + column + at..],
+                    n,
+                    k,
+                    K::NR.min(columns - at),
+                    &mut right[at * k..],
+                );
+            }
+            let plus = match (p, acc) {
+                (0, Acc::Set) => Plus::Nothing,
+                _ => Plus::Output,
+            };
+            // LOOP 2: panels of x; LOOP 1: strips of dyᵀ.
+            for j in 0..panels {
+                let at = j * K::NR;
+                let b = right[at * k..][..k * K::NR].as_ptr();
+                let width = K::NR.min(columns - at);
+                for i in (0..rows).step_by(K::MR) {
+                    let a = left[i * k..].as_ptr();
+                    let height = K::MR.min(rows - i);
+                    // SAFETY: the tile lies inside dW (checked above) and in no other tile of the grid;
+                    // `a` and `b` are whole panels of depth k; the kernel's path is available.
+                    unsafe {
+                        let c = dw.as_ptr().add((row + i) * n + column + at);
+                        if width == K::NR {
+                            K::tile(height, k, a, K::PACKED, b, c, n, plus);
+                        } else {
+                            let e = edge.0.as_mut_ptr();
+                            K::tile(height, k, a, K::PACKED, b, e, K::NR, Plus::Nothing);
+                            join_edge(e, K::NR, c, n, (height, width), plus);
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
