@@ -33,7 +33,7 @@ pub fn run(args: BenchArgs) -> Result<Exit> {
     }
     match device::choose(&args.machine)? {
         Device::Cpu(backend) => {
-            let peak = 1.0;
+            let peak = backend.fma_peak();
             time(backend, config, &args, peak)
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::args::{DeviceArgs, Precision};
 use anyhow::{Result, bail};
-type CpuBackend = hone_kernels::Reference<f32>;
+use hone_kernels_cpu::CpuBackend;
 use std::sync::Arc;
 
 /// The backend a run computes on.
@@ -24,10 +24,7 @@ pub fn choose(args: &DeviceArgs) -> Result<Device> {
             if args.precision == Some(Precision::Bf16) {
                 bail!("--precision bf16 needs --device cuda; the CPU computes in f32");
             }
-            Ok(Device::Cpu(Arc::new({
-                let _ = threads;
-                CpuBackend::default()
-            })))
+            Ok(Device::Cpu(Arc::new(CpuBackend::new(threads))))
         }
         _ if word == "cuda" || word.starts_with("cuda:") => {
             bail!("--device {word}: this build has no CUDA backend yet; use --device cpu")

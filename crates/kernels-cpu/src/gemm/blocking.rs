@@ -163,7 +163,10 @@ mod tests {
                 for rows in [1, 5, 6, 7, 100, 512, 4096] {
                     for panels in [1, 2, 3, 24, 96, 192] {
                         let g = Grid::new(&team, (rows, panels, 384), (6, 16), (240, 96));
-                        assert!(g.rows % 6 == 0 && g.rows <= 240 && g.panels <= 96, "{g:?}");
+                        assert!(
+                            g.rows.is_multiple_of(6) && g.rows <= 240 && g.panels <= 96,
+                            "{g:?}"
+                        );
                         assert!(
                             g.rows * g.down >= rows && g.rows * (g.down - 1) < rows,
                             "{g:?}"

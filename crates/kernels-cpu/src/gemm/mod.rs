@@ -1,7 +1,7 @@
 //! Matrix products in the three forms that training needs: forward, backward to the input, backward to the
 //! weight. In the manner of `matrixmultiply` and BLIS, with what BERT allows besides:
 //!
-//! * weights are packed once per update, in both orientations ([`crate::params`]);
+//! * weights are packed once per update, in both orientations ([`crate::CpuParams`]);
 //! * bias and activation are applied while a tile is in the first-level cache;
 //! * a ragged number of rows costs nothing: the kernels exist for every number of rows up to MR.
 //!

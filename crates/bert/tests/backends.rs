@@ -1,0 +1,225 @@
+//! A whole network on the CPU's kernels against the f64 reference: forward, backward, dropout, ragged and odd
+//! sizes, every head, accumulation over micro-batches; and the same bits for any number of threads.
+
+use hone_bert::{Config, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
+use hone_kernels::{Acc, Backend, Reference};
+use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
+use hone_tensor::{Philox, Ragged, Real};
+use std::sync::Arc;
+
+const LABELS: [&str; 3] = ["a", "b", "c"];
+
+/// Weights large enough that every part matters; the same for every backend.
+fn model<B: Backend>(
+    backend: B,
+    task: Task,
+    hidden: usize,
+    heads: usize,
+    inner: usize,
+) -> Model<B> {
+    let mut config = Config::with_shape(hidden, 3, heads, inner, 60);
+    config.initializer_range = 0.25;
+    let labels = LABELS.iter().map(|l| l.to_string()).collect();
+    Model::random(Arc::new(backend), config, task, labels, 5)
+        .unwrap()
+        .0
+}
+
+fn batch(lengths: &[usize], first_id: u64) -> Ragged {
+    let random = Philox::new(11);
+    let mut batch = Ragged::new();
+    for (s, &n) in lengths.iter().enumerate() {
+        let id = first_id + s as u64;
+        let word = |t: usize| (random.u64_at(id, t as u64) % 60) as u32;
+        let ids: Vec<u32> = (0..n).map(word).collect();
+        let types: Vec<u32> = (0..n).map(|t| u32::from(t > n / 2)).collect();
+        batch.push(id, &ids, &types);
+    }
+    batch
+}
+
+fn pass() -> Pass {
+    Pass {
+        mode: Mode::Train {
+            seed: 3,
+            step: 7,
+            draw: 0,
+        },
+        rates: Rates {
+            hidden: 0.2,
+            attention: 0.15,
+            head: 0.1,
+        },
+        embeddings: true,
+        layers: vec![true; 3],
+    }
+}
+
+/// Loss, and every gradient by row of the table, of a step made of micro-batches.
+fn step<B: Backend>(
+    model: &Model<B>,
+    micro: &[Ragged],
+    awake: &dyn Fn(&str) -> bool,
+) -> (f64, Vec<Vec<f64>>) {
+    let b = model.backend().as_ref();
+    let limits = micro
+        .iter()
+        .map(Limits::of)
+        .fold(Limits::default(), Limits::max);
+    let layout = model.layout().grad_layout(|p| awake(&p.name));
+    let mut acts = model.plan_train(limits, &layout).unwrap();
+    let mut grads = Grads::new(b, model.layout(), layout).unwrap();
+    let mut total = 0.0;
+    let mut acc = Acc::Set;
+    let mut before = 0;
+    for batch in micro {
+        let rows = match model.task {
+            Task::Tag => batch.tokens(),
+            _ => batch.sequences(),
+        };
+        let targets: Vec<f32> = (0..rows * 3)
+            .map(|i| f32::from(i % 3 == (before + i / 3) % 3))
+            .collect();
+        before += rows;
+        model.forward(&mut acts, batch, &pass()).unwrap();
+        total += model
+            .loss(
+                &mut acts,
+                LossKind::of(model.task),
+                &targets,
+                &vec![0.1; rows],
+            )
+            .unwrap();
+        model.backward(&mut acts, &mut grads, acc).unwrap();
+        acc = Acc::Add;
+    }
+    let params = model.layout().table.params();
+    let all = params
+        .iter()
+        .enumerate()
+        .map(|(i, p)| {
+            let Some(view) = grads.param(b, model.layout(), i) else {
+                return Vec::new();
+            };
+            let mut host = vec![B::Master::default(); p.len()];
+            b.download(view, &mut host).unwrap();
+            host.into_iter().map(Real::to_f64).collect()
+        })
+        .collect();
+    (total, all)
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).fold(0.0, |m, (a, b)| {
+        let d = (a - b).abs();
+        if d.is_nan() { f64::INFINITY } else { m.max(d) }
+    })
+}
+
+fn check(task: Task, (hidden, heads, inner): (usize, usize, usize), micro: &[Ragged]) {
+    let every = |_: &str| true;
+    let (loss64, want) = step(
+        &model(Reference::<f64>::default(), task, hidden, heads, inner),
+        micro,
+        &every,
+    );
+    let (loss32, plain) = step(
+        &model(Reference::<f32>::default(), task, hidden, heads, inner),
+        micro,
+        &every,
+    );
+    for backend in CpuBackend::every_path(3) {
+        let path = backend.path();
+        let model = model(backend, task, hidden, heads, inner);
+        let (loss, got) = step(&model, micro, &every);
+        let bound = 4.0 * (loss32 - loss64).abs().max(f32::EPSILON as f64 * loss64);
+        assert!(
+            (loss - loss64).abs() <= bound,
+            "{path}: loss {loss} for {loss64}"
+        );
+        for (i, param) in model.layout().table.params().iter().enumerate() {
+            let largest = want[i].iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            // key.bias has a true gradient of zero: its size is that of its neighbours' rounding.
+            let floor = if param.name.ends_with("key.bias") {
+                1e-6
+            } else {
+                0.0
+            };
+            let bound =
+                4.0 * distance(&plain[i], &want[i]).max(f32::EPSILON as f64 * largest) + floor;
+            let error = distance(&got[i], &want[i]);
+            assert!(
+                error <= bound,
+                "{path} {task:?} {}: {error:.3e} > {bound:.3e}",
+                param.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_head_and_odd_sizes_match_the_reference() {
+    let one = |lengths: &[usize]| vec![batch(lengths, 0)];
+    check(Task::Classify, (24, 3, 52), &one(&[2, 7, 1, 33, 5]));
+    check(Task::Tag, (20, 4, 36), &one(&[3, 18, 2]));
+    check(Task::MultiLabel, (32, 1, 64), &one(&[9, 9, 40]));
+    check(Task::Regress, (64, 2, 128), &one(&[70, 3, 130]));
+}
+
+#[test]
+fn micro_batches_add_up() {
+    let parts = [batch(&[2, 7], 0), batch(&[1, 33, 5], 2), batch(&[4], 5)];
+    check(Task::Classify, (24, 3, 52), &parts);
+    // Cutting a step changes no draw and no gradient beyond rounding.
+    let whole = [batch(&[2, 7, 1, 33, 5, 4], 0)];
+    let every = |_: &str| true;
+    let model = model(Reference::<f64>::default(), Task::Classify, 24, 3, 52);
+    let (a, b) = (step(&model, &parts, &every), step(&model, &whole, &every));
+    assert!((a.0 - b.0).abs() < 1e-12);
+    for (a, b) in a.1.iter().zip(&b.1) {
+        assert!(distance(a, b) < 1e-12);
+    }
+}
+
+#[test]
+fn a_frozen_prefix_changes_no_gradient_above_it() {
+    let micro = [batch(&[2, 7, 12], 0)];
+    let model = model(Reference::<f64>::default(), Task::Classify, 24, 3, 52);
+    let (_, all) = step(&model, &micro, &|_| true);
+    let (_, top) = step(&model, &micro, &|name| {
+        name.contains("layer.2") || !name.contains("layer")
+    });
+    let (_, head) = step(&model, &micro, &|name| {
+        !name.contains("encoder") && !name.contains("embeddings")
+    });
+    for (i, param) in model.layout().table.params().iter().enumerate() {
+        if !top[i].is_empty() {
+            assert_eq!(all[i], top[i], "{}", param.name);
+        }
+        if !head[i].is_empty() {
+            assert_eq!(all[i], head[i], "{}", param.name);
+        }
+    }
+    assert!(head.iter().filter(|g| !g.is_empty()).count() == 4);
+}
+
+#[test]
+fn threads_change_no_bit() {
+    for path in Path::all() {
+        let run = |threads: usize, split: Split| {
+            let backend = CpuBackend::with(path, Team::with_split(threads, split));
+            let model = model(backend, Task::Classify, 48, 3, 100);
+            let out = step(&model, &[batch(&[2, 70, 1, 33, 130, 64], 0)], &|_| true);
+            (out, model.backend().team().take_most_workers())
+        };
+        let (one, workers) = run(1, Split::Sized);
+        assert_eq!(workers, 1);
+        for threads in [2, 3, 4] {
+            let (many, workers) = run(threads, Split::Forced);
+            assert!(workers > 1, "{threads} threads, {workers} worked");
+            assert_eq!(one.0.to_bits(), many.0.to_bits());
+            assert_eq!(one.1, many.1, "{threads} threads on {path:?}");
+        }
+    }
+}

@@ -1,0 +1,775 @@
+//! [`CpuBackend`]: the kernel contract on this machine's processor. Thin glue; the work is in `gemm` and `ops`.
+
+use crate::gemm::{self, Blocking, Epilogue, Onto, PackScratch, Plain, product, with_kernel};
+use crate::mem::Buf;
+use crate::ops::attention::{Batch, Columns, Gradients, Operands, Target};
+use crate::ops::norm::{Gain, RowDrop};
+use crate::ops::{
+    activation, attention, embedding, loss, norm, optimizer, row_sums_len, rows, sweep,
+};
+use crate::params::CpuParams;
+use crate::{Parts, Path, Split, Team};
+use hone_kernels::{
+    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, BackendError, Drop, EmbedTables,
+    Loss, Norm, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
+};
+use hone_tensor::{Element, ParamTable};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The processor as a backend: f32 throughout.
+pub struct CpuBackend {
+    team: Team,
+    path: Path,
+    blocking: Blocking,
+    scratch: Mutex<Scratch>,
+}
+
+/// Room that kernels need beside their operands, sized by [`Backend::reserve`].
+struct Scratch {
+    pack: Option<PackScratch>,
+    sums: Buf<f32>,
+    wide: Buf<f64>,
+    attention: Buf<f32>,
+}
+
+impl CpuBackend {
+    /// The best path this processor has, on so many threads.
+    pub fn new(threads: usize) -> Self {
+        Self::with(Path::detect(), Team::new(threads))
+    }
+
+    /// A path and a team of one's choice.
+    ///
+    /// # Panics
+    /// When this processor cannot run the path.
+    pub fn with(path: Path, team: Team) -> Self {
+        assert!(path.available(), "{path:?} on this processor");
+        let empty = || Buf::zeroed(0, "nothing");
+        let none = || match empty() {
+            Ok(buf) => buf,
+            Err(_) => unreachable!("no bytes are asked for"),
+        };
+        CpuBackend {
+            team,
+            path,
+            blocking: Blocking::detect(),
+            scratch: Mutex::new(Scratch {
+                pack: None,
+                sums: none(),
+                wide: match Buf::zeroed(0, "nothing") {
+                    Ok(buf) => buf,
+                    Err(_) => unreachable!("no bytes are asked for"),
+                },
+                attention: none(),
+            }),
+        }
+    }
+
+    /// A backend for each path this processor can run, work split even where it is small: for tests.
+    pub fn every_path(threads: usize) -> Vec<Self> {
+        Path::all()
+            .into_iter()
+            .map(|path| Self::with(path, Team::with_split(threads, Split::Forced)))
+            .collect()
+    }
+
+    /// The thread team.
+    pub fn team(&self) -> &Team {
+        &self.team
+    }
+
+    /// GFLOP/s of multiply-adds alone on this backend's threads, measured now.
+    pub fn fma_peak(&self) -> f64 {
+        gemm::fma_peak(self.team.threads())
+    }
+
+    fn scratch(&self) -> MutexGuard<'_, Scratch> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn product(&self, a: &[f32], right: gemm::Right<'_>, onto: Onto<'_>, c: &mut [f32]) {
+        with_kernel!(self.path, K => {
+            product::<K, Plain>(&self.team, self.blocking, a, right, onto, c, &Plain);
+        });
+    }
+}
+
+fn gain<'a>(norm: &Norm<'a, CpuBackend>) -> Gain<'a> {
+    Gain {
+        weight: norm.weight,
+        bias: norm.bias,
+        eps: norm.eps,
+    }
+}
+
+fn row_drop<'a>(drop: Drop, rows: Rows<'a, CpuBackend>) -> RowDrop<'a> {
+    RowDrop {
+        drop,
+        example_ids: rows.example_ids,
+        positions: rows.positions,
+    }
+}
+
+fn loss_rows<'a>(loss: &Loss<'a, CpuBackend>) -> loss::Rows<'a> {
+    loss::Rows {
+        logits: loss.logits,
+        targets: loss.targets,
+        weights: loss.weights,
+        classes: loss.classes,
+    }
+}
+
+fn operands<'a>(qkv: &Qkv<'a, CpuBackend>, hidden: usize) -> Operands<'a> {
+    let at = |data, stride, column| Columns {
+        data,
+        stride,
+        column,
+    };
+    match *qkv {
+        Qkv::All(x) => Operands {
+            q: at(x, 3 * hidden, 0),
+            k: at(x, 3 * hidden, hidden),
+            v: at(x, 3 * hidden, 2 * hidden),
+            all: true,
+        },
+        Qkv::First { q, kv } => Operands {
+            q: at(q, hidden, 0),
+            k: at(kv, 2 * hidden, 0),
+            v: at(kv, 2 * hidden, hidden),
+            all: false,
+        },
+    }
+}
+
+/// Writes the activation of a hot tile of pre-activations to another matrix.
+struct Activate<'a> {
+    path: Path,
+    kind: Activation,
+    y: Parts<'a, f32>,
+    columns: usize,
+}
+
+impl Epilogue for Activate<'_> {
+    unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
+        for r in 0..size.0 {
+            // SAFETY: the caller's promise: row r of the tile has `size.1` elements that nobody else touches.
+            let pre = unsafe { std::slice::from_raw_parts(c.add(r * stride), size.1) };
+            let start = (at.0 + r) * self.columns + at.1;
+            // SAFETY: tiles of y are disjoint as those of c are.
+            let y = unsafe { self.y.range(start..start + size.1) };
+            activation::activate_piece(self.path, self.kind, pre, y);
+        }
+    }
+}
+
+/// Multiplies a hot tile of gradients by the activation's derivative.
+struct Slope<'a> {
+    path: Path,
+    kind: Activation,
+    pre: &'a [f32],
+    columns: usize,
+}
+
+impl Epilogue for Slope<'_> {
+    unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
+        for r in 0..size.0 {
+            // SAFETY: the caller's promise: row r of the tile has `size.1` elements that nobody else touches.
+            let d = unsafe { std::slice::from_raw_parts_mut(c.add(r * stride), size.1) };
+            let start = (at.0 + r) * self.columns + at.1;
+            let pre = &self.pre[start..start + size.1];
+            activation::slope_piece(self.path, self.kind, pre, d);
+        }
+    }
+}
+
+/// Elements of an AdamW chunk: small enough to balance, large enough to stream.
+const ADAMW_CHUNK: usize = 32_768;
+
+impl Backend for CpuBackend {
+    type Act = f32;
+    type Master = f32;
+    type Buf<T: Element> = Buf<T>;
+    type View<'a, T: Element> = &'a [T];
+    type ViewMut<'a, T: Element> = &'a mut [T];
+    type Params = CpuParams;
+
+    fn path(&self) -> String {
+        self.path.name().to_owned()
+    }
+
+    fn reserve(&self, w: &Workspace) -> Result<(), BackendError> {
+        let mut scratch = self.scratch();
+        if scratch.pack.is_none() {
+            scratch.pack = Some(PackScratch::new(self.team.threads(), self.blocking)?);
+        }
+        let rows = w.tokens.max(w.sequences);
+        let width = (3 * w.hidden).max(w.intermediate).max(w.classes);
+        let sums = row_sums_len(rows, width);
+        if scratch.sums.len() < sums {
+            scratch.sums = Buf::zeroed(sums, "partial sums")?;
+        }
+        let head_dim = w.hidden / w.heads.max(1);
+        let attention = self.team.threads() * attention::scratch_len(w.longest, head_dim);
+        if scratch.attention.len() < attention {
+            scratch.attention = Buf::zeroed(attention, "attention's scratch")?;
+        }
+        Ok(())
+    }
+
+    fn memory(&self, params: &CpuParams) -> Vec<(&'static str, usize)> {
+        let scratch = self.scratch();
+        let room = scratch.pack.as_ref().map_or(0, PackScratch::bytes)
+            + 4 * (scratch.sums.len() + scratch.attention.len())
+            + 8 * scratch.wide.len();
+        vec![("packed copies", params.packed_bytes()), ("scratch", room)]
+    }
+
+    fn alloc<T: Element>(&self, len: usize) -> Result<Buf<T>, BackendError> {
+        Buf::zeroed(len, "a buffer")
+    }
+
+    fn len<T: Element>(&self, buf: &Buf<T>) -> usize {
+        buf.len()
+    }
+
+    fn view_len<T: Element>(&self, view: &[T]) -> usize {
+        view.len()
+    }
+
+    fn view<'a, T: Element>(&self, buf: &'a Buf<T>) -> &'a [T] {
+        buf
+    }
+
+    fn all_mut<'a, T: Element>(&self, buf: &'a mut Buf<T>) -> &'a mut [T] {
+        buf
+    }
+
+    fn slice<'a, T: Element>(
+        &self,
+        view: Self::View<'a, T>,
+        range: Range<usize>,
+    ) -> Self::View<'a, T> {
+        &view[range]
+    }
+
+    fn slice_mut<'a, T: Element>(
+        &self,
+        view: Self::ViewMut<'a, T>,
+        range: Range<usize>,
+    ) -> Self::ViewMut<'a, T> {
+        &mut view[range]
+    }
+
+    fn split_mut<'a, T: Element>(
+        &self,
+        view: Self::ViewMut<'a, T>,
+        mid: usize,
+    ) -> (Self::ViewMut<'a, T>, Self::ViewMut<'a, T>) {
+        view.split_at_mut(mid)
+    }
+
+    fn upload<T: Element>(&self, to: &mut [T], from: &[T]) -> Result<(), BackendError> {
+        to.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn download<T: Element>(&self, from: &[T], to: &mut [T]) -> Result<(), BackendError> {
+        to.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn params(&self, table: Arc<ParamTable>) -> Result<CpuParams, BackendError> {
+        CpuParams::new(self.path, table)
+    }
+
+    fn table<'a>(&self, params: &'a CpuParams) -> &'a Arc<ParamTable> {
+        &params.table
+    }
+
+    fn set_param(
+        &self,
+        params: &mut CpuParams,
+        index: usize,
+        values: &[f32],
+    ) -> Result<(), BackendError> {
+        let range = params.table.params()[index].range();
+        params.data[range].copy_from_slice(values);
+        params.repack(&self.team, &[index]);
+        Ok(())
+    }
+
+    fn param<'a>(&self, params: &'a CpuParams, range: Range<usize>) -> &'a [f32] {
+        &params.data[range]
+    }
+
+    fn param_axpby(&self, params: &mut CpuParams, index: usize, a: f64, x: &[f32], b: f64) {
+        let range = params.table.params()[index].range();
+        sweep::axpby(&self.team, a, x, b, &mut params.data[range]);
+        params.repack(&self.team, &[index]);
+    }
+
+    fn param_swap(&self, params: &mut CpuParams, other: &mut Buf<f32>) {
+        assert_eq!(params.data.len(), other.len(), "arenas of one table");
+        std::mem::swap(&mut params.data, other);
+        let all: Vec<usize> = (0..params.table.params().len()).collect();
+        params.repack(&self.team, &all);
+    }
+
+    fn adamw(
+        &self,
+        params: &mut CpuParams,
+        rows: &[AdamwRow],
+        grads: &[f32],
+        m: &mut [f32],
+        v: &mut [f32],
+        coefficient: &[f64],
+        step: AdamwStep,
+    ) {
+        /// A piece of a tensor: where it lies among weights and among gradients.
+        struct Piece {
+            row: usize,
+            weights: usize,
+            grads: usize,
+            len: usize,
+        }
+        let constants: Vec<optimizer::Constants> = rows
+            .iter()
+            .map(|row| optimizer::Constants::new(row, step, coefficient[1]))
+            .collect();
+        let mut pieces = Vec::new();
+        for (k, row) in rows.iter().enumerate() {
+            let range = params.table.params()[row.param].range();
+            for start in (0..range.len()).step_by(ADAMW_CHUNK) {
+                pieces.push(Piece {
+                    row: k,
+                    weights: range.start + start,
+                    grads: row.grad_offset + start,
+                    len: ADAMW_CHUNK.min(range.len() - start),
+                });
+            }
+        }
+        let (w, m, v) = (
+            Parts::new(&mut params.data[..]),
+            Parts::new(m),
+            Parts::new(v),
+        );
+        self.team.run(pieces.len(), &|k| {
+            let p = &pieces[k];
+            let at = p.grads..p.grads + p.len;
+            // SAFETY: tensors do not overlap in either arena, nor do pieces of one; each runs once.
+            let (w, m, v) = unsafe {
+                (
+                    w.range(p.weights..p.weights + p.len),
+                    m.range(at.clone()),
+                    v.range(at.clone()),
+                )
+            };
+            optimizer::adamw(self.path, constants[p.row], w, &grads[at], m, v);
+        });
+        let changed: Vec<usize> = rows.iter().map(|row| row.param).collect();
+        params.repack(&self.team, &changed);
+    }
+
+    fn linear(
+        &self,
+        params: &CpuParams,
+        weight: WeightRef,
+        bias: &[f32],
+        x: &[f32],
+        y: &mut [f32],
+    ) {
+        self.product(x, params.forward(weight), Onto::Bias(bias), y);
+    }
+
+    fn linear_activation(
+        &self,
+        params: &CpuParams,
+        weight: WeightRef,
+        bias: &[f32],
+        activation: Activation,
+        x: &[f32],
+        pre: &mut [f32],
+        y: &mut [f32],
+    ) {
+        assert_eq!(pre.len(), y.len(), "linear_activation");
+        let right = params.forward(weight);
+        let epilogue = Activate {
+            path: self.path,
+            kind: activation,
+            y: Parts::new(y),
+            columns: right.whole_columns(),
+        };
+        with_kernel!(self.path, K => product::<K, _>(
+            &self.team, self.blocking, x, right, Onto::Bias(bias), pre, &epilogue,
+        ));
+    }
+
+    fn linear_dgrad(
+        &self,
+        params: &CpuParams,
+        weight: WeightRef,
+        dy: &[f32],
+        acc: Acc,
+        dx: &mut [f32],
+    ) {
+        let onto = match acc {
+            Acc::Set => Onto::Nothing,
+            Acc::Add => Onto::Output,
+        };
+        self.product(dy, params.backward(weight), onto, dx);
+    }
+
+    fn linear_dgrad_activation(
+        &self,
+        params: &CpuParams,
+        weight: WeightRef,
+        dy: &[f32],
+        activation: Activation,
+        pre: &[f32],
+        dpre: &mut [f32],
+    ) {
+        assert_eq!(pre.len(), dpre.len(), "linear_dgrad_activation");
+        let right = params.backward(weight);
+        let epilogue = Slope {
+            path: self.path,
+            kind: activation,
+            pre,
+            columns: right.whole_columns(),
+        };
+        with_kernel!(self.path, K => product::<K, _>(
+            &self.team, self.blocking, dy, right, Onto::Nothing, dpre, &epilogue,
+        ));
+    }
+
+    fn linear_wgrad(&self, dy: &[f32], x: &[f32], rows: usize, acc: Acc, dw: &mut [f32]) {
+        let scratch = self.scratch();
+        let Some(pack) = &scratch.pack else {
+            unreachable!("reserve comes before kernels")
+        };
+        with_kernel!(self.path, K => gemm::weight_grad::<K>(
+            &self.team, self.blocking, pack, dy, x, rows, acc, dw,
+        ));
+    }
+
+    fn bias_grad(&self, dy: &[f32], rows: usize, acc: Acc, db: &mut [f32]) {
+        let mut scratch = self.scratch();
+        rows::column_sums(&self.team, self.path, dy, rows, acc, &mut scratch.sums, db);
+    }
+
+    fn head_linear(
+        &self,
+        params: &CpuParams,
+        weight: WeightRef,
+        bias: &[f32],
+        x: &[f32],
+        logits: &mut [f32],
+    ) {
+        self.linear(params, weight, bias, x, logits);
+    }
+
+    fn head_linear_backward(
+        &self,
+        params: &CpuParams,
+        weight: WeightRef,
+        dlogits: &[f32],
+        x: &[f32],
+        acc: Acc,
+        dx: Option<&mut [f32]>,
+        dw: &mut [f32],
+        db: &mut [f32],
+    ) {
+        let rows = dlogits.len() / db.len();
+        if let Some(dx) = dx {
+            self.linear_dgrad(params, weight, dlogits, Acc::Set, dx);
+        }
+        self.linear_wgrad(dlogits, x, rows, acc, dw);
+        self.bias_grad(dlogits, rows, acc, db);
+    }
+
+    fn activation(&self, kind: Activation, pre: &[f32], y: &mut [f32]) {
+        activation::forward(&self.team, self.path, kind, pre, y);
+    }
+
+    fn tanh(&self, x: &[f32], y: &mut [f32]) {
+        activation::tanh_forward(&self.team, self.path, x, y);
+    }
+
+    fn tanh_backward(&self, y: &[f32], d: &mut [f32]) {
+        activation::tanh_backward(&self.team, y, d);
+    }
+
+    fn dropout(&self, drop: Drop, rows: Rows<'_, Self>, width: usize, x: &mut [f32]) {
+        let (ids, positions) = (rows.example_ids, rows.positions);
+        rows::dropout(&self.team, self.path, drop, ids, positions, width, x);
+    }
+
+    fn gather_rows(&self, x: &[f32], index: &[u32], width: usize, y: &mut [f32]) {
+        rows::gather(&self.team, x, index, width, y);
+    }
+
+    fn scatter_add_rows(&self, dy: &[f32], index: &[u32], width: usize, dx: &mut [f32]) {
+        rows::scatter_add(dy, index, width, dx);
+    }
+
+    fn embed(
+        &self,
+        tables: EmbedTables<'_, Self>,
+        tokens: Tokens<'_, Self>,
+        width: usize,
+        sum: &mut [f32],
+    ) {
+        embedding::forward(
+            &self.team,
+            (tables.word, tokens.ids),
+            (tables.position, tokens.positions),
+            (tables.token_type, tokens.types),
+            width,
+            sum,
+        );
+    }
+
+    fn embed_word_backward(
+        &self,
+        dsum: &[f32],
+        tokens: Tokens<'_, Self>,
+        width: usize,
+        dword: &mut [f32],
+    ) {
+        let buckets = embedding::Buckets {
+            rows: tokens.bucket_rows,
+            starts: tokens.bucket_starts,
+            tokens: tokens.bucket_tokens,
+        };
+        embedding::word_backward(&self.team, dsum, buckets, width, dword);
+    }
+
+    fn embed_position_backward(
+        &self,
+        dsum: &[f32],
+        tokens: Tokens<'_, Self>,
+        width: usize,
+        acc: Acc,
+        dposition: &mut [f32],
+    ) {
+        let borders = tokens.cu_seqlens;
+        embedding::position_backward(&self.team, dsum, borders, width, acc, dposition);
+    }
+
+    fn embed_type_backward(
+        &self,
+        dsum: &[f32],
+        tokens: Tokens<'_, Self>,
+        width: usize,
+        acc: Acc,
+        dtype: &mut [f32],
+    ) {
+        let mut scratch = self.scratch();
+        let sums = &mut scratch.sums;
+        embedding::type_backward(&self.team, dsum, tokens.types, width, acc, sums, dtype);
+    }
+
+    fn zero_rows(&self, rows: &[u32], width: usize, x: &mut [f32]) {
+        sweep::zero_rows(&self.team, rows, width, x);
+    }
+
+    fn add_norm(
+        &self,
+        norm: Norm<'_, Self>,
+        drop: Option<(Drop, Rows<'_, Self>)>,
+        residual: Option<&[f32]>,
+        x: &mut [f32],
+        stats: &mut [f32],
+        y: &mut [f32],
+    ) {
+        let drop = drop.map(|(drop, rows)| row_drop(drop, rows));
+        norm::add_norm(
+            &self.team,
+            self.path,
+            gain(&norm),
+            drop,
+            residual,
+            x,
+            stats,
+            y,
+        );
+    }
+
+    fn norm_apply(&self, norm: Norm<'_, Self>, sum: &[f32], stats: &[f32], y: &mut [f32]) {
+        norm::apply(&self.team, self.path, gain(&norm), sum, stats, y);
+    }
+
+    fn add_norm_backward(
+        &self,
+        norm: Norm<'_, Self>,
+        dy: &[f32],
+        sum: &[f32],
+        stats: &[f32],
+        dsum: &mut [f32],
+        dropped: Option<(Drop, Rows<'_, Self>, &mut [f32])>,
+    ) {
+        let dropped = dropped.map(|(drop, rows, dx)| (row_drop(drop, rows), dx));
+        norm::backward(
+            &self.team,
+            self.path,
+            gain(&norm),
+            dy,
+            sum,
+            stats,
+            dsum,
+            dropped,
+        );
+    }
+
+    fn norm_param_grad(
+        &self,
+        dy: &[f32],
+        sum: &[f32],
+        stats: &[f32],
+        acc: Acc,
+        dweight: &mut [f32],
+        dbias: &mut [f32],
+    ) {
+        let mut scratch = self.scratch();
+        let sums = &mut scratch.sums;
+        norm::param_grad(
+            &self.team, self.path, dy, sum, stats, acc, sums, dweight, dbias,
+        );
+    }
+
+    fn attention(
+        &self,
+        attention: Attention,
+        tokens: Tokens<'_, Self>,
+        qkv: Qkv<'_, Self>,
+        context: &mut [f32],
+        lse: &mut [f32],
+    ) {
+        let batch = Batch {
+            cu_seqlens: tokens.cu_seqlens,
+            sequence_ids: tokens.sequence_ids,
+        };
+        let operands = operands(&qkv, attention.heads * attention.head_dim);
+        let mut scratch = self.scratch();
+        let room = &mut scratch.attention;
+        attention::forward(
+            &self.team, self.path, attention, batch, operands, room, context, lse,
+        );
+    }
+
+    fn attention_backward(
+        &self,
+        attention: Attention,
+        tokens: Tokens<'_, Self>,
+        qkv: Qkv<'_, Self>,
+        context: &[f32],
+        lse: &[f32],
+        dcontext: &[f32],
+        dqkv: QkvMut<'_, Self>,
+    ) {
+        let batch = Batch {
+            cu_seqlens: tokens.cu_seqlens,
+            sequence_ids: tokens.sequence_ids,
+        };
+        let hidden = attention.heads * attention.head_dim;
+        let operands = operands(&qkv, hidden);
+        let (first, second, all);
+        let at = |data, stride, column| Target {
+            data,
+            stride,
+            column,
+        };
+        let gradients = match dqkv {
+            QkvMut::All(d) => {
+                all = Parts::new(d);
+                Gradients {
+                    dq: at(&all, 3 * hidden, 0),
+                    dk: at(&all, 3 * hidden, hidden),
+                    dv: at(&all, 3 * hidden, 2 * hidden),
+                }
+            }
+            QkvMut::First { dq, dkv } => {
+                first = Parts::new(dq);
+                second = Parts::new(dkv);
+                Gradients {
+                    dq: at(&first, hidden, 0),
+                    dk: at(&second, 2 * hidden, 0),
+                    dv: at(&second, 2 * hidden, hidden),
+                }
+            }
+        };
+        let mut scratch = self.scratch();
+        attention::backward(
+            &self.team,
+            self.path,
+            attention,
+            batch,
+            operands,
+            context,
+            lse,
+            dcontext,
+            &mut scratch.attention,
+            &gradients,
+        );
+    }
+
+    fn softmax_loss(
+        &self,
+        loss: Loss<'_, Self>,
+        focal: f64,
+        losses: &mut [f64],
+        dlogits: &mut [f32],
+    ) {
+        loss::softmax(loss_rows(&loss), focal, losses, dlogits);
+    }
+
+    fn sigmoid_loss(&self, loss: Loss<'_, Self>, losses: &mut [f64], dlogits: &mut [f32]) {
+        loss::sigmoid(loss_rows(&loss), losses, dlogits);
+    }
+
+    fn squared_loss(&self, loss: Loss<'_, Self>, losses: &mut [f64], dlogits: &mut [f32]) {
+        loss::squared(loss_rows(&loss), losses, dlogits);
+    }
+
+    fn squared_norm(&self, x: &[f32], out: &mut [f64]) {
+        let mut scratch = self.scratch();
+        let partials = partials(&mut scratch, sweep::norm_chunks(x.len()));
+        out[0] = sweep::squared_norm(&self.team, self.path, x, partials);
+    }
+
+    fn squared_norm_rows(&self, x: &[f32], rows: &[u32], width: usize, out: &mut [f64]) {
+        let mut scratch = self.scratch();
+        let partials = partials(&mut scratch, rows.len());
+        out[0] = sweep::squared_norm_rows(&self.team, self.path, x, rows, width, partials);
+    }
+
+    fn clip_coefficient(&self, squared: &[f64], max_norm: Option<f64>, out: &mut [f64]) {
+        sweep::clip_coefficient(squared, max_norm, out);
+    }
+
+    fn axpby(&self, a: f64, x: &[f32], b: f64, y: &mut [f32]) {
+        sweep::axpby(&self.team, a, x, b, y);
+    }
+
+    fn fill<T: Element>(&self, value: T, y: &mut [T]) {
+        y.fill(value);
+    }
+
+    fn copy<T: Element>(&self, x: &[T], y: &mut [T]) {
+        y.copy_from_slice(x);
+    }
+}
+
+/// Room for so many partial norms; it grows to the largest tensor once.
+fn partials(scratch: &mut Scratch, len: usize) -> &mut [f64] {
+    if scratch.wide.len() < len
+        && let Ok(larger) = Buf::zeroed(len, "partial norms")
+    {
+        scratch.wide = larger;
+    }
+    &mut scratch.wide
+}

@@ -1,0 +1,111 @@
+//! The losses: a few rows of a few classes, computed in f64 on the calling thread.
+
+/// Inputs of a loss: see [`hone_kernels::Loss`].
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// `[R, C]`.
+    pub logits: &'a [f32],
+    /// `[R, C]`.
+    pub targets: &'a [f32],
+    /// `[R]`.
+    pub weights: &'a [f32],
+    /// C.
+    pub classes: usize,
+}
+
+impl Rows<'_> {
+    /// Calls `row(weight, logits, targets, dlogits)` for each row; it returns the row's unweighted loss.
+    fn each(
+        &self,
+        losses: &mut [f64],
+        dlogits: &mut [f32],
+        mut row: impl FnMut(f64, &[f32], &[f32], &mut [f32]) -> f64,
+    ) {
+        let c = self.classes;
+        assert_eq!(self.logits.len(), dlogits.len(), "loss");
+        for (r, d) in dlogits.chunks_exact_mut(c).enumerate() {
+            let weight = f64::from(self.weights[r]);
+            let at = r * c..(r + 1) * c;
+            losses[r] = weight * row(weight, &self.logits[at.clone()], &self.targets[at], d);
+        }
+    }
+}
+
+/// See [`hone_kernels::Backend::softmax_loss`].
+pub fn softmax(rows: Rows<'_>, focal: f64, losses: &mut [f64], dlogits: &mut [f32]) {
+    rows.each(losses, dlogits, |weight, z, t, d| {
+        let max = z
+            .iter()
+            .fold(f64::NEG_INFINITY, |m, &z| m.max(f64::from(z)));
+        // A NaN among the logits must be seen, not folded away.
+        let max = if z.iter().any(|z| z.is_nan()) {
+            f64::NAN
+        } else {
+            max
+        };
+        let total: f64 = z.iter().map(|&z| (f64::from(z) - max).exp()).sum();
+        let log_total = total.ln();
+        let log_p = |c: usize| f64::from(z[c]) - max - log_total;
+        // ∂ℓ/∂log p_c, from which dz_k = g_k − p_k Σ_c g_c.
+        let g = |c: usize| {
+            let t = f64::from(t[c]);
+            if focal == 0.0 {
+                return -t;
+            }
+            let p = log_p(c).exp();
+            let q = 1.0 - p;
+            let slope = match q > 0.0 {
+                true => focal * q.powf(focal - 1.0) * p * log_p(c),
+                false => 0.0,
+            };
+            t * (slope - q.powf(focal))
+        };
+        let mut value = 0.0;
+        let mut total_g = 0.0;
+        for c in 0..z.len() {
+            let share = match focal == 0.0 {
+                true => 1.0,
+                false => (1.0 - log_p(c).exp()).powf(focal),
+            };
+            value -= f64::from(t[c]) * share * log_p(c);
+            total_g += g(c);
+        }
+        for (c, d) in d.iter_mut().enumerate() {
+            *d = (weight * (g(c) - log_p(c).exp() * total_g)) as f32;
+        }
+        value
+    });
+}
+
+/// See [`hone_kernels::Backend::sigmoid_loss`].
+pub fn sigmoid(rows: Rows<'_>, losses: &mut [f64], dlogits: &mut [f32]) {
+    let n = rows.classes as f64;
+    rows.each(losses, dlogits, |weight, z, t, d| {
+        let mut value = 0.0;
+        for c in 0..z.len() {
+            let (z, t) = (f64::from(z[c]), f64::from(t[c]));
+            let small = (-z.abs()).exp();
+            value += z.max(0.0) - z * t + small.ln_1p();
+            let sigmoid = match z > 0.0 {
+                true => 1.0 / (1.0 + small),
+                false => small / (1.0 + small),
+            };
+            d[c] = (weight / n * (sigmoid - t)) as f32;
+        }
+        value / n
+    });
+}
+
+/// See [`hone_kernels::Backend::squared_loss`].
+pub fn squared(rows: Rows<'_>, losses: &mut [f64], dlogits: &mut [f32]) {
+    let n = rows.classes as f64;
+    rows.each(losses, dlogits, |weight, z, t, d| {
+        let mut value = 0.0;
+        for c in 0..z.len() {
+            let e = f64::from(z[c]) - f64::from(t[c]);
+            value += e * e;
+            d[c] = (2.0 * weight / n * e) as f32;
+        }
+        value / n
+    });
+}

@@ -1,0 +1,169 @@
+//! Rows: dropout, gathering, scattering, sums of columns.
+
+use super::{join, row_sums, rows_per_chunk};
+use crate::path::Path;
+use crate::simd::{Vector, dispatch};
+use crate::team::Team;
+use hone_kernels::{Acc, Drop};
+
+/// Multiplies neighbouring channels (or keys) by their mask: `counter` are the words of Philox after the
+/// block's own.
+#[inline(always)]
+pub(crate) fn mask_row<V: Vector>(
+    key: [u32; 2],
+    counter: [u32; 3],
+    threshold: u32,
+    scale: f32,
+    x: &mut [f32],
+) {
+    let scale = V::splat(scale);
+    let (whole, rest) = x.as_chunks_mut::<32>();
+    let mut block = 0;
+    for x in whole {
+        V::keep32(key, block, counter, threshold, scale, x);
+        block += 8;
+    }
+    if !rest.is_empty() {
+        let mut last = [0.0; 32];
+        last[..rest.len()].copy_from_slice(rest);
+        V::keep32(key, block, counter, threshold, scale, &mut last);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+/// Applies a row's dropout mask.
+#[inline(always)]
+pub(crate) fn drop_row<V: Vector>(drop: &Drop, example_id: u64, position: u32, x: &mut [f32]) {
+    let e = drop.key.example(example_id);
+    mask_row::<V>(
+        [e[0], e[1]],
+        [position, e[2], e[3]],
+        drop.threshold,
+        drop.scale as f32,
+        x,
+    );
+}
+
+/// Applies the mask of one query's attention probabilities.
+#[inline(always)]
+pub(crate) fn drop_probabilities<V: Vector>(
+    drop: &Drop,
+    example: [u32; 4],
+    head: u32,
+    query: u32,
+    x: &mut [f32],
+) {
+    mask_row::<V>(
+        [example[0], example[1]],
+        [query, example[2] ^ head, example[3]],
+        drop.threshold,
+        drop.scale as f32,
+        x,
+    );
+}
+
+/// See [`hone_kernels::Backend::dropout`].
+pub fn dropout(
+    team: &Team,
+    path: Path,
+    drop: Drop,
+    example_ids: &[u64],
+    positions: &[u32],
+    width: usize,
+    x: &mut [f32],
+) {
+    let n = rows_per_chunk(team, example_ids.len(), width);
+    team.chunks_mut(x, n * width, &|k, piece| {
+        dispatch!(path, V => {
+            for (r, row) in piece.chunks_exact_mut(width).enumerate() {
+                let r = k * n + r;
+                drop_row::<V>(&drop, example_ids[r], positions[r], row);
+            }
+        });
+    });
+}
+
+/// See [`hone_kernels::Backend::gather_rows`].
+pub fn gather(team: &Team, x: &[f32], index: &[u32], width: usize, y: &mut [f32]) {
+    let n = rows_per_chunk(team, index.len(), width);
+    team.chunks_mut(y, n * width, &|k, piece| {
+        for (r, row) in piece.chunks_exact_mut(width).enumerate() {
+            row.copy_from_slice(&x[index[k * n + r] as usize * width..][..width]);
+        }
+    });
+}
+
+/// See [`hone_kernels::Backend::scatter_add_rows`].
+pub fn scatter_add(dy: &[f32], index: &[u32], width: usize, dx: &mut [f32]) {
+    for (row, &i) in dy.chunks_exact(width).zip(index) {
+        for (d, &g) in dx[i as usize * width..][..width].iter_mut().zip(row) {
+            *d += g;
+        }
+    }
+}
+
+/// See [`hone_kernels::Backend::bias_grad`].
+pub fn column_sums(
+    team: &Team,
+    path: Path,
+    dy: &[f32],
+    rows: usize,
+    acc: Acc,
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    let width = out.len();
+    assert_eq!(dy.len(), rows * width, "bias_grad");
+    let chunks = row_sums(team, rows, width, scratch, &|range, sums| {
+        dispatch!(path, _V => {
+            for row in dy[range.start * width..range.end * width].chunks_exact(width) {
+                for (s, &g) in sums.iter_mut().zip(row) {
+                    *s += g;
+                }
+            }
+        });
+    });
+    join(&scratch[..chunks * width], width, acc, out);
+}
+
+/// Words of one row's draws as the contract defines them: what tests hold the masks against.
+#[cfg(test)]
+pub(crate) fn kept(drop: &Drop, example_id: u64, position: u32, channel: usize) -> bool {
+    use hone_tensor::DropKey;
+    let words = DropKey::row_words(drop.key.example(example_id), position, channel as u32 / 4);
+    words[channel % 4] >= drop.threshold
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_tensor::DropKey;
+
+    #[test]
+    fn masks_are_those_of_the_contract() {
+        let key = DropKey {
+            seed: 9,
+            step: 3,
+            layer: 1,
+            site: 2,
+            draw: 0,
+        };
+        let drop = Drop::new(key, 0.3).unwrap();
+        let team = Team::new(2);
+        for path in Path::all() {
+            for width in [1, 5, 24, 32, 33, 100] {
+                let (ids, positions) = ([4, u64::MAX, 4], [0, 7, 1]);
+                let mut x = vec![1.0; 3 * width];
+                dropout(&team, path, drop, &ids, &positions, width, &mut x);
+                for (i, x) in x.iter().enumerate() {
+                    let (r, c) = (i / width, i % width);
+                    let want = match kept(&drop, ids[r], positions[r], c) {
+                        true => drop.scale as f32,
+                        false => 0.0,
+                    };
+                    assert_eq!(*x, want, "row {r} channel {c} of {width}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Eight lanes of f32: operations are written once over [`Vector`] and compiled for each path.
+//!
+//! A kernel's inner loop is a generic `#[inline(always)]` function; [`dispatch!`] compiles it inside a
+//! function that has the path's target features. Bits depend on the path alone: lanes are always eight,
+//! and every sum over lanes is taken in one fixed order.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod math;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::{Avx2, with_avx2};
+pub use math::{activate, exp, slope, tanh};
+pub use portable::Portable;
+
+/// Lanes of a [`Vector`].
+pub const LANES: usize = 8;
+
+/// Eight f32 in a register, or in an array that stands for one.
+///
+/// Methods that take pointers are unsafe for the usual reason; all methods of a path's type may only be
+/// called inside that path's [`dispatch!`].
+pub trait Vector: Copy {
+    /// One value in all lanes.
+    fn splat(x: f32) -> Self;
+    /// From an array.
+    fn load(from: &[f32; LANES]) -> Self;
+    /// To an array.
+    fn store(self, to: &mut [f32; LANES]);
+    /// Lane by lane.
+    fn add(self, other: Self) -> Self;
+    /// Lane by lane.
+    fn sub(self, other: Self) -> Self;
+    /// Lane by lane.
+    fn mul(self, other: Self) -> Self;
+    /// Lane by lane.
+    fn div(self, other: Self) -> Self;
+    /// `self · by + plus`; rounded once where the path has fused multiply-add.
+    fn mul_add(self, by: Self, plus: Self) -> Self;
+    /// Lane by lane.
+    fn min(self, other: Self) -> Self;
+    /// Lane by lane.
+    fn max(self, other: Self) -> Self;
+    /// To the nearest integer, ties to even; |self| below 2³¹.
+    fn round(self) -> Self;
+    /// 2 to the power of integral lanes from −126 to 127.
+    fn exp2_integral(self) -> Self;
+    /// `self` where `a < b`, else `other`.
+    fn where_less(self, a: Self, b: Self, other: Self) -> Self;
+    /// Sign of `self`, magnitude of `magnitude`.
+    fn with_sign_of(magnitude: Self, sign: Self) -> Self;
+    /// ((0+4)+(2+6))+((1+5)+(3+7)).
+    fn sum(self) -> f32;
+    /// The largest lane.
+    fn largest(self) -> f32;
+    /// Multiplies `x` by the dropout mask of 32 neighbouring channels: zero where the draw is below
+    /// `threshold`, `scale` elsewhere. Channel 4b + k is word k of Philox at `[first + b, c1, c2, c3]`.
+    fn keep32(
+        key: [u32; 2],
+        first: u32,
+        counter: [u32; 3],
+        threshold: u32,
+        scale: Self,
+        x: &mut [f32; 32],
+    );
+}
+
+/// Runs `$body` with `$V` naming the path's vector type, compiled with the path's target features.
+macro_rules! dispatch {
+    ($path:expr, $V:ident => $body:expr) => {
+        match $path {
+            $crate::path::Path::Portable => {
+                type $V = $crate::simd::Portable;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::path::Path::Avx2 => {
+                type $V = $crate::simd::Avx2;
+                $crate::simd::with_avx2(
+                    #[inline(always)]
+                    || $body,
+                )
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            $crate::path::Path::Avx2 => {
+                type $V = $crate::simd::Portable;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use dispatch;
+
+#[cfg(test)]
+mod tests;
