@@ -15,7 +15,7 @@ pub enum Schedule {
     Cosine,
     /// Unchanged after warm-up.
     Constant,
-    /// Down to 0 as a power of what is left.
+    /// Down to 0 as a power of what is left (1 where none is given, as in transformers).
     Polynomial {
         /// The exponent.
         power: f64,
@@ -85,7 +85,7 @@ impl FromStr for Schedule {
             ("cosine", None) => Schedule::Cosine,
             ("constant", None) => Schedule::Constant,
             ("one-cycle", None) => Schedule::OneCycle,
-            ("polynomial", power) => match power.unwrap_or("2").parse::<f64>() {
+            ("polynomial", power) => match power.unwrap_or("1").parse::<f64>() {
                 Ok(power) if power > 0.0 && power.is_finite() => Schedule::Polynomial { power },
                 _ => return Err(format!("{text:?}: the power must be a positive number")),
             },
@@ -184,7 +184,7 @@ mod tests {
         for (text, want) in [
             ("linear", Schedule::Linear),
             ("polynomial:1.5", Schedule::Polynomial { power: 1.5 }),
-            ("polynomial", Schedule::Polynomial { power: 2.0 }),
+            ("polynomial", Schedule::Polynomial { power: 1.0 }),
             ("one-cycle", Schedule::OneCycle),
         ] {
             assert_eq!(text.parse(), Ok(want));

@@ -1,0 +1,136 @@
+//! A tiny BERT with its tokenizer and texts, and runs of it.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use hone_data::{Columns, Truncate};
+use hone_kernels::Backend;
+use hone_optim::{Schedule, Warmup};
+use hone_tensor::Real;
+use hone_train::{
+    Cadence, ClassWeights, DataSource, Done, Event, Job, JobData, Options, Select, Sink, Start,
+    Strictness, TrainError, ValidSource,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/trajectory")
+}
+
+/// The recipe of `xtask/python/make_fixtures.py`.
+pub fn options() -> Options {
+    Options {
+        epochs: 1.0,
+        max_steps: None,
+        batch_size: 4,
+        max_tokens: 8192,
+        grad_accum: 1,
+        lr: 1e-3,
+        head_lr: 5e-3,
+        layer_decay: 0.8,
+        weight_decay: 0.05,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        clip: Some(1.0),
+        schedule: Schedule::Linear,
+        warmup: Warmup::Steps(10),
+        dropout: 0.0,
+        attention_dropout: 0.0,
+        head_dropout: 0.0,
+        label_smoothing: 0.0,
+        class_weights: ClassWeights::None,
+        freeze: "none".to_owned(),
+        unfreeze: "none".to_owned(),
+        seed: 0,
+        shuffle: false,
+        eval_every: Cadence::Epochs(1.0),
+        metric: "accuracy".to_owned(),
+        patience: None,
+        select: Select::Last,
+        save_every: None,
+    }
+}
+
+/// What a run said, and when it is to be stopped.
+#[derive(Default)]
+pub struct Record {
+    pub losses: Vec<f64>,
+    pub norms: Vec<f64>,
+    pub events: Vec<Event>,
+    pub stop_after: Option<usize>,
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Sink for Record {
+    fn event(&mut self, event: &Event) {
+        if let Event::Step(step) = event {
+            self.losses.push(step.loss);
+            self.norms.push(step.grad_norm);
+            if self.stop_after == Some(step.step) {
+                self.stop.store(true, Ordering::SeqCst);
+            }
+        }
+        self.events.push(event.clone());
+    }
+}
+
+pub fn data(valid: ValidSource) -> JobData {
+    DataSource {
+        data: folder().join("train.csv"),
+        valid,
+        test: None,
+        columns: Columns::default(),
+        kind: None,
+        split_seed: 0,
+    }
+    .read()
+    .unwrap()
+}
+
+pub struct Run<'a> {
+    pub data: &'a JobData,
+    pub options: &'a Options,
+    pub out: Option<&'a Path>,
+    pub resume: bool,
+}
+
+impl Run<'_> {
+    pub fn on<B: Backend>(
+        &self,
+        backend: Arc<B>,
+        record: &mut Record,
+    ) -> Result<Done<B>, TrainError> {
+        let stop = record.stop.clone();
+        stop.store(false, Ordering::SeqCst);
+        Job {
+            model: &folder(),
+            start: Start::Pretrained,
+            data: self.data,
+            options: self.options,
+            max_length: None,
+            truncate: Truncate::Head,
+            strict: Strictness::Warn,
+            out: self.out,
+            resume: self.resume,
+        }
+        .run(backend, record, &stop)
+    }
+}
+
+/// All weights of a model, as (name, values).
+pub fn weights<B: Backend>(done: &Done<B>) -> Vec<(String, Vec<f64>)> {
+    let model = &done.model;
+    let b = model.backend();
+    let table = &model.layout().table;
+    table
+        .params()
+        .iter()
+        .map(|p| {
+            let mut host = vec![B::Master::default(); p.len()];
+            b.download(b.param(model.params(), p.range()), &mut host)
+                .unwrap();
+            (p.name.clone(), host.into_iter().map(Real::to_f64).collect())
+        })
+        .collect()
+}

@@ -1,0 +1,330 @@
+"""Makes the fixtures that Hone's tests compare with: small BERTs run by transformers.
+
+    python make_fixtures.py [cases] [trajectory] [schedules] [minilm --model FOLDER --reviews CSV]
+
+Run in the repository's root, with torch, transformers and tokenizers installed; without a word: the first three.
+Everything is seeded: the same versions write the same files.
+
+    crates/bert/fixtures/CASE/           config.json, model.safetensors, case.safetensors
+    crates/train/fixtures/trajectory/    a whole model folder, train.csv, trajectory.safetensors
+    crates/optim/fixtures/schedules.json factors of transformers' schedules, step by step
+    crates/train/fixtures/minilm.json    texts and the logits that transformers gives them
+"""
+
+import argparse, csv, json, math, random
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# --- cases: named activations and every gradient ------------------------------------------------------------------
+
+SMALL = dict(
+    vocab_size=43, hidden_size=20, num_hidden_layers=2, num_attention_heads=4, intermediate_size=28,
+    max_position_embeddings=19, type_vocab_size=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    initializer_range=0.2, hidden_act="gelu",
+)
+# name: changes to SMALL, classes, kind, whether there are two texts
+CASES = {
+    "single": (dict(), 3, "single_label_classification", False),
+    "pairs": (dict(hidden_size=15, num_attention_heads=3, num_hidden_layers=3), 2, "single_label_classification", True),
+    "multilabel": (dict(hidden_size=14, num_attention_heads=2), 5, "multi_label_classification", False),
+    "regression": (dict(intermediate_size=33), 1, "regression", True),
+    "tagging": (dict(hidden_size=18, num_attention_heads=3), 4, "tagging", False),
+    "gelu_new": (dict(hidden_act="gelu_new"), 3, "single_label_classification", False),
+    "relu": (dict(hidden_act="relu"), 3, "single_label_classification", False),
+    "eps_types": (dict(layer_norm_eps=1e-5, type_vocab_size=1), 2, "single_label_classification", False),
+}
+# Eight texts, and sixteen labelled words: the loss's row weights, which Hone holds in f32, are then exact.
+LENGTHS = [7, 1, 19, 3, 12, 2, 8, 5]
+
+
+def network(config, kind):
+    torch.manual_seed(7)
+    make = BertForTokenClassification if kind == "tagging" else BertForSequenceClassification
+    model = make._from_config(config, attn_implementation="eager")
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            # transformers starts biases at 0 and LayerNorm at 1, which would hide mistakes.
+            if name.endswith("bias"):
+                p.copy_(0.1 * torch.randn(p.shape, generator=generator))
+            elif "LayerNorm" in name:
+                p.copy_(1 + 0.1 * torch.randn(p.shape, generator=generator))
+    return model.eval()
+
+
+def run(model, config, kind, texts, labels):
+    """Loss, logits, activations (rows of all texts, one after another) and gradients."""
+    width = max(len(ids) for ids, _ in texts)
+    ids = torch.zeros(len(texts), width, dtype=torch.long)
+    types, mask = torch.zeros_like(ids), torch.zeros_like(ids)
+    for row, (i, t) in enumerate(texts):
+        ids[row, : len(i)] = torch.tensor(i)
+        types[row, : len(t)] = torch.tensor(t)
+        mask[row, : len(i)] = 1
+    keep = mask.bool()
+    acts, hooks = {}, []
+
+    def watch(name, module, what=lambda y: y):
+        def hook(_, __, out):
+            out = out[0] if isinstance(out, tuple) else out
+            acts[name] = what(out.detach())
+
+        hooks.append(module.register_forward_hook(hook))
+
+    rows = lambda y: y[keep]
+    bert = model.bert
+    watch("embeddings", bert.embeddings, rows)
+    for l, layer in enumerate(bert.encoder.layer):
+        inner = layer.attention.self
+        for part in ("query", "key", "value"):
+            watch(f"layer.{l}.{part}", getattr(inner, part), rows)
+        watch(f"layer.{l}.context", inner, rows)
+        watch(f"layer.{l}.attention_output", layer.attention, rows)
+        watch(f"layer.{l}.pre_activation", layer.intermediate.dense, rows)
+        watch(f"layer.{l}.output", layer, rows)
+    if bert.pooler is not None:
+        watch("pooled", bert.pooler)
+    out = model(input_ids=ids, token_type_ids=types, attention_mask=mask)
+    logits = out.logits
+    if kind == "tagging":
+        logits = logits[keep]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels), ignore_index=-100)
+    elif kind == "regression":
+        loss = torch.nn.functional.mse_loss(logits.squeeze(-1), torch.tensor(labels, dtype=logits.dtype))
+    elif kind == "multi_label_classification":
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.tensor(labels, dtype=logits.dtype))
+    else:
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels))
+    model.zero_grad()
+    loss.backward()
+    for hook in hooks:
+        hook.remove()
+    for l in range(config.num_hidden_layers):
+        acts[f"layer.{l}.qkv"] = torch.cat([acts.pop(f"layer.{l}.{p}") for p in ("query", "key", "value")], -1)
+    grads = {n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in model.named_parameters()}
+    return loss.detach().reshape(1), logits.detach(), acts, {n: g.clone() for n, g in grads.items()}
+
+
+def hugging_face(model):
+    """Tensors as transformers saves them."""
+    return {n: p.detach().clone().contiguous() for n, p in model.named_parameters()}
+
+
+def case(name, changes, classes, kind, pairs):
+    config = BertConfig(**{**SMALL, **changes}, num_labels=classes)
+    config.id2label = {i: f"label {i}" for i in range(classes)}
+    config.label2id = {v: k for k, v in config.id2label.items()}
+    if kind != "tagging":
+        config.problem_type = kind
+    model = network(config, kind)
+    rng = random.Random(name)
+    texts = []
+    for n in LENGTHS:
+        # Not 0: PyTorch gives [PAD] no gradient; no text that is read holds it.
+        ids = [rng.randrange(1, config.vocab_size) for _ in range(n)]
+        second = rng.randrange(n) if pairs else n
+        texts.append((ids, [int(i >= second) for i in range(n)]))
+    if kind == "tagging":
+        counted = set(rng.sample(range(sum(LENGTHS)), 16))
+        labels = [rng.randrange(classes) if i in counted else -100 for i in range(sum(LENGTHS))]
+    elif kind == "regression":
+        labels = [rng.randrange(21) / 4 for _ in texts]
+    elif kind == "multi_label_classification":
+        labels = [[rng.randrange(2) for _ in range(classes)] for _ in texts]
+    else:
+        labels = [rng.randrange(classes) for _ in texts]
+    folder = ROOT / "crates/bert/fixtures" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = {k: v for k, v in config.to_dict().items() if k not in ("transformers_version", "dtype", "_name_or_path")}
+    plain["architectures"] = [type(model).__name__]
+    (folder / "config.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
+    save_file(hugging_face(model), folder / "model.safetensors", {"format": "pt"})
+    loss32, logits32, _, grads32 = run(model, config, kind, texts, labels)
+    loss, logits, acts, grads = run(model.double(), config, kind, texts, labels)
+    flat = lambda values: torch.tensor(values, dtype=torch.float64).reshape(-1)
+    out = {
+        "input_ids": torch.tensor([i for ids, _ in texts for i in ids]),
+        "token_type_ids": torch.tensor([t for _, ts in texts for t in ts]),
+        "cu_seqlens": torch.tensor([sum(LENGTHS[:i]) for i in range(len(LENGTHS) + 1)]),
+        "labels": flat(labels),
+        "loss": loss, "loss32": loss32, "logits": logits, "logits32": logits32,
+        **{f"act.{n}": a for n, a in acts.items()},
+        **{f"grad.{n}": g for n, g in grads.items()},
+        **{f"grad32.{n}": g for n, g in grads32.items()},
+    }
+    save_file({n: t.contiguous() for n, t in out.items()}, folder / "case.safetensors")
+    print(f"{name}: loss {loss.item():.6f}, {sum(p.numel() for p in model.parameters())} parameters")
+
+
+# --- trajectory: a hundred steps of AdamW -------------------------------------------------------------------------
+
+WORDS = """[PAD] [UNK] [CLS] [SEP] [MASK] film actor plot music slow bright dull warm cold sharp long short brave weak
+ honest fake calm loud rare plain clever lazy tender rough quiet rich poor the and but with a it was never always ##s ##ly""".split()
+STEPS, BATCH, CLASSES = 100, 4, 3
+RECIPE = dict(lr=1e-3, head_lr=5e-3, layer_decay=0.8, weight_decay=0.05, warmup=10, clip=1.0)
+
+
+def tokenizer(folder):
+    vocabulary = {w: i for i, w in enumerate(WORDS)}
+    special = lambda w: dict(id=vocabulary[w], content=w, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+    cls, sep = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"SpecialToken": {"id": "[SEP]", "type_id": 0}}
+    a, b = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
+    spec = {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [special(w) for w in WORDS[:5]],
+        "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing", "single": [cls, a, sep],
+            "pair": [cls, a, sep, b, {"SpecialToken": {"id": "[SEP]", "type_id": 1}}],
+            "special_tokens": {w: {"id": w, "ids": [vocabulary[w]], "tokens": [w]} for w in ("[CLS]", "[SEP]")},
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocabulary},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(spec, indent=1) + "\n")
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+
+
+def rate_of(name, layers):
+    """Peak rate of a parameter: Sun et al. 2019."""
+    if name.startswith(("bert.pooler", "classifier")):
+        return RECIPE["head_lr"]
+    below = layers - 1 - int(name.split(".")[3]) if ".layer." in name else layers
+    return RECIPE["lr"] * RECIPE["layer_decay"] ** below
+
+
+def train(model, batches):
+    groups = []
+    for name, p in model.named_parameters():
+        plain = name.endswith("bias") or "LayerNorm" in name
+        groups.append(dict(params=[p], lr=rate_of(name, model.config.num_hidden_layers), weight_decay=0.0 if plain else RECIPE["weight_decay"]))
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, RECIPE["warmup"], STEPS)
+    losses, norms = [], []
+    for batch in batches:
+        loss = model(**batch).loss
+        loss.backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), RECIPE["clip"])))
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses, norms, {n: p.detach().clone() for n, p in model.named_parameters()}
+
+
+def trajectory():
+    folder = ROOT / "crates/train/fixtures/trajectory"
+    folder.mkdir(parents=True, exist_ok=True)
+    tok = tokenizer(folder)
+    config = BertConfig(**{**SMALL, "vocab_size": len(WORDS), "max_position_embeddings": 24, "initializer_range": 0.1}, num_labels=CLASSES)
+    config.id2label = {i: n for i, n in enumerate(["bad", "fair", "good"])}
+    config.label2id = {v: k for k, v in config.id2label.items()}
+    make = lambda: network(config, "single_label_classification")
+    plain = {k: v for k, v in config.to_dict().items() if k not in ("transformers_version", "dtype", "_name_or_path")}
+    plain["architectures"] = ["BertForSequenceClassification"]
+    (folder / "config.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
+    save_file(hugging_face(make()), folder / "model.safetensors", {"format": "pt"})
+    rng = random.Random(3)
+    names = list(config.id2label.values())
+    words = [w for w in WORDS[5:] if not w.startswith("##")]
+    rows = [(" ".join(rng.choice(words) for _ in range(rng.randint(1, 18))), rng.choice(names)) for _ in range(STEPS * BATCH)]
+    with open(folder / "train.csv", "w", newline="") as f:
+        csv.writer(f, lineterminator="\n").writerows([("text", "label"), *rows])
+    batches = []
+    for s in range(0, len(rows), BATCH):
+        texts = [tok.encode(text) for text, _ in rows[s : s + BATCH]]
+        width = max(map(len, texts))
+        pad = lambda f: torch.tensor([f(t) + [0] * (width - len(t)) for t in texts])
+        batches.append(dict(input_ids=pad(lambda t: t), attention_mask=pad(lambda t: [1] * len(t)), token_type_ids=pad(lambda t: [0] * len(t)),
+                            labels=torch.tensor([names.index(label) for _, label in rows[s : s + BATCH]])))
+    losses, norms, last = train(make().double(), batches)
+    losses32, _, last32 = train(make(), batches)
+    out = {"loss": torch.tensor(losses, dtype=torch.float64), "norm": torch.tensor(norms, dtype=torch.float64),
+           "loss32": torch.tensor(losses32, dtype=torch.float64)}
+    out |= {f"w100.{n}": w for n, w in last.items()} | {f"w100f32.{n}": w for n, w in last32.items()}
+    save_file({n: t.contiguous() for n, t in out.items()}, folder / "trajectory.safetensors")
+    print(f"trajectory: loss {losses[0]:.6f} to {losses[-1]:.6f}")
+
+
+# --- schedules ----------------------------------------------------------------------------------------------------
+
+def schedules():
+    folder = ROOT / "crates/optim/fixtures"
+    folder.mkdir(parents=True, exist_ok=True)
+    out = []
+    for warmup, total in [(0, 7), (3, 20), (10, 100), (20, 20)]:
+        for name, make in {
+            "linear": transformers.get_linear_schedule_with_warmup,
+            "cosine": transformers.get_cosine_schedule_with_warmup,
+            "constant": lambda o, w, n: transformers.get_constant_schedule_with_warmup(o, w),
+            "polynomial": lambda o, w, n: transformers.get_polynomial_decay_schedule_with_warmup(o, w, n),
+            "polynomial:2": lambda o, w, n: transformers.get_polynomial_decay_schedule_with_warmup(o, w, n, power=2.0),
+        }.items():
+            if name.startswith("polynomial") and warmup == total:
+                continue  # transformers divides by zero
+            optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+            schedule = make(optimizer, warmup, total)
+            factors = []
+            for _ in range(total + 2):
+                factors.append(optimizer.param_groups[0]["lr"])
+                optimizer.step()
+                schedule.step()
+            out.append(dict(schedule=name, warmup=warmup, total=total, factors=factors))
+    (folder / "schedules.json").write_text("[\n" + ",\n".join(json.dumps(row) for row in out) + "\n]\n")
+    print(f"schedules: {len(out)}")
+
+
+# --- the real model -----------------------------------------------------------------------------------------------
+
+def minilm(model_folder, reviews):
+    """Logits of 100 texts, 30 of them longer than 128 tokens, with a head drawn here and stored beside them."""
+    from transformers import BertTokenizerFast
+
+    tok = BertTokenizerFast.from_pretrained(model_folder)
+    with open(reviews, encoding="utf8", newline="") as f:
+        texts = [row["text"] for row in csv.DictReader(f)]
+    length = lambda t: len(tok(t, truncation=False)["input_ids"])
+    short, long = [], []
+    for text in texts:
+        n = length(text)
+        if n <= 128 and len(short) < 70:
+            short.append(text)
+        elif 128 < n and len(long) < 30:
+            long.append(text)
+    texts = short + long
+    torch.manual_seed(5)
+    model = BertForSequenceClassification.from_pretrained(model_folder, num_labels=3, attn_implementation="eager").eval()
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        model.classifier.weight.copy_(torch.randn(3, model.config.hidden_size, generator=generator).mul(0.1))
+        model.classifier.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
+        rows = []
+        for text in texts:
+            enc = tok(text, truncation=True, max_length=512, return_tensors="pt")
+            rows.append(dict(tokens=enc["input_ids"].shape[1], logits=[round(float(x), 7) for x in model(**enc).logits[0]]))
+    return model, texts, rows
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser()
+    p.add_argument("what", nargs="*", default=["cases", "trajectory", "schedules"])
+    a = p.parse_args()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    transformers.logging.set_verbosity_error()
+    if "cases" in a.what:
+        for name, (changes, classes, kind, pairs) in CASES.items():
+            case(name, changes, classes, kind, pairs)
+    if "trajectory" in a.what:
+        trajectory()
+    if "schedules" in a.what:
+        schedules()
