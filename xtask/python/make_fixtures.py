@@ -1,8 +1,8 @@
 """Makes the fixtures that Hone's tests compare with: small BERTs run by transformers.
 
-    python make_fixtures.py [cases] [trajectory] [schedules] [minilm --model FOLDER --reviews CSV]
+    python make_fixtures.py [cases] [trajectory] [schedules] [tfidf] [minilm --model FOLDER --reviews CSV]
 
-Run in the repository's root, with torch, transformers and tokenizers installed; without a word: the first three.
+Run in the repository's root, with torch, transformers and tokenizers installed; without a word: the first four.
 Everything is seeded: the same versions write the same files.
 
     crates/bert/fixtures/CASE/           config.json, model.safetensors, case.safetensors
@@ -283,6 +283,26 @@ def schedules():
     print(f"schedules: {len(out)}")
 
 
+# --- TF-IDF and logistic regression -------------------------------------------------------------------------------
+
+def tfidf():
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    folder = ROOT / "crates/experiment/fixtures"
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(9)
+    words = "a film so dull bright slow and the plot It's good, bad. not never GOOD music".split()
+    texts = [" ".join(rng.choice(words) for _ in range(rng.randint(1, 9))) for _ in range(40)]
+    labels = [rng.randrange(3) for _ in texts]
+    queries = [*texts[:5], "so bright and good", "nothing known", ""]
+    vectors = TfidfVectorizer(ngram_range=(1, 2))
+    model = LogisticRegression(C=10, tol=1e-10, max_iter=10000).fit(vectors.fit_transform(texts), labels)
+    out = dict(texts=texts, labels=labels, queries=queries, probabilities=model.predict_proba(vectors.transform(queries)).round(8).tolist())
+    (folder / "tfidf.json").write_text(json.dumps(out, indent=0) + "\n")
+    print("tfidf")
+
+
 # --- the real model -----------------------------------------------------------------------------------------------
 
 def minilm(model_folder, reviews):
@@ -316,7 +336,7 @@ def minilm(model_folder, reviews):
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
-    p.add_argument("what", nargs="*", default=["cases", "trajectory", "schedules"])
+    p.add_argument("what", nargs="*", default=["cases", "trajectory", "schedules", "tfidf"])
     a = p.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -328,3 +348,5 @@ if __name__ == "__main__":
         trajectory()
     if "schedules" in a.what:
         schedules()
+    if "tfidf" in a.what:
+        tfidf()

@@ -1,0 +1,168 @@
+//! TF-IDF features and logistic regression: what a fine-tuned model must beat to be worth its cost.
+//!
+//! Features as scikit-learn's `TfidfVectorizer(ngram_range=(1, 2))` makes them: lower case, words of two or more
+//! letters, digits or underscores, one- and two-word sequences, smooth idf, rows of length 1. Then multinomial
+//! logistic regression as its `LogisticRegression(C=10)`: squared penalty on everything but the intercept.
+
+use crate::lbfgs::minimise;
+use std::collections::{BTreeMap, HashMap};
+
+/// Inverse strength of the penalty: TF-IDF rows are short vectors, which scikit-learn's usual 1 holds too tight.
+const C: f64 = 10.0;
+
+type Sparse = Vec<(u32, f64)>;
+
+/// A fitted baseline.
+#[derive(Debug, Clone)]
+pub struct TfIdf {
+    columns: HashMap<String, u32>,
+    idf: Vec<f64>,
+    classes: usize,
+    /// `[columns + 1, classes]`, the intercept last.
+    weights: Vec<f64>,
+}
+
+/// Lower-cased one- and two-word sequences of a text.
+fn terms(text: &str) -> Vec<String> {
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower
+        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .filter(|w| w.chars().nth(1).is_some())
+        .collect();
+    let pairs = words.windows(2).map(|w| format!("{} {}", w[0], w[1]));
+    words.iter().map(|&w| w.to_owned()).chain(pairs).collect()
+}
+
+impl TfIdf {
+    /// Fits to texts and their classes below `classes`.
+    pub fn fit<T: AsRef<str>>(texts: &[T], labels: &[usize], classes: usize) -> TfIdf {
+        assert_eq!(texts.len(), labels.len(), "a class for each text");
+        let all: Vec<Vec<String>> = texts.iter().map(|t| terms(t.as_ref())).collect();
+        let mut documents: BTreeMap<&str, usize> = BTreeMap::new();
+        for text in &all {
+            let mut own: Vec<&str> = text.iter().map(String::as_str).collect();
+            own.sort_unstable();
+            own.dedup();
+            for term in own {
+                *documents.entry(term).or_default() += 1;
+            }
+        }
+        let n = texts.len() as f64;
+        let idf = documents
+            .values()
+            .map(|&df| ((1.0 + n) / (1.0 + df as f64)).ln() + 1.0)
+            .collect();
+        let columns = documents
+            .keys()
+            .zip(0..)
+            .map(|(term, column)| ((*term).to_owned(), column))
+            .collect();
+        let mut model = TfIdf {
+            columns,
+            idf,
+            classes,
+            weights: Vec::new(),
+        };
+        let rows: Vec<Sparse> = all.iter().map(|t| model.features(t)).collect();
+        model.weights = regression(&rows, labels, model.idf.len(), classes);
+        model
+    }
+
+    fn features(&self, terms: &[String]) -> Sparse {
+        let mut counts: BTreeMap<u32, f64> = BTreeMap::new();
+        for term in terms {
+            if let Some(&column) = self.columns.get(term) {
+                *counts.entry(column).or_default() += 1.0;
+            }
+        }
+        let row: Sparse = counts
+            .into_iter()
+            .map(|(column, count)| (column, count * self.idf[column as usize]))
+            .collect();
+        let length = row.iter().map(|(_, x)| x * x).sum::<f64>().sqrt();
+        match length > 0.0 {
+            true => row.into_iter().map(|(c, x)| (c, x / length)).collect(),
+            false => row,
+        }
+    }
+
+    /// Probability of each class.
+    pub fn probabilities(&self, text: &str) -> Vec<f64> {
+        let row = self.features(&terms(text));
+        hone_train::softmax(&scores(&row, &self.weights, self.classes))
+    }
+
+    /// The most probable class.
+    pub fn predict(&self, text: &str) -> usize {
+        hone_train::argmax(&self.probabilities(text))
+    }
+}
+
+fn scores(row: &Sparse, weights: &[f64], classes: usize) -> Vec<f64> {
+    let mut out = weights[weights.len() - classes..].to_vec();
+    for &(column, x) in row {
+        let at = column as usize * classes;
+        for (out, w) in out.iter_mut().zip(&weights[at..at + classes]) {
+            *out += x * w;
+        }
+    }
+    out
+}
+
+/// Weights that minimise C·Σ cross-entropy + ½‖W‖².
+fn regression(rows: &[Sparse], labels: &[usize], columns: usize, classes: usize) -> Vec<f64> {
+    let intercept = columns * classes;
+    let mut weights = vec![0.0; intercept + classes];
+    minimise(&mut weights, 1e-5, 1000, |w, gradient| {
+        let mut value = 0.5 * w[..intercept].iter().map(|w| w * w).sum::<f64>();
+        gradient[..intercept].copy_from_slice(&w[..intercept]);
+        gradient[intercept..].fill(0.0);
+        for (row, &label) in rows.iter().zip(labels) {
+            let mut p = hone_train::softmax(&scores(row, w, classes));
+            value -= C * p[label].max(f64::MIN_POSITIVE).ln();
+            p[label] -= 1.0;
+            for (class, p) in p.iter().enumerate() {
+                let by = C * p;
+                gradient[intercept + class] += by;
+                for &(column, x) in row {
+                    gradient[column as usize * classes + class] += by * x;
+                }
+            }
+        }
+        value
+    });
+    weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_are_scikit_learns() {
+        assert_eq!(
+            terms("It's a GOOD film, good!"),
+            ["it", "good", "film", "good", "it good", "good film", "film good"]
+        );
+        assert_eq!(terms("Ça_va 7 77"), ["ça_va", "77", "ça_va 77"]);
+    }
+
+    /// Figures of scikit-learn 1.9 (`xtask/python/make_fixtures.py tfidf`).
+    #[test]
+    fn probabilities_are_scikit_learns() {
+        let case: serde_json::Value =
+            serde_json::from_str(include_str!("../fixtures/tfidf.json")).unwrap();
+        let list = |key: &str| case[key].as_array().unwrap().clone();
+        let texts = list("texts");
+        let texts: Vec<&str> = texts.iter().map(|t| t.as_str().unwrap()).collect();
+        let labels: Vec<usize> = list("labels").iter().map(|l| l.as_u64().unwrap() as usize).collect();
+        let model = TfIdf::fit(&texts, &labels, 3);
+        for (query, expected) in list("queries").iter().zip(list("probabilities")) {
+            let got = model.probabilities(query.as_str().unwrap());
+            for (got, expected) in got.iter().zip(expected.as_array().unwrap()) {
+                let expected = expected.as_f64().unwrap();
+                assert!((got - expected).abs() < 1e-4, "{query}: {got}, expected {expected}");
+            }
+        }
+    }
+}
