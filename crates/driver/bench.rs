@@ -2,6 +2,7 @@
 
 use crate::args::{BenchArgs, Shape};
 use crate::device::{self, Device};
+use crate::out;
 use crate::{Exit, fetch};
 use anyhow::{Result, bail};
 use hone_bert::{Config, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
@@ -188,25 +189,25 @@ fn time<B: Backend>(
             "planned_memory_bytes": planned, "peak_memory_bytes": peak_memory(),
             "memory": memory.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<_, _>>(),
         });
-        println!("{object}");
+        out::line(object)?;
         return Ok(Exit::Done);
     }
-    println!(
+    out::line(format!(
         "forward {forward:.1} ms, backward {backward:.1} ms, optimiser {optimizer_ms:.1} ms, step {total:.1} ms"
-    );
-    println!(
+    ))?;
+    out::line(format!(
         "{} tokens/s, {gflops:.1} GFLOP/s, {:.1} % of the {peak_gflops:.0} GFLOP/s this machine reaches ({})",
         count((tokens / total * 1e3) as usize),
         100.0 * gflops / peak_gflops,
         b.path()
-    );
+    ))?;
     let parts: Vec<String> = memory
         .iter()
         .map(|(k, n)| format!("{k} {}", bytes(*n)))
         .collect();
-    println!("planned {} ({})", bytes(planned), parts.join(", "));
+    out::line(format!("planned {} ({})", bytes(planned), parts.join(", ")))?;
     if let Some(peak) = peak_memory() {
-        println!("peak memory {}", bytes(peak));
+        out::line(format!("peak memory {}", bytes(peak)))?;
     }
     Ok(Exit::Done)
 }

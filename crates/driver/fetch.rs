@@ -1,9 +1,14 @@
 //! `hone fetch`, and the folder behind a `--model` word.
 
-use crate::Exit;
 use crate::args::FetchArgs;
+use crate::{Exit, out};
 use anyhow::{Result, bail};
+use hone_hub::{Event, Fetched, Hub};
+use hone_report::{bytes, say};
+use serde_json::json;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The folder of a model: a path, or a name the hub knows.
 pub fn model_folder(name: &str) -> Result<PathBuf> {
@@ -11,12 +16,116 @@ pub fn model_folder(name: &str) -> Result<PathBuf> {
     if path.is_dir() {
         return Ok(path.to_owned());
     }
-    bail!("{name}: no such folder")
+    if path.is_file() {
+        bail!(
+            "{name}: a model is a folder (config.json, model.safetensors, tokenizer.json), not a file"
+        );
+    }
+    // What looks like a path and is none should not be asked for on the net.
+    if name.starts_with(['.', '/', '~']) || name.matches('/').count() > 1 || name.contains('\\') {
+        bail!("{name}: no such folder");
+    }
+    Ok(fetched(name)?.folder)
+}
+
+/// Fetches by name and says what came from where.
+fn fetched(name: &str) -> Result<Fetched> {
+    let mut progress = Progress::new();
+    let model = Hub::from_env()?.fetch(name, &mut |event| progress.event(event))?;
+    let manifest = &model.manifest;
+    let weights = manifest
+        .files
+        .iter()
+        .find(|f| f.name.ends_with(".safetensors"));
+    say!(
+        "model {name}: {} from {}, licence {}{}, in {}",
+        bytes(manifest.bytes()),
+        manifest.source,
+        manifest.licence.as_deref().unwrap_or("not stated"),
+        weights.map_or(String::new(), |f| format!(
+            ", SHA-256 of {} {}",
+            f.name, f.sha256
+        )),
+        model.folder.display()
+    );
+    Ok(model)
+}
+
+/// Downloads for a person: a line that is rewritten on a terminal, a plain line now and then elsewhere.
+struct Progress {
+    terminal: bool,
+    file: String,
+    started: Instant,
+    first: u64,
+    said: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Progress {
+            terminal: std::io::stderr().is_terminal(),
+            file: String::new(),
+            started: Instant::now(),
+            first: 0,
+            said: Instant::now(),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        let (file, done, total) = match event {
+            Event::Note(text) => return say!("{text}"),
+            Event::Progress { file, done, total } => (file, done, total),
+        };
+        if file != self.file {
+            self.file = file;
+            self.started = Instant::now();
+            self.first = done;
+        }
+        let whole = total == Some(done);
+        let every = Duration::from_millis(if self.terminal { 200 } else { 10_000 });
+        if self.said.elapsed() < every && !(self.terminal && whole) {
+            return;
+        }
+        self.said = Instant::now();
+        let rate = (done - self.first) as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
+        let left = total.map_or(String::new(), |t| {
+            format!(
+                " of {}, {} left",
+                bytes(t),
+                hone_report::duration((t - done.min(t)) as f64 / rate)
+            )
+        });
+        let text = format!(
+            "{}: {}{left}, {}/s",
+            self.file,
+            bytes(done),
+            bytes(rate as u64)
+        );
+        match (self.terminal, whole) {
+            (true, true) => eprint!("\r\x1b[K"),
+            (true, false) => eprint!("\r{text}\x1b[K"),
+            (false, _) => say!("{text}"),
+        }
+    }
 }
 
 /// Runs the verb.
 pub fn run(args: FetchArgs) -> Result<Exit> {
-    let folder = model_folder(&args.name)?;
-    println!("{}", folder.display());
+    let path = Path::new(&args.name);
+    if path.is_dir() {
+        bail!(
+            "{}: this is a folder already; fetch takes a name",
+            args.name
+        );
+    }
+    let model = fetched(&args.name)?;
+    match args.json {
+        true => out::line(json!({
+            "folder": model.folder.display().to_string(),
+            "cached": model.cached,
+            "manifest": model.manifest,
+        }))?,
+        false => out::line(model.folder.display())?,
+    }
     Ok(Exit::Done)
 }

@@ -1,14 +1,14 @@
 //! `hone eval` and `hone predict`: a fine-tuned model at work.
 
-use crate::Exit;
 use crate::args::{ColumnArgs, EvalArgs, PredictArgs};
 use crate::device::{self, Device};
 use crate::settings;
+use crate::{Exit, out};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Model, Task};
 use hone_data::{Cell, LabelSet, Row, Tokenizer};
 use hone_kernels::Backend;
-use hone_report::{count, duration};
+use hone_report::{count, duration, say};
 use hone_train::{
     EvalBatches, Prediction, Tokenising, evaluate, kind_of, labelled, predict as run_model,
     read_texts, sigmoid, softmax, unlabelled, word_classes,
@@ -123,7 +123,7 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
         if args.columns.strict {
             bail!("{line} (an error under --strict)");
         }
-        eprintln!("warning: {line}");
+        say!("warning: {line}");
     }
     let batches = EvalBatches::USUAL;
     let mut acts = model.plan_eval(batches.limits(&examples))?;
@@ -147,10 +147,10 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
             );
             map.insert("texts".into(), serde_json::to_value(&receipt)?);
         }
-        println!("{object}");
+        out::line(object)?;
     } else {
-        println!("{}", metrics.headline());
-        eprintln!(
+        out::line(metrics.headline())?;
+        say!(
             "{} texts in {} ({} tokens/s)",
             count(examples.len()),
             duration(seconds),
@@ -232,7 +232,7 @@ fn predict_on<B: Backend>(
     let (examples, _) = unlabelled(rows, model.task, how)?;
     let batches = EvalBatches::USUAL;
     let mut acts = model.plan_eval(batches.limits(&examples))?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut writer = std::io::BufWriter::new(std::io::stdout().lock());
     let mut failed = None;
     run_model(
         model,
@@ -253,7 +253,7 @@ fn predict_on<B: Backend>(
                 examples.truncated[p.index],
             );
             if failed.is_none()
-                && let Err(error) = writeln!(out, "{object}")
+                && let Err(error) = writeln!(writer, "{object}")
             {
                 failed = Some(error);
             }
@@ -263,7 +263,7 @@ fn predict_on<B: Backend>(
     if let Some(error) = failed {
         return Err(error.into());
     }
-    out.flush()?;
+    writer.flush()?;
     Ok(Exit::Done)
 }
 

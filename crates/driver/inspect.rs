@@ -1,7 +1,7 @@
 //! `hone inspect`: what a model folder, a tensor file, a run or a data file holds.
 
-use crate::Exit;
 use crate::args::InspectArgs;
+use crate::{Exit, out};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Config, weight_files};
 use hone_data::{Columns, LabelSet, infer, read_file};
@@ -26,9 +26,9 @@ pub fn run(args: InspectArgs) -> Result<Exit> {
         data(path)?
     };
     if args.json {
-        println!("{}", found.1);
+        out::line(found.1)?;
     } else {
-        print!("{}", found.0);
+        out::text(found.0)?;
     }
     Ok(Exit::Done)
 }

@@ -1,6 +1,7 @@
 //! Ctrl-C: the first one asks the run to stop at the next step, the second ends the process.
 
 use anyhow::Context;
+use hone_report::say;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -11,7 +12,7 @@ pub fn watch() -> anyhow::Result<&'static AtomicBool> {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("stopping after this step; interrupt again to stop at once");
+        say!("stopping after this step; interrupt again to stop at once");
     })
     .context("interrupts cannot be caught")?;
     Ok(&STOP)

@@ -5,16 +5,19 @@
 
 mod args;
 mod bench;
+mod demo;
 mod device;
 mod fetch;
 mod infer;
 mod inspect;
 mod interrupt;
+mod out;
 mod settings;
 mod train;
 
 use args::{Cli, Verb};
 use clap::Parser;
+use hone_report::say;
 use std::process::ExitCode;
 
 /// How a verb ended.
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
             if is_broken_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("error: {}", one_line(&error));
+            say!("error: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }

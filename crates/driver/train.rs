@@ -2,14 +2,12 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, Device};
-use crate::{Exit, fetch, interrupt, settings};
+use crate::{Exit, demo, fetch, interrupt, settings};
 use anyhow::{Context, Result, bail};
 use hone_bert::Config;
 use hone_kernels::Backend;
-use hone_report::{JsonLines, Progress, Table, count, duration};
-use hone_train::{
-    Ending, Job, JobData, Options, Sink, Start, Strictness, Summary, task_of, write_beside,
-};
+use hone_report::{JsonLines, Progress, Table, count, duration, say};
+use hone_train::{Ending, Job, Options, Sink, Start, Strictness, Summary, task_of, write_beside};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,22 +15,17 @@ use std::sync::Arc;
 /// Runs the verb.
 pub fn run(args: TrainArgs) -> Result<Exit> {
     let args = settings::with_config(args)?;
-    let Some(data) = args.data.clone() else {
-        bail!("--data is missing: name a file or folder of labelled texts (see hone train --help)");
-    };
     let device = device::choose(&args.machine)?;
+    let Some(data) = args.data.clone() else {
+        return demo::run(args, device);
+    };
     let data_set = settings::data_source(&args, &data)?.read()?;
     let name = args.model.as_deref().unwrap_or("minilm");
     let model = fetch::model_folder(name)?;
     let config = Config::read(&Config::path_in(&model))?;
     let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None if args.resume => bail!("--resume needs --out, the folder of the run to continue"),
-        None => next_run(&data)?,
-    };
-    claim(&out, args.resume)?;
+    let out = output_folder(&args, &data)?;
     let job = Job {
         model: &model,
         start: if args.new_head {
@@ -57,7 +50,7 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         point_latest(&out);
     }
     match device {
-        Device::Cpu(backend) => execute(backend, &job, &out, &args, &data_set),
+        Device::Cpu(backend) => execute(backend, &job, &out, &args),
     }
 }
 
@@ -66,7 +59,6 @@ fn execute<B: Backend>(
     job: &Job<'_>,
     out: &Path,
     args: &TrainArgs,
-    data: &JobData,
 ) -> Result<Exit> {
     let stop = interrupt::watch()?;
     let log = out.join("metrics.jsonl");
@@ -75,7 +67,7 @@ fn execute<B: Backend>(
     let done = job.run(backend, &mut sink, stop)?;
     drop(sink);
     if done.ending == Ending::Interrupted {
-        eprintln!(
+        say!(
             "interrupted after step {}; go on with: hone train … --out {} --resume",
             done.summary.steps,
             out.display()
@@ -83,15 +75,15 @@ fn execute<B: Backend>(
         return Ok(Exit::Interrupted);
     }
     if args.json {
-        println!("{}", serde_json::to_string(&done.summary)?);
+        crate::out::line(serde_json::to_string(&done.summary)?)?;
     }
-    report(&done.summary, data, out);
+    report(&done.summary, out);
     Ok(Exit::Done)
 }
 
 /// What a person reads at the end.
-fn report(summary: &Summary, data: &JobData, out: &Path) {
-    eprintln!(
+fn report(summary: &Summary, out: &Path) {
+    say!(
         "done in {}: {} steps, {} tokens at {} tokens/s; weights of step {}",
         duration(summary.seconds),
         count(summary.steps),
@@ -105,7 +97,7 @@ fn report(summary: &Summary, data: &JobData, out: &Path) {
                 true => " (these rows chose the weights)",
                 false => "",
             };
-            eprintln!("{name}: {}{note}", part.metrics.headline());
+            say!("{name}: {}{note}", part.metrics.headline());
         }
     }
     let part = summary.test.as_ref().or(summary.valid.as_ref());
@@ -124,12 +116,22 @@ fn report(summary: &Summary, data: &JobData, out: &Path) {
         }
         eprint!("{table}");
     }
-    debug_assert!(!data.labels.names().is_empty());
-    eprintln!("model: {}", out.display());
-    eprintln!(
+    say!("model: {}", out.display());
+    say!(
         "try:   hone predict --model {} \"Not bad at all\"",
         out.display()
     );
+}
+
+/// The folder a run writes to: `--out`, else a new one named after the data.
+pub fn output_folder(args: &TrainArgs, data: &Path) -> Result<PathBuf> {
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None if args.resume => bail!("--resume needs --out, the folder of the run to continue"),
+        None => next_run(data)?,
+    };
+    claim(&out, args.resume)?;
+    Ok(out)
 }
 
 /// `runs/NAME-N`, the first N that is free.
@@ -179,14 +181,11 @@ fn claim(out: &Path, resume: bool) -> Result<()> {
 }
 
 /// `run.toml`: every option as it was decided, in the words of the command line.
-fn record(out: &Path, args: &TrainArgs, options: &Options, model: &str) -> Result<()> {
+pub fn record(out: &Path, args: &TrainArgs, options: &Options, model: &str) -> Result<()> {
     let mut table = toml::Table::try_from(options)?;
-    for key in ["clip", "patience", "save_every", "max_steps"] {
-        if let Some(toml::Value::String(_)) | None = table.get(key)
-            && key == "clip"
-        {
-            table.insert(key.into(), toml::Value::Float(0.0));
-        }
+    // No clipping is `--clip 0` in the words of the command line; TOML has no word for nothing.
+    if options.clip.is_none() {
+        table.insert("clip".into(), toml::Value::Float(0.0));
     }
     let shuffle = table.remove("shuffle");
     if shuffle == Some(toml::Value::Boolean(false)) {
@@ -205,7 +204,7 @@ fn record(out: &Path, args: &TrainArgs, options: &Options, model: &str) -> Resul
 }
 
 /// `runs/latest`, which predict and eval use when no model is named.
-fn point_latest(out: &Path) {
+pub fn point_latest(out: &Path) {
     let (Some(name), Some(parent)) = (out.file_name(), out.parent()) else {
         return;
     };
@@ -217,7 +216,7 @@ fn point_latest(out: &Path) {
     #[cfg(not(unix))]
     let linked = fs::write(&beside, name.to_string_lossy().as_bytes());
     if let Err(error) = linked.and_then(|()| fs::rename(&beside, &latest)) {
-        eprintln!(
+        say!(
             "warning: {}: {error}; name the run with --model",
             latest.display()
         );

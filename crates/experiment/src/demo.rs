@@ -80,9 +80,19 @@ pub struct DemoReport {
 }
 
 impl DemoReport {
-    /// The surest verdicts that are right (or wrong), one of each hard kind, then of any.
-    pub fn examples(&self, test: &[Review], right: bool, most: usize) -> Vec<&Judged> {
-        let mut all: Vec<&Judged> = self.verdicts.iter().filter(|j| j.right == right).collect();
+    /// The surest verdicts that are right where TF-IDF is wrong, one of each hard kind, then of any.
+    pub fn right(&self, test: &[Review], most: usize) -> Vec<&Judged> {
+        let misled = |i: usize| !self.contenders[1].right[i];
+        self.surest(test, most, |j| j.right && misled(j.index))
+    }
+
+    /// The surest verdicts that are wrong, one of each hard kind, then of any.
+    pub fn wrong(&self, test: &[Review], most: usize) -> Vec<&Judged> {
+        self.surest(test, most, |j| !j.right)
+    }
+
+    fn surest(&self, test: &[Review], most: usize, of: impl Fn(&Judged) -> bool) -> Vec<&Judged> {
+        let mut all: Vec<&Judged> = self.verdicts.iter().filter(|j| of(j)).collect();
         all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         let mut chosen: Vec<&Judged> = KINDS[1..]
             .iter()
@@ -119,9 +129,9 @@ impl Demo {
         for (name, part) in [("train.csv", &demo.train), ("test.csv", &demo.test)] {
             let mut writer = csv::Writer::from_writer(Vec::new());
             let header = ["text", "label", "kind", "pair_id"].map(str::to_owned);
-            let rows = part.iter().map(|r| {
-                [&r.text, &r.label, &r.kind, &r.pair_id].map(String::clone)
-            });
+            let rows = part
+                .iter()
+                .map(|r| [&r.text, &r.label, &r.kind, &r.pair_id].map(String::clone));
             for row in std::iter::once(header).chain(rows) {
                 writer.write_record(&row).map_err(|e| io(e.into()))?;
             }
@@ -218,7 +228,11 @@ impl Demo {
         let texts: Vec<&str> = self.train.iter().map(|r| r.text.as_str()).collect();
         let classes: Vec<usize> = self.train.iter().map(class).collect();
         let model = TfIdf::fit(&texts, &classes, labels.names().len());
-        let right = self.test.iter().map(|r| model.predict(&r.text) == class(r)).collect();
+        let right = self
+            .test
+            .iter()
+            .map(|r| model.predict(&r.text) == class(r))
+            .collect();
         Contender {
             name: "TF-IDF, logistic regression",
             right,
@@ -233,7 +247,9 @@ impl Demo {
             truncate: job.truncate,
         };
         let Some(part) = &job.data.test else {
-            return Err(TrainError::Option("the demonstration needs its test part".to_owned()));
+            return Err(TrainError::Option(
+                "the demonstration needs its test part".to_owned(),
+            ));
         };
         let (examples, _) = unlabelled(&part.rows, task_of(job.data.kind), how)?;
         let mut acts = done.model.plan_eval(EvalBatches::USUAL.limits(&examples))?;
@@ -282,7 +298,14 @@ mod tests {
         .unwrap();
         assert_eq!(data.kind, TaskKind::Classify);
         assert_eq!(data.labels.names(), ["negative", "positive"]);
-        let texts: Vec<&str> = data.test.as_ref().unwrap().rows.iter().map(|r| &*r.text).collect();
+        let texts: Vec<&str> = data
+            .test
+            .as_ref()
+            .unwrap()
+            .rows
+            .iter()
+            .map(|r| &*r.text)
+            .collect();
         let written: Vec<&str> = demo.test.iter().map(|r| &*r.text).collect();
         assert_eq!(texts, written);
         assert!(data.warnings.is_empty(), "{:?}", data.warnings);

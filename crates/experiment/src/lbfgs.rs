@@ -27,7 +27,10 @@ pub(crate) fn minimise(
         let mut alphas = Vec::with_capacity(steps.len());
         for (s, y) in steps.iter().rev() {
             let alpha = dot(s, &direction) / dot(s, y);
-            direction.iter_mut().zip(y).for_each(|(d, y)| *d -= alpha * y);
+            direction
+                .iter_mut()
+                .zip(y)
+                .for_each(|(d, y)| *d -= alpha * y);
             alphas.push(alpha);
         }
         if let Some((s, y)) = steps.last() {
@@ -62,7 +65,11 @@ pub(crate) fn minimise(
             return;
         }
         let s: Vec<f64> = next.iter().zip(&*x).map(|(a, b)| a - b).collect();
-        let y: Vec<f64> = next_gradient.iter().zip(&gradient).map(|(a, b)| a - b).collect();
+        let y: Vec<f64> = next_gradient
+            .iter()
+            .zip(&gradient)
+            .map(|(a, b)| a - b)
+            .collect();
         if dot(&s, &y) > 1e-12 * dot(&y, &y) {
             if steps.len() == MEMORY {
                 steps.remove(0);
@@ -88,6 +95,9 @@ mod tests {
             g[1] = 200.0 * b;
             a * a + 100.0 * b * b
         });
-        assert!((x[0] - 1.0).abs() < 1e-6 && (x[1] - 1.0).abs() < 1e-6, "{x:?}");
+        assert!(
+            (x[0] - 1.0).abs() < 1e-6 && (x[1] - 1.0).abs() < 1e-6,
+            "{x:?}"
+        );
     }
 }

@@ -79,7 +79,10 @@ mod tests {
         let (mut hard, mut paired) = (0, 0);
         for r in &all {
             assert!(["positive", "negative"].contains(&&*r.label), "{r:?}");
-            assert!(["plain", "irony", "negation", "mixed"].contains(&&*r.kind), "{r:?}");
+            assert!(
+                ["plain", "irony", "negation", "mixed"].contains(&&*r.kind),
+                "{r:?}"
+            );
             assert!(!r.text.trim().is_empty());
             hard += usize::from(r.kind != "plain");
             if !r.pair_id.is_empty() {
@@ -93,7 +96,10 @@ mod tests {
             assert_eq!(pair[0].kind, pair[1].kind, "{id}");
             assert_ne!(pair[0].label, pair[1].label, "{id}");
         }
-        assert!(2 * paired >= hard, "{paired} of {hard} hard reviews are in pairs");
+        assert!(
+            2 * paired >= hard,
+            "{paired} of {hard} hard reviews are in pairs"
+        );
     }
 
     #[test]

@@ -142,7 +142,15 @@ mod tests {
     fn terms_are_scikit_learns() {
         assert_eq!(
             terms("It's a GOOD film, good!"),
-            ["it", "good", "film", "good", "it good", "good film", "film good"]
+            [
+                "it",
+                "good",
+                "film",
+                "good",
+                "it good",
+                "good film",
+                "film good"
+            ]
         );
         assert_eq!(terms("Ça_va 7 77"), ["ça_va", "77", "ça_va 77"]);
     }
@@ -155,13 +163,19 @@ mod tests {
         let list = |key: &str| case[key].as_array().unwrap().clone();
         let texts = list("texts");
         let texts: Vec<&str> = texts.iter().map(|t| t.as_str().unwrap()).collect();
-        let labels: Vec<usize> = list("labels").iter().map(|l| l.as_u64().unwrap() as usize).collect();
+        let labels: Vec<usize> = list("labels")
+            .iter()
+            .map(|l| l.as_u64().unwrap() as usize)
+            .collect();
         let model = TfIdf::fit(&texts, &labels, 3);
         for (query, expected) in list("queries").iter().zip(list("probabilities")) {
             let got = model.probabilities(query.as_str().unwrap());
             for (got, expected) in got.iter().zip(expected.as_array().unwrap()) {
                 let expected = expected.as_f64().unwrap();
-                assert!((got - expected).abs() < 1e-4, "{query}: {got}, expected {expected}");
+                assert!(
+                    (got - expected).abs() < 1e-4,
+                    "{query}: {got}, expected {expected}"
+                );
             }
         }
     }

@@ -56,10 +56,12 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub fn new(cache: &Path, id: &Id) -> Slot {
+        let mut name = format!("{}--{}", id.owner, id.name);
+        if let Some(revision) = &id.revision {
+            name += &format!("@{revision}");
+        }
         Slot {
-            folder: cache
-                .join("models")
-                .join(format!("{}--{}", id.owner, id.name)),
+            folder: cache.join("models").join(name),
         }
     }
 

@@ -108,7 +108,7 @@ impl Hub {
         })
     }
 
-    /// The folder of the model called `name`: a short name, or `owner/name` of the hub.
+    /// The folder of the model called `name`: a short name, or `owner/name[@revision]` of the hub.
     ///
     /// A cached model is checked (sizes and SHA-256) and served offline; what is damaged is fetched again.
     pub fn fetch(&self, name: &str, listener: Listener<'_>) -> Result<Fetched, HubError> {

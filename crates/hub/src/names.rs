@@ -88,11 +88,13 @@ pub(crate) fn known() -> String {
     SHORT_NAMES.map(|s| s.name).join(", ")
 }
 
-/// `owner/name`.
+/// `owner/name` or `owner/name@revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Id {
     pub owner: String,
     pub name: String,
+    /// Branch, tag or commit; none: `main`.
+    pub revision: Option<String>,
 }
 
 impl Id {
@@ -103,10 +105,15 @@ impl Id {
                 .then(|| p.to_owned())
         };
         let wrong = || HubError::Name(text.to_owned());
-        let (owner, name) = text.split_once('/').ok_or_else(wrong)?;
+        let (model, revision) = match text.split_once('@') {
+            Some((model, revision)) => (model, Some(part(revision).ok_or_else(wrong)?)),
+            None => (text, None),
+        };
+        let (owner, name) = model.split_once('/').ok_or_else(wrong)?;
         Ok(Id {
             owner: part(owner).ok_or_else(wrong)?,
             name: part(name).ok_or_else(wrong)?,
+            revision,
         })
     }
 }
@@ -123,8 +130,10 @@ mod tests {
 
     #[test]
     fn ids_are_two_plain_words() {
-        for good in ["a/b", "google-bert/bert-base-uncased", "x_1/y.2"] {
-            assert_eq!(Id::parse(good).unwrap().to_string(), good);
+        for good in ["a/b", "google-bert/bert-base-uncased", "x_1/y.2", "a/b@v1"] {
+            let id = Id::parse(good).unwrap();
+            assert_eq!(id.to_string(), good.split('@').next().unwrap());
+            assert_eq!(id.revision.is_some(), good.contains('@'));
         }
         for bad in [
             "",

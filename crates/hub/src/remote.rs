@@ -68,7 +68,7 @@ pub(crate) fn fetch(
         id,
         slot,
         agent,
-        revision: REVISION.to_owned(),
+        revision: id.revision.clone().unwrap_or_else(|| REVISION.to_owned()),
     };
     // The first request says whether there is anything at all, and at which commit.
     let config = remote

@@ -207,6 +207,13 @@ fn fetches_once_and_serves_from_the_cache_without_a_request() {
     let second = fetch(&hub, "a/b").0.unwrap();
     assert!(second.cached && second.manifest == first.manifest);
     assert_eq!(server.asked.lock().unwrap().len(), asked);
+    // Another revision is another model.
+    assert!(!fetch(&hub, "a/b@v2").0.unwrap().cached);
+    assert!(
+        server.asked.lock().unwrap()[asked]
+            .line
+            .contains("/a/b/resolve/v2/")
+    );
 }
 
 #[test]

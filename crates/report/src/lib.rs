@@ -10,6 +10,16 @@
 //! assert_eq!(table.to_string().lines().count(), 4);
 //! ```
 
+/// Prints a line to standard error as `eprintln!` does, but does not panic where nobody reads it any more:
+/// a closed terminal is no reason to lose a run.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod curves;
 mod duration;
 mod jsonl;

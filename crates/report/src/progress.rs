@@ -54,8 +54,8 @@ impl Progress {
 
     fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None => say!("{text}"),
         }
     }
 
@@ -74,7 +74,7 @@ impl Progress {
                 if due || step.step == step.steps {
                     let left =
                         step.train_seconds / step.step as f64 * (step.steps - step.step) as f64;
-                    eprintln!(
+                    say!(
                         "step {}/{}  epoch {:.2}  {text}  lr {:.2e}  {} left",
                         step.step,
                         step.steps,
