@@ -3,9 +3,9 @@
 use crate::args::FetchArgs;
 use crate::{Exit, out};
 use anyhow::{Result, bail};
-use hone_hub::{Event, Fetched, Hub};
+use hone_hub::{Event, Hub, Model};
 use hone_report::{bytes, say};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -28,26 +28,26 @@ pub fn model_folder(name: &str) -> Result<PathBuf> {
     Ok(fetched(name)?.folder)
 }
 
-/// Fetches by name and says what came from where.
-fn fetched(name: &str) -> Result<Fetched> {
+/// Fetches by name, `name@revision` where one is wanted, and says what came from where.
+fn fetched(name: &str) -> Result<Model> {
     let mut progress = Progress::new();
-    let model = Hub::from_env()?.fetch(name, &mut |event| progress.event(event))?;
-    let manifest = &model.manifest;
-    let weights = manifest
+    let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let model = Hub::from_env()?.fetch(id, revision, &mut |event| progress.event(event))?;
+    let size: u64 = model.files.iter().map(|f| f.bytes).sum();
+    let mut line = format!(
+        "model {name}: {} from {}, licence {}",
+        bytes(size),
+        model.source,
+        model.licence.as_deref().unwrap_or("not stated")
+    );
+    for file in model
         .files
         .iter()
-        .find(|f| f.name.ends_with(".safetensors"));
-    say!(
-        "model {name}: {} from {}, licence {}{}, in {}",
-        bytes(manifest.bytes()),
-        manifest.source,
-        manifest.licence.as_deref().unwrap_or("not stated"),
-        weights.map_or(String::new(), |f| format!(
-            ", SHA-256 of {} {}",
-            f.name, f.sha256
-        )),
-        model.folder.display()
-    );
+        .filter(|f| f.name.ends_with(".safetensors"))
+    {
+        line += &format!(", SHA-256 of {} {}", file.name, file.sha256);
+    }
+    say!("{line}, in {}", model.folder.display());
     Ok(model)
 }
 
@@ -73,7 +73,11 @@ impl Progress {
 
     fn event(&mut self, event: Event) {
         let (file, done, total) = match event {
-            Event::Note(text) => return say!("{text}"),
+            Event::Note(text) => {
+                say!("{text}");
+                return;
+            }
+            Event::Started { .. } => return,
             Event::Progress { file, done, total } => (file, done, total),
         };
         if file != self.file {
@@ -120,11 +124,17 @@ pub fn run(args: FetchArgs) -> Result<Exit> {
     }
     let model = fetched(&args.name)?;
     match args.json {
-        true => out::line(json!({
-            "folder": model.folder.display().to_string(),
-            "cached": model.cached,
-            "manifest": model.manifest,
-        }))?,
+        true => {
+            let files: Vec<Value> = model
+                .files
+                .iter()
+                .map(|f| json!({"name": f.name, "bytes": f.bytes, "sha256": f.sha256}))
+                .collect();
+            out::line(json!({
+                "folder": model.folder.display().to_string(), "cached": model.from_cache,
+                "source": model.source, "licence": model.licence, "files": files,
+            }))?;
+        }
         false => out::line(model.folder.display())?,
     }
     Ok(Exit::Done)

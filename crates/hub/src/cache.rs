@@ -1,161 +1,303 @@
-//! A model's place in the cache: files, and a manifest written when they are all there.
+//! The cache on disk: one folder per version of a model, sealed by a manifest written last.
 
-use crate::HubError;
-use crate::names::Id;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-/// Name of the manifest.
-pub(crate) const MANIFEST: &str = "hone-hub.json";
+use serde::{Deserialize, Serialize};
 
-/// What a model's folder holds and where it came from.
+use crate::error::HubError;
+use crate::names::{ModelId, is_plain_file_name};
+use crate::{Event, Model, digest};
+
+/// The manifest's name in a model's folder.
+const MANIFEST: &str = "hone-hub.json";
+const FORMAT: u32 = 1;
+
+/// The source of files that somebody placed by hand.
+const PLACED: &str = "files placed by hand";
+
+/// One file of a model, as it was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Address or package it came from.
-    pub source: String,
-    /// Commit, where the hub named one.
-    pub commit: Option<String>,
-    /// Licence, where known.
-    pub licence: Option<String>,
-    /// Every file.
-    pub files: Vec<FileEntry>,
-}
-
-/// A file of a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    /// Name inside the folder.
+pub struct FileInfo {
+    /// The file's name in the model's folder.
     pub name: String,
-    /// Size.
+    /// Its length.
     pub bytes: u64,
-    /// SHA-256, hexadecimal.
+    /// Its SHA-256, in lower-case hex.
     pub sha256: String,
 }
 
+/// What a folder holds and where it came from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    format: u32,
+    id: String,
+    pub(crate) source: String,
+    /// The revision asked for, such as `main`.
+    revision: String,
+    /// The commit it meant, where the endpoint told.
+    pub(crate) commit: Option<String>,
+    pub(crate) licence: Option<String>,
+    /// Seconds since 1970, to try the newest folder first.
+    saved: u64,
+    pub(crate) files: Vec<FileInfo>,
+}
+
 impl Manifest {
-    /// Size of all files.
-    pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|f| f.bytes).sum()
-    }
-}
-
-/// Why a cached model cannot be served.
-pub(crate) enum VerifyError {
-    Absent,
-    Damaged { file: String, why: String },
-    Io(HubError),
-}
-
-/// A model's folder in the cache.
-pub(crate) struct Slot {
-    pub folder: PathBuf,
-}
-
-impl Slot {
-    pub fn new(cache: &Path, id: &Id) -> Slot {
-        let mut name = format!("{}--{}", id.owner, id.name);
-        if let Some(revision) = &id.revision {
-            name += &format!("@{revision}");
-        }
-        Slot {
-            folder: cache.join("models").join(name),
+    pub(crate) fn new(id: &ModelId, revision: &str, source: String, files: Vec<FileInfo>) -> Self {
+        Self {
+            format: FORMAT,
+            id: id.full(),
+            source,
+            revision: revision.to_owned(),
+            commit: None,
+            licence: id.licence.map(str::to_owned),
+            saved: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            files,
         }
     }
 
-    /// The manifest, if every file is as it says.
-    pub fn verify(&self) -> Result<Manifest, VerifyError> {
-        let path = self.folder.join(MANIFEST);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(VerifyError::Absent),
-            Err(e) => return Err(VerifyError::Io(HubError::io(path)(e))),
-        };
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| VerifyError::Damaged {
-            file: MANIFEST.to_owned(),
-            why: e.to_string(),
-        })?;
-        for file in &manifest.files {
-            let path = self.folder.join(&file.name);
-            let damaged = |why: String| VerifyError::Damaged {
-                file: file.name.clone(),
-                why,
-            };
-            match fs::metadata(&path) {
-                Err(_) => return Err(damaged("it is missing".to_owned())),
-                Ok(meta) if meta.len() != file.bytes => {
-                    return Err(damaged(format!(
-                        "{} bytes instead of {}",
-                        meta.len(),
-                        file.bytes
-                    )));
-                }
-                Ok(_) => {}
-            }
-            match sha256(&path) {
-                Ok(found) if found == file.sha256 => {}
-                Ok(_) => return Err(damaged("its SHA-256 has changed".to_owned())),
-                Err(e) => return Err(VerifyError::Io(e)),
-            }
-        }
-        Ok(manifest)
+    /// Writes the manifest; from here on the folder counts as complete.
+    pub(crate) fn seal(&self, folder: &Path) -> Result<(), HubError> {
+        let path = folder.join(MANIFEST);
+        let draft = folder.join(format!("{MANIFEST}.part"));
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| HubError::io("write", &path)(error.into()))?;
+        fs::write(&draft, text + "\n").map_err(HubError::io("write", &draft))?;
+        fs::rename(&draft, &path).map_err(HubError::io("rename", &draft))
     }
 
-    /// Removes a file and the manifest: the folder is then not whole.
-    pub fn drop_file(&self, name: &str) -> Result<(), HubError> {
-        for name in [name, MANIFEST] {
-            let path = self.folder.join(name);
-            match fs::remove_file(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(HubError::io(path)(e));
-                }
-                _ => {}
+    /// The manifest in `folder`, if there is a readable one.
+    fn read(folder: &Path) -> Option<Self> {
+        let text = fs::read_to_string(folder.join(MANIFEST)).ok()?;
+        let manifest: Self = serde_json::from_str(&text).ok()?;
+        let plain = manifest
+            .files
+            .iter()
+            .all(|file| is_plain_file_name(&file.name));
+        (manifest.format == FORMAT && plain && !manifest.files.is_empty()).then_some(manifest)
+    }
+
+    pub(crate) fn into_model(self, folder: PathBuf, from_cache: bool) -> Model {
+        Model {
+            folder,
+            source: self.source,
+            licence: self.licence,
+            files: self.files,
+            from_cache,
+        }
+    }
+}
+
+/// A sealed folder of which some files are not what the manifest says.
+#[derive(Debug)]
+pub(crate) struct Damaged {
+    pub(crate) folder: PathBuf,
+    pub(crate) manifest: Manifest,
+    /// Each damaged file with what is wrong with it.
+    pub(crate) files: Vec<(String, String)>,
+}
+
+impl Damaged {
+    /// Deletes the damaged files (the sound ones stay) and says so. Files placed by hand are
+    /// somebody's own: they stay, and are looked at anew.
+    pub(crate) fn clear(&self, on_event: &mut dyn FnMut(Event)) -> Result<(), HubError> {
+        for (name, why) in &self.files {
+            if self.manifest.source == PLACED {
+                on_event(Event::Note(format!(
+                    "{name} in {} has changed since it was placed there ({why})",
+                    self.folder.display()
+                )));
+                continue;
             }
+            on_event(Event::Note(format!(
+                "{name} in {} is damaged ({why}): it is fetched again",
+                self.folder.display()
+            )));
+            remove_if_there(&self.folder.join(name))?;
         }
         Ok(())
     }
-
-    /// The entry of a file that is here.
-    pub fn entry(&self, name: &str) -> Result<FileEntry, HubError> {
-        let path = self.folder.join(name);
-        let bytes = fs::metadata(&path).map_err(HubError::io(&path))?.len();
-        Ok(FileEntry {
-            name: name.to_owned(),
-            bytes,
-            sha256: sha256(&path)?,
-        })
-    }
-
-    /// Writes the manifest: the model is whole.
-    pub fn finish(&self, manifest: &Manifest) -> Result<(), HubError> {
-        let path = self.folder.join(MANIFEST);
-        let text = serde_json::to_string_pretty(manifest).map_err(|e| HubError::Answer {
-            url: path.display().to_string(),
-            reason: e.to_string(),
-        })?;
-        let beside = self.folder.join(format!("{MANIFEST}.part"));
-        fs::write(&beside, text + "\n").map_err(HubError::io(&beside))?;
-        fs::rename(&beside, &path).map_err(HubError::io(&path))
-    }
 }
 
-/// SHA-256 of a file, hexadecimal.
-pub(crate) fn sha256(path: &Path) -> Result<String, HubError> {
-    let mut file = File::open(path).map_err(HubError::io(path))?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0u8; 1 << 20];
-    loop {
-        let n = file.read(&mut buffer).map_err(HubError::io(path))?;
-        if n == 0 {
-            break;
+/// What the cache holds of one revision.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Sound(Model),
+    /// Nothing to use as it is; perhaps folders to mend.
+    Nothing(Vec<Damaged>),
+}
+
+/// All cached versions of one model.
+#[derive(Debug)]
+pub(crate) struct Shelf<'a> {
+    root: PathBuf,
+    id: &'a ModelId,
+}
+
+impl<'a> Shelf<'a> {
+    pub(crate) fn new(cache: &Path, id: &'a ModelId) -> Self {
+        let root = cache
+            .join("models")
+            .join(format!("{}--{}", id.owner, id.name));
+        Self { root, id }
+    }
+
+    /// The model.
+    pub(crate) fn id(&self) -> &ModelId {
+        self.id
+    }
+
+    /// The folder for a commit or revision.
+    pub(crate) fn folder(&self, version: &str) -> PathBuf {
+        self.root.join(version.replace('/', "--"))
+    }
+
+    /// The folder where files placed by hand are looked for: no revision contains '@', so no
+    /// download ever writes there.
+    pub(crate) fn placed_folder(&self, revision: &str) -> PathBuf {
+        self.folder(&format!("placed@{revision}"))
+    }
+
+    /// Looks for `revision`, newest folder first, and checks every file's length and hash.
+    pub(crate) fn find(&self, revision: &str) -> Result<Found, HubError> {
+        let mut folders = Vec::new();
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Found::Nothing(Vec::new()));
+            }
+            Err(error) => return Err(HubError::io("read", &self.root)(error)),
+        };
+        for entry in entries {
+            let folder = entry.map_err(HubError::io("read", &self.root))?.path();
+            if let Some(manifest) = Manifest::read(&folder)
+                && manifest.id == self.id.full()
+                && (manifest.revision == revision || manifest.commit.as_deref() == Some(revision))
+            {
+                folders.push((folder, manifest));
+            }
         }
-        hash.update(&buffer[..n]);
+        folders.sort_by(|a, b| b.1.saved.cmp(&a.1.saved).then_with(|| a.0.cmp(&b.0)));
+        let mut damaged = Vec::new();
+        for (folder, manifest) in folders {
+            let files: Vec<_> = manifest
+                .files
+                .iter()
+                .filter_map(|file| Some((file.name.clone(), fault(&folder, file)?)))
+                .collect();
+            if files.is_empty() {
+                return Ok(Found::Sound(manifest.into_model(folder, true)));
+            }
+            damaged.push(Damaged {
+                folder,
+                manifest,
+                files,
+            });
+        }
+        Ok(Found::Nothing(damaged))
     }
-    Ok(hex(&hash.finalize()))
+
+    /// Takes the model's lock, so that two processes do not write the same files; waits for the
+    /// other one if need be. The lock goes when the file is dropped.
+    pub(crate) fn lock(&self, on_event: &mut dyn FnMut(Event)) -> Result<File, HubError> {
+        fs::create_dir_all(&self.root).map_err(HubError::io("make the folder", &self.root))?;
+        let path = self.root.join(".lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(HubError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                on_event(Event::Note(format!(
+                    "another process is fetching {}: waiting for it",
+                    self.id.full()
+                )));
+                file.lock().map_err(HubError::io("lock", &path))?;
+            }
+            // Some network disks have no locks; one process at a time works there all the same.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(HubError::io("lock", &path)(error)),
+        }
+        Ok(file)
+    }
+
+    /// Seals files that somebody placed by hand, if they make a whole model.
+    pub(crate) fn adopt_placed(
+        &self,
+        revision: &str,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Option<Model>, HubError> {
+        let folder = self.placed_folder(revision);
+        let there = |name: &str| folder.join(name).is_file();
+        let whole = there("config.json")
+            && there("model.safetensors")
+            && (there("tokenizer.json") || there("vocab.txt"));
+        if !whole {
+            return Ok(None);
+        }
+        let names = crate::remote::DESCRIPTION_FILES
+            .iter()
+            .chain(&["model.safetensors"])
+            .filter(|name| there(name));
+        let mut files = Vec::new();
+        for name in names {
+            files.push(describe(&folder, name)?);
+        }
+        on_event(Event::Note(format!(
+            "using the files placed in {}",
+            folder.display()
+        )));
+        let manifest = Manifest::new(self.id, revision, PLACED.to_owned(), files);
+        manifest.seal(&folder)?;
+        Ok(Some(manifest.into_model(folder, true)))
+    }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// Length and hash of a file that is there.
+pub(crate) fn describe(folder: &Path, name: &str) -> Result<FileInfo, HubError> {
+    let path = folder.join(name);
+    let (bytes, sha256) = digest::of_file(&path).map_err(HubError::io("read", &path))?;
+    Ok(FileInfo {
+        name: name.to_owned(),
+        bytes,
+        sha256,
+    })
+}
+
+/// What is wrong with a file, if anything is. The length is looked at first, as it costs nothing.
+fn fault(folder: &Path, file: &FileInfo) -> Option<String> {
+    let path = folder.join(&file.name);
+    let bytes = match fs::metadata(&path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Some("it is missing".to_owned());
+        }
+        Err(error) => return Some(error.to_string()),
+    };
+    if bytes != file.bytes {
+        return Some(format!("{bytes} bytes instead of {}", file.bytes));
+    }
+    match digest::of_file(&path) {
+        Ok((_, sha256)) if sha256 == file.sha256 => None,
+        Ok(_) => Some("its SHA-256 differs".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Deletes a file; that it is not there is fine.
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), HubError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(HubError::io("delete", path)(error))
+        }
+        _ => Ok(()),
+    }
 }

