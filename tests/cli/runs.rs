@@ -1,0 +1,279 @@
+//! Whole runs: what they leave, that threads do not matter, that an interrupted run goes on bit for bit.
+
+use crate::world::{World, fixture, said};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+#[test]
+fn train_leaves_a_model_folder_that_eval_and_predict_use() {
+    let world = World::new();
+    let test = fixture().join("train.csv");
+    let test = test.to_str().unwrap();
+    let json = world
+        .train(&["--epochs", "2", "--test", test, "--json", "--valid", "0.25"])
+        .ok();
+    let printed: Value = serde_json::from_str(&json.out).unwrap();
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "run.toml",
+        "metrics.jsonl",
+        "summary.json",
+    ] {
+        assert!(world.path("runs/latest").join(name).is_file(), "{name}");
+    }
+    assert!(!world.path("runs/latest/checkpoints").exists());
+    let summary = world.json("runs/latest/summary.json");
+    assert_eq!(summary, printed);
+    assert_eq!(summary["steps"], 20);
+    assert_eq!(summary["valid"]["rows"], 100);
+    assert_eq!(summary["valid"]["used_for_selection"], false);
+    assert_eq!(summary["test"]["rows"], 400);
+    // A leak between train and test is a warning that names rows.
+    assert!(
+        json.err.contains("warning:") && json.err.contains("lines"),
+        "{}",
+        json.err
+    );
+    // The same texts, read again by eval.
+    let eval = world.hone(&["eval", "--data", test, "--json"]).ok();
+    let eval: Value = serde_json::from_str(&eval.out).unwrap();
+    for key in ["accuracy", "macro_f1", "loss", "rows"] {
+        assert_eq!(eval[key], summary["test"][key], "{key}");
+    }
+    let told = world
+        .hone(&["predict", "a bright film", "the dull and weak plot"])
+        .ok();
+    let lines: Vec<Value> = told
+        .out
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    for line in &lines {
+        let probabilities = line["probabilities"].as_object().unwrap();
+        let names: Vec<&str> = probabilities.keys().map(String::as_str).collect();
+        assert_eq!(names, ["bad", "fair", "good"]);
+        let total: f64 = probabilities.values().map(|p| p.as_f64().unwrap()).sum();
+        assert!((total - 1.0).abs() < 1e-9);
+        assert!(names.contains(&line["label"].as_str().unwrap()));
+        assert_eq!(line["truncated_tokens"], 0);
+    }
+    // Every line of the log is one event.
+    let log = String::from_utf8(world.read("runs/latest/metrics.jsonl")).unwrap();
+    let steps = log
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap());
+    assert_eq!(steps.filter(|e| e["event"] == "step").count(), 20);
+}
+
+#[test]
+fn the_recorded_run_can_be_run_again() {
+    let world = World::new();
+    world
+        .train(&[
+            "--max-steps",
+            "7",
+            "--lr",
+            "3e-4",
+            "--out",
+            "one",
+            "--clip",
+            "0",
+            "--layer-decay",
+            "0.9",
+        ])
+        .ok();
+    let toml = String::from_utf8(world.read("one/run.toml")).unwrap();
+    assert!(toml.contains("lr = 0.0003"), "{toml}");
+    world
+        .hone(&["train", "--config", "one/run.toml", "--out", "two"])
+        .ok();
+    assert!(world.read("one/model.safetensors") == world.read("two/model.safetensors"));
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let world = World::new();
+    for threads in ["1", "2", "3"] {
+        world
+            .train(&["--max-steps", "30", "--threads", threads, "--out", threads])
+            .ok();
+    }
+    for threads in ["2", "3"] {
+        let file = format!("{threads}/model.safetensors");
+        assert!(
+            world.read("1/model.safetensors") == world.read(&file),
+            "{threads} threads"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_goes_on_bit_for_bit() {
+    let world = World::new();
+    let options = [
+        "--max-steps",
+        "2500",
+        "--valid",
+        "0.2",
+        "--eval-every",
+        "200",
+        "--select",
+        "best",
+        "--seed",
+        "4",
+    ];
+    let with_out = |out: &'static str| [&options[..], &["--out", out]].concat();
+    world.train(&with_out("whole")).ok();
+
+    let (model, data) = (fixture(), fixture().join("train.csv"));
+    let mut words = vec![
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+    ];
+    words.extend(with_out("broken"));
+    let mut child = world
+        .command(&words)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    lines
+        .find(|l| l.as_ref().unwrap().starts_with("step 200 "))
+        .unwrap()
+        .unwrap();
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(130), "{rest:?}");
+    assert!(rest.iter().any(|l| l.contains("--resume")), "{rest:?}");
+    assert!(world.path("broken/checkpoints").is_dir());
+    assert!(
+        !world.path("broken/model.safetensors").exists(),
+        "it ended before it was interrupted"
+    );
+
+    // A flag that would change results is an error that names it.
+    let mut changed = words.clone();
+    changed.extend(["--resume", "--lr", "1e-3"]);
+    world.hone(&changed).fails(&["lr"]);
+    words.push("--resume");
+    let resumed = world.hone(&words).ok();
+    assert!(
+        resumed.err.contains("resumed after step"),
+        "{}",
+        resumed.err
+    );
+    assert!(world.read("whole/model.safetensors") == world.read("broken/model.safetensors"));
+    let (whole, broken) = (
+        world.json("whole/summary.json"),
+        world.json("broken/summary.json"),
+    );
+    for key in ["valid", "best_step", "steps", "train_tokens", "train_loss"] {
+        assert_eq!(whole[key], broken[key], "{key}");
+    }
+    // Once done, nothing is left to resume.
+    world.hone(&words).fails(&["done"]);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let world = World::new();
+    let mut child = world
+        .command(&["bench", "--batch", "1", "--length", "4", "--steps", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let done = said(child.wait_with_output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(!done.err.contains("panicked"), "{}", done.err);
+}
+
+#[test]
+fn pairs_tags_numbers_and_sets_of_labels_all_run() {
+    let world = World::new();
+    let words = [
+        "film", "actor", "plot", "music", "slow", "bright", "dull", "warm",
+    ];
+    let text = |i: usize| {
+        format!(
+            "{} {} {}",
+            words[i % 8],
+            words[(i / 2) % 8],
+            words[(i / 3) % 8]
+        )
+    };
+    let mut pairs = String::from("sentence1,sentence2,label\n");
+    let mut scores = String::from("text,score\n");
+    let mut sets = String::new();
+    let mut tags = String::new();
+    for i in 0..40 {
+        pairs += &format!("{},{},{}\n", text(i), text(i + 1), i % 2);
+        scores += &format!("{},{}\n", text(i), i as f64 / 7.0);
+        sets += &format!(
+            "{{\"text\": \"{}\", \"labels\": [{}]}}\n",
+            text(i),
+            ["", "\"a\"", "\"a\", \"b\""][i % 3]
+        );
+        tags += &format!(
+            "{}\tO\n{}\tB-x\n{}\tI-x\n\n",
+            words[i % 8],
+            words[(i + 1) % 8],
+            words[(i + 2) % 8]
+        );
+    }
+    world.write("pairs.csv", pairs);
+    world.write("scores.csv", scores);
+    world.write("sets.jsonl", sets);
+    world.write("tags.conll", tags);
+    let model = fixture();
+    for (file, says) in [
+        ("pairs.csv", "accuracy"),
+        ("scores.csv", "pearson"),
+        ("sets.jsonl", "micro_f1"),
+        ("tags.conll", "entity_f1"),
+    ] {
+        let out = file.split('.').next().unwrap();
+        let trained = world
+            .hone(&[
+                "train",
+                "--model",
+                model.to_str().unwrap(),
+                "--data",
+                file,
+                "--epochs",
+                "1",
+                "--out",
+                out,
+                "--json",
+            ])
+            .ok();
+        let summary: Value = serde_json::from_str(&trained.out).unwrap();
+        assert!(
+            summary["valid"][says].is_number(),
+            "{file}: {}",
+            summary["valid"]
+        );
+        let told = world
+            .hone(&["predict", "--model", out, "--data", file])
+            .ok();
+        assert_eq!(told.out.lines().count(), 40, "{file}");
+        world.hone(&["eval", "--model", out, "--data", file]).ok();
+    }
+}

@@ -1,0 +1,129 @@
+//! A folder to work in, the tiny model, and the binary.
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The tiny BERT with its tokenizer, and 400 labelled texts in its words.
+pub fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/train/fixtures/trajectory")
+}
+
+pub struct World {
+    folder: tempfile::TempDir,
+}
+
+/// What a command left.
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl World {
+    pub fn new() -> World {
+        World {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The tiny model in a folder of its own, to be spoilt.
+    pub fn model(&self, name: &str) -> PathBuf {
+        let folder = self.path(name);
+        fs::create_dir_all(&folder).unwrap();
+        for file in [
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "vocab.txt",
+        ] {
+            fs::copy(fixture().join(file), folder.join(file)).unwrap();
+        }
+        folder
+    }
+
+    /// `hone` with these words, in this folder, with nothing of the environment that could lead it elsewhere.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hone"));
+        command
+            .args(words)
+            .current_dir(self.folder.path())
+            .env("HONE_CACHE", self.path("cache"))
+            .env("HF_ENDPOINT", "http://127.0.0.1:9")
+            .env_remove("HF_TOKEN")
+            .env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    pub fn hone(&self, words: &[&str]) -> Said {
+        said(self.command(words).output().unwrap())
+    }
+
+    /// `hone train` of the tiny model on its texts, with more words.
+    pub fn train(&self, words: &[&str]) -> Said {
+        let (model, data) = (fixture(), fixture().join("train.csv"));
+        let mut all = vec!["train", "--model", model.to_str().unwrap()];
+        all.extend(["--data", data.to_str().unwrap()]);
+        all.extend(words);
+        self.hone(&all)
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    pub fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&self.read(name)).unwrap()
+    }
+}
+
+pub fn said(output: Output) -> Said {
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Said {
+    #[track_caller]
+    pub fn ok(self) -> Said {
+        assert_eq!(self.code, Some(0), "{}", self.err);
+        self
+    }
+
+    /// Exit code 1 and one line that says all of this.
+    #[track_caller]
+    pub fn fails(self, words: &[&str]) -> Said {
+        assert_eq!(self.code, Some(1), "{}\n{}", self.out, self.err);
+        let lines: Vec<&str> = self
+            .err
+            .lines()
+            .filter(|l| l.starts_with("error:"))
+            .collect();
+        assert_eq!(lines.len(), 1, "{}", self.err);
+        assert_eq!(
+            self.err.lines().last(),
+            lines.first().copied(),
+            "{}",
+            self.err
+        );
+        for word in words {
+            assert!(lines[0].contains(word), "{word:?} is not in: {}", lines[0]);
+        }
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        self
+    }
+}
