@@ -28,6 +28,8 @@ pub struct State {
     pub train_seconds: f64,
     /// Seconds of the run, all sittings.
     pub seconds: f64,
+    /// Losses of the last steps, at most an epoch's worth.
+    pub losses: Vec<f64>,
     /// The run's identity: a changed one is an error.
     pub identity: Identity,
 }
@@ -46,6 +48,10 @@ pub struct Best {
 pub struct Identity {
     /// Every hyperparameter.
     pub options: Options,
+    /// Most tokens of a text.
+    pub max_length: usize,
+    /// What is kept of a longer text.
+    pub truncate: String,
     /// SHA-256 of the training and validation files and of the model's weights, by role.
     pub hashes: Vec<(String, String)>,
     /// The arithmetic path (`avx2`, `portable`, …).
@@ -62,6 +68,8 @@ impl Identity {
                 .ok()
                 .and_then(|v| v.as_object().cloned())
                 .unwrap_or_default();
+            map.insert("max_length".into(), i.max_length.into());
+            map.insert("truncate".into(), i.truncate.clone().into());
             for (role, hash) in &i.hashes {
                 map.insert(format!("contents of the {role}"), hash.clone().into());
             }

@@ -194,6 +194,8 @@ impl Job<'_> {
         let hashes = self.hashes(&receipt.files)?;
         let identity = Identity {
             options: self.options.clone(),
+            max_length: how.max_length,
+            truncate: format!("{:?}", self.truncate).to_lowercase(),
             hashes: hashes.clone().into_iter().collect(),
             kernel_path: model.backend().path(),
             rows: train.examples.len(),
@@ -309,6 +311,12 @@ impl Job<'_> {
         for (role, part) in parts {
             if let Some(part) = part {
                 hashes.insert(role.to_owned(), part.sha256.clone());
+            }
+        }
+        for name in ["tokenizer.json", "vocab.txt"] {
+            let path = self.model.join(name);
+            if path.is_file() {
+                hashes.insert(format!("model's {name}"), sha256_file(&path)?);
             }
         }
         for (i, file) in weights.iter().enumerate() {

@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::{Examples, Options, Select, TargetRule, TrainError};
 use hone_bert::{Acts, Model};
 use hone_kernels::Backend;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -79,7 +80,7 @@ struct Progress<B: Backend> {
     train_time: Duration,
     earlier: f64,
     started: Instant,
-    losses: Vec<f64>,
+    losses: VecDeque<f64>,
     last_metrics: Option<(usize, Metrics)>,
 }
 
@@ -130,7 +131,7 @@ impl<B: Backend> Training<'_, B> {
             train_time: Duration::ZERO,
             earlier: 0.0,
             started: Instant::now(),
-            losses: Vec::new(),
+            losses: VecDeque::new(),
             last_metrics: None,
         };
         if self.resume {
@@ -267,10 +268,10 @@ impl<B: Backend> Training<'_, B> {
         now.step = number;
         now.train_time += started.elapsed();
         now.train_tokens += done.tokens as u64;
-        now.losses.push(done.loss);
-        if now.losses.len() > per_epoch {
-            now.losses.remove(0);
+        if now.losses.len() == per_epoch {
+            now.losses.pop_front();
         }
+        now.losses.push_back(done.loss);
         self.sink.event(&Event::Step(Step {
             step: number,
             steps,
@@ -368,6 +369,7 @@ impl<B: Backend> Training<'_, B> {
             train_tokens: now.train_tokens,
             train_seconds: now.train_time.as_secs_f64(),
             seconds: now.earlier + now.started.elapsed().as_secs_f64(),
+            losses: now.losses.iter().copied().collect(),
             identity: self.identity.clone(),
         };
         let model = &*self.model;
@@ -407,6 +409,7 @@ impl<B: Backend> Training<'_, B> {
         now.train_tokens = state.train_tokens;
         now.train_time = Duration::from_secs_f64(state.train_seconds.max(0.0));
         now.earlier = state.seconds;
+        now.losses = state.losses.into();
         self.sink.event(&Event::Note {
             text: format!("resumed after step {} from {}", state.step, path.display()),
         });
