@@ -1,1 +1,121 @@
 //! The conformance suite: every operation of a backend against the scalar reference, at ragged and awkward sizes.
+//!
+//! Each operation is written once, over any backend, and run on three: the one under test, the reference in f32
+//! and the reference in f64. The tolerance follows from the reference's own rounding:
+//! `max|x − x64| ≤ 4·max(max|ref32 − x64|, ε·max|x64|)`. Where an output is a difference that can cancel (the
+//! gradient of a query that sees one key is zero), ε is of the terms instead.
+//!
+//! ```
+//! hone_kernels::conformance::check(&hone_kernels::Reference::<f32>::default());
+//! ```
+
+mod arenas;
+mod losses;
+mod products;
+mod rig;
+mod rows;
+mod sequences;
+
+pub use rig::{Batch, Rig};
+
+use crate::{Backend, Reference};
+
+/// One output of one operation at one size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Operation, size and output.
+    pub name: String,
+    /// Its numbers.
+    pub values: Vec<f64>,
+    /// Size of the terms whose difference they are, where they can cancel; 0 elsewhere.
+    pub terms: f64,
+}
+
+/// Runs every operation.
+pub fn outcomes<B: Backend>(backend: &B) -> Vec<Outcome> {
+    let mut rig = Rig::new(backend);
+    products::run(&mut rig);
+    rows::run(&mut rig);
+    sequences::run(&mut rig);
+    losses::run(&mut rig);
+    arenas::run(&mut rig);
+    rig.outcomes
+}
+
+/// Puts a backend through the suite.
+///
+/// # Panics
+///
+/// When an output is further from the f64 reference than the rule allows; names all of them.
+#[track_caller]
+pub fn check<B: Backend>(backend: &B) {
+    let got = outcomes(backend);
+    let ref32 = outcomes(&Reference::<f32>::default());
+    let ref64 = outcomes(&Reference::<f64>::default());
+    assert_eq!(got.len(), ref64.len(), "outputs");
+    let mut wrong = Vec::new();
+    for ((got, ref32), ref64) in got.iter().zip(&ref32).zip(&ref64) {
+        if let Some(line) = compare(got, ref32, ref64) {
+            wrong.push(line);
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{}: {} of {} outputs are out of tolerance:\n{}",
+        backend.path(),
+        wrong.len(),
+        got.len(),
+        wrong.join("\n")
+    );
+}
+
+/// What is wrong with an output, if anything.
+fn compare(got: &Outcome, ref32: &Outcome, ref64: &Outcome) -> Option<String> {
+    assert_eq!(got.name, ref64.name, "the same order of operations");
+    assert_eq!(got.values.len(), ref64.values.len(), "{}", got.name);
+    let largest = ref64.values.iter().fold(ref64.terms, |m, x| m.max(x.abs()));
+    let own = ref32.values.iter().zip(&ref64.values);
+    let own = own.fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+    let bound = 4.0 * own.max(f64::from(f32::EPSILON) * largest);
+    let (index, error) = got
+        .values
+        .iter()
+        .zip(&ref64.values)
+        .map(|(a, b)| {
+            let d = (a - b).abs();
+            if d.is_nan() { f64::INFINITY } else { d }
+        })
+        .enumerate()
+        .fold((0, 0.0), |m, x| if x.1 > m.1 { x } else { m });
+    (error > bound).then(|| {
+        format!(
+            "{}: number {index} is {:e}, expected {:e}; error {error:.2e}, allowed {bound:.2e}",
+            got.name, got.values[index], ref64.values[index]
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_passes_its_own_suite() {
+        check(&Reference::<f32>::default());
+        check(&Reference::<f64>::default());
+    }
+
+    #[test]
+    fn a_wrong_number_is_found() {
+        let outcome = |values: &[f64]| Outcome {
+            name: "x".to_owned(),
+            values: values.to_vec(),
+            terms: 0.0,
+        };
+        let x64 = outcome(&[1.0, -2.0]);
+        let x32 = outcome(&[1.0 + 1e-8, -2.0]);
+        assert_eq!(compare(&outcome(&[1.0, -2.0 + 9e-7]), &x32, &x64), None);
+        assert!(compare(&outcome(&[1.0, -2.0 + 1e-6]), &x32, &x64).is_some());
+        assert!(compare(&outcome(&[f64::NAN, -2.0]), &x32, &x64).is_some());
+    }
+}

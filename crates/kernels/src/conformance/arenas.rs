@@ -1,0 +1,93 @@
+//! Whole arenas: AdamW, norms and clipping, averaging, exchange, fill and copy.
+
+use super::Rig;
+use crate::{AdamwRow, AdamwStep, Backend};
+use hone_tensor::{Depth, Kind, ParamTable, Real};
+use std::sync::Arc;
+
+pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
+    let b = rig.b;
+    let mut table = ParamTable::builder();
+    for (name, shape, kind) in [
+        ("matrix", &[37, 21][..], Kind::Matrix),
+        ("bias", &[37], Kind::Bias),
+        ("frozen", &[5, 3], Kind::Matrix),
+        ("words", &[70, 21], Kind::Embedding),
+    ] {
+        table.push(name, shape, Depth::Layer(0), kind);
+    }
+    let table = Arc::new(table.build());
+    let mut params = b.params(table.clone()).expect("memory");
+    for (i, param) in table.params().iter().enumerate() {
+        let host: Vec<B::Master> = rig
+            .numbers(param.len())
+            .into_iter()
+            .map(B::Master::from_f64)
+            .collect();
+        b.set_param(&mut params, i, &host).expect("a whole tensor");
+    }
+    let lens: Vec<usize> = table.params().iter().map(|p| p.len()).collect();
+    let rows = [
+        (0, 0, 1e-2, 0.1, 3),
+        (1, lens[0], 5e-2, 0.0, 3),
+        (3, lens[0] + lens[1], 1e-3, 0.1, 1),
+    ];
+    let rows = rows.map(|(param, grad_offset, lr, weight_decay, step)| AdamwRow {
+        param,
+        grad_offset,
+        lr,
+        weight_decay,
+        step,
+    });
+    let trained = lens[0] + lens[1] + lens[3];
+    let grads = rig.masters(trained);
+    let mut m = rig.masters(trained);
+    let v: Vec<f64> = rig.numbers(trained).iter().map(|x| x * x).collect();
+    let mut v = rig.master(&v);
+    let squared = b.from_slice(&[4.0f64, 2.25]).expect("memory");
+    let mut coefficient = b.from_slice(&[0.0f64; 2]).expect("memory");
+    for max in [None, Some(10.0), Some(1.0)] {
+        b.clip_coefficient(b.view(&squared), max, b.all_mut(&mut coefficient));
+        rig.keep(format!("clip_coefficient {max:?}"), &coefficient);
+    }
+    let step = AdamwStep {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+    };
+    b.adamw(
+        &mut params,
+        &rows,
+        b.view(&grads),
+        b.all_mut(&mut m),
+        b.all_mut(&mut v),
+        b.view(&coefficient),
+        step,
+    );
+    rig.keep("adamw, m", &m);
+    rig.keep("adamw, v", &v);
+    let arena = |rig: &mut Rig<'_, B>, params: &B::Params, name: &str| {
+        let mut copy = rig.masters(table.len());
+        b.copy(b.param(params, 0..table.len()), b.all_mut(&mut copy));
+        rig.keep(name, &copy);
+    };
+    arena(rig, &params, "adamw, weights");
+    let x = rig.masters(lens[0]);
+    b.param_axpby(&mut params, 0, 0.25, b.view(&x), 0.5);
+    arena(rig, &params, "param_axpby");
+    let mut other = rig.masters(table.len());
+    b.param_swap(&mut params, &mut other);
+    arena(rig, &params, "param_swap, weights");
+    rig.keep("param_swap, other", &other);
+    for len in [1, 5, 4096, 10_001] {
+        let x = rig.masters(len);
+        let mut out = b.from_slice(&[0.0f64]).expect("memory");
+        b.squared_norm(b.view(&x), b.all_mut(&mut out));
+        rig.keep(format!("squared_norm {len}"), &out);
+        let mut y = rig.masters(len);
+        b.axpby(0.5, b.view(&x), -2.0, b.all_mut(&mut y));
+        rig.keep(format!("axpby {len}"), &y);
+        b.fill(B::Master::from_f64(0.75), b.all_mut(&mut y));
+        rig.keep(format!("fill {len}"), &y);
+    }
+}

@@ -1,0 +1,65 @@
+//! Losses and their gradients.
+
+use super::Rig;
+use crate::{Backend, Loss};
+
+pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
+    let b = rig.b;
+    for (rows, classes) in [(1, 1), (5, 2), (9, 3), (33, 19), (4, 300)] {
+        let logits: Vec<f64> = rig
+            .numbers(rows * classes)
+            .iter()
+            .map(|x| 8.0 * x)
+            .collect();
+        let logits = rig.master(&logits);
+        // Soft targets: shares that sum to 1.
+        let mut soft = rig.numbers(rows * classes);
+        for row in soft.chunks_mut(classes) {
+            row.iter_mut().for_each(|x| *x = x.abs() + 0.01);
+            let total: f64 = row.iter().sum();
+            row.iter_mut()
+                .for_each(|x| *x = f64::from((*x / total) as f32));
+        }
+        let soft = rig.master(&soft);
+        let marks: Vec<f64> = rig
+            .numbers(rows * classes)
+            .iter()
+            .map(|&x| f64::from(x > 0.0))
+            .collect();
+        let marks = rig.master(&marks);
+        let values = rig.masters(rows * classes);
+        // One row is left out.
+        let mut weights: Vec<f64> = rig.numbers(rows).iter().map(|x| x.abs()).collect();
+        weights[rows / 2] = if rows > 1 { 0.0 } else { 0.5 };
+        let weights = rig.master(&weights);
+        let size = format!("{rows}x{classes}");
+        for kind in 0..4 {
+            let targets = [&soft, &soft, &marks, &values][kind];
+            let loss = Loss {
+                logits: b.view(&logits),
+                targets: b.view(targets),
+                weights: b.view(&weights),
+                classes,
+            };
+            let mut losses = b.from_slice(&vec![0.0f64; rows]).expect("memory");
+            let mut dlogits = rig.masters(rows * classes);
+            let name = match kind {
+                0 | 1 => {
+                    let focal = [0.0, 2.0][kind];
+                    b.softmax_loss(loss, focal, b.all_mut(&mut losses), b.all_mut(&mut dlogits));
+                    format!("softmax_loss {size}, focal {focal}")
+                }
+                2 => {
+                    b.sigmoid_loss(loss, b.all_mut(&mut losses), b.all_mut(&mut dlogits));
+                    format!("sigmoid_loss {size}")
+                }
+                _ => {
+                    b.squared_loss(loss, b.all_mut(&mut losses), b.all_mut(&mut dlogits));
+                    format!("squared_loss {size}")
+                }
+            };
+            rig.keep(format!("{name}, losses"), &losses);
+            rig.keep(format!("{name}, dlogits"), &dlogits);
+        }
+    }
+}

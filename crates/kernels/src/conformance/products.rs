@@ -1,0 +1,126 @@
+//! Products in the three training forms, their epilogues, bias gradients, heads.
+
+use super::Rig;
+use crate::{Acc, Activation, Backend, WeightRef};
+use hone_tensor::{Depth, Kind, ParamTable};
+use std::sync::Arc;
+
+/// Rows, inputs, outputs of one matrix, matrices side by side (which lie so only where their size is a multiple
+/// of the alignment).
+const SIZES: [(usize, usize, usize, usize); 8] = [
+    (1, 1, 1, 1),
+    (7, 5, 3, 1),
+    (13, 32, 17, 3),
+    (61, 33, 17, 1),
+    (61, 48, 100, 1),
+    (97, 400, 50, 2),
+    (97, 401, 50, 1),
+    (6, 16, 16, 3),
+];
+
+pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
+    let b = rig.b;
+    for (rows, input, out, count) in SIZES {
+        let size = format!("{rows}x{input}x{count}·{out}");
+        let mut table = ParamTable::builder();
+        for i in 0..count {
+            table.push(
+                &format!("w{i}"),
+                &[out, input],
+                Depth::Layer(0),
+                Kind::Matrix,
+            );
+        }
+        let mut params = b.params(Arc::new(table.build())).expect("memory");
+        for i in 0..count {
+            let w = rig.numbers(out * input);
+            let host: Vec<B::Master> = w.iter().map(|&x| hone_tensor::Real::from_f64(x)).collect();
+            b.set_param(&mut params, i, &host).expect("a whole matrix");
+        }
+        let weight = WeightRef { first: 0, count };
+        let wide = out * count;
+        let bias = rig.masters(wide);
+        let x = rig.acts(rows * input);
+        let dy = rig.acts(rows * wide);
+        let mut y = rig.acts(rows * wide);
+        b.linear(
+            &params,
+            weight,
+            b.view(&bias),
+            b.view(&x),
+            b.all_mut(&mut y),
+        );
+        rig.keep(format!("linear {size}"), &y);
+        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+            let mut pre = rig.acts(rows * wide);
+            b.linear_activation(
+                &params,
+                weight,
+                b.view(&bias),
+                activation,
+                b.view(&x),
+                b.all_mut(&mut pre),
+                b.all_mut(&mut y),
+            );
+            rig.keep(
+                format!("linear_activation {activation:?} {size}, pre"),
+                &pre,
+            );
+            rig.keep(format!("linear_activation {activation:?} {size}"), &y);
+            let before = rig.acts(rows * input);
+            let mut dpre = rig.acts(rows * input);
+            b.linear_dgrad_activation(
+                &params,
+                weight,
+                b.view(&dy),
+                activation,
+                b.view(&before),
+                b.all_mut(&mut dpre),
+            );
+            rig.keep(
+                format!("linear_dgrad_activation {activation:?} {size}"),
+                &dpre,
+            );
+        }
+        for acc in [Acc::Set, Acc::Add] {
+            let mut dx = rig.acts(rows * input);
+            b.linear_dgrad(&params, weight, b.view(&dy), acc, b.all_mut(&mut dx));
+            rig.keep(format!("linear_dgrad {acc:?} {size}"), &dx);
+            let mut dw = rig.masters(wide * input);
+            b.linear_wgrad(b.view(&dy), b.view(&x), rows, acc, b.all_mut(&mut dw));
+            rig.keep(format!("linear_wgrad {acc:?} {size}"), &dw);
+            let mut db = rig.masters(wide);
+            b.bias_grad(b.view(&dy), rows, acc, b.all_mut(&mut db));
+            rig.keep(format!("bias_grad {acc:?} {size}"), &db);
+        }
+        if count == 1 {
+            let mut logits = rig.masters(rows * out);
+            b.head_linear(
+                &params,
+                weight,
+                b.view(&bias),
+                b.view(&x),
+                b.all_mut(&mut logits),
+            );
+            rig.keep(format!("head_linear {size}"), &logits);
+            for acc in [Acc::Set, Acc::Add] {
+                let mut dx = rig.acts(rows * input);
+                let mut dw = rig.masters(out * input);
+                let mut db = rig.masters(out);
+                b.head_linear_backward(
+                    &params,
+                    weight,
+                    b.view(&logits),
+                    b.view(&x),
+                    acc,
+                    Some(b.all_mut(&mut dx)),
+                    b.all_mut(&mut dw),
+                    b.all_mut(&mut db),
+                );
+                rig.keep(format!("head_linear_backward {acc:?} {size}, dx"), &dx);
+                rig.keep(format!("head_linear_backward {acc:?} {size}, dw"), &dw);
+                rig.keep(format!("head_linear_backward {acc:?} {size}, db"), &db);
+            }
+        }
+    }
+}

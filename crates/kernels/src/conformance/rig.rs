@@ -1,0 +1,162 @@
+//! What the suite needs of any backend: numbers in, numbers out, ragged batches.
+
+use super::Outcome;
+use crate::{Backend, Rows, Tokens, Workspace};
+use hone_tensor::{Philox, Ragged, Real};
+use std::fmt::Display;
+
+/// A backend with what tests need around it.
+///
+/// Its methods panic where the backend fails: this is test equipment.
+pub struct Rig<'b, B: Backend> {
+    /// The backend.
+    pub b: &'b B,
+    pub(super) outcomes: Vec<Outcome>,
+    drawn: u64,
+}
+
+impl<'b, B: Backend> Rig<'b, B> {
+    /// Reserves workspace for the suite's sizes.
+    pub fn new(b: &'b B) -> Self {
+        b.reserve(&Workspace {
+            tokens: 256,
+            sequences: 64,
+            longest: 160,
+            hidden: 128,
+            intermediate: 300,
+            heads: 4,
+            classes: 300,
+        })
+        .expect("workspace");
+        Rig {
+            b,
+            outcomes: Vec::new(),
+            drawn: 0,
+        }
+    }
+
+    /// Numbers from −1 to 1, the same for every backend, all of them exact in f32.
+    pub fn numbers(&mut self, len: usize) -> Vec<f64> {
+        self.drawn += 1;
+        let random = Philox::new(self.drawn);
+        (0..len as u64)
+            .map(|i| (random.u64_at(0, i) >> 44) as f64 / f64::from(1 << 19) - 1.0)
+            .collect()
+    }
+
+    /// A buffer of activations.
+    pub fn act(&self, x: &[f64]) -> B::Buf<B::Act> {
+        let host: Vec<B::Act> = x.iter().map(|&x| B::Act::from_f64(x)).collect();
+        self.b.from_slice(&host).expect("memory")
+    }
+
+    /// A buffer of master numbers.
+    pub fn master(&self, x: &[f64]) -> B::Buf<B::Master> {
+        let host: Vec<B::Master> = x.iter().map(|&x| B::Master::from_f64(x)).collect();
+        self.b.from_slice(&host).expect("memory")
+    }
+
+    /// Drawn activations.
+    pub fn acts(&mut self, len: usize) -> B::Buf<B::Act> {
+        let x = self.numbers(len);
+        self.act(&x)
+    }
+
+    /// Drawn master numbers.
+    pub fn masters(&mut self, len: usize) -> B::Buf<B::Master> {
+        let x = self.numbers(len);
+        self.master(&x)
+    }
+
+    /// Reads a buffer.
+    pub fn read<T: Real>(&self, buf: &B::Buf<T>) -> Vec<f64> {
+        let mut host = vec![T::default(); self.b.len(buf)];
+        self.b
+            .download(self.b.view(buf), &mut host)
+            .expect("a copy");
+        host.into_iter().map(Real::to_f64).collect()
+    }
+
+    /// Records an output.
+    pub fn keep<T: Real>(&mut self, name: impl Display, buf: &B::Buf<T>) {
+        self.keep_difference(name, buf, 0.0);
+    }
+
+    /// Records an output whose terms, of that size, can cancel.
+    pub fn keep_difference<T: Real>(&mut self, name: impl Display, buf: &B::Buf<T>, terms: f64) {
+        let values = self.read(buf);
+        self.outcomes.push(Outcome {
+            name: name.to_string(),
+            values,
+            terms,
+        });
+    }
+}
+
+/// A ragged batch in a backend's memory.
+pub struct Batch<B: Backend> {
+    /// As the host knows it.
+    pub host: Ragged,
+    ids: B::Buf<u32>,
+    types: B::Buf<u32>,
+    positions: B::Buf<u32>,
+    cu_seqlens: B::Buf<u32>,
+    example_ids: B::Buf<u64>,
+    sequence_ids: B::Buf<u64>,
+    bucket_rows: B::Buf<u32>,
+    bucket_starts: B::Buf<u32>,
+    bucket_tokens: B::Buf<u32>,
+}
+
+impl<B: Backend> Batch<B> {
+    /// Sequences of these lengths, ids below `vocabulary`, two token types.
+    pub fn new(b: &B, lengths: &[usize], vocabulary: usize) -> Self {
+        let mut host = Ragged::new();
+        for (s, &n) in lengths.iter().enumerate() {
+            let ids: Vec<u32> = (0..n)
+                .map(|t| ((s * 31 + t * 7) % vocabulary) as u32)
+                .collect();
+            let types: Vec<u32> = (0..n).map(|t| u32::from(2 * t >= n)).collect();
+            host.push(1000 + 3 * s as u64, &ids, &types);
+        }
+        let buckets = host.buckets();
+        let u32s = |x: &[u32]| b.from_slice(x).expect("memory");
+        let u64s = |x: &[u64]| b.from_slice(x).expect("memory");
+        Batch {
+            ids: u32s(&host.ids),
+            types: u32s(&host.types),
+            positions: u32s(&host.positions()),
+            cu_seqlens: u32s(&host.cu_seqlens),
+            example_ids: u64s(&host.token_example_ids()),
+            sequence_ids: u64s(&host.example_ids),
+            bucket_rows: u32s(&buckets.rows),
+            bucket_starts: u32s(&buckets.starts),
+            bucket_tokens: u32s(&buckets.tokens),
+            host,
+        }
+    }
+
+    /// The batch as kernels read it.
+    pub fn tokens(&self, b: &B) -> Tokens<'_, B> {
+        Tokens {
+            ids: b.view(&self.ids),
+            types: b.view(&self.types),
+            positions: b.view(&self.positions),
+            cu_seqlens: b.view(&self.cu_seqlens),
+            example_ids: b.view(&self.example_ids),
+            sequence_ids: b.view(&self.sequence_ids),
+            bucket_rows: b.view(&self.bucket_rows),
+            bucket_starts: b.view(&self.bucket_starts),
+            bucket_tokens: b.view(&self.bucket_tokens),
+            longest: self.host.longest(),
+        }
+    }
+
+    /// Dropout coordinates of every token's row.
+    pub fn rows(&self, b: &B) -> Rows<'_, B> {
+        Rows {
+            example_ids: b.view(&self.example_ids),
+            positions: b.view(&self.positions),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What works a row at a time: LayerNorm with residual and dropout, activations, tanh, dropout, gather and scatter.
+
+use super::{Batch, Rig};
+use crate::{Acc, Activation, Backend, Drop, Norm};
+use hone_tensor::DropKey;
+
+/// Dropout as a layer has it.
+pub(super) fn drop(p: f64) -> Option<Drop> {
+    let key = DropKey {
+        seed: 11,
+        step: 5,
+        layer: 2,
+        site: 1,
+        draw: 0,
+    };
+    Drop::new(key, p)
+}
+
+pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
+    let b = rig.b;
+    let lengths = [5, 1, 17, 8, 2];
+    let batch = Batch::new(b, &lengths, 40);
+    let rows = batch.host.tokens();
+    for width in [1, 7, 16, 20, 50, 128] {
+        let size = format!("{rows}x{width}");
+        let (weight, bias) = (rig.masters(width), rig.masters(width));
+        let norm = || Norm {
+            weight: b.view(&weight),
+            bias: b.view(&bias),
+            eps: 1e-5,
+        };
+        for p in [0.0, 0.1, 0.6] {
+            for residual in [true, false] {
+                let name =
+                    |what: &str| format!("add_norm {size}, p {p}, residual {residual}, {what}");
+                let mut x = rig.acts(rows * width);
+                let other = rig.acts(rows * width);
+                let mut stats = rig.masters(2 * rows);
+                let mut y = rig.acts(rows * width);
+                b.add_norm(
+                    norm(),
+                    drop(p).map(|d| (d, batch.rows(b))),
+                    residual.then(|| b.view(&other)),
+                    b.all_mut(&mut x),
+                    b.all_mut(&mut stats),
+                    b.all_mut(&mut y),
+                );
+                // A width of 1 has no variance: what is left is rounding, divided by √ε.
+                if width > 1 {
+                    rig.keep(name("sum"), &x);
+                    rig.keep(name("statistics"), &stats);
+                }
+                rig.keep(name("y"), &y);
+                let mut again = rig.acts(rows * width);
+                b.norm_apply(norm(), b.view(&x), b.view(&stats), b.all_mut(&mut again));
+                assert_eq!(
+                    rig.read(&again),
+                    rig.read(&y),
+                    "norm_apply makes the same bits"
+                );
+                if width == 1 {
+                    continue;
+                }
+                let dy = rig.acts(rows * width);
+                let mut dsum = rig.acts(rows * width);
+                let mut dropped = rig.acts(rows * width);
+                b.add_norm_backward(
+                    norm(),
+                    b.view(&dy),
+                    b.view(&x),
+                    b.view(&stats),
+                    b.all_mut(&mut dsum),
+                    drop(p).map(|d| (d, batch.rows(b), b.all_mut(&mut dropped))),
+                );
+                rig.keep(name("dsum"), &dsum);
+                if p > 0.0 {
+                    rig.keep(name("dx"), &dropped);
+                }
+                for acc in [Acc::Set, Acc::Add] {
+                    let (mut dweight, mut dbias) = (rig.masters(width), rig.masters(width));
+                    b.norm_param_grad(
+                        b.view(&dy),
+                        b.view(&x),
+                        b.view(&stats),
+                        acc,
+                        b.all_mut(&mut dweight),
+                        b.all_mut(&mut dbias),
+                    );
+                    rig.keep(name(&format!("dweight {acc:?}")), &dweight);
+                    rig.keep(name(&format!("dbias {acc:?}")), &dbias);
+                }
+            }
+        }
+        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+            // Far out too: −12 to 12.
+            let pre: Vec<f64> = rig.numbers(rows * width).iter().map(|x| 12.0 * x).collect();
+            let pre = rig.act(&pre);
+            let mut y = rig.acts(rows * width);
+            b.activation(activation, b.view(&pre), b.all_mut(&mut y));
+            rig.keep(format!("activation {activation:?} {size}"), &y);
+        }
+        let x: Vec<f64> = rig.numbers(rows * width).iter().map(|x| 10.0 * x).collect();
+        let x = rig.act(&x);
+        let mut y = rig.acts(rows * width);
+        b.tanh(b.view(&x), b.all_mut(&mut y));
+        rig.keep(format!("tanh {size}"), &y);
+        let mut d = rig.acts(rows * width);
+        b.tanh_backward(b.view(&y), b.all_mut(&mut d));
+        rig.keep(format!("tanh_backward {size}"), &d);
+        let mut x = rig.acts(rows * width);
+        if let Some(drop) = drop(0.3) {
+            b.dropout(drop, batch.rows(b), width, b.all_mut(&mut x));
+        }
+        rig.keep(format!("dropout {size}"), &x);
+        let index = b.from_slice(&[3u32, 0, 30, 7]).expect("memory");
+        let mut some = rig.acts(4 * width);
+        b.gather_rows(b.view(&x), b.view(&index), width, b.all_mut(&mut some));
+        rig.keep(format!("gather_rows {size}"), &some);
+        b.scatter_add_rows(b.view(&some), b.view(&index), width, b.all_mut(&mut x));
+        rig.keep(format!("scatter_add_rows {size}"), &x);
+    }
+}
