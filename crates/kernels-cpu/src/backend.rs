@@ -81,7 +81,12 @@ impl CpuBackend {
 
     /// GFLOP/s of multiply-adds alone on this backend's threads, measured now.
     pub fn fma_peak(&self) -> f64 {
-        gemm::fma_peak(self.team.threads())
+        gemm::fma_peak(&self.team)
+    }
+
+    /// The same from one measurement of a millisecond or two, to be taken in turn with what it is compared to.
+    pub fn fma_rate(&self) -> f64 {
+        gemm::fma_rate(&self.team)
     }
 
     fn scratch(&self) -> MutexGuard<'_, Scratch> {

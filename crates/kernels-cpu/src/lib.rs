@@ -11,7 +11,6 @@ mod simd;
 mod team;
 
 pub use backend::CpuBackend;
-pub use gemm::fma_peak;
 pub use mem::Buf;
 pub use params::CpuParams;
 pub use path::Path;

@@ -30,8 +30,8 @@ impl Blocking {
         let floats = second_level / 4;
         // Multiples of 12 are multiples of both kernels' MR, multiples of 48 of both NR.
         let rows = (floats * 3 / 8 / KC / 12 * 12).clamp(48, 480);
-        let grad_rows = (floats * 3 / 16 / KC_TOKENS / 12 * 12).clamp(48, 384);
-        let grad_columns = (floats * 3 / 8 / KC_TOKENS / 48 * 48).clamp(96, 768);
+        let grad_rows = (floats * 3 / 8 / KC_TOKENS / 12 * 12).clamp(48, 384);
+        let grad_columns = (floats * 3 / 4 / KC_TOKENS / 48 * 48).clamp(96, 768);
         Blocking {
             rows,
             grad_rows,

@@ -32,7 +32,7 @@ mod tests;
 pub use avx2::Avx2;
 pub use blocking::Blocking;
 pub use kernel::GemmKernel;
-pub use peak::fma_peak;
+pub use peak::{fma_peak, fma_rate};
 pub use portable::Portable;
 pub use product::{Epilogue, Onto, Plain, Right, Stack, product};
 pub use weight_grad::{PackScratch, weight_grad};

@@ -58,6 +58,34 @@ pub fn right_panel_transposed<K: GemmKernel>(
     }
 }
 
+/// Depths that are packed together: as many lines of a row-major source as stay in the first-level cache
+/// when their distance is a power of two (which puts them all in one set of eight ways).
+const GROUP: usize = 8;
+
+/// Panels of a right operand that lies row-major with columns contiguous, `depth × columns` of it.
+pub fn right_panels<K: GemmKernel>(
+    source: &[f32],
+    stride: usize,
+    depth: usize,
+    columns: usize,
+    out: &mut [f32],
+) {
+    for p in (0..depth).step_by(GROUP) {
+        let group = GROUP.min(depth - p);
+        for j in (0..columns).step_by(K::NR) {
+            let width = K::NR.min(columns - j);
+            let from = &source[p * stride + j..];
+            right_panel::<K>(
+                from,
+                stride,
+                group,
+                width,
+                &mut out[j * depth + p * K::NR..],
+            );
+        }
+    }
+}
+
 /// Panels of a transposed left operand: row `i` at depth `p` is `source[p·stride + i]`, `rows` of them.
 pub fn left_panels<K: GemmKernel>(
     source: &[f32],
@@ -66,15 +94,21 @@ pub fn left_panels<K: GemmKernel>(
     rows: usize,
     out: &mut [f32],
 ) {
-    let whole = rows / K::MR;
-    for p in 0..depth {
-        let from = &source[p * stride..][..rows];
-        for (panel, x) in from.chunks_exact(K::MR).enumerate() {
-            out[(panel * depth + p) * K::MR..][..K::MR].copy_from_slice(x);
-        }
-        let rest = &from[whole * K::MR..];
-        if !rest.is_empty() {
-            out[(whole * depth + p) * K::MR..][..rest.len()].copy_from_slice(rest);
+    for p in (0..depth).step_by(GROUP) {
+        let group = GROUP.min(depth - p);
+        for i in (0..rows).step_by(K::MR) {
+            let height = K::MR.min(rows - i);
+            let from = &source[p * stride + i..];
+            let to = &mut out[i * depth + p * K::MR..][..group * K::MR];
+            if height == K::MR {
+                for (q, row) in to.chunks_exact_mut(K::MR).enumerate() {
+                    row.copy_from_slice(&from[q * stride..][..K::MR]);
+                }
+            } else {
+                for (q, row) in to.chunks_exact_mut(K::MR).enumerate() {
+                    row[..height].copy_from_slice(&from[q * stride..][..height]);
+                }
+            }
         }
     }
 }

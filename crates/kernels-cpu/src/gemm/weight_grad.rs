@@ -90,28 +90,26 @@ pub fn weight_grad<K: GemmKernel>(
         for p in (0..tokens).step_by(KC_TOKENS) {
             let k = KC_TOKENS.min(tokens - p);
             pack::left_panels::<K>(&dy[p * m + row..], m, k, rows, left);
-            for j in 0..panels {
-                let at = j * K::NR;
-                pack::right_panel::<K>(
-                    &x[p * n + column + at..],
-                    n,
-                    k,
-                    K::NR.min(columns - at),
-                    &mut right[at * k..],
-                );
-            }
+            pack::right_panels::<K>(&x[p * n + column..], n, k, columns, right);
             let plus = match (p, acc) {
                 (0, Acc::Set) => Plus::Nothing,
                 _ => Plus::Output,
             };
-            // LOOP 2: panels of x; LOOP 1: strips of dyᵀ.
-            for j in 0..panels {
-                let at = j * K::NR;
-                let b = right[at * k..][..k * K::NR].as_ptr();
-                let width = K::NR.min(columns - at);
-                for i in (0..rows).step_by(K::MR) {
-                    let a = left[i * k..].as_ptr();
-                    let height = K::MR.min(rows - i);
+            // LOOP 2: strips of dyᵀ; LOOP 1: panels of x, from the second-level cache.
+            for i in (0..rows).step_by(K::MR) {
+                let a = left[i * k..].as_ptr();
+                let height = K::MR.min(rows - i);
+                for at in (0..columns).step_by(K::NR) {
+                    let b = right[at * k..][..k * K::NR].as_ptr();
+                    let width = K::NR.min(columns - at);
+                    // The next tile of dW has been pushed out by the operands since the last block.
+                    let next = match at + K::NR < columns {
+                        true => (row + i) * n + column + at + K::NR,
+                        false => (row + i + K::MR) * n + column,
+                    };
+                    for q in 0..K::MR {
+                        K::prefetch(dw.as_ptr().wrapping_add(next + q * n).cast_const());
+                    }
                     // SAFETY: the tile lies inside dW (checked above) and in no other tile of the grid;
                     // `a` and `b` are whole panels of depth k; the kernel's path is available.
                     unsafe {
