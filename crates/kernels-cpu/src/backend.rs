@@ -156,14 +156,16 @@ struct Activate<'a> {
 }
 
 impl Epilogue for Activate<'_> {
+    fn beside(&self) -> Option<*const f32> {
+        Some(self.y.as_ptr().cast_const())
+    }
+
     unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
-        for r in 0..size.0 {
-            // SAFETY: the caller's promise: row r of the tile has `size.1` elements that nobody else touches.
-            let pre = unsafe { std::slice::from_raw_parts(c.add(r * stride), size.1) };
-            let start = (at.0 + r) * self.columns + at.1;
-            // SAFETY: tiles of y are disjoint as those of c are.
-            let y = unsafe { self.y.range(start..start + size.1) };
-            activation::activate_piece(self.path, self.kind, pre, y);
+        let start = at.0 * self.columns + at.1;
+        // SAFETY: the caller's promise about c; y has the same shape, so its tiles are disjoint as c's are.
+        unsafe {
+            let y = self.y.as_ptr().add(start);
+            activation::activate_tile(self.path, self.kind, c, y, stride, size);
         }
     }
 }
@@ -177,13 +179,15 @@ struct Slope<'a> {
 }
 
 impl Epilogue for Slope<'_> {
+    fn beside(&self) -> Option<*const f32> {
+        Some(self.pre.as_ptr())
+    }
+
     unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
-        for r in 0..size.0 {
-            // SAFETY: the caller's promise: row r of the tile has `size.1` elements that nobody else touches.
-            let d = unsafe { std::slice::from_raw_parts_mut(c.add(r * stride), size.1) };
-            let start = (at.0 + r) * self.columns + at.1;
-            let pre = &self.pre[start..start + size.1];
-            activation::slope_piece(self.path, self.kind, pre, d);
+        let pre = &self.pre[at.0 * self.columns + at.1..];
+        // SAFETY: the caller's promise about c; `pre` has the same shape.
+        unsafe {
+            activation::slope_tile(self.path, self.kind, pre.as_ptr(), c, stride, size);
         }
     }
 }
@@ -335,9 +339,10 @@ impl Backend for CpuBackend {
         coefficient: &[f64],
         step: AdamwStep,
     ) {
-        /// A piece of a tensor: where it lies among weights and among gradients.
+        /// A piece of a tensor: where it begins in the tensor, among weights and among gradients.
         struct Piece {
             row: usize,
+            start: usize,
             weights: usize,
             grads: usize,
             len: usize,
@@ -346,38 +351,34 @@ impl Backend for CpuBackend {
             .iter()
             .map(|row| optimizer::Constants::new(row, step, coefficient[1]))
             .collect();
+        let table = params.table.clone();
+        let (w, packer) = params.split();
         let mut pieces = Vec::new();
         for (k, row) in rows.iter().enumerate() {
-            let range = params.table.params()[row.param].range();
-            for start in (0..range.len()).step_by(ADAMW_CHUNK) {
+            let range = table.params()[row.param].range();
+            let most = packer.band(row.param).unwrap_or(ADAMW_CHUNK);
+            for start in (0..range.len()).step_by(most) {
                 pieces.push(Piece {
                     row: k,
+                    start,
                     weights: range.start + start,
                     grads: row.grad_offset + start,
-                    len: ADAMW_CHUNK.min(range.len() - start),
+                    len: most.min(range.len() - start),
                 });
             }
         }
-        let (w, m, v) = (
-            Parts::new(&mut params.data[..]),
-            Parts::new(m),
-            Parts::new(v),
-        );
+        let (w, m, v) = (Parts::new(w), Parts::new(m), Parts::new(v));
         self.team.run(pieces.len(), &|k| {
             let p = &pieces[k];
             let at = p.grads..p.grads + p.len;
             // SAFETY: tensors do not overlap in either arena, nor do pieces of one; each runs once.
-            let (w, m, v) = unsafe {
-                (
-                    w.range(p.weights..p.weights + p.len),
-                    m.range(at.clone()),
-                    v.range(at.clone()),
-                )
-            };
-            optimizer::adamw(self.path, constants[p.row], w, &grads[at], m, v);
+            unsafe {
+                let w = w.range(p.weights..p.weights + p.len);
+                let (m, v) = (m.range(at.clone()), v.range(at.clone()));
+                optimizer::adamw(self.path, constants[p.row], w, &grads[at], m, v);
+                packer.pack(rows[p.row].param, p.start, w);
+            }
         });
-        let changed: Vec<usize> = rows.iter().map(|row| row.param).collect();
-        params.repack(&self.team, &changed);
     }
 
     fn linear(

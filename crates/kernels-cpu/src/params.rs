@@ -67,60 +67,41 @@ impl CpuParams {
 
     /// Packs the listed parameters again; those that are no matrices have no copies.
     pub fn repack(&mut self, team: &Team, rows: &[usize]) {
-        with_kernel!(self.path, K => self.repack_with::<K>(team, rows));
-    }
-
-    fn repack_with<K: GemmKernel>(&mut self, team: &Team, rows: &[usize]) {
-        /// One panel to write.
-        struct Job {
-            row: usize,
-            first: usize,
-            transposed: bool,
-        }
+        let table = self.table.clone();
+        let (data, packer) = self.split();
         let mut jobs = Vec::new();
         for &row in rows {
-            if self.packed[row].is_none() {
-                continue;
-            }
-            let shape = &self.table.params()[row].shape;
-            for (columns, transposed) in [(shape[0], true), (shape[1], false)] {
-                jobs.extend((0..columns).step_by(K::NR).map(|first| Job {
-                    row,
-                    first,
-                    transposed,
-                }));
+            if let Some(band) = packer.band(row) {
+                let param = &table.params()[row];
+                let (start, end) = (param.range().start, param.range().end);
+                jobs.extend(
+                    (start..end)
+                        .step_by(band)
+                        .map(|at| (row, at..(at + band).min(end))),
+                );
             }
         }
-        let (forward, backward) = (
-            Parts::new(&mut self.forward[..]),
-            Parts::new(&mut self.backward[..]),
-        );
+        let data = &*data;
         let turn = team.chunk_len(jobs.len(), 4);
         team.run(jobs.len().div_ceil(turn.max(1)), &|t| {
-            for job in &jobs[t * turn..((t + 1) * turn).min(jobs.len())] {
-                let param = &self.table.params()[job.row];
-                let Some(at) = self.packed[job.row] else {
-                    continue;
-                };
-                let (out, input) = (param.shape[0], param.shape[1]);
-                let weight = &self.data[param.range()];
-                if job.transposed {
-                    let start = at.forward + job.first * input;
-                    // SAFETY: panels are disjoint, and each is one job.
-                    let panel = unsafe { forward.range(start..start + K::NR * input) };
-                    let columns = K::NR.min(out - job.first);
-                    let from = &weight[job.first * input..];
-                    pack::right_panel_transposed::<K>(from, input, input, columns, panel);
-                } else {
-                    let start = at.backward + job.first * out;
-                    // SAFETY: as above.
-                    let panel = unsafe { backward.range(start..start + K::NR * out) };
-                    let columns = K::NR.min(input - job.first);
-                    let from = &weight[job.first..];
-                    pack::right_panel::<K>(from, input, out, columns, panel);
-                }
+            for (row, range) in &jobs[t * turn..((t + 1) * turn).min(jobs.len())] {
+                let start = table.params()[*row].range().start;
+                // SAFETY: bands are disjoint, and each is one job.
+                unsafe { packer.pack(*row, range.start - start, &data[range.clone()]) };
             }
         });
+    }
+
+    /// The weights, and what keeps their copies up to date.
+    pub fn split(&mut self) -> (&mut [f32], Packer<'_>) {
+        let packer = Packer {
+            forward: Parts::new(&mut self.forward[..]),
+            backward: Parts::new(&mut self.backward[..]),
+            packed: &self.packed,
+            table: &self.table,
+            path: self.path,
+        };
+        (&mut self.data[..], packer)
     }
 
     fn at(&self, row: usize) -> Packed {
@@ -160,6 +141,56 @@ impl CpuParams {
             stack: Stack::Depth,
             depth: shape[0],
             columns: shape[1],
+        }
+    }
+}
+
+/// Writes both packed copies of matrices, one band of rows after another and from any thread: while AdamW
+/// has a band in the cache, packing it costs no reading.
+pub struct Packer<'a> {
+    forward: Parts<'a, f32>,
+    backward: Parts<'a, f32>,
+    packed: &'a [Option<Packed>],
+    table: &'a ParamTable,
+    path: Path,
+}
+
+impl Packer<'_> {
+    /// Elements of a band of matrix `row`: as many rows as a panel has columns. `None` for what is not packed.
+    pub fn band(&self, row: usize) -> Option<usize> {
+        self.packed[row]?;
+        let width = with_kernel!(self.path, K => K::NR);
+        Some(width * self.table.params()[row].shape[1])
+    }
+
+    /// Packs the band of matrix `row` that begins at element `start` of it (the last one may be shorter).
+    ///
+    /// # Safety
+    /// Nobody else packs this band meanwhile.
+    pub unsafe fn pack(&self, row: usize, start: usize, band: &[f32]) {
+        // SAFETY: handed on from the caller.
+        with_kernel!(self.path, K => unsafe { self.pack_with::<K>(row, start, band) });
+    }
+
+    unsafe fn pack_with<K: GemmKernel>(&self, row: usize, start: usize, band: &[f32]) {
+        let Some(at) = self.packed[row] else {
+            return;
+        };
+        let shape = &self.table.params()[row].shape;
+        let (out, input) = (shape[0], shape[1]);
+        let (first, rows) = (start / input, band.len() / input);
+        // The band is one panel of Wᵀ …
+        let to = at.forward + first * input;
+        // SAFETY: panels of bands are disjoint, and the caller has this band to itself.
+        let panel = unsafe { self.forward.range(to..to + K::NR * input) };
+        pack::right_panel_transposed::<K>(band, input, panel);
+        // … and a few rows of every panel of W.
+        for column in (0..input).step_by(K::NR) {
+            let to = at.backward + column * out + first * K::NR;
+            // SAFETY: as above.
+            let part = unsafe { self.backward.range(to..to + rows * K::NR) };
+            let width = K::NR.min(input - column);
+            pack::right_panel::<K>(&band[column..], input, rows, width, part);
         }
     }
 }

@@ -40,9 +40,21 @@ impl GemmKernel for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn transpose(from: *const f32, depth: usize, to: *mut f32) -> usize {
+        // SAFETY: handed on from the caller.
+        unsafe { transpose(from, depth, to) }
+    }
+
+    #[inline(always)]
     fn prefetch(at: *const f32) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+    }
+
+    #[inline(always)]
+    fn prefetch_near(at: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
     }
 }
 
@@ -117,4 +129,42 @@ unsafe fn tile<const ROWS: usize, L: Left>(
             _mm256_storeu_ps(at.add(8), sum[i][1]);
         }
     }
+}
+
+/// Squares of 8×8 in registers.
+///
+/// # Safety
+/// As [`GemmKernel::transpose`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn transpose(from: *const f32, depth: usize, to: *mut f32) -> usize {
+    let whole = depth / 8 * 8;
+    for p in (0..whole).step_by(8) {
+        for half in [0, 8] {
+            // SAFETY: rows `half..half + 8` of `from` reach from p to p + 8 ≤ depth, and so do rows p… of `to`.
+            unsafe {
+                let row = |j: usize| _mm256_loadu_ps(from.add((half + j) * depth + p));
+                let pair = |j: usize| {
+                    let (a, b) = (row(j), row(j + 1));
+                    (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b))
+                };
+                let four = |j: usize| {
+                    let ((a, c), (b, d)) = (pair(j), pair(j + 2));
+                    [
+                        _mm256_shuffle_ps::<0b01_00_01_00>(a, b),
+                        _mm256_shuffle_ps::<0b11_10_11_10>(a, b),
+                        _mm256_shuffle_ps::<0b01_00_01_00>(c, d),
+                        _mm256_shuffle_ps::<0b11_10_11_10>(c, d),
+                    ]
+                };
+                let (low, high) = (four(0), four(4));
+                for i in 0..4 {
+                    let near = _mm256_permute2f128_ps::<0x20>(low[i], high[i]);
+                    let far = _mm256_permute2f128_ps::<0x31>(low[i], high[i]);
+                    _mm256_storeu_ps(to.add((p + i) * 16 + half), near);
+                    _mm256_storeu_ps(to.add((p + 4 + i) * 16 + half), far);
+                }
+            }
+        }
+    }
+    whole
 }

@@ -86,6 +86,18 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
         plus: Plus,
     );
 
+    /// Writes `to[p][j] = from[j·depth + p]` for all `j < NR` and as many `p` from 0 on as it is quick at;
+    /// returns how many.
+    ///
+    /// # Safety
+    /// `from` and `to` have `NR·depth` elements; the processor can run this path.
+    unsafe fn transpose(_from: *const f32, _depth: usize, _to: *mut f32) -> usize {
+        0
+    }
+
     /// Asks for a line to be brought into the second-level cache. A hint: any address may be given.
     fn prefetch(at: *const f32);
+
+    /// The same for the first-level cache.
+    fn prefetch_near(at: *const f32);
 }

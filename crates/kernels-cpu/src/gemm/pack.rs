@@ -32,25 +32,24 @@ pub fn right_panel<K: GemmKernel>(
     }
 }
 
-/// One panel of a right operand that lies with depth contiguous (a weight `[out, in]` in the forward
-/// product): `out[p][j] = source[j·stride + p]` for `j < columns ≤ NR`.
-pub fn right_panel_transposed<K: GemmKernel>(
-    source: &[f32],
-    stride: usize,
-    depth: usize,
-    columns: usize,
-    out: &mut [f32],
-) {
+/// One panel of a right operand that lies with depth contiguous (NR rows of a weight `[out, in]` in the
+/// forward product, fewer at its end): `out[p][j] = band[j·depth + p]`.
+pub fn right_panel_transposed<K: GemmKernel>(band: &[f32], depth: usize, out: &mut [f32]) {
     let out = &mut out[..depth * K::NR];
-    if columns < K::NR {
+    let columns = band.len() / depth.max(1);
+    let mut done = 0;
+    if columns == K::NR {
+        // SAFETY: the band has NR rows of `depth`, the panel `depth` rows of NR; the path is available.
+        done = unsafe { K::transpose(band.as_ptr(), depth, out.as_mut_ptr()) };
+    } else {
         out.fill(0.0);
     }
     // Square blocks of a line each way: every line that is touched is used up while it is near.
     const STEP: usize = 16;
-    for p0 in (0..depth).step_by(STEP) {
+    for p0 in (done..depth).step_by(STEP) {
         let steps = STEP.min(depth - p0);
         for j in 0..columns {
-            let from = &source[j * stride + p0..][..steps];
+            let from = &band[j * depth + p0..][..steps];
             for (p, x) in from.iter().enumerate() {
                 out[(p0 + p) * K::NR + j] = *x;
             }

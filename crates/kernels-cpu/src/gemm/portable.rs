@@ -40,6 +40,9 @@ impl GemmKernel for Portable {
 
     #[inline(always)]
     fn prefetch(_: *const f32) {}
+
+    #[inline(always)]
+    fn prefetch_near(_: *const f32) {}
 }
 
 /// # Safety

@@ -62,6 +62,12 @@ pub enum Onto<'a> {
 
 /// What is done to a tile of C while it is still in the first-level cache.
 pub trait Epilogue: Sync {
+    /// First element of another matrix of C's shape that [`Epilogue::tile`] reads or writes: its part of a
+    /// tile is fetched while the sums are still being made.
+    fn beside(&self) -> Option<*const f32> {
+        None
+    }
+
     /// Called once for each tile, when its sums are whole.
     ///
     /// # Safety
@@ -200,6 +206,13 @@ impl Block {
                             K::prefetch(next.wrapping_add(16 * line));
                         }
                         let rows = K::MR.min(self.rows.end - row);
+                        if last && let Some(other) = epilogue.beside() {
+                            for i in 0..rows {
+                                let line = other.wrapping_add((row + i) * c_stride + column);
+                                K::prefetch_near(line);
+                                K::prefetch_near(line.wrapping_add(K::NR - 1));
+                            }
+                        }
                         let left = Rows { stride: a_stride };
                         // SAFETY: inside the operands, whose lengths `product` checked.
                         unsafe {

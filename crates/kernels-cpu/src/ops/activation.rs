@@ -23,52 +23,112 @@ fn map<V: Vector>(x: &[f32], y: &mut [f32], f: impl Fn(V) -> V) {
     }
 }
 
-/// `d = d · f(x)` over a piece.
+/// `out = f(x, out)` over a tile, `size.0` rows of `size.1` elements at one distance in both matrices.
+///
+/// # Safety
+/// Both tiles exist, and nobody else has access to the second meanwhile.
 #[inline(always)]
-fn scale<V: Vector>(x: &[f32], d: &mut [f32], f: impl Fn(V) -> V) {
-    let (x8, x_rest) = x.as_chunks::<LANES>();
-    let (d8, d_rest) = d.as_chunks_mut::<LANES>();
-    for (x, d) in x8.iter().zip(d8) {
-        V::load(d).mul(f(V::load(x))).store(d);
-    }
-    if !x_rest.is_empty() {
-        let mut lanes = [0.0; LANES];
-        lanes[..x_rest.len()].copy_from_slice(x_rest);
-        f(V::load(&lanes)).store(&mut lanes);
-        for (d, f) in d_rest.iter_mut().zip(lanes) {
-            *d *= f;
+unsafe fn tile<V: Vector>(
+    x: *const f32,
+    out: *mut f32,
+    stride: usize,
+    size: (usize, usize),
+    f: impl Fn(V, V) -> V,
+) {
+    let whole = size.1 / LANES * LANES;
+    for r in 0..size.0 {
+        for c in (0..whole).step_by(LANES) {
+            // SAFETY: eight elements of row r of both tiles, from column c on.
+            let (x, out) = unsafe {
+                (
+                    &*x.add(r * stride + c).cast::<[f32; LANES]>(),
+                    &mut *out.add(r * stride + c).cast::<[f32; LANES]>(),
+                )
+            };
+            f(V::load(x), V::load(out)).store(out);
+        }
+        for c in whole..size.1 {
+            // SAFETY: one element of row r of both tiles.
+            let (x, out) = unsafe { (*x.add(r * stride + c), &mut *out.add(r * stride + c)) };
+            let mut lane = [0.0; LANES];
+            f(V::splat(x), V::splat(*out)).store(&mut lane);
+            *out = lane[0];
         }
     }
 }
 
-/// `y = activation(pre)` over a piece, on the calling thread: what a product's epilogue runs on a hot tile.
-pub fn activate_piece(path: Path, kind: Activation, pre: &[f32], y: &mut [f32]) {
-    match kind {
-        Activation::Gelu => {
-            dispatch!(path, V => map::<V>(pre, y, #[inline(always)] |x| activate(Activation::Gelu, x)))
+/// Calls `$run` with the function of `(x, out)` that `$kind` stands for in `$f`: a function that is known
+/// when it is compiled, so that eight lanes go through it without a branch.
+macro_rules! each_kind {
+    ($kind:expr, $f:ident, |$x:ident, $out:ident, $y:ident| $value:expr, $run:ident) => {
+        match $kind {
+            Activation::Gelu => $run!(
+                #[inline(always)]
+                |$x, $out| {
+                    let $y = $f(Activation::Gelu, $x);
+                    $value
+                }
+            ),
+            Activation::GeluTanh => $run!(
+                #[inline(always)]
+                |$x, $out| {
+                    let $y = $f(Activation::GeluTanh, $x);
+                    $value
+                }
+            ),
+            Activation::Relu => $run!(
+                #[inline(always)]
+                |$x, $out| {
+                    let $y = $f(Activation::Relu, $x);
+                    $value
+                }
+            ),
         }
-        Activation::GeluTanh => {
-            dispatch!(path, V => map::<V>(pre, y, #[inline(always)] |x| activate(Activation::GeluTanh, x)))
-        }
-        Activation::Relu => {
-            dispatch!(path, V => map::<V>(pre, y, #[inline(always)] |x| activate(Activation::Relu, x)))
-        }
-    }
+    };
 }
 
-/// `d ← d · activation′(pre)` over a piece, on the calling thread.
-pub fn slope_piece(path: Path, kind: Activation, pre: &[f32], d: &mut [f32]) {
-    match kind {
-        Activation::Gelu => {
-            dispatch!(path, V => scale::<V>(pre, d, #[inline(always)] |x| slope(Activation::Gelu, x)))
-        }
-        Activation::GeluTanh => {
-            dispatch!(path, V => scale::<V>(pre, d, #[inline(always)] |x| slope(Activation::GeluTanh, x)))
-        }
-        Activation::Relu => {
-            dispatch!(path, V => scale::<V>(pre, d, #[inline(always)] |x| slope(Activation::Relu, x)))
-        }
+/// `y = activation(pre)` over a tile, on the calling thread: what a product's epilogue runs while a tile is
+/// hot. One call for the whole tile, since its rows overlap in the processor and calls would keep them apart.
+///
+/// # Safety
+/// `pre` and `y` each reach `size.0` rows of `size.1` elements, `stride` apart; nobody else has access to
+/// those of `y` meanwhile.
+pub unsafe fn activate_tile(
+    path: Path,
+    kind: Activation,
+    pre: *const f32,
+    y: *mut f32,
+    stride: usize,
+    size: (usize, usize),
+) {
+    macro_rules! run {
+        ($($f:tt)*) => {
+            // SAFETY: handed on from the caller.
+            dispatch!(path, V => unsafe { tile::<V>(pre, y, stride, size, $($f)*) })
+        };
     }
+    each_kind!(kind, activate, |x, _out, y| y, run);
+}
+
+/// `d ← d · activation′(pre)` over a tile, on the calling thread.
+///
+/// # Safety
+/// As [`activate_tile`], with `d` for `y`.
+pub unsafe fn slope_tile(
+    path: Path,
+    kind: Activation,
+    pre: *const f32,
+    d: *mut f32,
+    stride: usize,
+    size: (usize, usize),
+) {
+    macro_rules! run {
+        ($($f:tt)*) => {
+            // SAFETY: handed on from the caller.
+            dispatch!(path, V => unsafe { tile::<V>(pre, d, stride, size, $($f)*) })
+        };
+    }
+    each_kind!(kind, slope, |x, d, y| d.mul(y), run);
 }
 
 /// Whole vectors per chunk, so that which elements share a register does not depend on the cut.
@@ -81,7 +141,9 @@ pub fn forward(team: &Team, path: Path, kind: Activation, pre: &[f32], y: &mut [
     assert_eq!(pre.len(), y.len(), "activation");
     let n = chunk(team, y.len());
     team.chunks_mut(y, n, &|k, y| {
-        activate_piece(path, kind, &pre[k * n..][..y.len()], y);
+        let pre = &pre[k * n..][..y.len()];
+        // SAFETY: one row as long as both slices.
+        unsafe { activate_tile(path, kind, pre.as_ptr(), y.as_mut_ptr(), 0, (1, y.len())) };
     });
 }
 
