@@ -1,7 +1,7 @@
 //! Whole arenas: AdamW, norms and clipping, averaging, exchange, fill and copy.
 
 use super::Rig;
-use crate::{AdamwRow, AdamwStep, Backend};
+use crate::{Acc, AdamwRow, AdamwStep, Backend, WeightRef};
 use hone_tensor::{Depth, Kind, ParamTable, Real};
 use std::sync::Arc;
 
@@ -70,6 +70,16 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         let mut copy = rig.masters(table.len());
         b.copy(b.param(params, 0..table.len()), b.all_mut(&mut copy));
         rig.keep(name, &copy);
+        // Copies that a backend keeps of its matrices follow every change.
+        for (index, out, input) in [(0, 37, 21), (2, 5, 3)] {
+            let weight = WeightRef::one(index);
+            let (bias, x, dy) = (rig.masters(out), rig.acts(4 * input), rig.acts(4 * out));
+            let (mut y, mut dx) = (rig.acts(4 * out), rig.acts(4 * input));
+            b.linear(params, weight, b.view(&bias), b.view(&x), b.all_mut(&mut y));
+            rig.keep(format!("{name}, product with {index}"), &y);
+            b.linear_dgrad(params, weight, b.view(&dy), Acc::Set, b.all_mut(&mut dx));
+            rig.keep(format!("{name}, backward through {index}"), &dx);
+        }
     };
     arena(rig, &params, "adamw, weights");
     let x = rig.masters(lens[0]);
