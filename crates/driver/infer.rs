@@ -6,7 +6,7 @@ use crate::settings;
 use crate::{Exit, out};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Model, Task};
-use hone_data::{Cell, LabelSet, Row, Tokenizer};
+use hone_data::{LabelSet, Row, Tokenizer};
 use hone_kernels::Backend;
 use hone_report::{count, duration, say};
 use hone_train::{
@@ -171,14 +171,6 @@ pub fn predict(args: PredictArgs) -> Result<Exit> {
 
 /// The texts to answer: arguments, standard input, or a file.
 fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
-    let plain = |line: usize, text: &str| Row {
-        line,
-        text: text.to_owned(),
-        text_b: None,
-        label: Cell::None,
-        words: Vec::new(),
-        group: None,
-    };
     if let Some(data) = &args.data {
         return Ok(read_texts(data, &settings::columns(&args.columns, None))?.rows);
     }
@@ -188,13 +180,13 @@ fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
             for line in std::io::stdin().lock().lines() {
                 let line = line.context("standard input: not valid UTF-8")?;
                 if !line.trim().is_empty() {
-                    rows.push(plain(rows.len() + 1, &line));
+                    rows.push(Row::text(rows.len() + 1, &line));
                 }
             }
         } else if text.trim().is_empty() {
             bail!("text {} is empty", rows.len() + 1);
         } else {
-            rows.push(plain(rows.len() + 1, text));
+            rows.push(Row::text(rows.len() + 1, text));
         }
     }
     if rows.is_empty() {

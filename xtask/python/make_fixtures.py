@@ -1,6 +1,6 @@
 """Makes the fixtures that Hone's tests compare with: small BERTs run by transformers.
 
-    python make_fixtures.py [cases] [trajectory] [schedules] [tfidf] [minilm --model FOLDER --reviews CSV]
+    python make_fixtures.py [cases] [trajectory] [schedules] [tfidf] [minilm --model FOLDER]
 
 Run in the repository's root, with torch, transformers and tokenizers installed; without a word: the first four.
 Everything is seeded: the same versions write the same files.
@@ -8,7 +8,7 @@ Everything is seeded: the same versions write the same files.
     crates/bert/fixtures/CASE/           config.json, model.safetensors, case.safetensors
     crates/train/fixtures/trajectory/    a whole model folder, train.csv, trajectory.safetensors
     crates/optim/fixtures/schedules.json factors of transformers' schedules, step by step
-    crates/train/fixtures/minilm.json    texts and the logits that transformers gives them
+    tests/minilm/expected.safetensors    a head, and the logits transformers gives the built-in reviews with it
 """
 
 import argparse, csv, json, math, random
@@ -305,38 +305,36 @@ def tfidf():
 
 # --- the real model -----------------------------------------------------------------------------------------------
 
-def minilm(model_folder, reviews):
-    """Logits of 100 texts, 30 of them longer than 128 tokens, with a head drawn here and stored beside them."""
+def minilm(folder):
+    """Logits of 100 texts, 30 of them longer than 128 tokens, by MiniLM under a head drawn here and stored beside them.
+
+    The texts are the built-in reviews: the first 70 as they are, then 30 of twelve reviews each, the last of which
+    twenty-four; `tests/minilm` puts the same together.
+    """
     from transformers import BertTokenizerFast
 
-    tok = BertTokenizerFast.from_pretrained(model_folder)
-    with open(reviews, encoding="utf8", newline="") as f:
-        texts = [row["text"] for row in csv.DictReader(f)]
-    length = lambda t: len(tok(t, truncation=False)["input_ids"])
-    short, long = [], []
-    for text in texts:
-        n = length(text)
-        if n <= 128 and len(short) < 70:
-            short.append(text)
-        elif 128 < n and len(long) < 30:
-            long.append(text)
-    texts = short + long
-    torch.manual_seed(5)
-    model = BertForSequenceClassification.from_pretrained(model_folder, num_labels=3, attn_implementation="eager").eval()
+    with open(ROOT / "crates/experiment/demo/reviews.csv", encoding="utf8", newline="") as f:
+        reviews = [row["text"] for row in csv.DictReader(f)]
+    texts = reviews[:70] + [" ".join(reviews[70 + 12 * k : 82 + 12 * k]) for k in range(29)] + [" ".join(reviews[418:442])]
+    tok = BertTokenizerFast.from_pretrained(folder)
+    model = BertForSequenceClassification.from_pretrained(folder, num_labels=3, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(6)
     with torch.no_grad():
-        model.classifier.weight.copy_(torch.randn(3, model.config.hidden_size, generator=generator).mul(0.1))
+        model.classifier.weight.copy_(torch.randn(3, model.config.hidden_size, generator=generator))
         model.classifier.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
-        rows = []
-        for text in texts:
-            enc = tok(text, truncation=True, max_length=512, return_tensors="pt")
-            rows.append(dict(tokens=enc["input_ids"].shape[1], logits=[round(float(x), 7) for x in model(**enc).logits[0]]))
-    return model, texts, rows
+        encoded = [tok(t, truncation=True, max_length=512, return_tensors="pt") for t in texts]
+        logits = torch.cat([model(**e).logits for e in encoded])
+    lengths = torch.tensor([e["input_ids"].shape[1] for e in encoded], dtype=torch.int32)
+    assert (lengths[70:] > 128).all() and (lengths[:70] <= 128).all(), lengths
+    out = ROOT / "tests/minilm/expected.safetensors"
+    save_file({"weight": model.classifier.weight.detach(), "bias": model.classifier.bias.detach(), "logits": logits, "lengths": lengths}, out)
+    print(f"minilm: {len(texts)} texts, {lengths.min()} to {lengths.max()} tokens, logits {logits.min():.3f} to {logits.max():.3f}")
 
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
     p.add_argument("what", nargs="*", default=["cases", "trajectory", "schedules", "tfidf"])
+    p.add_argument("--model", help="MiniLM's folder")
     a = p.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -350,3 +348,5 @@ if __name__ == "__main__":
         schedules()
     if "tfidf" in a.what:
         tfidf()
+    if "minilm" in a.what:
+        minilm(a.model)

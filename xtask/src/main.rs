@@ -1,3 +1,24 @@
-//! Developer tasks, run as `cargo xtask TASK`: one `match`, nothing the product needs.
+//! Developer tasks, run as `cargo xtask TASK`: nothing the product needs.
 
-fn main() {}
+mod compare;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Developer tasks")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run PyTorch and Hone in turn on the same work; print medians, ratios and the bars
+    Compare(compare::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().task {
+        Task::Compare(args) => compare::run(&args),
+    }
+}

@@ -32,6 +32,20 @@ pub struct Row {
     pub group: Option<String>,
 }
 
+impl Row {
+    /// A text without a label.
+    pub fn text(line: usize, text: impl Into<String>) -> Row {
+        Row {
+            line,
+            text: text.into(),
+            text_b: None,
+            label: Cell::None,
+            words: Vec::new(),
+            group: None,
+        }
+    }
+}
+
 /// All rows of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
