@@ -1,12 +1,13 @@
 //! Matrix products at BERT's shapes as a share of the processor's multiply-add peak, beside `matrixmultiply`,
-//! `gemm` and ndarray's `dot`: `cargo bench --bench gemm [-- FILTER]`.
+//! `gemm` and ndarray's `dot`: `cargo bench --bench gemm [-- FILTER…]`; each of the processor's SIMD paths, or
+//! the one whose name is given (`cpu-avx2`).
 //!
 //! On a shared machine the peak itself moves within seconds, so opponents and peak take turns of a few
 //! milliseconds, the order reversed every time, and medians are compared. Weights are cold, as they are in
 //! training: every call takes the next of so many copies that no cache holds them all.
 
 use hone_kernels::{Acc, Backend, WeightRef, Workspace};
-use hone_kernels_cpu::{Buf, CpuBackend};
+use hone_kernels_cpu::{Buf, CpuBackend, Path, Team};
 use hone_tensor::{Depth, Kind, ParamTable, Philox};
 use ndarray::{Array2, linalg::general_mat_mul};
 use std::sync::Arc;
@@ -24,12 +25,26 @@ const MODELS: [(&str, usize, usize); 2] = [("minilm", 384, 1536), ("base", 768, 
 const TOKENS: [usize; 3] = [416, 1024, 2048];
 
 fn main() {
-    let wanted: Vec<String> = std::env::args()
+    let words: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| !a.starts_with("--"))
         .collect();
+    let (paths, wanted): (Vec<String>, Vec<String>) =
+        words.into_iter().partition(|word| word.starts_with("cpu-"));
+    for path in Path::all() {
+        let chosen = match paths.is_empty() {
+            true => path != Path::Portable || Path::detect() == path,
+            false => paths.iter().any(|name| name == path.name()),
+        };
+        if chosen {
+            table(path, &wanted);
+        }
+    }
+}
+
+fn table(path: Path, wanted: &[String]) {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let backend = Arc::new(CpuBackend::new(threads));
+    let backend = Arc::new(CpuBackend::with(path, Team::new(threads)));
     backend
         .reserve(&Workspace {
             tokens: 2048,
@@ -42,7 +57,8 @@ fn main() {
         })
         .expect("memory");
     println!(
-        "{threads} threads; share of the multiply-add peak, and GFLOP/s; opponents on {threads} threads too, ndarray on one"
+        "{}, {threads} threads; share of the multiply-add peak, and GFLOP/s; opponents on {threads} threads too, ndarray on one",
+        path.name()
     );
     println!(
         "{:<34} {:>10} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",

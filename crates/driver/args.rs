@@ -228,6 +228,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "WHAT", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<String>,
+    /// Keep the outputs of frozen lower layers in memory: faster epochs, the same bits
+    #[arg(long, help_heading = "Training")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cache_frozen: bool,
     /// Gradual unfreezing from the top: none, epoch or step:N [default: none]
     #[arg(long, value_name = "WHEN", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -100,7 +100,7 @@ fn time<B: Backend>(
         beta2: 0.999,
         eps: 1e-8,
     };
-    let mut optimizer = Optimizer::new(b, layout, constants)?;
+    let mut optimizer = Optimizer::new(b, layout.clone(), constants)?;
     let policy = GroupPolicy {
         lr: 1e-5,
         head_lr: 1e-5,
@@ -179,7 +179,7 @@ fn time<B: Backend>(
         ("parameters", model.layout().table.len() * 4),
         ("gradients", model.layout().table.len() * 4),
         ("optimiser", model.layout().table.len() * 8),
-        ("activations", model.train_bytes(limits)),
+        ("activations", model.train_bytes(limits, &layout)),
     ]
     .into_iter()
     .chain(b.memory(model.params()))

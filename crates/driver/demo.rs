@@ -72,6 +72,7 @@ pub fn run(args: TrainArgs, device: Device) -> Result<Exit> {
         strict: Strictness::Warn,
         out: Some(&folder),
         resume: false,
+        frozen: settings::frozen(&args),
     };
     train::record(&folder, &args, &options, MODEL)?;
     if !named {

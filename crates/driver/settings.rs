@@ -5,7 +5,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Config, Task};
 use hone_data::{Columns, Truncate};
 use hone_optim::{Schedule, Warmup};
-use hone_train::{ClassWeights, DataSource, Options, Select, ValidSource, metrics, parse_task};
+use hone_train::{
+    ClassWeights, DataSource, FrozenPrefix, Options, Select, ValidSource, metrics, parse_task,
+};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::str::FromStr;
@@ -117,6 +119,14 @@ pub fn data_source(args: &TrainArgs, data: &Path) -> Result<DataSource> {
             .map_err(|e| anyhow!("--task {e}"))?,
         split_seed: args.split_seed.unwrap_or(0),
     })
+}
+
+/// What becomes of the outputs of frozen lower layers.
+pub fn frozen(args: &TrainArgs) -> FrozenPrefix {
+    match args.cache_frozen {
+        true => FrozenPrefix::Cache,
+        false => FrozenPrefix::Recompute,
+    }
 }
 
 /// All hyperparameters, decided.

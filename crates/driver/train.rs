@@ -44,6 +44,7 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         },
         out: Some(&out),
         resume: args.resume,
+        frozen: settings::frozen(&args),
     };
     record(&out, &args, &options, name)?;
     if args.out.is_none() {

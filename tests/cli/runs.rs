@@ -111,6 +111,37 @@ fn threads_do_not_change_a_bit() {
     }
 }
 
+#[test]
+fn cached_outputs_of_frozen_layers_change_no_bit() {
+    let world = World::new();
+    // Embeddings and the first layer are frozen; then everything below the head.
+    for (freeze, extra) in [("0", "0.2"), ("all", "0")] {
+        let run = |out: &str, cache: &[&str]| {
+            let shared = [
+                "--epochs",
+                "3",
+                "--freeze",
+                freeze,
+                "--attention-dropout",
+                extra,
+                "--max-tokens",
+                "100",
+                "--out",
+                out,
+            ];
+            world.train(&[&shared[..], cache].concat()).ok()
+        };
+        let (plain, cached) = (format!("{freeze}-plain"), format!("{freeze}-cached"));
+        run(&plain, &[]);
+        let said = run(&cached, &["--cache-frozen"]).err;
+        assert!(said.contains("outputs of frozen layers"), "{said}");
+        let file = |out: &str| world.read(&format!("{out}/model.safetensors"));
+        assert!(file(&plain) == file(&cached), "--freeze {freeze}");
+    }
+    let nothing = world.train(&["--cache-frozen", "--out", "none"]);
+    nothing.fails(&["--cache-frozen", "the embeddings are trained"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_goes_on_bit_for_bit() {

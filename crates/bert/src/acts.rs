@@ -161,11 +161,12 @@ impl<B: Backend> HeadActs<B> {
     }
 }
 
-/// Bytes of activation memory for training batches up to `limits`.
+/// Bytes of activation memory for training batches up to `limits`, where layers below `saved_from` keep nothing
+/// and share one layer's room.
 pub(crate) fn train_bytes<B: Backend>(
     c: &Config,
     limits: Limits,
-    saved_layers: usize,
+    saved_from: usize,
     last: RowSet,
     classes: usize,
 ) -> usize {
@@ -173,8 +174,12 @@ pub(crate) fn train_bytes<B: Backend>(
     let master = size_of::<B::Master>();
     let (t, s, h) = (limits.tokens, limits.sequences, c.hidden);
     let mut bytes = 0;
-    for l in 0..saved_layers {
-        let rows = if l == 0 { last } else { RowSet::All };
+    let mut shared = false;
+    for l in 0..c.layers {
+        let rows = if l + 1 == c.layers { last } else { RowSet::All };
+        if l < saved_from && rows == RowSet::All && std::mem::replace(&mut shared, true) {
+            continue;
+        }
         let (a, m) = layer_sizes(c, limits, rows);
         bytes += a * act + m * master;
     }

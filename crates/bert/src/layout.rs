@@ -115,7 +115,8 @@ impl Layout {
     }
 
     /// Gradient offsets for the parameters that `trained` names. What one kernel computes together
-    /// (q, k and v; a LayerNorm's two; the classifier's two) has room where any of it is trained.
+    /// (q, k and v; a LayerNorm's two) has room where any of it is trained; the classifier's two, whose kernel
+    /// also gives the gradient of everything below, always have.
     pub fn grad_layout(&self, trained: impl Fn(&Param) -> bool) -> GradLayout {
         let rows = self.table.params();
         let mut room: Vec<bool> = rows.iter().map(trained).collect();
@@ -124,13 +125,14 @@ impl Layout {
             room[first..first + count].fill(any);
         };
         together(self.embedding_norm.weight, 2);
-        together(self.classifier.weight, 2);
         for layer in &self.layers {
             together(layer.q.weight, 3);
             together(layer.q.bias, 3);
             together(layer.attention_norm.weight, 2);
             together(layer.output_norm.weight, 2);
         }
+        room[self.classifier.weight] = true;
+        room[self.classifier.bias] = true;
         self.table
             .grad_layout(|p| self.table.index(&p.name).is_some_and(|index| room[index]))
     }

@@ -43,6 +43,6 @@ pub use grads::{GradNorm, Grads};
 pub use inspect::NamedActivation;
 pub use layout::Layout;
 pub use load::{HeadChoice, Receipt, canonical, weight_files};
-pub use model::{Acts, LossKind, Model};
+pub use model::{Acts, LossKind, Model, Saved};
 pub use pass::{Mode, Pass, Rates};
 pub use task::Task;

@@ -9,6 +9,7 @@ use crate::load::{self, HeadChoice, Receipt};
 use crate::{BertError, Config, DeviceBatch, Layout, Limits, Pass, Task, save};
 use hone_kernels::{Acc, Backend, Loss, Workspace};
 use hone_tensor::{Depth, GradLayout, Ragged, Real};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,8 +61,20 @@ pub struct Acts<B: Backend> {
     pub(crate) slots: Vec<usize>,
     pub(crate) head: HeadActs<B>,
     slopes: Option<Slopes<B>>,
+    /// Output of the frozen prefix, `[T, H]`, where [`Model::keep_prefix`] made room for it.
+    prefix: Option<B::Buf<B::Act>>,
     pub(crate) last: RowSet,
     pub(crate) pass: Pass,
+}
+
+/// What a forward pass does with the output of the frozen prefix, `[T, H]` on the host (`[S, H]` of a prefix
+/// that is the whole encoder under a pooled head).
+#[derive(Debug)]
+pub enum Saved<'a, T> {
+    /// Makes it and writes it down.
+    Write(&'a mut [T]),
+    /// Reads it and begins above it.
+    Read(&'a [T]),
 }
 
 /// The lowest part a backward pass must reach.
@@ -222,11 +235,7 @@ impl<B: Backend> Model<B> {
 
     /// Buffers for training batches up to `limits` with gradients as laid out.
     pub fn plan_train(&self, limits: Limits, layout: &GradLayout) -> Result<Acts<B>, BertError> {
-        let saved_from = match self.bottom(|i| layout.trains(i)) {
-            Bottom::Embeddings => 0,
-            Bottom::Layer(l) => l,
-            Bottom::Head => self.config.layers,
-        };
+        let saved_from = self.frozen_prefix(layout).unwrap_or(0);
         self.plan(limits, saved_from, Some(()))
     }
 
@@ -275,21 +284,42 @@ impl<B: Backend> Model<B> {
             slopes: slopes.map(|()| Slopes::new(b, c, limits)).transpose()?,
             layers,
             slots,
+            prefix: None,
             last,
             pass: Pass::eval(),
         })
     }
 
-    /// Bytes of activations that [`Model::plan_train`] takes when everything is trained.
-    pub fn train_bytes(&self, limits: Limits) -> usize {
+    /// Bytes of activations that [`Model::plan_train`] takes.
+    pub fn train_bytes(&self, limits: Limits, layout: &GradLayout) -> usize {
+        let saved_from = self.frozen_prefix(layout).unwrap_or(0);
         let last = self.last_rows();
-        train_bytes::<B>(
-            &self.config,
-            limits,
-            self.config.layers,
-            last,
-            self.classes(),
-        )
+        train_bytes::<B>(&self.config, limits, saved_from, last, self.classes())
+    }
+
+    /// Encoder layers of the frozen prefix: those below everything that `layout` trains, on top of frozen
+    /// embeddings. `None` where the embeddings train.
+    pub fn frozen_prefix(&self, layout: &GradLayout) -> Option<usize> {
+        match self.bottom(|i| layout.trains(i)) {
+            Bottom::Embeddings => None,
+            Bottom::Layer(l) => Some(l),
+            Bottom::Head => Some(self.config.layers),
+        }
+    }
+
+    /// Which rows of a batch the output of a prefix of so many layers has.
+    pub fn prefix_rows(&self, layers: usize) -> RowSet {
+        if layers == self.config.layers {
+            self.last_rows()
+        } else {
+            RowSet::All
+        }
+    }
+
+    /// Makes room in `acts` for the output of a frozen prefix: needed before [`Model::forward_saved`].
+    pub fn keep_prefix(&self, acts: &mut Acts<B>, limits: Limits) -> Result<(), BertError> {
+        acts.prefix = Some(self.backend.alloc(limits.tokens * self.config.hidden)?);
+        Ok(())
     }
 
     // ---- forward -------------------------------------------------------------------------------
@@ -301,28 +331,89 @@ impl<B: Backend> Model<B> {
         batch: &Ragged,
         pass: &Pass,
     ) -> Result<(), BertError> {
-        acts.batch
-            .load(self.backend.as_ref(), &self.config, batch)?;
+        self.begin(acts, batch, pass)?;
+        self.embed(acts);
+        self.encode(acts, 0..self.config.layers);
+        self.decide(acts);
+        Ok(())
+    }
+
+    /// As [`Model::forward`] with a frozen prefix of so many layers, whose output is written down, or read
+    /// instead of made: the same bits, since no row of it depends on the other rows of a batch.
+    pub fn forward_saved(
+        &self,
+        acts: &mut Acts<B>,
+        batch: &Ragged,
+        pass: &Pass,
+        layers: usize,
+        saved: Saved<'_, B::Act>,
+    ) -> Result<(), BertError> {
+        let b = self.backend.as_ref();
+        self.begin(acts, batch, pass)?;
+        let n = self.prefix_rows(layers).count(acts.batch.size()) * self.config.hidden;
+        let given = match &saved {
+            Saved::Write(to) => to.len(),
+            Saved::Read(from) => from.len(),
+        };
+        if given != n {
+            let found = format!("{given} saved numbers, {n} were expected");
+            return Err(BertError::Batch(found));
+        }
+        let unplanned = || BertError::Batch("no room was planned for a prefix".to_owned());
+        match saved {
+            Saved::Write(to) => {
+                self.embed(acts);
+                self.encode(acts, 0..layers);
+                b.download(b.head(&acts.stream.x, n), to)?;
+                let room = acts.prefix.as_mut().ok_or_else(unplanned)?;
+                b.copy(b.head(&acts.stream.x, n), b.head_mut(room, n));
+            }
+            Saved::Read(from) => {
+                let room = acts.prefix.as_mut().ok_or_else(unplanned)?;
+                b.upload(b.head_mut(room, n), from)?;
+                b.copy(b.head(room, n), b.head_mut(&mut acts.stream.x, n));
+            }
+        }
+        self.encode(acts, layers..self.config.layers);
+        self.decide(acts);
+        Ok(())
+    }
+
+    fn begin(&self, acts: &mut Acts<B>, batch: &Ragged, pass: &Pass) -> Result<(), BertError> {
+        let b = self.backend.as_ref();
+        acts.batch.load(b, &self.config, batch)?;
         acts.pass = pass.clone();
+        Ok(())
+    }
+
+    /// The embeddings, into `stream.x`.
+    fn embed(&self, acts: &mut Acts<B>) {
+        self.embedding_pass(&acts.batch, &acts.pass)
+            .forward(&mut acts.embeddings, &mut acts.stream);
+    }
+
+    /// Some layers, from `stream.x` to `stream.x`.
+    fn encode(&self, acts: &mut Acts<B>, range: Range<usize>) {
         let Acts {
             batch,
             stream,
-            embeddings,
             layers,
             slots,
-            head,
             last,
             pass,
             ..
         } = acts;
-        self.embedding_pass(batch, pass).forward(embeddings, stream);
-        for l in 0..self.config.layers {
+        for l in range {
             let layer = self.layer_pass(batch, pass, l, *last);
             layer.forward(&mut layers[slots[l]], stream);
             std::mem::swap(&mut stream.x, &mut stream.y);
         }
-        self.head_pass(batch, pass, *last).forward(head, stream);
-        Ok(())
+    }
+
+    /// The head's logits from `stream.x`.
+    fn decide(&self, acts: &mut Acts<B>) {
+        self.head_pass(&acts.batch, &acts.pass, acts.last)
+            .forward(&mut acts.head, &acts.stream);
     }
 
     /// Loss of the logits in `acts`, its gradient left there; `targets[R, C]` and `weights[R]` are the
@@ -399,6 +490,7 @@ impl<B: Backend> Model<B> {
             slots,
             head,
             slopes,
+            prefix,
             last,
             pass,
         } = acts;
@@ -413,15 +505,19 @@ impl<B: Backend> Model<B> {
             if bottom > Bottom::Layer(l) {
                 break;
             }
-            if l == 0 {
+            let lowest = bottom == Bottom::Layer(l);
+            if let (true, Some(prefix)) = (lowest, &*prefix) {
+                let n = batch.size().tokens * self.config.hidden;
+                let b = self.backend.as_ref();
+                b.copy(b.head(prefix, n), b.head_mut(&mut stream.x, n));
+            } else if l == 0 {
                 self.embedding_pass(batch, pass).again(embeddings, stream);
             } else {
                 self.layer_pass(batch, pass, l - 1, *last)
                     .again(&layers[slots[l - 1]], stream);
             }
             let layer = self.layer_pass(batch, pass, l, *last);
-            let want_input = bottom < Bottom::Layer(l);
-            layer.backward(&layers[slots[l]], stream, slopes, grads, acc, want_input);
+            layer.backward(&layers[slots[l]], stream, slopes, grads, acc, !lowest);
         }
         if bottom == Bottom::Embeddings {
             self.embedding_pass(batch, pass)

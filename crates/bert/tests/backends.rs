@@ -204,6 +204,28 @@ fn a_frozen_prefix_changes_no_gradient_above_it() {
     assert!(head.iter().filter(|g| !g.is_empty()).count() == 4);
 }
 
+/// Freezing any one tensor, or all but it, leaves every gradient that is still wanted as it was.
+#[test]
+fn no_frozen_tensor_changes_another_gradient() {
+    let micro = [batch(&[2, 7, 12], 0), batch(&[5], 3)];
+    for task in [Task::Classify, Task::Tag] {
+        let model = model(Reference::<f64>::default(), task, 12, 3, 20);
+        let (_, all) = step(&model, &micro, &|_| true);
+        let params = model.layout().table.params();
+        for one in params {
+            let (_, without) = step(&model, &micro, &|name| name != one.name);
+            let (_, alone) = step(&model, &micro, &|name| name == one.name);
+            for (i, param) in params.iter().enumerate() {
+                let wanted = match param.name == one.name {
+                    true => &alone[i],
+                    false => &without[i],
+                };
+                assert_eq!(&all[i], wanted, "{} beside {}", param.name, one.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn threads_change_no_bit() {
     for path in Path::all() {

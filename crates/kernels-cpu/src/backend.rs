@@ -1,6 +1,8 @@
 //! [`CpuBackend`]: the kernel contract on this machine's processor. Thin glue; the work is in `gemm` and `ops`.
 
-use crate::gemm::{self, Blocking, Epilogue, Onto, PackScratch, Plain, product, with_kernel};
+use crate::gemm::{
+    self, Blocking, Epilogue, GemmKernel, Onto, PackScratch, Plain, product, with_kernel,
+};
 use crate::mem::Buf;
 use crate::ops::attention::{Batch, Columns, Gradients, Operands, Target};
 use crate::ops::norm::{Gain, RowDrop};
@@ -457,7 +459,7 @@ impl Backend for CpuBackend {
         let Some(pack) = &scratch.pack else {
             unreachable!("reserve comes before kernels")
         };
-        with_kernel!(self.path, K => gemm::weight_grad::<K>(
+        with_kernel!(self.path, K => gemm::weight_grad::<<K as GemmKernel>::Grad>(
             &self.team, self.blocking, pack, dy, x, rows, acc, dw,
         ));
     }

@@ -3,7 +3,7 @@
 //! Matrices are packed again whenever they are written, which only this file's owner does: no product can
 //! meet a stale copy.
 
-use crate::gemm::{GemmKernel, Right, Stack, pack, with_kernel};
+use crate::gemm::{BAND, GemmKernel, Right, Stack, pack, with_kernel};
 use crate::mem::Buf;
 use crate::{Parts, Path, Team};
 use hone_kernels::{BackendError, WeightRef};
@@ -156,11 +156,11 @@ pub struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// Elements of a band of matrix `row`: as many rows as a panel has columns. `None` for what is not packed.
+    /// Elements of a band of matrix `row`, whose rows are columns of one panel. `None` for what is not packed.
     pub fn band(&self, row: usize) -> Option<usize> {
         self.packed[row]?;
         let width = with_kernel!(self.path, K => K::NR);
-        Some(width * self.table.params()[row].shape[1])
+        Some(width.min(BAND) * self.table.params()[row].shape[1])
     }
 
     /// Packs the band of matrix `row` that begins at element `start` of it (the last one may be shorter).
@@ -179,15 +179,17 @@ impl Packer<'_> {
         let shape = &self.table.params()[row].shape;
         let (out, input) = (shape[0], shape[1]);
         let (first, rows) = (start / input, band.len() / input);
-        // The band is one panel of Wᵀ …
-        let to = at.forward + first * input;
-        // SAFETY: panels of bands are disjoint, and the caller has this band to itself.
-        let panel = unsafe { self.forward.range(to..to + K::NR * input) };
-        pack::right_panel_transposed::<K>(band, input, panel);
+        // The band is some columns of a panel of Wᵀ (those that W does not have stay zero) …
+        let to = at.forward + first / K::NR * K::NR * input + first % K::NR;
+        assert!(
+            band.len() <= BAND * input && to + (input - 1) * K::NR + rows <= self.forward.len()
+        );
+        // SAFETY: inside the arena; columns of bands are disjoint, and the caller has this band to itself.
+        unsafe { pack::band_as_columns::<K>(band, input, self.forward.as_ptr().add(to)) };
         // … and a few rows of every panel of W.
         for column in (0..input).step_by(K::NR) {
             let to = at.backward + column * out + first * K::NR;
-            // SAFETY: as above.
+            // SAFETY: rows of bands are disjoint, and the caller has this band to itself.
             let part = unsafe { self.backward.range(to..to + rows * K::NR) };
             let width = K::NR.min(input - column);
             pack::right_panel::<K>(&band[column..], input, rows, width, part);

@@ -7,15 +7,18 @@ pub enum Path {
     Portable,
     /// AVX2 with fused multiply-add.
     Avx2,
+    /// AVX-512: products on registers of sixteen lanes, everything else as [`Path::Avx2`].
+    Avx512,
 }
+
+/// Every path, plainest first.
+const ALL: [Path; 3] = [Path::Portable, Path::Avx2, Path::Avx512];
 
 impl Path {
     /// The best path this processor can run.
     pub fn detect() -> Path {
-        if Path::Avx2.available() {
-            return Path::Avx2;
-        }
-        Path::Portable
+        let best = ALL.into_iter().rfind(|path| path.available());
+        best.unwrap_or(Path::Portable)
     }
 
     /// Whether this processor can run it.
@@ -27,17 +30,18 @@ impl Path {
                 std::arch::is_x86_feature_detected!("avx2")
                     && std::arch::is_x86_feature_detected!("fma")
             }
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => {
+                Path::Avx2.available() && std::arch::is_x86_feature_detected!("avx512f")
+            }
             #[cfg(not(target_arch = "x86_64"))]
-            Path::Avx2 => false,
+            Path::Avx2 | Path::Avx512 => false,
         }
     }
 
     /// The paths this processor can run, plainest first: what tests go through.
     pub fn all() -> Vec<Path> {
-        [Path::Portable, Path::Avx2]
-            .into_iter()
-            .filter(|path| path.available())
-            .collect()
+        ALL.into_iter().filter(|path| path.available()).collect()
     }
 
     /// Its name in checkpoints and reports.
@@ -45,6 +49,7 @@ impl Path {
         match self {
             Path::Portable => "cpu-portable",
             Path::Avx2 => "cpu-avx2",
+            Path::Avx512 => "cpu-avx512",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One optimiser step, from examples to changed weights, and what of it a checkpoint keeps.
 
 use crate::batches::BatchPlan;
+use crate::prefix::{FrozenPrefix, PrefixCache};
 use crate::{Examples, Options, TargetRule, TrainError};
 use hone_bert::{Acts, GradNorm, Grads, Limits, LossKind, Mode, Model, Pass, Rates};
 use hone_kernels::{Acc, AdamwStep, Backend};
@@ -15,6 +16,7 @@ pub struct Engine<B: Backend> {
     optimizer: Optimizer<B>,
     groups: Groups,
     unfreeze: Unfreeze,
+    prefix: Option<PrefixCache<B::Act>>,
     coefficient: B::Buf<f64>,
     limits: Limits,
     rates: Rates,
@@ -53,6 +55,7 @@ impl<B: Backend> Engine<B> {
         train: &Examples,
         limits: Limits,
         steps: usize,
+        frozen: FrozenPrefix,
     ) -> Result<Self, TrainError> {
         let table = &model.layout().table;
         let policy = GroupPolicy {
@@ -73,8 +76,23 @@ impl<B: Backend> Engine<B> {
         let per_epoch = train
             .len()
             .div_ceil(options.batch_size * options.grad_accum);
+        let mut acts = model.plan_train(limits, &layout)?;
+        let prefix = match (frozen, model.frozen_prefix(&layout)) {
+            (FrozenPrefix::Recompute, _) => None,
+            (FrozenPrefix::Cache, Some(layers)) => {
+                model.keep_prefix(&mut acts, limits)?;
+                Some(PrefixCache::new(model, train, layers)?)
+            }
+            (FrozenPrefix::Cache, None) => {
+                return Err(TrainError::Option(
+                    "--cache-frozen: the embeddings are trained, so no layer's output stays the same; \
+                     freeze them and the layers above with --freeze"
+                        .to_owned(),
+                ));
+            }
+        };
         Ok(Engine {
-            acts: model.plan_train(limits, &layout)?,
+            acts,
             grads: Grads::new(b, model.layout(), layout.clone())?,
             optimizer: Optimizer::new(
                 b,
@@ -87,6 +105,7 @@ impl<B: Backend> Engine<B> {
             )?,
             groups,
             unfreeze,
+            prefix,
             coefficient: b.alloc(2)?,
             limits,
             rates: Rates {
@@ -123,8 +142,18 @@ impl<B: Backend> Engine<B> {
             ("parameters".to_owned(), parameters as u64),
             ("gradients".to_owned(), (layout.len * master) as u64),
             ("optimiser".to_owned(), (2 * layout.len * master) as u64),
-            ("activations".to_owned(), model.train_bytes(limits) as u64),
+            (
+                "activations".to_owned(),
+                model.train_bytes(limits, layout) as u64,
+            ),
         ];
+        if let Some(prefix) = &self.prefix {
+            let room = limits.tokens * model.config.hidden * size_of::<B::Act>();
+            rows.push((
+                "outputs of frozen layers".to_owned(),
+                prefix.bytes() + room as u64,
+            ));
+        }
         rows.extend(
             model
                 .backend()
@@ -182,12 +211,17 @@ impl<B: Backend> Engine<B> {
         };
         let mut acc = Acc::Set;
         for micro in plan.micro_batches(train, index) {
-            let batch = train.batch(micro);
             let (targets, weights) = rule.rows(train, micro, model.classes(), total);
-            model.forward(&mut self.acts, &batch, &pass)?;
+            match &mut self.prefix {
+                Some(prefix) => prefix.forward(model, &mut self.acts, train, micro, &pass)?,
+                None => model.forward(&mut self.acts, &train.batch(micro), &pass)?,
+            }
             done.loss += model.loss(&mut self.acts, self.loss, &targets, &weights)?;
             model.backward(&mut self.acts, &mut self.grads, acc)?;
-            done.tokens += batch.tokens();
+            done.tokens += micro
+                .iter()
+                .map(|&i| train.length(i as usize))
+                .sum::<usize>();
             acc = Acc::Add;
         }
         Ok(done)

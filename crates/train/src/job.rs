@@ -5,7 +5,7 @@ use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Sink};
 use crate::metrics::Metrics;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
-use crate::{Ending, Examples, JobData, Options, TrainError, Training};
+use crate::{Ending, Examples, FrozenPrefix, JobData, Options, TrainError, Training};
 use hone_bert::{Config, HeadChoice, Model};
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
@@ -48,6 +48,8 @@ pub struct Job<'a> {
     pub out: Option<&'a Path>,
     /// Whether to continue from the newest checkpoint.
     pub resume: bool,
+    /// What becomes of the outputs of frozen lower layers.
+    pub frozen: FrozenPrefix,
 }
 
 /// What a warning about the data does.
@@ -205,6 +207,7 @@ impl Job<'_> {
             options: self.options,
             train: &train.examples,
             valid: valid.as_ref().map(|v| &v.examples),
+            frozen: self.frozen,
             identity,
             checkpoints: self.out.map(Checkpoints::of),
             resume: self.resume,

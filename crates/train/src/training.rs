@@ -7,7 +7,7 @@ use crate::error::some_rows;
 use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Plan, Sink, Step};
 use crate::metrics::Metrics;
-use crate::{Examples, Options, Select, TargetRule, TrainError};
+use crate::{Examples, FrozenPrefix, Options, Select, TargetRule, TrainError};
 use hone_bert::{Acts, Model};
 use hone_kernels::Backend;
 use std::collections::VecDeque;
@@ -25,6 +25,8 @@ pub struct Training<'a, B: Backend> {
     pub train: &'a Examples,
     /// Validation part.
     pub valid: Option<&'a Examples>,
+    /// What becomes of the outputs of frozen lower layers; changes no bit.
+    pub frozen: FrozenPrefix,
     /// What decides the run's bits.
     pub identity: Identity,
     /// Where checkpoints go; none: nowhere.
@@ -106,7 +108,7 @@ impl<B: Backend> Training<'_, B> {
             ));
         }
         let limits = plan.limits(self.train, steps.div_ceil(per_epoch));
-        let mut engine = Engine::new(self.model, options, self.train, limits, steps)?;
+        let mut engine = Engine::new(self.model, options, self.train, limits, steps, self.frozen)?;
         let mut eval_acts = self
             .valid
             .map(|v| self.model.plan_eval(EvalBatches::USUAL.limits(v)))
@@ -196,16 +198,13 @@ impl<B: Backend> Training<'_, B> {
         let order = plan.epoch(self.train.len(), 0);
         let index = &order[..plan.step_rows.min(order.len())];
         let rule = self.rule();
-        // Once to touch the memory, once to time it.
-        let mut seconds = 0.0;
-        let mut tokens = 0;
+        // Once to touch the memory (and to fill a cache of frozen layers), once to time it.
+        let mut rate = 0.0;
         for _ in 0..2 {
             let started = Instant::now();
             let trial = engine.gradients(self.model, self.train, plan, &rule, index, now.step)?;
-            seconds = started.elapsed().as_secs_f64();
-            tokens = trial.tokens;
+            rate = trial.tokens as f64 / started.elapsed().as_secs_f64().max(1e-9);
         }
-        let rate = tokens as f64 / seconds.max(1e-9);
         let per_epoch = plan.steps_per_epoch(self.train.len());
         let left = (steps - now.step) as f64 / per_epoch as f64;
         let evaluations = self.valid.map_or(0.0, |v| {

@@ -11,6 +11,8 @@ pub struct Avx2;
 impl GemmKernel for Avx2 {
     const MR: usize = 6;
     const NR: usize = 16;
+    const KC: usize = 384;
+    type Grad = Avx2;
     type PackedLeft = Packed<6>;
     const PACKED: Packed<6> = Packed;
 
@@ -42,7 +44,7 @@ impl GemmKernel for Avx2 {
     #[inline(always)]
     unsafe fn transpose(from: *const f32, depth: usize, to: *mut f32) -> usize {
         // SAFETY: handed on from the caller.
-        unsafe { transpose(from, depth, to) }
+        unsafe { transpose(from, depth, to, Self::NR) }
     }
 
     #[inline(always)]
@@ -134,9 +136,14 @@ unsafe fn tile<const ROWS: usize, L: Left>(
 /// Squares of 8×8 in registers.
 ///
 /// # Safety
-/// As [`GemmKernel::transpose`].
+/// As [`GemmKernel::transpose`], with rows of `to` at any distance.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn transpose(from: *const f32, depth: usize, to: *mut f32) -> usize {
+pub(super) unsafe fn transpose(
+    from: *const f32,
+    depth: usize,
+    to: *mut f32,
+    to_stride: usize,
+) -> usize {
     let whole = depth / 8 * 8;
     for p in (0..whole).step_by(8) {
         for half in [0, 8] {
@@ -160,8 +167,8 @@ unsafe fn transpose(from: *const f32, depth: usize, to: *mut f32) -> usize {
                 for i in 0..4 {
                     let near = _mm256_permute2f128_ps::<0x20>(low[i], high[i]);
                     let far = _mm256_permute2f128_ps::<0x31>(low[i], high[i]);
-                    _mm256_storeu_ps(to.add((p + i) * 16 + half), near);
-                    _mm256_storeu_ps(to.add((p + 4 + i) * 16 + half), far);
+                    _mm256_storeu_ps(to.add((p + i) * to_stride + half), near);
+                    _mm256_storeu_ps(to.add((p + 4 + i) * to_stride + half), far);
                 }
             }
         }

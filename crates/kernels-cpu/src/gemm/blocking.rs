@@ -3,20 +3,13 @@
 
 use crate::{Split, Team};
 
-/// Depth of a block of K. A sum over K is made of sums over blocks of this many terms, added in order, so
-/// this is a constant of the path and never a tuning knob.
-///
-/// 16 columns × 384 × 4 bytes = 24 KB of B stay in a first-level cache of 32 KB, and MiniLM's K of 384 and
-/// BERT's of 768, 1 536 and 3 072 are whole blocks.
-pub const KC: usize = 384;
-
 /// Depth of a block in the weight gradient, where K counts tokens and both operands are packed.
 pub const KC_TOKENS: usize = 256;
 
 /// Rows and columns of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blocking {
-    /// Most rows of A in a block: `rows · KC` floats take a third of the second-level cache.
+    /// Most rows of A in a block: `rows · 384` floats take a third of the second-level cache.
     pub rows: usize,
     /// Most rows of a tile of a weight gradient.
     pub grad_rows: usize,
@@ -28,10 +21,10 @@ impl Blocking {
     /// Blocks for a second-level cache of so many bytes.
     pub fn for_cache(second_level: usize) -> Blocking {
         let floats = second_level / 4;
-        // Multiples of 12 are multiples of both kernels' MR, multiples of 48 of both NR.
-        let rows = (floats * 3 / 8 / KC / 12 * 12).clamp(48, 480);
+        // Multiples of 12 are multiples of every kernel's MR, multiples of 96 of every NR for gradients.
+        let rows = (floats * 3 / 8 / 384 / 12 * 12).clamp(48, 480);
         let grad_rows = (floats * 3 / 8 / KC_TOKENS / 12 * 12).clamp(48, 384);
-        let grad_columns = (floats * 3 / 4 / KC_TOKENS / 48 * 48).clamp(96, 768);
+        let grad_columns = (floats * 3 / 4 / KC_TOKENS / 96 * 96).clamp(96, 768);
         Blocking {
             rows,
             grad_rows,
@@ -81,6 +74,9 @@ pub struct Grid {
     pub across: usize,
 }
 
+/// Rows and columns below which a tile is mostly edges.
+const LEAST: (usize, usize) = (36, 64);
+
 /// Multiply-adds below which a product is not worth waking anybody for: about 10 µs of one core.
 const WORTH_SHARING: usize = 400_000;
 
@@ -107,12 +103,11 @@ impl Grid {
         } else if threads > 1 && !small {
             // Tiles are cut until each thread has three (so that one that was held up costs a third of a
             // share at most), the longer side first, since long tiles re-read the other operand least.
-            // Below six strips and four panels a tile is mostly edges.
             while down * across < 3 * threads {
                 let height = strips.div_ceil(down) * mr;
                 let width = panels.div_ceil(across) * nr;
-                let can_down = height >= 12 * mr;
-                let can_across = width >= 8 * nr;
+                let can_down = height >= 2 * LEAST.0.max(mr);
+                let can_across = width >= 2 * LEAST.1.max(nr);
                 if can_down && (2 * height >= width || !can_across) {
                     down += 1;
                 } else if can_across {
@@ -123,7 +118,7 @@ impl Grid {
             }
             // A whole number of rounds, where that costs little.
             while !(down * across).is_multiple_of(threads)
-                && strips.div_ceil(down) >= 8
+                && strips.div_ceil(down) * mr >= LEAST.0 + 2 * mr
                 && down * across < 8 * threads
             {
                 down += 1;
@@ -149,7 +144,7 @@ mod tests {
         for kb in [128, 256, 512, 1024, 2048, 4096] {
             let b = Blocking::for_cache(kb << 10);
             assert_eq!(
-                (b.rows % 12, b.grad_rows % 12, b.grad_columns % 48),
+                (b.rows % 12, b.grad_rows % 12, b.grad_columns % 96),
                 (0, 0, 0)
             );
         }

@@ -1,5 +1,5 @@
 //! The microkernel's contract: one small tile of C held in registers while K runs past.
-//! Loops around it live in [`super::product`]; its two implementations are `avx2` and `portable`.
+//! Loops around it live in [`super::product`]; its implementations are `avx2`, `avx512` and `portable`.
 
 /// Where the left operand's elements lie: row `i` of a tile at depth `p`.
 ///
@@ -57,12 +57,22 @@ pub enum Plus {
     Row(*const f32),
 }
 
+/// Rows of a weight that are packed together: a line of a panel, however many lines wide that is.
+pub const BAND: usize = 16;
+
 /// A microkernel: `C[rows, NR] = A[rows, k] · B[k, NR] + plus`.
 pub trait GemmKernel: Copy + Send + Sync + 'static {
     /// Rows of a full tile.
     const MR: usize;
     /// Columns of a tile; panels of B are this wide, padded with zeros.
     const NR: usize;
+    /// Depth of a block of K. A sum over K is made of sums over blocks of this many terms, added in order, so
+    /// this is a constant of the path and never a tuning knob: `KC · NR` floats of B, 24 KB, stay in a
+    /// first-level cache of 32 KB, and K of 384, 768, 1 536 and 3 072 are whole blocks.
+    const KC: usize;
+    /// The kernel for the weight gradient, where both operands are packed and B comes from the second-level
+    /// cache: fewer columns and more rows read less of it.
+    type Grad: GemmKernel;
 
     /// Left operand packed for this kernel.
     type PackedLeft: Left;
@@ -86,11 +96,12 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
         plus: Plus,
     );
 
-    /// Writes `to[p][j] = from[j·depth + p]` for all `j < NR` and as many `p` from 0 on as it is quick at;
-    /// returns how many.
+    /// Writes `to[p·NR + j] = from[j·depth + p]` for all `j <` [`BAND`] and as many `p` from 0 on as it is
+    /// quick at; returns how many.
     ///
     /// # Safety
-    /// `from` and `to` have `NR·depth` elements; the processor can run this path.
+    /// `from` has `BAND·depth` elements, `to` reaches `depth` rows of `BAND` that lie `NR` apart; the
+    /// processor can run this path.
     unsafe fn transpose(_from: *const f32, _depth: usize, _to: *mut f32) -> usize {
         0
     }

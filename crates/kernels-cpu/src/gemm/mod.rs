@@ -8,7 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `kernel` | the microkernel's contract |
-//! | `avx2`, `portable` | its implementations |
+//! | `avx2`, `avx512`, `portable` | its implementations |
 //! | `blocking` | how work is cut |
 //! | `pack` | copies in reading order |
 //! | `product` | loops around the kernel: forward, backward to the input |
@@ -17,6 +17,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod blocking;
 mod kernel;
 pub mod pack;
@@ -30,8 +32,10 @@ mod tests;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
 pub use blocking::Blocking;
-pub use kernel::GemmKernel;
+pub use kernel::{BAND, GemmKernel};
 pub use peak::{fma_peak, fma_rate};
 pub use portable::Portable;
 pub use product::{Epilogue, Onto, Plain, Right, Stack, product};
@@ -50,9 +54,14 @@ macro_rules! with_kernel {
                 type $K = $crate::gemm::Avx2;
                 $body
             }
-            // `Path::Avx2` is never available elsewhere, and a backend is made only for available paths.
+            #[cfg(target_arch = "x86_64")]
+            $crate::Path::Avx512 => {
+                type $K = $crate::gemm::Avx512;
+                $body
+            }
+            // These are never available elsewhere, and a backend is made only for available paths.
             #[cfg(not(target_arch = "x86_64"))]
-            $crate::Path::Avx2 => {
+            $crate::Path::Avx2 | $crate::Path::Avx512 => {
                 type $K = $crate::gemm::Portable;
                 $body
             }

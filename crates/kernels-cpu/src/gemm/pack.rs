@@ -3,7 +3,7 @@
 //! A panel of the right operand is `[depth][NR]`, columns beyond the matrix zero; a panel of the left one is
 //! `[depth][MR]`.
 
-use super::kernel::GemmKernel;
+use super::kernel::{BAND, GemmKernel};
 
 /// Elements of a right operand of `depth × columns` in panels.
 pub fn panels_len<K: GemmKernel>(depth: usize, columns: usize) -> usize {
@@ -32,17 +32,18 @@ pub fn right_panel<K: GemmKernel>(
     }
 }
 
-/// One panel of a right operand that lies with depth contiguous (NR rows of a weight `[out, in]` in the
-/// forward product, fewer at its end): `out[p][j] = band[j·depth + p]`.
-pub fn right_panel_transposed<K: GemmKernel>(band: &[f32], depth: usize, out: &mut [f32]) {
-    let out = &mut out[..depth * K::NR];
+/// At most [`BAND`] rows of a weight `[out, in]` (depth contiguous) as columns of a panel of the forward
+/// product: `to[p·NR + j] = band[j·depth + p]`.
+///
+/// # Safety
+/// `to` reaches `depth` rows, `NR` apart, of as many elements as the band has rows, and nobody else has access
+/// to those meanwhile.
+pub unsafe fn band_as_columns<K: GemmKernel>(band: &[f32], depth: usize, to: *mut f32) {
     let columns = band.len() / depth.max(1);
     let mut done = 0;
-    if columns == K::NR {
-        // SAFETY: the band has NR rows of `depth`, the panel `depth` rows of NR; the path is available.
-        done = unsafe { K::transpose(band.as_ptr(), depth, out.as_mut_ptr()) };
-    } else {
-        out.fill(0.0);
+    if columns == BAND {
+        // SAFETY: handed on from the caller; the path is available.
+        done = unsafe { K::transpose(band.as_ptr(), depth, to) };
     }
     // Square blocks of a line each way: every line that is touched is used up while it is near.
     const STEP: usize = 16;
@@ -51,7 +52,8 @@ pub fn right_panel_transposed<K: GemmKernel>(band: &[f32], depth: usize, out: &m
         for j in 0..columns {
             let from = &band[j * depth + p0..][..steps];
             for (p, x) in from.iter().enumerate() {
-                out[(p0 + p) * K::NR + j] = *x;
+                // SAFETY: row `p0 + p < depth`, column `j < columns`.
+                unsafe { *to.add((p0 + p) * K::NR + j) = *x };
             }
         }
     }

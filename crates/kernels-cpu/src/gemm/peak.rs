@@ -8,7 +8,7 @@ const PASSES: u64 = 1 << 19;
 const REPEATS: usize = 36;
 
 /// GFLOP/s of multiply-adds that touch no memory, on all threads of `team` at once; the best of several
-/// short measurements. Without AVX2 it is what the compiler makes of plain multiply-adds.
+/// short measurements. Without AVX2 or AVX-512 it is what the compiler makes of plain multiply-adds.
 pub fn fma_peak(team: &Team) -> f64 {
     (0..REPEATS).map(|_| fma_rate(team)).fold(0.0, f64::max)
 }
@@ -22,12 +22,16 @@ pub fn fma_rate(team: &Team) -> f64 {
             // SAFETY: the path was found to be available.
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => unsafe { avx2_loop(PASSES) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => unsafe { avx512_loop(PASSES) },
             _ => portable_loop(PASSES),
         };
         std::hint::black_box(sum);
     });
     let flops = match path {
         Path::Avx2 => 12 * 8 * 2,
+        Path::Avx512 => 12 * 16 * 2,
         Path::Portable => 8 * 4 * 2,
     };
     (PASSES * flops * team.threads() as u64) as f64 / start.elapsed().as_secs_f64() / 1e9
@@ -54,6 +58,29 @@ unsafe fn avx2_loop(passes: u64) -> f32 {
         all = _mm256_add_ps(all, *s);
     }
     _mm256_cvtss_f32(all)
+}
+
+/// Twelve independent chains of sixteen lanes.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512_loop(passes: u64) -> f32 {
+    use std::arch::x86_64::*;
+    let x = _mm512_set1_ps(std::hint::black_box(0.999_999));
+    let y = _mm512_set1_ps(std::hint::black_box(1e-6));
+    let mut sum = [_mm512_setzero_ps(); 12];
+    for _ in 0..passes {
+        for s in &mut sum {
+            *s = _mm512_fmadd_ps(*s, x, y);
+        }
+    }
+    let mut all = sum[0];
+    for s in &sum[1..] {
+        all = _mm512_add_ps(all, *s);
+    }
+    _mm512_cvtss_f32(all)
 }
 
 /// Eight chains of four lanes.

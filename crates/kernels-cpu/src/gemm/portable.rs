@@ -12,6 +12,8 @@ const NR: usize = 8;
 impl GemmKernel for Portable {
     const MR: usize = 4;
     const NR: usize = NR;
+    const KC: usize = 384;
+    type Grad = Portable;
     type PackedLeft = Packed<4>;
     const PACKED: Packed<4> = Packed;
 

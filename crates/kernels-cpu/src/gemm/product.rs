@@ -1,7 +1,7 @@
 //! Products with weights, `C[R, N] = A[R, K] · B[K, N]`: forward (B = Wᵀ) and backward to the input (B = W).
 //! B is packed beforehand, A is read where it lies. The loops are those of BLIS (Van Zee & van de Geijn 2015).
 
-use super::blocking::{Blocking, Grid, KC};
+use super::blocking::{Blocking, Grid};
 use super::kernel::{GemmKernel, Plus, Rows};
 use crate::{Parts, Team};
 
@@ -85,8 +85,8 @@ impl Epilogue for Plain {
     unsafe fn tile(&self, _: *mut f32, _: usize, _: (usize, usize), _: (usize, usize)) {}
 }
 
-/// Most panels in a tile of the grid: 2 304 columns of the AVX2 kernel, so that q, k and v of BERT-base are one.
-const MOST_PANELS: usize = 144;
+/// Most columns in a tile of the grid, so that q, k and v of BERT-base are one.
+const MOST_COLUMNS: usize = 2304;
 
 /// `C = A · B + onto`, then the epilogue.
 ///
@@ -125,7 +125,7 @@ pub fn product<K: GemmKernel, E: Epilogue>(
         team,
         (rows, panels, depth),
         (K::MR, K::NR),
-        (blocking.rows, MOST_PANELS),
+        (blocking.rows, MOST_COLUMNS / K::NR),
     );
     let c = Parts::new(c);
     // LOOPS 5 and 3 of BLIS (blocks of N and of M) are this grid. K (LOOP 4) is inside it and never shared
@@ -172,7 +172,7 @@ impl Block {
         for part in 0..parts {
             let mut p = 0;
             loop {
-                let k = KC.min(right.depth - p);
+                let k = K::KC.min(right.depth - p);
                 let first = part == 0 && p == 0;
                 let last = part + 1 == parts && p + k == right.depth;
                 let a_column = part * right.depth + p;
@@ -209,7 +209,9 @@ impl Block {
                         if last && let Some(other) = epilogue.beside() {
                             for i in 0..rows {
                                 let line = other.wrapping_add((row + i) * c_stride + column);
-                                K::prefetch_near(line);
+                                for at in (0..K::NR).step_by(16) {
+                                    K::prefetch_near(line.wrapping_add(at));
+                                }
                                 K::prefetch_near(line.wrapping_add(K::NR - 1));
                             }
                         }
@@ -246,7 +248,7 @@ impl Block {
 }
 
 /// Room for one tile of any kernel.
-pub(super) const EDGE: usize = 8 * 16;
+pub(super) const EDGE: usize = 6 * 64;
 
 /// A tile beside C, for columns beyond its right border.
 #[repr(align(64))]

@@ -155,7 +155,10 @@ fn microkernel_identities_are_exact() {
         assert_eq!(c, b);
     }
     for path in Path::all() {
-        with_kernel!(path, K => check::<K>());
+        with_kernel!(path, K => {
+            check::<K>();
+            check::<<K as GemmKernel>::Grad>();
+        });
     }
 }
 
@@ -209,7 +212,7 @@ fn run_grad<K: GemmKernel>(
         Acc::Set => vec![f32::NAN; m * n],
         Acc::Add => numbers(m * n, 3),
     };
-    weight_grad::<K>(team, blocking, &scratch, &dy, &x, tokens, acc, &mut dw);
+    weight_grad::<K::Grad>(team, blocking, &scratch, &dy, &x, tokens, acc, &mut dw);
     dw
 }
 

@@ -108,7 +108,10 @@ pub fn weight_grad<K: GemmKernel>(
                         false => (row + i + K::MR) * n + column,
                     };
                     for q in 0..K::MR {
-                        K::prefetch(dw.as_ptr().wrapping_add(next + q * n).cast_const());
+                        for line in (0..K::NR).step_by(16) {
+                            let at = next + q * n + line;
+                            K::prefetch(dw.as_ptr().wrapping_add(at).cast_const());
+                        }
                     }
                     // SAFETY: the tile lies inside dW (checked above) and in no other tile of the grid;
                     // `a` and `b` are whole panels of depth k; the kernel's path is available.

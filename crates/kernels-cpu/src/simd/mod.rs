@@ -75,7 +75,7 @@ macro_rules! dispatch {
                 $body
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::path::Path::Avx2 => {
+            $crate::path::Path::Avx2 | $crate::path::Path::Avx512 => {
                 type $V = $crate::simd::Avx2;
                 $crate::simd::with_avx2(
                     #[inline(always)]
@@ -83,7 +83,7 @@ macro_rules! dispatch {
                 )
             }
             #[cfg(not(target_arch = "x86_64"))]
-            $crate::path::Path::Avx2 => {
+            $crate::path::Path::Avx2 | $crate::path::Path::Avx512 => {
                 type $V = $crate::simd::Portable;
                 $body
             }

@@ -6,8 +6,8 @@ use hone_kernels::Backend;
 use hone_optim::{Schedule, Warmup};
 use hone_tensor::Real;
 use hone_train::{
-    Cadence, ClassWeights, DataSource, Done, Event, Job, JobData, Options, Select, Sink, Start,
-    Strictness, TrainError, ValidSource,
+    Cadence, ClassWeights, DataSource, Done, Event, FrozenPrefix, Job, JobData, Options, Select,
+    Sink, Start, Strictness, TrainError, ValidSource,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,6 +113,7 @@ impl Run<'_> {
             strict: Strictness::Warn,
             out: self.out,
             resume: self.resume,
+            frozen: FrozenPrefix::Recompute,
         }
         .run(backend, record, &stop)
     }

@@ -1,0 +1,144 @@
+//! The microkernel for AVX-512: 24 accumulators of sixteen lanes.
+
+use super::avx2;
+use super::kernel::{GemmKernel, Left, Packed, Plus};
+use std::arch::x86_64::*;
+
+/// Lanes of a register.
+const LANES: usize = 16;
+
+/// Marker of an AVX-512 microkernel of `MR` rows by `WIDE` registers.
+#[derive(Debug, Clone, Copy)]
+pub struct Tile<const MR: usize, const WIDE: usize>;
+
+/// The one that products use.
+pub type Avx512 = Tile<6, 4>;
+
+impl<const MR: usize, const WIDE: usize> GemmKernel for Tile<MR, WIDE> {
+    const MR: usize = MR;
+    const NR: usize = LANES * WIDE;
+    const KC: usize = 6144 / (LANES * WIDE);
+    type Grad = Tile<12, 2>;
+    type PackedLeft = Packed<MR>;
+    const PACKED: Packed<MR> = Packed;
+
+    #[inline(always)]
+    unsafe fn tile<L: Left>(
+        rows: usize,
+        k: usize,
+        a: *const f32,
+        left: L,
+        b: *const f32,
+        c: *mut f32,
+        c_stride: usize,
+        plus: Plus,
+    ) {
+        /// An arm for each number of rows up to the largest kernel's.
+        macro_rules! of_rows {
+            ($($n:literal)*) => {
+                match rows {
+                    $($n if $n <= MR => tile::<$n, WIDE, L>(k, a, left, b, c, c_stride, plus),)*
+                    _ => {}
+                }
+            };
+        }
+        // SAFETY: handed on from the caller; each arm computes no more rows than there are.
+        unsafe { of_rows!(1 2 3 4 5 6 7 8 9 10 11 12) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, depth: usize, to: *mut f32) -> usize {
+        // SAFETY: handed on from the caller; this path includes AVX2.
+        unsafe { avx2::transpose(from, depth, to, Self::NR) }
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        avx2::Avx2::prefetch(at);
+    }
+
+    #[inline(always)]
+    fn prefetch_near(at: *const f32) {
+        avx2::Avx2::prefetch_near(at);
+    }
+}
+
+/// # Safety
+/// As [`GemmKernel::tile`] with `rows = ROWS` and `NR = 16 · WIDE`.
+#[target_feature(enable = "avx512f")]
+unsafe fn tile<const ROWS: usize, const WIDE: usize, L: Left>(
+    k: usize,
+    a: *const f32,
+    left: L,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    plus: Plus,
+) {
+    // SAFETY (whole body): every address is formed from `rows < ROWS`, `p < k` and NR columns, which the
+    // caller says exist; prefetches touch nothing.
+    unsafe {
+        // C is read or written some thousand cycles from now.
+        for i in 0..ROWS {
+            let at = c.add(i * c_stride);
+            for w in 0..WIDE {
+                _mm_prefetch::<_MM_HINT_T0>(at.add(w * LANES).cast());
+            }
+            _mm_prefetch::<_MM_HINT_T0>(at.add(WIDE * LANES - 1).cast());
+        }
+        let mut sum = [[_mm512_setzero_ps(); WIDE]; ROWS];
+        let row = left.row_stride();
+        let depth = left.depth_stride();
+        let mut a = a;
+        let mut b = b;
+        let mut step = |a: *const f32, b: *const f32| {
+            let mut right = [_mm512_setzero_ps(); WIDE];
+            for w in 0..WIDE {
+                right[w] = _mm512_loadu_ps(b.add(w * LANES));
+            }
+            for i in 0..ROWS {
+                let x = _mm512_set1_ps(*a.add(i * row));
+                for w in 0..WIDE {
+                    sum[i][w] = _mm512_fmadd_ps(x, right[w], sum[i][w]);
+                }
+            }
+        };
+        for _ in 0..k / 4 {
+            for p in 0..4 {
+                step(a.add(p * depth), b.add(p * LANES * WIDE));
+            }
+            a = a.add(4 * depth);
+            b = b.add(4 * LANES * WIDE);
+        }
+        for _ in 0..k % 4 {
+            step(a, b);
+            a = a.add(depth);
+            b = b.add(LANES * WIDE);
+        }
+        match plus {
+            Plus::Nothing => {}
+            Plus::Output => {
+                for i in 0..ROWS {
+                    let at = c.add(i * c_stride);
+                    for w in 0..WIDE {
+                        sum[i][w] = _mm512_add_ps(sum[i][w], _mm512_loadu_ps(at.add(w * LANES)));
+                    }
+                }
+            }
+            Plus::Row(at) => {
+                for w in 0..WIDE {
+                    let more = _mm512_loadu_ps(at.add(w * LANES));
+                    for i in 0..ROWS {
+                        sum[i][w] = _mm512_add_ps(sum[i][w], more);
+                    }
+                }
+            }
+        }
+        for i in 0..ROWS {
+            let at = c.add(i * c_stride);
+            for w in 0..WIDE {
+                _mm512_storeu_ps(at.add(w * LANES), sum[i][w]);
+            }
+        }
+    }
+}
