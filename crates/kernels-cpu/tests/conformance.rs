@@ -1,13 +1,75 @@
-//! Every path of the CPU backend through the conformance suite.
+//! Every path of the CPU backend through the conformance suite; its bits, and who computed them.
 
-use hone_kernels::conformance;
-use hone_kernels_cpu::CpuBackend;
+use hone_kernels::conformance::{check, outcomes, outcomes_watched};
+use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
+use std::collections::BTreeMap;
 
 #[test]
 fn every_path_is_as_close_to_f64_as_the_reference() {
     for threads in [1, 3] {
         for backend in CpuBackend::every_path(threads) {
-            conformance::check(&backend);
+            check(&backend);
+        }
+    }
+}
+
+/// Operations over a row a text, or over nothing but a few numbers: one thread does them.
+const ALONE: [&str; 6] = [
+    "softmax_loss",
+    "sigmoid_loss",
+    "squared_loss",
+    "scatter_add_rows",
+    "clip_coefficient",
+    "fill",
+];
+
+/// The operation an output's name begins with, or one that the suite names by its output alone.
+fn operation(name: &str) -> String {
+    let first = name.split([' ', ',']).next().unwrap_or(name);
+    let output = name.rsplit(", ").next().unwrap_or(name);
+    let backward = match (first, output) {
+        ("add_norm", "dsum" | "dx") => "add_norm_backward",
+        ("add_norm", o) if o.starts_with("dweight") || o.starts_with("dbias") => "norm_param_grad",
+        ("attention", o) if o.contains('d') => "attention_backward",
+        _ => first,
+    };
+    backward.to_owned()
+}
+
+#[test]
+fn threads_change_no_bit_of_any_operation_and_all_of_them_work() {
+    for path in Path::all() {
+        let one = outcomes(&CpuBackend::with(path, Team::new(1)));
+        for threads in [2, 3, 4] {
+            let backend = CpuBackend::with(path, Team::with_split(threads, Split::Forced));
+            let mut workers: BTreeMap<String, usize> = BTreeMap::new();
+            let many = outcomes_watched(&backend, &mut |name| {
+                // Nobody at all since the last output: the caller did it without the team.
+                let nobody = backend.team().take_most_workers() == 0;
+                let worked = if nobody {
+                    1
+                } else {
+                    backend.team().last_workers()
+                };
+                let most = workers.entry(operation(name)).or_default();
+                *most = worked.max(*most);
+            });
+            for (one, many) in one.iter().zip(&many) {
+                assert_eq!(one.name, many.name);
+                let bits = |x: &[f64]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert!(
+                    bits(&one.values) == bits(&many.values),
+                    "{path:?}, {threads} threads: {}",
+                    one.name
+                );
+            }
+            workers.retain(|operation, &mut worked| {
+                worked < 2 && !ALONE.contains(&operation.as_str())
+            });
+            assert!(
+                workers.is_empty(),
+                "{path:?}, {threads} threads: one alone did {workers:?}"
+            );
         }
     }
 }

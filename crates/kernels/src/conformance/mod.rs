@@ -33,7 +33,12 @@ pub struct Outcome {
 
 /// Runs every operation.
 pub fn outcomes<B: Backend>(backend: &B) -> Vec<Outcome> {
-    let mut rig = Rig::new(backend);
+    outcomes_watched(backend, &mut |_| {})
+}
+
+/// Runs every operation; `watch` hears the name of each output right after the operation that made it.
+pub fn outcomes_watched<B: Backend>(backend: &B, watch: &mut dyn FnMut(&str)) -> Vec<Outcome> {
+    let mut rig = Rig::watched(backend, watch);
     products::run(&mut rig);
     rows::run(&mut rig);
     sequences::run(&mut rig);

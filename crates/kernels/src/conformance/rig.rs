@@ -12,6 +12,7 @@ pub struct Rig<'b, B: Backend> {
     /// The backend.
     pub b: &'b B,
     pub(super) outcomes: Vec<Outcome>,
+    watch: Option<&'b mut dyn FnMut(&str)>,
     drawn: u64,
 }
 
@@ -31,7 +32,16 @@ impl<'b, B: Backend> Rig<'b, B> {
         Rig {
             b,
             outcomes: Vec::new(),
+            watch: None,
             drawn: 0,
+        }
+    }
+
+    /// The same; `watch` hears each output's name as it is recorded.
+    pub fn watched(b: &'b B, watch: &'b mut dyn FnMut(&str)) -> Self {
+        Rig {
+            watch: Some(watch),
+            ..Rig::new(b)
         }
     }
 
@@ -84,9 +94,13 @@ impl<'b, B: Backend> Rig<'b, B> {
 
     /// Records an output whose terms, of that size, can cancel.
     pub fn keep_difference<T: Real>(&mut self, name: impl Display, buf: &B::Buf<T>, terms: f64) {
+        let name = name.to_string();
+        if let Some(watch) = &mut self.watch {
+            watch(&name);
+        }
         let values = self.read(buf);
         self.outcomes.push(Outcome {
-            name: name.to_string(),
+            name,
             values,
             terms,
         });

@@ -20,7 +20,8 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
 fn embeddings<B: Backend>(rig: &mut Rig<'_, B>, width: usize) {
     let b = rig.b;
     let (vocabulary, positions) = (29, 20);
-    let batch = Batch::new(b, &[5, 1, 17, 8], vocabulary);
+    // More tokens than any backend sums in one piece.
+    let batch = Batch::new(b, &[5, 1, 17, 8, 20, 20, 19], vocabulary);
     let rows = batch.host.tokens();
     let tokens = || batch.tokens(b);
     let word = rig.masters(vocabulary * width);
