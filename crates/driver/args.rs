@@ -82,11 +82,13 @@ pub struct ColumnArgs {
     #[arg(long, value_name = "TASK", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
-    /// Most word pieces of a text, special ones included [default: the model's limit]
+    /// Most word pieces of a text, special ones included [default: the model's limit; eval and predict: as in
+    /// training]
     #[arg(long, value_name = "N", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
-    /// Which part of a longer text is kept: head, tail or head-tail [default: head]
+    /// Which part of a longer text is kept: head, tail or head-tail [default: head; eval and predict: as in
+    /// training]
     #[arg(long, value_name = "PART", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncate: Option<String>,

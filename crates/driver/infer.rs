@@ -4,9 +4,9 @@ use crate::args::{ColumnArgs, EvalArgs, PredictArgs};
 use crate::device::{self, Device};
 use crate::settings;
 use crate::{Exit, out};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
-use hone_data::{LabelSet, Row, Tokenizer};
+use hone_data::{LabelSet, Row, Tokenizer, Truncate};
 use hone_kernels::Backend;
 use hone_report::{count, duration, say};
 use hone_train::{
@@ -41,6 +41,47 @@ struct Opened<B: Backend> {
     model: Model<B>,
     tokenizer: Tokenizer,
     max_length: usize,
+    truncate: Truncate,
+}
+
+impl<B: Backend> Opened<B> {
+    fn tokenising(&self) -> Tokenising<'_> {
+        Tokenising {
+            tokenizer: &self.tokenizer,
+            max_length: self.max_length,
+            truncate: self.truncate,
+        }
+    }
+}
+
+/// How the model's own run cut its texts, which its folder remembers: what is not said now is as it was then.
+fn as_trained(path: &Path, columns: &ColumnArgs) -> Result<ColumnArgs> {
+    let mut columns = columns.clone();
+    let file = path.join("run.toml");
+    if !file.is_file() {
+        return Ok(columns);
+    }
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let run: toml::Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| anyhow!("{}: {}", file.display(), e.message()))?;
+    let mut said = Vec::new();
+    if columns.max_length.is_none()
+        && let Some(n) = run.get("max_length").and_then(toml::Value::as_integer)
+    {
+        columns.max_length = usize::try_from(n).ok();
+        said.push(format!("at most {n} word pieces"));
+    }
+    if columns.truncate.is_none()
+        && let Some(part) = run.get("truncate").and_then(toml::Value::as_str)
+    {
+        columns.truncate = Some(part.to_owned());
+        said.push(format!("of a longer text its {part}"));
+    }
+    if !said.is_empty() {
+        say!("texts are read as in training: {}", said.join(", "));
+    }
+    Ok(columns)
 }
 
 fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Result<Opened<B>> {
@@ -52,6 +93,7 @@ fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Resul
         );
     }
     let tokenizer = Tokenizer::load(path, model.config.vocabulary)?;
+    let columns = as_trained(path, columns)?;
     let max_length = match columns.max_length {
         Some(n) if !(3..=model.config.positions).contains(&n) => bail!(
             "--max-length {n}: from 3 to the model's {} positions was expected",
@@ -63,6 +105,7 @@ fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Resul
         model,
         tokenizer,
         max_length,
+        truncate: settings::truncate(&columns)?,
     })
 }
 
@@ -113,11 +156,7 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
         _ => Vec::new(),
     };
     let set = LabelSet::new(model.labels.clone());
-    let how = Tokenising {
-        tokenizer: &opened.tokenizer,
-        max_length: opened.max_length,
-        truncate: settings::truncate(&args.columns)?,
-    };
+    let how = opened.tokenising();
     let (examples, receipt) = labelled(&part, &set, model.task, &names, how)?;
     for line in receipt.lines("data") {
         if args.columns.strict {
@@ -212,16 +251,11 @@ fn predict_on<B: Backend>(
         }
         _ => rows,
     };
-    let how = Tokenising {
-        tokenizer: &opened.tokenizer,
-        max_length: opened.max_length,
-        truncate: settings::truncate(&args.columns)?,
-    };
     debug_assert_eq!(
         kind_of(model.task) == hone_data::TaskKind::Tag,
         model.task == Task::Tag
     );
-    let (examples, _) = unlabelled(rows, model.task, how)?;
+    let (examples, _) = unlabelled(rows, model.task, opened.tokenising())?;
     let batches = EvalBatches::USUAL;
     let mut acts = model.plan_eval(batches.limits(&examples))?;
     let mut writer = std::io::BufWriter::new(std::io::stdout().lock());

@@ -6,7 +6,7 @@ use crate::{Exit, demo, fetch, interrupt, settings};
 use anyhow::{Context, Result, bail};
 use hone_bert::Config;
 use hone_kernels::Backend;
-use hone_report::{JsonLines, Progress, Table, count, duration, say};
+use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
 use hone_train::{Ending, Job, Options, Sink, Start, Strictness, Summary, task_of, write_beside};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,6 +92,13 @@ fn report(summary: &Summary, out: &Path) {
         count(summary.tokens_per_s as usize),
         summary.best_step
     );
+    if let Some(peak) = summary.peak_memory_bytes {
+        say!(
+            "memory: {} planned, {} at most",
+            bytes(summary.planned_memory_bytes),
+            bytes(peak)
+        );
+    }
     for (name, part) in [("valid", &summary.valid), ("test", &summary.test)] {
         if let Some(part) = part {
             let note = match part.used_for_selection {

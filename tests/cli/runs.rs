@@ -70,6 +70,28 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
 }
 
 #[test]
+fn eval_cuts_texts_as_training_did() {
+    let world = World::new();
+    let test = fixture().join("train.csv");
+    let test = test.to_str().unwrap();
+    let cut = ["--max-length", "5", "--truncate", "tail"];
+    let train = ["--max-steps", "40", "--lr", "1e-3", "--test", test];
+    world.train(&[&train[..], &cut].concat()).ok();
+    let trained = world.json("runs/latest/summary.json")["test"]["loss"].clone();
+    let loss = |words: &[&str]| {
+        let all = [&["eval", "--data", test, "--json"], words].concat();
+        let said = world.hone(&all).ok();
+        let object: Value = serde_json::from_str(&said.out).unwrap();
+        (object["loss"].clone(), said.err)
+    };
+    let (same, said) = loss(&[]);
+    assert_eq!(same, trained);
+    assert!(said.contains("at most 5 word pieces"), "{said}");
+    assert_ne!(loss(&["--truncate", "head"]).0, trained);
+    assert_ne!(loss(&["--max-length", "7"]).0, trained);
+}
+
+#[test]
 fn the_recorded_run_can_be_run_again() {
     let world = World::new();
     world

@@ -161,18 +161,30 @@ impl<B: Backend> HeadActs<B> {
     }
 }
 
-/// Bytes of activation memory for training batches up to `limits`, where layers below `saved_from` keep nothing
-/// and share one layer's room.
-pub(crate) fn train_bytes<B: Backend>(
+/// What activation memory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Training: layers from `saved_from` on keep what their backward passes need.
+    Train { saved_from: usize },
+    /// Evaluation: layers keep nothing.
+    Eval,
+}
+
+/// Bytes of activation memory for batches up to `limits`; layers that keep nothing share one layer's room.
+pub(crate) fn acts_bytes<B: Backend>(
     c: &Config,
     limits: Limits,
-    saved_from: usize,
+    purpose: Purpose,
     last: RowSet,
     classes: usize,
 ) -> usize {
     let act = size_of::<B::Act>();
     let master = size_of::<B::Master>();
     let (t, s, h) = (limits.tokens, limits.sequences, c.hidden);
+    let (saved_from, slopes) = match purpose {
+        Purpose::Train { saved_from } => (saved_from, 6 * t * h + t * c.intermediate + 2 * s * h),
+        Purpose::Eval => (c.layers, 0),
+    };
     let mut bytes = 0;
     let mut shared = false;
     for l in 0..c.layers {
@@ -184,7 +196,6 @@ pub(crate) fn train_bytes<B: Backend>(
         bytes += a * act + m * master;
     }
     let stream = 3 * t * h + t * c.intermediate + s * h;
-    let slopes = 6 * t * h + t * c.intermediate + 2 * s * h;
     let embeddings = t * h * act + 2 * t * master;
     let rows = last.count(limits);
     let head = 3 * rows * h * act + (3 * classes + 3) * rows * master;

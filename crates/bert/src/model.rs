@@ -1,6 +1,6 @@
 //! The whole model: embeddings, encoder, head; forward above backward.
 
-use crate::acts::{HeadActs, LayerActs, RowSet, Slopes, Stream, train_bytes};
+use crate::acts::{HeadActs, LayerActs, Purpose, RowSet, Slopes, Stream, acts_bytes};
 use crate::embeddings::{EmbeddingActs, EmbeddingPass};
 use crate::grads::Grads;
 use crate::head::HeadPass;
@@ -293,8 +293,17 @@ impl<B: Backend> Model<B> {
     /// Bytes of activations that [`Model::plan_train`] takes.
     pub fn train_bytes(&self, limits: Limits, layout: &GradLayout) -> usize {
         let saved_from = self.frozen_prefix(layout).unwrap_or(0);
+        self.acts_bytes(limits, Purpose::Train { saved_from })
+    }
+
+    /// Bytes that [`Model::plan_eval`] takes.
+    pub fn eval_bytes(&self, limits: Limits) -> usize {
+        self.acts_bytes(limits, Purpose::Eval)
+    }
+
+    fn acts_bytes(&self, limits: Limits, purpose: Purpose) -> usize {
         let last = self.last_rows();
-        train_bytes::<B>(&self.config, limits, saved_from, last, self.classes())
+        acts_bytes::<B>(&self.config, limits, purpose, last, self.classes())
     }
 
     /// Encoder layers of the frozen prefix: those below everything that `layout` trains, on top of frozen

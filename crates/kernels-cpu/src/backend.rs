@@ -47,11 +47,12 @@ impl CpuBackend {
     /// When this processor cannot run the path.
     pub fn with(path: Path, team: Team) -> Self {
         assert!(path.available(), "{path:?} on this processor");
-        let empty = || Buf::zeroed(0, "nothing");
-        let none = || match empty() {
-            Ok(buf) => buf,
-            Err(_) => unreachable!("no bytes are asked for"),
-        };
+        fn none<T: Element>() -> Buf<T> {
+            match Buf::zeroed(0, "nothing") {
+                Ok(buf) => buf,
+                Err(_) => unreachable!("no bytes are asked for"),
+            }
+        }
         CpuBackend {
             team,
             path,
@@ -59,10 +60,7 @@ impl CpuBackend {
             scratch: Mutex::new(Scratch {
                 pack: None,
                 sums: none(),
-                wide: match Buf::zeroed(0, "nothing") {
-                    Ok(buf) => buf,
-                    Err(_) => unreachable!("no bytes are asked for"),
-                },
+                wide: none(),
                 attention: none(),
             }),
         }
@@ -295,6 +293,16 @@ impl Backend for CpuBackend {
     }
 
     fn params(&self, table: Arc<ParamTable>) -> Result<CpuParams, BackendError> {
+        // Norms of its gradients need room for the partial sums of the largest tensor, whole or by rows.
+        let room = table.params().iter().map(|p| {
+            let rows = p.shape.first().copied().unwrap_or(0);
+            rows.max(sweep::norm_chunks(p.len()))
+        });
+        let room = room.max().unwrap_or(0);
+        let mut scratch = self.scratch();
+        if scratch.wide.len() < room {
+            scratch.wide = Buf::zeroed(room, "partial norms")?;
+        }
         CpuParams::new(self.path, table)
     }
 
@@ -745,13 +753,12 @@ impl Backend for CpuBackend {
 
     fn squared_norm(&self, x: &[f32], out: &mut [f64]) {
         let mut scratch = self.scratch();
-        let partials = partials(&mut scratch, sweep::norm_chunks(x.len()));
-        out[0] = sweep::squared_norm(&self.team, self.path, x, partials);
+        out[0] = sweep::squared_norm(&self.team, self.path, x, &mut scratch.wide);
     }
 
     fn squared_norm_rows(&self, x: &[f32], rows: &[u32], width: usize, out: &mut [f64]) {
         let mut scratch = self.scratch();
-        let partials = partials(&mut scratch, rows.len());
+        let partials = &mut scratch.wide;
         out[0] = sweep::squared_norm_rows(&self.team, self.path, x, rows, width, partials);
     }
 
@@ -770,14 +777,4 @@ impl Backend for CpuBackend {
     fn copy<T: Element>(&self, x: &[T], y: &mut [T]) {
         y.copy_from_slice(x);
     }
-}
-
-/// Room for so many partial norms; it grows to the largest tensor once.
-fn partials(scratch: &mut Scratch, len: usize) -> &mut [f64] {
-    if scratch.wide.len() < len
-        && let Ok(larger) = Buf::zeroed(len, "partial norms")
-    {
-        scratch.wide = larger;
-    }
-    &mut scratch.wide
 }

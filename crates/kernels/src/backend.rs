@@ -471,7 +471,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     // ---- whole arenas --------------------------------------------------------------------------
 
-    /// `out[0] = Σ x²`, in fixed chunks.
+    /// `out[0] = Σ x²`, in fixed chunks; `x` is no longer than the largest parameter of an arena made before.
     fn squared_norm(&self, x: Self::View<'_, Self::Master>, out: Self::ViewMut<'_, f64>);
 
     /// [`Backend::squared_norm`] over the listed rows alone.

@@ -94,6 +94,8 @@ pub struct Summary {
     pub train_tokens: u64,
     /// Tokens per second of training, evaluations left out.
     pub tokens_per_s: f64,
+    /// Memory that was planned before the first step.
+    pub planned_memory_bytes: u64,
     /// Most memory the process held.
     pub peak_memory_bytes: Option<u64>,
     /// Seconds of the run.
@@ -168,6 +170,8 @@ impl Job<'_> {
             }
         }
 
+        // What the process holds by now are the texts, their tokens and the tokenizer.
+        let text_bytes = memory_of("RssAnon:");
         let seed = self.options.seed;
         let (mut model, receipt) = match self.start {
             Start::Scratch => Model::random(backend, config, task, labels, seed)?,
@@ -209,6 +213,7 @@ impl Job<'_> {
             valid: valid.as_ref().map(|v| &v.examples),
             frozen: self.frozen,
             identity,
+            text_bytes,
             checkpoints: self.out.map(Checkpoints::of),
             resume: self.resume,
             sink,
@@ -262,6 +267,7 @@ impl Job<'_> {
             },
             train_tokens: outcome.train_tokens,
             tokens_per_s: outcome.train_tokens as f64 / outcome.train_seconds.max(1e-9),
+            planned_memory_bytes: outcome.planned_bytes,
             peak_memory_bytes: peak_memory(),
             seconds: outcome.seconds.max(started.elapsed().as_secs_f64()),
             seed,
@@ -382,8 +388,13 @@ pub fn write_beside(path: &Path, text: &str) -> Result<(), TrainError> {
 
 /// The most memory this process has held, in bytes, where the system says (Linux).
 pub fn peak_memory() -> Option<u64> {
+    memory_of("VmHWM:")
+}
+
+/// One line of the system's account of this process, in bytes.
+fn memory_of(what: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    let line = status.lines().find(|l| l.starts_with(what))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
 }

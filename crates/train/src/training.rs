@@ -8,7 +8,7 @@ use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Plan, Sink, Step};
 use crate::metrics::Metrics;
 use crate::{Examples, FrozenPrefix, Options, Select, TargetRule, TrainError};
-use hone_bert::{Acts, Model};
+use hone_bert::{Acts, Limits, Model};
 use hone_kernels::Backend;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -29,6 +29,8 @@ pub struct Training<'a, B: Backend> {
     pub frozen: FrozenPrefix,
     /// What decides the run's bits.
     pub identity: Identity,
+    /// Bytes of texts, tokens and tokenizer, where they are known: a part of the plan.
+    pub text_bytes: Option<u64>,
     /// Where checkpoints go; none: nowhere.
     pub checkpoints: Option<Checkpoints>,
     /// Whether to continue from the newest checkpoint.
@@ -69,6 +71,8 @@ pub struct Outcome {
     pub train_seconds: f64,
     /// Seconds of the run, all sittings.
     pub seconds: f64,
+    /// Bytes of memory that were planned.
+    pub planned_bytes: u64,
 }
 
 /// What moves while a run goes.
@@ -113,6 +117,8 @@ impl<B: Backend> Training<'_, B> {
             .valid
             .map(|v| self.model.plan_eval(EvalBatches::USUAL.limits(v)))
             .transpose()?;
+        let memory = self.memory(&engine, limits);
+        let planned_bytes = memory.iter().map(|(_, bytes)| bytes).sum();
         self.sink.event(&Event::Planned(Plan {
             rows,
             tokens: self.train.tokens(),
@@ -121,7 +127,7 @@ impl<B: Backend> Training<'_, B> {
             steps_per_epoch: per_epoch,
             warmup_steps: options.warmup.steps(steps),
             groups: engine.groups(),
-            memory: engine.memory(self.model, limits),
+            memory,
         }));
         let mut now = Progress {
             step: 0,
@@ -140,7 +146,7 @@ impl<B: Backend> Training<'_, B> {
             self.restore(&mut engine, &mut now)?;
         }
         if now.step < steps {
-            self.forecast(&mut engine, &plan, steps, &now)?;
+            self.forecast(&mut engine, &plan, steps, &now, planned_bytes)?;
         }
         let every = options.eval_every.steps(per_epoch);
         let save = options.save_every.map(|c| c.steps(per_epoch));
@@ -184,7 +190,22 @@ impl<B: Backend> Training<'_, B> {
                 break;
             }
         }
-        self.finish(ending, per_epoch, now)
+        self.finish(ending, per_epoch, now, planned_bytes)
+    }
+
+    /// Bytes by use: the engine's, those of validation and of the best weights, and the texts'.
+    fn memory(&self, engine: &Engine<B>, limits: Limits) -> Vec<(String, u64)> {
+        let mut rows = engine.memory(self.model, limits);
+        if let Some(valid) = self.valid {
+            let bytes = self.model.eval_bytes(EvalBatches::USUAL.limits(valid));
+            rows.push(("validation".to_owned(), bytes as u64));
+            if self.options.select == Select::Best {
+                let bytes = self.model.layout().table.len() * size_of::<B::Master>();
+                rows.push(("best weights".to_owned(), bytes as u64));
+            }
+        }
+        rows.extend(self.text_bytes.map(|bytes| ("texts".to_owned(), bytes)));
+        rows
     }
 
     /// Trial pass over the first batch, which changes nothing, for the forecast.
@@ -194,6 +215,7 @@ impl<B: Backend> Training<'_, B> {
         plan: &BatchPlan,
         steps: usize,
         now: &Progress<B>,
+        memory_bytes: u64,
     ) -> Result<(), TrainError> {
         let order = plan.epoch(self.train.len(), 0);
         let index = &order[..plan.step_rows.min(order.len())];
@@ -215,11 +237,7 @@ impl<B: Backend> Training<'_, B> {
         self.sink.event(&Event::Forecast {
             seconds: (self.train.tokens() as f64 * left + evaluations) / rate,
             tokens_per_s: rate,
-            memory_bytes: engine
-                .memory(self.model, engine.limits())
-                .iter()
-                .map(|(_, bytes)| bytes)
-                .sum(),
+            memory_bytes,
         });
         Ok(())
     }
@@ -420,6 +438,7 @@ impl<B: Backend> Training<'_, B> {
         ending: Ending,
         per_epoch: usize,
         mut now: Progress<B>,
+        planned_bytes: u64,
     ) -> Result<Outcome, TrainError> {
         let mut selected_step = now.step;
         let mut valid = now
@@ -446,6 +465,7 @@ impl<B: Backend> Training<'_, B> {
             train_tokens: now.train_tokens,
             train_seconds: now.train_time.as_secs_f64(),
             seconds: now.earlier + now.started.elapsed().as_secs_f64(),
+            planned_bytes,
         })
     }
 }
