@@ -156,7 +156,8 @@ fn time<B: Backend>(
             |_| true,
             grads.view(b),
             b.view(&coefficient),
-        );
+            grads.touched(),
+        )?;
         b.sync()?;
         let end = Instant::now();
         if step >= WARM_UP {

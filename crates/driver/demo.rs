@@ -8,7 +8,9 @@ use hone_bert::Config;
 use hone_experiment::{Demo, DemoReport, Judged, KINDS};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, duration, say};
-use hone_train::{Ending, Event, Job, Sink, Start, Strictness, peak_memory, task_of, write_beside};
+use hone_train::{
+    Ending, Event, Job, Sink, Start, Strictness, WordUpdates, peak_memory, task_of, write_beside,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -73,6 +75,7 @@ pub fn run(args: TrainArgs, device: Device) -> Result<Exit> {
         out: Some(&folder),
         resume: false,
         frozen: settings::frozen(&args),
+        words: WordUpdates::Deferred,
     };
     train::record(&folder, &args, &options, MODEL)?;
     if !named {

@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail};
 use hone_bert::Config;
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
-use hone_train::{Ending, Job, Options, Sink, Start, Strictness, Summary, task_of, write_beside};
+use hone_train::{
+    Ending, Job, Options, Sink, Start, Strictness, Summary, WordUpdates, task_of, write_beside,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +47,7 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         out: Some(&out),
         resume: args.resume,
         frozen: settings::frozen(&args),
+        words: WordUpdates::Deferred,
     };
     record(&out, &args, &options, name)?;
     if args.out.is_none() {

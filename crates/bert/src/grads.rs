@@ -48,6 +48,11 @@ impl<B: Backend> Grads<B> {
         &self.layout
     }
 
+    /// Rows of the word embeddings that the step has touched, ascending; all others have a gradient of zero.
+    pub fn touched(&self) -> &[u32] {
+        &self.touched
+    }
+
     /// The arena.
     pub fn view<'a>(&'a self, b: &B) -> B::View<'a, B::Master> {
         b.view(&self.arena)

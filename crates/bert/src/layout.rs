@@ -114,6 +114,11 @@ impl Layout {
         }
     }
 
+    /// The word table's row, and how many words it has.
+    pub fn words(&self) -> (usize, usize) {
+        (self.word, self.table.params()[self.word].shape[0])
+    }
+
     /// Gradient offsets for the parameters that `trained` names. What one kernel computes together
     /// (q, k and v; a LayerNorm's two) has room where any of it is trained; the classifier's two, whose kernel
     /// also gives the gradient of everything below, always have.

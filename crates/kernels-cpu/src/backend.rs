@@ -385,8 +385,62 @@ impl Backend for CpuBackend {
             unsafe {
                 let w = w.range(p.weights..p.weights + p.len);
                 let (m, v) = (m.range(at.clone()), v.range(at.clone()));
-                optimizer::adamw(self.path, constants[p.row], w, &grads[at], m, v);
+                optimizer::adamw(self.path, &constants[p.row], w, &grads[at], m, v);
                 packer.pack(rows[p.row].param, p.start, w);
+            }
+        });
+    }
+
+    fn adamw_rows(
+        &self,
+        params: &mut CpuParams,
+        history: &[AdamwRow],
+        rows: &[u32],
+        since: &[u32],
+        grads: Option<(&[f32], &[f64])>,
+        m: &mut [f32],
+        v: &mut [f32],
+        step: AdamwStep,
+    ) {
+        /// Rows of a turn: how many steps each missed differs widely.
+        const TURN: usize = 4;
+        let Some(one) = history.first() else {
+            return;
+        };
+        assert_eq!(rows.len(), since.len(), "adamw_rows");
+        let last = history.len() - 1;
+        let coefficient = grads.map_or(1.0, |(_, c)| c[1]);
+        let constants: Vec<optimizer::Constants> = (0..history.len())
+            .map(|k| {
+                let of_now = if k == last { coefficient } else { 1.0 };
+                optimizer::Constants::new(&history[k], step, of_now)
+            })
+            .collect();
+        let table = params.table.clone();
+        let param = &table.params()[one.param];
+        let width = param.shape[1];
+        let (w, packer) = params.split();
+        assert!(packer.band(one.param).is_none(), "rows of a matrix");
+        let (w, m, v) = (Parts::new(w), Parts::new(m), Parts::new(v));
+        self.team.run(rows.len().div_ceil(TURN), &|t| {
+            for k in t * TURN..((t + 1) * TURN).min(rows.len()) {
+                let at = rows[k] as usize * width;
+                let of_grads = one.grad_offset + at..one.grad_offset + at + width;
+                // SAFETY: the list has no row twice, and each of its entries is taken once.
+                let (w, m, v) = unsafe {
+                    (
+                        w.range(param.offset + at..param.offset + at + width),
+                        m.range(of_grads.clone()),
+                        v.range(of_grads.clone()),
+                    )
+                };
+                let missed = since[k] as usize..if grads.is_some() { last } else { last + 1 };
+                if !missed.is_empty() {
+                    optimizer::sat_out(self.path, &constants[missed], w, m, v);
+                }
+                if let Some((grads, _)) = grads {
+                    optimizer::adamw(self.path, &constants[last], w, &grads[of_grads], m, v);
+                }
             }
         });
     }

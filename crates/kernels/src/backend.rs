@@ -186,6 +186,23 @@ pub trait Backend: Send + Sync + Sized + 'static {
         step: AdamwStep,
     );
 
+    /// AdamW for some rows of one tensor that sat out steps in which their gradient was zero: row `rows[k]`
+    /// takes the steps `since[k]..` of `history`, the last of them with its gradient where `grads` (the arena
+    /// and the coefficient) is given. The same bits as if [`Backend::adamw`] had taken them one by one.
+    ///
+    /// All of `history` is of one tensor, which is no matrix; `rows` has no repeats.
+    fn adamw_rows(
+        &self,
+        params: &mut Self::Params,
+        history: &[AdamwRow],
+        rows: Self::View<'_, u32>,
+        since: Self::View<'_, u32>,
+        grads: Option<(Self::View<'_, Self::Master>, Self::View<'_, f64>)>,
+        m: Self::ViewMut<'_, Self::Master>,
+        v: Self::ViewMut<'_, Self::Master>,
+        step: AdamwStep,
+    );
+
     // ---- products ------------------------------------------------------------------------------
 
     /// `y[R, out] = x[R, in] · Wᵀ + bias[out]`.

@@ -1,4 +1,9 @@
 //! AdamW's state over the trained part of the arena.
+//!
+//! Rows of the word table that a step's texts do not hold have a gradient of zero, and nobody reads them. They sit
+//! the step out, and take all they missed when they are next read: the same bits with a fraction of the memory
+//! traffic (the table is half of a small model). [`Optimizer::ready`] comes before rows are read,
+//! [`Optimizer::settle`] before the whole table is.
 
 use crate::Groups;
 use hone_kernels::{AdamwRow, AdamwStep, Backend, BackendError};
@@ -12,6 +17,32 @@ pub struct Optimizer<B: Backend> {
     v: B::Buf<B::Master>,
     taken: Vec<u32>,
     rows: Vec<AdamwRow>,
+    words: Option<Words<B>>,
+}
+
+/// The word table's rows, and what each of them has missed.
+struct Words<B: Backend> {
+    /// Its row of the parameter table.
+    param: usize,
+    /// Steps since all rows were settled.
+    history: Vec<AdamwRow>,
+    /// The first step of `history` each row has not taken.
+    since: Vec<u32>,
+    rows_device: B::Buf<u32>,
+    since_device: B::Buf<u32>,
+}
+
+impl<B: Backend> Words<B> {
+    /// Uploads a list of rows and what each has missed; the whole history is then behind them.
+    fn list(&mut self, b: &B, rows: &[u32]) -> Result<(), BackendError> {
+        let since: Vec<u32> = rows.iter().map(|&r| self.since[r as usize]).collect();
+        b.upload(b.head_mut(&mut self.rows_device, rows.len()), rows)?;
+        b.upload(b.head_mut(&mut self.since_device, rows.len()), &since)?;
+        for &row in rows {
+            self.since[row as usize] = self.history.len() as u32;
+        }
+        Ok(())
+    }
 }
 
 impl<B: Backend> Optimizer<B> {
@@ -24,11 +55,72 @@ impl<B: Backend> Optimizer<B> {
             rows: Vec::with_capacity(layout.offsets.len()),
             layout,
             constants,
+            words: None,
         })
     }
 
-    /// One step over the rows that are `awake`: rates are the groups' times `factor`; gradients are
-    /// multiplied by `coefficient[1]`. A row's bias correction counts the steps it has itself taken.
+    /// Lets rows of the word table, `param` of so many rows, sit out the steps whose texts do not hold them.
+    /// Every step must then say which rows it touched, and [`Optimizer::ready`] and [`Optimizer::settle`] must be
+    /// called before the table is read.
+    pub fn sit_out(&mut self, b: &B, param: usize, rows: usize) -> Result<(), BackendError> {
+        self.words = Some(Words {
+            param,
+            history: Vec::new(),
+            since: vec![0; rows],
+            rows_device: b.alloc(rows)?,
+            since_device: b.alloc(rows)?,
+        });
+        Ok(())
+    }
+
+    /// Before the listed rows of the word table are read (ascending, no repeats).
+    pub fn ready(
+        &mut self,
+        b: &B,
+        params: &mut B::Params,
+        rows: &[u32],
+    ) -> Result<(), BackendError> {
+        let Some(words) = &mut self.words else {
+            return Ok(());
+        };
+        let now = words.history.len() as u32;
+        let late: Vec<u32> = rows
+            .iter()
+            .copied()
+            .filter(|&row| words.since[row as usize] < now)
+            .collect();
+        if late.is_empty() {
+            return Ok(());
+        }
+        words.list(b, &late)?;
+        b.adamw_rows(
+            params,
+            &words.history,
+            b.head(&words.rows_device, late.len()),
+            b.head(&words.since_device, late.len()),
+            None,
+            b.all_mut(&mut self.m),
+            b.all_mut(&mut self.v),
+            self.constants,
+        );
+        Ok(())
+    }
+
+    /// Before the word table is read as a whole, or its moments.
+    pub fn settle(&mut self, b: &B, params: &mut B::Params) -> Result<(), BackendError> {
+        let rows = self.words.as_ref().map_or(0, |words| words.since.len());
+        let all: Vec<u32> = (0..rows as u32).collect();
+        self.ready(b, params, &all)?;
+        if let Some(words) = &mut self.words {
+            words.history.clear();
+            words.since.fill(0);
+        }
+        Ok(())
+    }
+
+    /// One step over the parameters that are `awake`: rates are the groups' times `factor`; gradients are
+    /// multiplied by `coefficient[1]`. A parameter's bias correction counts the steps it has itself taken.
+    /// `touched` are the rows of the word table that have a gradient: those that were made [`ready`](Self::ready).
     pub fn step(
         &mut self,
         b: &B,
@@ -38,8 +130,10 @@ impl<B: Backend> Optimizer<B> {
         awake: impl Fn(usize) -> bool,
         grads: B::View<'_, B::Master>,
         coefficient: B::View<'_, f64>,
-    ) {
+        touched: &[u32],
+    ) -> Result<(), BackendError> {
         self.rows.clear();
+        let mut now = None;
         for (param, group) in groups.rows().iter().enumerate() {
             let Some(grad_offset) = self.layout.offsets[param] else {
                 continue;
@@ -48,13 +142,17 @@ impl<B: Backend> Optimizer<B> {
                 continue;
             }
             self.taken[param] += 1;
-            self.rows.push(AdamwRow {
+            let row = AdamwRow {
                 param,
                 grad_offset,
                 lr: group.lr * factor,
                 weight_decay: group.weight_decay,
                 step: self.taken[param],
-            });
+            };
+            match &self.words {
+                Some(words) if words.param == param => now = Some(row),
+                _ => self.rows.push(row),
+            }
         }
         b.adamw(
             params,
@@ -65,6 +163,22 @@ impl<B: Backend> Optimizer<B> {
             coefficient,
             self.constants,
         );
+        let (Some(words), Some(now)) = (&mut self.words, now) else {
+            return Ok(());
+        };
+        words.history.push(now);
+        words.list(b, touched)?;
+        b.adamw_rows(
+            params,
+            &words.history,
+            b.head(&words.rows_device, touched.len()),
+            b.head(&words.since_device, touched.len()),
+            Some((grads, coefficient)),
+            b.all_mut(&mut self.m),
+            b.all_mut(&mut self.v),
+            self.constants,
+        );
+        Ok(())
     }
 
     /// Steps each row of the table has taken.
@@ -72,7 +186,7 @@ impl<B: Backend> Optimizer<B> {
         &self.taken
     }
 
-    /// First and second moments.
+    /// First and second moments; [`settle`](Self::settle) comes before.
     pub fn moments<'a>(&'a self, b: &B) -> (B::View<'a, B::Master>, B::View<'a, B::Master>) {
         (b.view(&self.m), b.view(&self.v))
     }
@@ -88,6 +202,10 @@ impl<B: Backend> Optimizer<B> {
         b.upload(b.all_mut(&mut self.m), m)?;
         b.upload(b.all_mut(&mut self.v), v)?;
         self.taken = taken;
+        if let Some(words) = &mut self.words {
+            words.history.clear();
+            words.since.fill(0);
+        }
         Ok(())
     }
 }

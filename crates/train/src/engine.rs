@@ -9,6 +9,15 @@ use hone_optim::{GroupPolicy, Groups, Optimizer, Schedule, Unfreeze};
 use hone_tensor::{Depth, GradLayout, Real, SafetensorsFile, write_safetensors};
 use std::path::Path;
 
+/// When rows of the word table that a step's texts do not hold take the step. Changes no bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WordUpdates {
+    /// When they are next read.
+    Deferred,
+    /// At once.
+    Dense,
+}
+
 /// Everything a step needs besides the model.
 pub struct Engine<B: Backend> {
     acts: Acts<B>,
@@ -56,6 +65,7 @@ impl<B: Backend> Engine<B> {
         limits: Limits,
         steps: usize,
         frozen: FrozenPrefix,
+        words: WordUpdates,
     ) -> Result<Self, TrainError> {
         let table = &model.layout().table;
         let policy = GroupPolicy {
@@ -91,18 +101,23 @@ impl<B: Backend> Engine<B> {
                 ));
             }
         };
+        let mut optimizer = Optimizer::new(
+            b,
+            layout.clone(),
+            AdamwStep {
+                beta1: options.beta1,
+                beta2: options.beta2,
+                eps: options.eps,
+            },
+        )?;
+        let (word, words_len) = model.layout().words();
+        if words == WordUpdates::Deferred && layout.trains(word) {
+            optimizer.sit_out(b, word, words_len)?;
+        }
         Ok(Engine {
             acts,
-            grads: Grads::new(b, model.layout(), layout.clone())?,
-            optimizer: Optimizer::new(
-                b,
-                layout,
-                AdamwStep {
-                    beta1: options.beta1,
-                    beta2: options.beta2,
-                    eps: options.eps,
-                },
-            )?,
+            grads: Grads::new(b, model.layout(), layout)?,
+            optimizer,
             groups,
             unfreeze,
             prefix,
@@ -193,10 +208,11 @@ impl<B: Backend> Engine<B> {
         pass
     }
 
-    /// Gradients of the mean loss over `index`, accumulated over its micro-batches. Changes no weight.
+    /// Gradients of the mean loss over `index`, accumulated over its micro-batches. Changes no weight but for
+    /// steps that words sat out.
     pub fn gradients(
         &mut self,
-        model: &Model<B>,
+        model: &mut Model<B>,
         train: &Examples,
         plan: &BatchPlan,
         rule: &TargetRule,
@@ -204,6 +220,9 @@ impl<B: Backend> Engine<B> {
         step: usize,
     ) -> Result<StepDone, TrainError> {
         let pass = self.pass(model, step);
+        let b = model.backend().clone();
+        let ids = train.distinct_ids(index);
+        self.optimizer.ready(b.as_ref(), model.params_mut(), &ids)?;
         let total = rule.total(train, index).max(f64::MIN_POSITIVE);
         let mut done = StepDone {
             loss: 0.0,
@@ -252,11 +271,18 @@ impl<B: Backend> Engine<B> {
             |row| unfreeze.awake(row, step, per_epoch),
             self.grads.view(b.as_ref()),
             b.view(&self.coefficient),
-        );
+            self.grads.touched(),
+        )?;
         Ok(StepRates {
             body: self.groups.body_lr() * factor,
             head: self.groups.head_lr() * factor,
         })
+    }
+
+    /// Words take the steps they sat out: before weights or moments are read as a whole.
+    pub fn settle(&mut self, model: &mut Model<B>) -> Result<(), TrainError> {
+        let b = model.backend().clone();
+        Ok(self.optimizer.settle(b.as_ref(), model.params_mut())?)
     }
 
     /// Steps each tensor has taken, by name.
@@ -267,7 +293,7 @@ impl<B: Backend> Engine<B> {
             .collect()
     }
 
-    /// Writes weights, m and v.
+    /// Writes weights, m and v; [`Engine::settle`] comes before.
     pub fn save(&self, model: &Model<B>, folder: &Path) -> Result<(), TrainError> {
         let b = model.backend().as_ref();
         let len = model.layout().table.len();

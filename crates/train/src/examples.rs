@@ -101,6 +101,15 @@ impl Examples {
         self.offsets[i]..self.offsets[i + 1]
     }
 
+    /// Token ids of the listed examples, ascending, each once.
+    pub fn distinct_ids(&self, index: &[u32]) -> Vec<u32> {
+        let spans = index.iter().map(|&i| self.span(i as usize));
+        let mut ids: Vec<u32> = spans.flat_map(|span| &self.ids[span]).copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     /// The ragged batch of the listed examples.
     pub fn batch(&self, index: &[u32]) -> Ragged {
         let mut batch = Ragged::new();

@@ -5,7 +5,7 @@ use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Sink};
 use crate::metrics::Metrics;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
-use crate::{Ending, Examples, FrozenPrefix, JobData, Options, TrainError, Training};
+use crate::{Ending, Examples, FrozenPrefix, JobData, Options, TrainError, Training, WordUpdates};
 use hone_bert::{Config, HeadChoice, Model};
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
@@ -50,6 +50,8 @@ pub struct Job<'a> {
     pub resume: bool,
     /// What becomes of the outputs of frozen lower layers.
     pub frozen: FrozenPrefix,
+    /// When words that a step's texts do not hold take the step.
+    pub words: WordUpdates,
 }
 
 /// What a warning about the data does.
@@ -212,6 +214,7 @@ impl Job<'_> {
             train: &train.examples,
             valid: valid.as_ref().map(|v| &v.examples),
             frozen: self.frozen,
+            words: self.words,
             identity,
             text_bytes,
             checkpoints: self.out.map(Checkpoints::of),

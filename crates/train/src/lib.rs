@@ -27,7 +27,7 @@ mod training;
 
 pub use batches::{BatchPlan, Order};
 pub use checkpoint::{Best, Checkpoints, Identity, State};
-pub use engine::{Engine, StepDone, StepRates};
+pub use engine::{Engine, StepDone, StepRates, WordUpdates};
 pub use error::TrainError;
 pub use evaluate::{
     EvalBatches, Prediction, argmax, evaluate, predict, sigmoid, softmax, word_classes,

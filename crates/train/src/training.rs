@@ -2,7 +2,7 @@
 
 use crate::batches::{BatchPlan, Order};
 use crate::checkpoint::{Best, Checkpoints, Identity, State};
-use crate::engine::Engine;
+use crate::engine::{Engine, WordUpdates};
 use crate::error::some_rows;
 use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Plan, Sink, Step};
@@ -27,6 +27,8 @@ pub struct Training<'a, B: Backend> {
     pub valid: Option<&'a Examples>,
     /// What becomes of the outputs of frozen lower layers; changes no bit.
     pub frozen: FrozenPrefix,
+    /// When words that a step's texts do not hold take the step; changes no bit.
+    pub words: WordUpdates,
     /// What decides the run's bits.
     pub identity: Identity,
     /// Bytes of texts, tokens and tokenizer, where they are known: a part of the plan.
@@ -112,7 +114,10 @@ impl<B: Backend> Training<'_, B> {
             ));
         }
         let limits = plan.limits(self.train, steps.div_ceil(per_epoch));
-        let mut engine = Engine::new(self.model, options, self.train, limits, steps, self.frozen)?;
+        let (frozen, words) = (self.frozen, self.words);
+        let mut engine = Engine::new(
+            self.model, options, self.train, limits, steps, frozen, words,
+        )?;
         let mut eval_acts = self
             .valid
             .map(|v| self.model.plan_eval(EvalBatches::USUAL.limits(v)))
@@ -162,6 +167,7 @@ impl<B: Backend> Training<'_, B> {
             self.step(&mut engine, &plan, index, steps, per_epoch, &mut now)?;
             let last = now.step == steps;
             if self.valid.is_some() && (now.step % every == 0 || last) {
+                self.settle(&mut engine, &mut now)?;
                 if !self.evaluate(&mut eval_acts, per_epoch, &mut now)? {
                     ending = Ending::Interrupted;
                 } else if options
@@ -184,13 +190,23 @@ impl<B: Backend> Training<'_, B> {
             }
             let due = save.is_some_and(|n| now.step % n == 0) && !last;
             if ending == Ending::Interrupted || (due && ending == Ending::Done) {
+                self.settle(&mut engine, &mut now)?;
                 self.save(&engine, &now)?;
             }
             if ending != Ending::Done {
                 break;
             }
         }
+        self.settle(&mut engine, &mut now)?;
         self.finish(ending, per_epoch, now, planned_bytes)
+    }
+
+    /// Makes the weights whole, before anybody but a step reads them. Timed as training, to which it belongs.
+    fn settle(&mut self, engine: &mut Engine<B>, now: &mut Progress<B>) -> Result<(), TrainError> {
+        let started = Instant::now();
+        engine.settle(self.model)?;
+        now.train_time += started.elapsed();
+        Ok(())
     }
 
     /// Bytes by use: the engine's, those of validation and of the best weights, and the texts'.

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Record, Run, data, options, weights};
 use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
-use hone_train::{Options, ValidSource};
+use hone_train::{Options, ValidSource, WordUpdates};
 use std::sync::Arc;
 
 #[test]
@@ -29,6 +29,7 @@ fn fifty_steps_have_the_same_bits_on_any_number_of_threads() {
                 options: &options,
                 out: None,
                 resume: false,
+                words: WordUpdates::Deferred,
             };
             let done = run.on(backend.clone(), &mut record).unwrap();
             assert_eq!(done.summary.steps, 50);

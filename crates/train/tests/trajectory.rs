@@ -7,7 +7,7 @@ use common::{Record, Run, data, folder, options, weights};
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_tensor::SafetensorsFile;
-use hone_train::ValidSource;
+use hone_train::{ValidSource, WordUpdates};
 use std::sync::Arc;
 
 fn largest(x: &[f64]) -> f64 {
@@ -33,6 +33,7 @@ fn check<B: Backend>(backend: B, loss_tolerance: f64, allowed: impl Fn(&[f64], f
         options: &options(),
         out: None,
         resume: false,
+        words: WordUpdates::Deferred,
     }
     .on(Arc::new(backend), &mut record)
     .unwrap();

@@ -35,20 +35,82 @@ impl Constants {
     }
 }
 
+/// One number's step.
 #[inline(always)]
-fn sweep(k: Constants, w: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32]) {
+fn advance(k: &Constants, w: &mut f32, grad: f32, m: &mut f32, v: &mut f32) {
+    let g = k.coefficient * grad;
+    *m += k.first * (g - *m);
+    *v = k.second * *v + k.second_rest * g * g;
+    let root = v.sqrt() / k.inverse_correction + k.eps;
+    *w = *w * k.keep - k.size * (*m / root);
+}
+
+#[inline(always)]
+fn sweep(k: &Constants, w: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32]) {
     for i in 0..w.len() {
-        let g = k.coefficient * grads[i];
-        m[i] += k.first * (g - m[i]);
-        v[i] = k.second * v[i] + k.second_rest * g * g;
-        let root = v[i].sqrt() / k.inverse_correction + k.eps;
-        w[i] = w[i] * k.keep - k.size * (m[i] / root);
+        advance(k, &mut w[i], grads[i], &mut m[i], &mut v[i]);
     }
 }
 
 /// Changes a piece in place. All four pieces have one length.
-pub fn adamw(path: Path, k: Constants, w: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32]) {
+pub fn adamw(
+    path: Path,
+    k: &Constants,
+    w: &mut [f32],
+    grads: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) {
     let n = w.len();
     assert!(grads.len() == n && m.len() == n && v.len() == n, "adamw");
     dispatch!(path, _V => sweep(k, w, grads, m, v));
+}
+
+/// Numbers that take missed steps together: what stays in registers.
+const TOGETHER: usize = 32;
+
+/// Steps with a gradient of zero.
+#[inline(always)]
+fn catch_up<const N: usize>(
+    missed: &[Constants],
+    w: &mut [f32; N],
+    m: &mut [f32; N],
+    v: &mut [f32; N],
+) {
+    let (mut a, mut b, mut c) = (*w, *m, *v);
+    let mut left = missed.iter();
+    // Once a first moment is (positive) zero it stays, and a step is a decay: the same bits with less work.
+    while b.iter().any(|m| m.to_bits() != 0) {
+        let Some(k) = left.next() else { break };
+        for i in 0..N {
+            advance(k, &mut a[i], 0.0, &mut b[i], &mut c[i]);
+        }
+    }
+    for k in left {
+        for i in 0..N {
+            c[i] *= k.second;
+            a[i] *= k.keep;
+        }
+    }
+    (*w, *m, *v) = (a, b, c);
+}
+
+/// A row takes the steps it sat out, in which its gradient was zero.
+pub fn sat_out(path: Path, missed: &[Constants], w: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    let n = w.len();
+    assert!(m.len() == n && v.len() == n, "adamw_rows");
+    dispatch!(path, _V => {
+        let (w, w_rest) = w.as_chunks_mut::<TOGETHER>();
+        let (m, m_rest) = m.as_chunks_mut::<TOGETHER>();
+        let (v, v_rest) = v.as_chunks_mut::<TOGETHER>();
+        for ((w, m), v) in w.iter_mut().zip(m).zip(v) {
+            catch_up(missed, w, m, v);
+        }
+        let (w, _) = w_rest.as_chunks_mut::<1>();
+        let (m, _) = m_rest.as_chunks_mut::<1>();
+        let (v, _) = v_rest.as_chunks_mut::<1>();
+        for ((w, m), v) in w.iter_mut().zip(m).zip(v) {
+            catch_up(missed, w, m, v);
+        }
+    });
 }

@@ -82,6 +82,7 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         }
     };
     arena(rig, &params, "adamw, weights");
+    sat_out(rig, &table, &grads, &coefficient, step);
     let x = rig.masters(lens[0]);
     b.param_axpby(&mut params, 0, 0.25, b.view(&x), 0.5);
     arena(rig, &params, "param_axpby");
@@ -104,5 +105,108 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         rig.keep(format!("axpby {len}"), &y);
         b.fill(B::Master::from_f64(0.75), b.all_mut(&mut y));
         rig.keep(format!("fill {len}"), &y);
+    }
+}
+
+/// Rows of the word table that take the steps they sat out: as close to the reference as everything else, and the
+/// very bits of taking every step with a gradient of zero.
+fn sat_out<B: Backend>(
+    rig: &mut Rig<'_, B>,
+    table: &Arc<ParamTable>,
+    grads: &B::Buf<B::Master>,
+    coefficient: &B::Buf<f64>,
+    step: AdamwStep,
+) {
+    const WORDS: usize = 3;
+    const STEPS: usize = 900;
+    let b = rig.b;
+    let param = &table.params()[WORDS];
+    let (width, len) = (param.shape[1], param.len());
+    let words = rig.numbers(len);
+    // Moments of all sizes, so that some decay to nothing; whole rows that never had any.
+    let mut moments = rig.numbers(len);
+    for (i, x) in moments.iter_mut().enumerate() {
+        *x *= [1e-2, 1e-20, 0.0, 1.0][i / width % 4];
+    }
+    let squares: Vec<f64> = moments.iter().map(|x| x * x).collect();
+    let history: Vec<AdamwRow> = (0..STEPS)
+        .map(|k| AdamwRow {
+            param: WORDS,
+            grad_offset: 0,
+            lr: 1e-3 / (1 + k) as f64,
+            weight_decay: 0.1,
+            step: 2 + k as u32,
+        })
+        .collect();
+    let start = |rig: &Rig<'_, B>| {
+        let mut params = b.params(table.clone()).expect("memory");
+        let host: Vec<B::Master> = words.iter().map(|&x| B::Master::from_f64(x)).collect();
+        b.set_param(&mut params, WORDS, &host).expect("the words");
+        (params, rig.master(&moments), rig.master(&squares))
+    };
+    let read = |rig: &Rig<'_, B>, params: &B::Params| {
+        let mut copy = rig.master(&words);
+        b.copy(b.param(params, param.range()), b.all_mut(&mut copy));
+        copy
+    };
+    // Every third row has a gradient at the last step, and sat out all, none or some of those before.
+    let rows: Vec<u32> = (0..param.shape[0] as u32).step_by(3).collect();
+    let since: Vec<u32> = (0..rows.len())
+        .map(|k| [0, STEPS as u32 - 1, 3, 500][k % 4])
+        .collect();
+    let (mut params, mut m, mut v) = start(rig);
+    b.adamw_rows(
+        &mut params,
+        &history,
+        b.view(&b.from_slice(&rows).expect("memory")),
+        b.view(&b.from_slice(&since).expect("memory")),
+        Some((b.head(grads, len), b.view(coefficient))),
+        b.all_mut(&mut m),
+        b.all_mut(&mut v),
+        step,
+    );
+    let weights = read(rig, &params);
+    rig.keep("adamw_rows, weights", &weights);
+    rig.keep("adamw_rows, m", &m);
+    rig.keep("adamw_rows, v", &v);
+
+    // All rows without gradients at once, and the same a step at a time.
+    let all: Vec<u32> = (0..param.shape[0] as u32).collect();
+    let (mut params, mut m, mut v) = start(rig);
+    b.adamw_rows(
+        &mut params,
+        &history,
+        b.view(&b.from_slice(&all).expect("memory")),
+        b.view(&b.from_slice(&vec![0; all.len()]).expect("memory")),
+        None,
+        b.all_mut(&mut m),
+        b.all_mut(&mut v),
+        step,
+    );
+    let (mut dense, mut dense_m, mut dense_v) = start(rig);
+    let nothing = rig.master(&vec![0.0; len]);
+    for now in &history {
+        b.adamw(
+            &mut dense,
+            std::slice::from_ref(now),
+            b.view(&nothing),
+            b.all_mut(&mut dense_m),
+            b.all_mut(&mut dense_v),
+            b.view(coefficient),
+            step,
+        );
+    }
+    for (what, late, dense) in [
+        ("weights", read(rig, &params), read(rig, &dense)),
+        ("m", m, dense_m),
+        ("v", v, dense_v),
+    ] {
+        let bits = |buf: &B::Buf<B::Master>| -> Vec<u64> {
+            rig.read(buf).into_iter().map(f64::to_bits).collect()
+        };
+        assert!(
+            bits(&late) == bits(&dense),
+            "adamw_rows, {what}: other bits"
+        );
     }
 }

@@ -187,6 +187,38 @@ impl<F: Scalar> Backend for Reference<F> {
         }
     }
 
+    fn adamw_rows(
+        &self,
+        params: &mut Self::Params,
+        history: &[AdamwRow],
+        rows: &[u32],
+        since: &[u32],
+        grads: Option<(&[F], &[f64])>,
+        m: &mut [F],
+        v: &mut [F],
+        step: AdamwStep,
+    ) {
+        let Some(one) = history.first() else {
+            return;
+        };
+        let param = &params.table.params()[one.param];
+        let (start, width) = (param.offset, param.shape[1]);
+        let nothing = vec![F::of(0.0); width];
+        for (&row, &first) in rows.iter().zip(since) {
+            let at = row as usize * width;
+            let w = &mut params.data[start + at..start + at + width];
+            let at = one.grad_offset + at..one.grad_offset + at + width;
+            for (k, now) in history.iter().enumerate().skip(first as usize) {
+                let (g, coefficient) = match grads {
+                    Some((grads, c)) if k + 1 == history.len() => (&grads[at.clone()], c[1]),
+                    _ => (&nothing[..], 1.0),
+                };
+                let (m, v) = (&mut m[at.clone()], &mut v[at.clone()]);
+                sweep::adamw(w, g, m, v, coefficient, now, step);
+            }
+        }
+    }
+
     fn linear(&self, params: &Self::Params, weight: WeightRef, bias: &[F], x: &[F], y: &mut [F]) {
         let (out, input) = weight.shape(&params.table);
         let w = &params.data[weight.range(&params.table)];

@@ -7,7 +7,7 @@ use hone_optim::{Schedule, Warmup};
 use hone_tensor::Real;
 use hone_train::{
     Cadence, ClassWeights, DataSource, Done, Event, FrozenPrefix, Job, JobData, Options, Select,
-    Sink, Start, Strictness, TrainError, ValidSource,
+    Sink, Start, Strictness, TrainError, ValidSource, WordUpdates,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,6 +93,7 @@ pub struct Run<'a> {
     pub options: &'a Options,
     pub out: Option<&'a Path>,
     pub resume: bool,
+    pub words: WordUpdates,
 }
 
 impl Run<'_> {
@@ -114,6 +115,7 @@ impl Run<'_> {
             out: self.out,
             resume: self.resume,
             frozen: FrozenPrefix::Recompute,
+            words: self.words,
         }
         .run(backend, record, &stop)
     }
