@@ -122,7 +122,12 @@ pub fn run(args: &Args) -> Result<()> {
         std::fs::create_dir_all(&scratch)?;
         let mut c = Command::new(&args.hone);
         c.args(command);
-        object(c)
+        let mut result = object(c)?;
+        let log = scratch.join("run/metrics.jsonl");
+        if log.is_file() {
+            result["tokens_per_s"] = json!(settled_rate(&log, &result)?);
+        }
+        Ok::<Value, anyhow::Error>(result)
     };
     let mut record = Vec::new();
     println!(
@@ -181,6 +186,24 @@ pub fn run(args: &Args) -> Result<()> {
             .with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Steps at the start of a run that do not count, for either opponent (`SKIP` of `rival.py`).
+const SKIP: u64 = 3;
+
+/// Tokens a second of a run after its first steps, words settled at its end included.
+fn settled_rate(log: &Path, summary: &Value) -> Result<f64> {
+    let events = std::fs::read_to_string(log)?;
+    let skipped = events
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|event| event["event"] == "step" && event["step"] == SKIP)
+        .with_context(|| format!("{}: no step {SKIP}", log.display()))?;
+    let number = |value: &Value| value.as_f64().context("a summary without a figure");
+    let tokens = number(&summary["train_tokens"])?;
+    let seconds = tokens / number(&summary["tokens_per_s"])?;
+    Ok((tokens - number(&skipped["train_tokens"])?)
+        / (seconds - number(&skipped["train_seconds"])?))
 }
 
 /// Losses of a hundred steps without dropout, in the file's order, both from one folder with a head.

@@ -2,6 +2,7 @@
 //! Two FMAs a cycle need 2·4 (latency) independent chains at least; twelve leave room and still fit 16 registers.
 
 use super::kernel::{GemmKernel, Left, Packed, Plus};
+use crate::simd::transpose8;
 use std::arch::x86_64::*;
 
 /// Marker of the AVX2+FMA microkernel.
@@ -149,26 +150,10 @@ pub(super) unsafe fn transpose(
         for half in [0, 8] {
             // SAFETY: rows `half..half + 8` of `from` reach from p to p + 8 ≤ depth, and so do rows p… of `to`.
             unsafe {
-                let row = |j: usize| _mm256_loadu_ps(from.add((half + j) * depth + p));
-                let pair = |j: usize| {
-                    let (a, b) = (row(j), row(j + 1));
-                    (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b))
-                };
-                let four = |j: usize| {
-                    let ((a, c), (b, d)) = (pair(j), pair(j + 2));
-                    [
-                        _mm256_shuffle_ps::<0b01_00_01_00>(a, b),
-                        _mm256_shuffle_ps::<0b11_10_11_10>(a, b),
-                        _mm256_shuffle_ps::<0b01_00_01_00>(c, d),
-                        _mm256_shuffle_ps::<0b11_10_11_10>(c, d),
-                    ]
-                };
-                let (low, high) = (four(0), four(4));
-                for i in 0..4 {
-                    let near = _mm256_permute2f128_ps::<0x20>(low[i], high[i]);
-                    let far = _mm256_permute2f128_ps::<0x31>(low[i], high[i]);
-                    _mm256_storeu_ps(to.add((p + i) * to_stride + half), near);
-                    _mm256_storeu_ps(to.add((p + 4 + i) * to_stride + half), far);
+                let rows =
+                    std::array::from_fn(|j| _mm256_loadu_ps(from.add((half + j) * depth + p)));
+                for (i, column) in transpose8(rows).into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add((p + i) * to_stride + half), column);
                 }
             }
         }

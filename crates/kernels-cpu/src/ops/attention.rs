@@ -105,8 +105,8 @@ fn pad(n: usize) -> usize {
 /// Scratch of one worker for sequences up to `longest` and heads of `head_dim` channels.
 pub fn scratch_len(longest: usize, head_dim: usize) -> usize {
     let (n, d) = (pad(longest), pad(head_dim));
-    // Ten operands of [n, d], two of [n, n], lse and delta.
-    10 * n * d + 2 * n * n + 2 * n
+    // Ten operands of [n, d], two of [n, n], a row of factors.
+    10 * n * d + 2 * n * n + n
 }
 
 /// Cuts scratch into pieces.
@@ -140,15 +140,27 @@ fn gather(
     }
 }
 
-/// `[rows, d]` to `[dim, n]`, zeros behind the last row.
+/// `[rows, d]` to `[d, n]`, zeros behind the last row.
 #[inline(always)]
-fn transpose(from: &[f32], rows: usize, dim: usize, sizes: Sizes, to: &mut [f32]) {
-    for c in 0..dim {
-        let row = &mut to[c * sizes.n..(c + 1) * sizes.n];
-        for r in 0..rows {
-            row[r] = from[r * sizes.d + c];
+fn transpose<V: Vector>(from: &[f32], rows: usize, sizes: Sizes, to: &mut [f32]) {
+    let load = |r: usize, c: usize| match from.get(r * sizes.d + c..).and_then(|x| x.first_chunk())
+    {
+        Some(eight) if r < rows => V::load(eight),
+        _ => V::splat(0.0),
+    };
+    for r in (0..sizes.n).step_by(LANES) {
+        for c in (0..sizes.d).step_by(LANES) {
+            let columns = V::transpose(std::array::from_fn(
+                #[inline(always)]
+                |j| load(r + j, c),
+            ));
+            for (i, column) in columns.into_iter().enumerate() {
+                let at = (c + i) * sizes.n + r;
+                if let Some(eight) = to[at..].first_chunk_mut() {
+                    column.store(eight);
+                }
+            }
         }
-        row[rows..].fill(0.0);
     }
 }
 
@@ -209,6 +221,22 @@ fn probabilities_row<V: Vector>(scale: f32, keys: usize, lse: f32, x: &mut [f32]
         exp(V::load(v).mul(scale).sub(shift)).store(v);
     }
     x[keys..].fill(0.0);
+}
+
+/// Σ a·b of two short rows.
+#[inline(always)]
+fn dot<V: Vector>(a: &[f32], b: &[f32]) -> f32 {
+    let (a8, a_rest) = a.as_chunks::<LANES>();
+    let (b8, b_rest) = b.as_chunks::<LANES>();
+    let mut sum = V::splat(0.0);
+    for (a, b) in a8.iter().zip(b8) {
+        sum = V::load(a).mul_add(V::load(b), sum);
+    }
+    let mut total = sum.sum();
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        total += a * b;
+    }
+    total
 }
 
 fn scale_of(attention: &Attention) -> f32 {
@@ -284,7 +312,7 @@ fn forward_item<V: Vector>(
     let q = cutter.take(item.queries * s.d);
     let k = cutter.take(item.keys * s.d);
     let v = cutter.take(item.keys * s.d);
-    let kt = cutter.take(dim * s.n);
+    let kt = cutter.take(s.d * s.n);
     let out = cutter.take(item.queries * s.d);
     let scores = cutter.take(BLOCK.min(item.queries) * s.n);
     gather(
@@ -298,7 +326,7 @@ fn forward_item<V: Vector>(
     );
     gather(operands.k, item.start, item.keys, item.head, dim, s.d, k);
     gather(operands.v, item.start, item.keys, item.head, dim, s.d, v);
-    transpose(k, item.keys, dim, s, kt);
+    transpose::<V>(k, item.keys, s, kt);
     let example = attention.drop.map_or([0; 4], |d| d.key.example(id));
     let mut first = 0;
     while first < item.queries {
@@ -424,10 +452,11 @@ fn backward_item<V: Vector>(
     let k = cutter.take(keys * s.d);
     let v = cutter.take(keys * s.d);
     let dout = cutter.take(queries * s.d);
-    let turned = cutter.take(dim * s.n);
+    let turned = cutter.take(s.d * s.n);
     let grad = cutter.take(queries.max(keys) * s.d);
     let p = cutter.take(queries * s.n);
     let dp = cutter.take(queries * s.n);
+    let kept = cutter.take(s.n);
     let rows_of = |data| Columns {
         data,
         stride: hidden,
@@ -464,14 +493,14 @@ fn backward_item<V: Vector>(
         column: row,
     };
     // Probabilities once more, from the saved log-sums.
-    transpose(k, keys, dim, s, turned);
+    transpose::<V>(k, keys, s, turned);
     small_gemm::<V>((queries, s.n, dim), rows(q, s.d), (turned, s.n), (p, s.n));
     for r in 0..queries {
         let log_sum = lse[(item.first_query + r) * heads + item.head];
         probabilities_row::<V>(scale, keys, log_sum, &mut p[r * s.n..(r + 1) * s.n]);
     }
     // Gradient of the dropped probabilities, then of what they were before.
-    transpose(v, keys, dim, s, turned);
+    transpose::<V>(v, keys, s, turned);
     small_gemm::<V>(
         (queries, s.n, dim),
         rows(dout, s.d),
@@ -482,24 +511,23 @@ fn backward_item<V: Vector>(
     for r in 0..queries {
         let at = (item.first_query + r) * hidden + item.head * dim;
         // Σ_key p·dp = dO·O, dropout or not.
-        let mut delta = 0.0;
-        for c in 0..dim {
-            delta += dcontext[at + c] * context[at + c];
-        }
-        let p = &mut p[r * s.n..(r + 1) * s.n];
-        let dp = &mut dp[r * s.n..(r + 1) * s.n];
+        let delta = dot::<V>(&dcontext[at..at + dim], &context[at..at + dim]);
+        let (p8, _) = p[r * s.n..(r + 1) * s.n].as_chunks_mut::<LANES>();
+        let (d8, _) = dp[r * s.n..(r + 1) * s.n].as_chunks_mut::<LANES>();
         if let Some(drop) = &attention.drop {
-            mask::<V>(drop, example, item.head, r, dp);
+            kept.fill(1.0);
+            mask::<V>(drop, example, item.head, r, kept);
         }
+        let (kept8, _) = kept.as_chunks::<LANES>();
         let (shift, scale) = (V::splat(delta), V::splat(scale));
-        let (p8, _) = p.as_chunks::<LANES>();
-        let (d8, _) = dp.as_chunks_mut::<LANES>();
         for i in 0..p8.len() {
-            let ds = V::load(&d8[i]).sub(shift).mul(V::load(&p8[i])).mul(scale);
-            ds.store(&mut d8[i]);
-        }
-        if let Some(drop) = &attention.drop {
-            mask::<V>(drop, example, item.head, r, p);
+            let (p, mut dp) = (V::load(&p8[i]), V::load(&d8[i]));
+            if attention.drop.is_some() {
+                let kept = V::load(&kept8[i]);
+                dp = dp.mul(kept);
+                p.mul(kept).store(&mut p8[i]);
+            }
+            dp.sub(shift).mul(p).mul(scale).store(&mut d8[i]);
         }
     }
     // dV = Pᵀ·dO, dQ = dS·K, dK = dSᵀ·Q.

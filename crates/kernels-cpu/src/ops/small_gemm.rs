@@ -50,7 +50,8 @@ pub fn small_gemm<V: Vector>(
         let pair = column + 2 * LANES <= width;
         let mut row = 0;
         while row < rows {
-            let count = (rows - row).min(TILE);
+            // As even as they come: a tile of one row would wait for its own sums.
+            let count = (rows - row).div_ceil((rows - row).div_ceil(TILE));
             // SAFETY: rows row..row + count and one or two vectors of columns lie within a, b and c by the
             // assertions above.
             unsafe {

@@ -145,6 +145,11 @@ impl Vector for Avx2 {
         }
     }
     #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        // SAFETY: inside `enter`.
+        unsafe { transpose8(rows.map(|row| row.0)).map(Avx2) }
+    }
+    #[inline(always)]
     fn keep32(
         key: [u32; 2],
         first: u32,
@@ -204,5 +209,42 @@ unsafe fn wide(a: __m256i, b: __m256i) -> (__m256i, __m256i) {
         let high = _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd);
         let low = _mm256_blend_epi32::<0b1010_1010>(even, _mm256_slli_epi64::<32>(odd));
         (high, low)
+    }
+}
+
+/// A square of 8×8, rows to columns.
+///
+/// # Safety
+/// The processor has AVX2; inlined into a function that is compiled for it.
+#[inline(always)]
+pub unsafe fn transpose8(rows: [__m256; LANES]) -> [__m256; LANES] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let pair = |j: usize| {
+            let (a, b) = (rows[j], rows[j + 1]);
+            (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b))
+        };
+        let four = |j: usize| {
+            let ((a, c), (b, d)) = (pair(j), pair(j + 2));
+            [
+                _mm256_shuffle_ps::<0b01_00_01_00>(a, b),
+                _mm256_shuffle_ps::<0b11_10_11_10>(a, b),
+                _mm256_shuffle_ps::<0b01_00_01_00>(c, d),
+                _mm256_shuffle_ps::<0b11_10_11_10>(c, d),
+            ]
+        };
+        let (low, high) = (four(0), four(4));
+        let near = |i: usize| _mm256_permute2f128_ps::<0x20>(low[i], high[i]);
+        let far = |i: usize| _mm256_permute2f128_ps::<0x31>(low[i], high[i]);
+        [
+            near(0),
+            near(1),
+            near(2),
+            near(3),
+            far(0),
+            far(1),
+            far(2),
+            far(3),
+        ]
     }
 }

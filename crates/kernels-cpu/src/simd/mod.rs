@@ -10,7 +10,7 @@ mod math;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
-pub use avx2::{Avx2, with_avx2};
+pub use avx2::{Avx2, transpose8, with_avx2};
 pub use math::{activate, exp, slope, tanh};
 pub use portable::Portable;
 
@@ -54,6 +54,8 @@ pub trait Vector: Copy {
     fn sum(self) -> f32;
     /// The largest lane.
     fn largest(self) -> f32;
+    /// Rows become columns: lane `j` of `out[i]` is lane `i` of `rows[j]`.
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES];
     /// Multiplies `x` by the dropout mask of 32 neighbouring channels: zero where the draw is below
     /// `threshold`, `scale` elsewhere. Channel 4b + k is word k of Philox at `[first + b, c1, c2, c3]`.
     fn keep32(

@@ -107,6 +107,16 @@ impl Vector for Portable {
         best
     }
     #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let mut out = [Portable([0.0; LANES]); LANES];
+        for i in 0..LANES {
+            for j in 0..LANES {
+                out[i].0[j] = rows[j].0[i];
+            }
+        }
+        out
+    }
+    #[inline(always)]
     fn keep32(
         key: [u32; 2],
         first: u32,
