@@ -2,14 +2,14 @@
 
     rival.py step  --shape minilm|base --batch N --length N --steps N      a training step of an equal padded batch
     rival.py tune  --model FOLDER --data CSV --padding max|dynamic|grouped --steps N    real texts, as a user would
-    rival.py start --model FOLDER --out FOLDER                             a folder with a head, for both to start from
+    rival.py start --model FOLDER --data CSV --out FOLDER                  a folder with a head, for both to start from
     rival.py curve --model FOLDER --data CSV --steps N                     losses without dropout, in the file's order
 
 Needs torch and transformers. AdamW is the fused one, attention PyTorch's SDPA, gradients clipped at 1, dropout 0.1
 but for `curve`; rates as in Hone's command line: `xtask/src/compare.rs` gives both the same.
 """
 
-import argparse, csv, json, math, random, resource, statistics, time
+import argparse, csv, json, math, pathlib, random, resource, statistics, time
 
 import torch
 import transformers
@@ -97,8 +97,11 @@ def tune(a):
 def start(a):
     torch.manual_seed(1)
     model = BertForSequenceClassification.from_pretrained(a.model, num_labels=2)
-    model.config.id2label = {0: "0", 1: "1"}
-    model.config.label2id = {"0": 0, "1": 1}
+    # The names that the data's labels have: a head with other names would be none of theirs.
+    names = pathlib.Path(a.data).parent / "labels.txt"
+    names = [line.split("\t")[-1] for line in names.read_text(encoding="utf8").splitlines()] if names.is_file() else ["0", "1"]
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: i for i, name in enumerate(names)}
     model.save_pretrained(a.out)
     BertTokenizerFast.from_pretrained(a.model).save_pretrained(a.out)
     return {}

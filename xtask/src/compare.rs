@@ -26,7 +26,7 @@ pub struct Args {
     /// Folder with SST-2's train.csv (columns text, label)
     #[arg(long)]
     sst2: Option<PathBuf>,
-    /// Only works whose name contains this
+    /// Only works whose name contains this (also: curves, start)
     #[arg(long)]
     only: Option<String>,
     /// Write all measurements here as JSON
@@ -97,10 +97,14 @@ fn works(args: &Args, scratch: &Path) -> Vec<Work> {
             ],
         });
     }
-    if let Some(only) = &args.only {
-        all.retain(|work| work.name.contains(only.as_str()));
-    }
+    all.retain(|work| args.wants(&work.name));
     all
+}
+
+impl Args {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| name.contains(only))
+    }
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -130,11 +134,14 @@ pub fn run(args: &Args) -> Result<()> {
         Ok::<Value, anyhow::Error>(result)
     };
     let mut record = Vec::new();
-    println!(
-        "| work | opponent | tokens/s | Hone tokens/s | ratio | Hone's share of peak | memory, ratio | plan off by |"
-    );
-    println!("|---|---|---|---|---|---|---|---|");
-    for work in works(args, &scratch) {
+    let works = works(args, &scratch);
+    if !works.is_empty() {
+        println!(
+            "| work | opponent | tokens/s | Hone tokens/s | ratio | Hone's share of peak | memory, ratio | plan off by |"
+        );
+        println!("|---|---|---|---|---|---|---|---|");
+    }
+    for work in works {
         let mut own = Turns::default();
         let mut theirs: Vec<Turns> = work.rivals.iter().map(|_| Turns::default()).collect();
         for turn in 0..args.repeats {
@@ -176,9 +183,22 @@ pub fn run(args: &Args) -> Result<()> {
             }));
         }
     }
-    if let (Some(model), Some(sst2), None) = (&args.model, &args.sst2, &args.only) {
-        record.push(curves(args, model, sst2, &scratch, &rival)?);
-        record.push(start(args, model, &scratch)?);
+    if let (Some(model), Some(sst2)) = (&args.model, &args.sst2) {
+        if args.wants("curves") || args.wants("start") {
+            std::fs::create_dir_all(&scratch)?;
+            rival(&words(&format!(
+                "start --model {} --data {} --out {}",
+                model.display(),
+                sst2.join("train.csv").display(),
+                scratch.join("start").display()
+            )))?;
+        }
+        if args.wants("curves") {
+            record.push(curves(args, sst2, &scratch, &rival)?);
+        }
+        if args.wants("start") {
+            record.push(start(args, &scratch)?);
+        }
     }
     let _ = std::fs::remove_dir_all(&scratch);
     if let Some(path) = &args.json {
@@ -209,20 +229,13 @@ fn settled_rate(log: &Path, summary: &Value) -> Result<f64> {
 /// Losses of a hundred steps without dropout, in the file's order, both from one folder with a head.
 fn curves(
     args: &Args,
-    model: &Path,
     sst2: &Path,
     scratch: &Path,
     rival: &dyn Fn(&[String]) -> Result<Value>,
 ) -> Result<Value> {
     const STEPS: usize = 100;
     let (folder, out) = (scratch.join("start"), scratch.join("curve"));
-    std::fs::create_dir_all(scratch)?;
     let data = sst2.join("train.csv");
-    rival(&words(&format!(
-        "start --model {} --out {}",
-        model.display(),
-        folder.display()
-    )))?;
     let theirs = rival(&words(&format!(
         "curve --model {} --data {} --steps {STEPS}",
         folder.display(),
@@ -270,13 +283,13 @@ fn curves(
 }
 
 /// From the start of the process to the first forward pass and its printed result.
-fn start(args: &Args, model: &Path, scratch: &Path) -> Result<Value> {
+fn start(args: &Args, scratch: &Path) -> Result<Value> {
     let folder = scratch.join("start");
     let mut seconds = Vec::new();
     for _ in 0..args.repeats {
         let mut c = Command::new(&args.hone);
         c.args(["predict", "--model"]).arg(&folder);
-        c.args(["--json", "Not bad at all"]);
+        c.arg("Not bad at all");
         let start = Instant::now();
         let out = c.output()?;
         seconds.push(start.elapsed().as_secs_f64());
@@ -285,8 +298,7 @@ fn start(args: &Args, model: &Path, scratch: &Path) -> Result<Value> {
         }
     }
     println!(
-        "From the start of the process to the label of one text, {}: {:.2} s.",
-        model.display(),
+        "From the start of the process to the label of one text: {:.2} s.",
         median(&seconds)
     );
     Ok(json!({"start_seconds": seconds}))
