@@ -234,12 +234,6 @@ fn sweeps(c: &mut Criterion) {
                 );
             });
         });
-        let pre = numbers(&b, rows * intermediate);
-        let mut act = numbers(&b, rows * intermediate);
-        group.throughput(Throughput::Bytes((2 * 4 * rows * intermediate) as u64));
-        group.bench_function(id("gelu"), |bench| {
-            bench.iter(|| b.activation(Activation::Gelu, b.view(&pre), b.all_mut(&mut act)));
-        });
     }
     // 10.6 M numbers, MiniLM's encoder: w, g, m and v are read, w, m and v written.
     let n = 10_600_000;

@@ -204,30 +204,18 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             None => b.head(&slopes.inside, r * h),
         };
 
-        // Feed-forward.
-        let pre = b.head(&acts.pre, r * i);
-        b.activation(
-            self.config.activation,
-            pre,
-            b.head_mut(&mut stream.inner, r * i),
-        );
-        self.dense_grads(
-            grads,
-            acc,
-            layer.output.weight,
-            dy,
-            b.head(&stream.inner, r * i),
-            r,
-        );
-        let dpre = b.head_mut(&mut slopes.dpre, r * i);
+        // Feed-forward; the inner activation is made again beside its derivative.
         b.linear_dgrad_activation(
             self.params,
             layer.output.weight(),
             dy,
             self.config.activation,
-            pre,
-            dpre,
+            b.head(&acts.pre, r * i),
+            b.head_mut(&mut slopes.dpre, r * i),
+            b.head_mut(&mut stream.inner, r * i),
         );
+        let inner = b.head(&stream.inner, r * i);
+        self.dense_grads(grads, acc, layer.output.weight, dy, inner, r);
         let norm = layer.attention_norm;
         let sum = b.head(&acts.attention_sum, r * h);
         let stats = b.head(&acts.attention_stats, r * 2);

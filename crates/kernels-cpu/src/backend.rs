@@ -156,8 +156,8 @@ struct Activate<'a> {
 }
 
 impl Epilogue for Activate<'_> {
-    fn beside(&self) -> Option<*const f32> {
-        Some(self.y.as_ptr().cast_const())
+    fn beside(&self) -> [Option<*const f32>; 2] {
+        [Some(self.y.as_ptr().cast_const()), None]
     }
 
     unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
@@ -170,24 +170,28 @@ impl Epilogue for Activate<'_> {
     }
 }
 
-/// Multiplies a hot tile of gradients by the activation's derivative.
+/// Multiplies a hot tile of gradients by the activation's derivative, and writes the activation once more.
 struct Slope<'a> {
     path: Path,
     kind: Activation,
     pre: &'a [f32],
+    y: Parts<'a, f32>,
     columns: usize,
 }
 
 impl Epilogue for Slope<'_> {
-    fn beside(&self) -> Option<*const f32> {
-        Some(self.pre.as_ptr())
+    fn beside(&self) -> [Option<*const f32>; 2] {
+        [Some(self.pre.as_ptr()), Some(self.y.as_ptr().cast_const())]
     }
 
     unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
-        let pre = &self.pre[at.0 * self.columns + at.1..];
-        // SAFETY: the caller's promise about c; `pre` has the same shape.
+        let start = at.0 * self.columns + at.1;
+        let pre = &self.pre[start..];
+        // SAFETY: the caller's promise about c; `pre` and y have the same shape, so tiles of y are disjoint as c's
+        // are.
         unsafe {
-            activation::slope_tile(self.path, self.kind, pre.as_ptr(), c, stride, size);
+            let y = self.y.as_ptr().add(start);
+            activation::slope_tile(self.path, self.kind, pre.as_ptr(), c, y, stride, size);
         }
     }
 }
@@ -502,13 +506,16 @@ impl Backend for CpuBackend {
         activation: Activation,
         pre: &[f32],
         dpre: &mut [f32],
+        y: &mut [f32],
     ) {
-        assert_eq!(pre.len(), dpre.len(), "linear_dgrad_activation");
+        let n = dpre.len();
+        assert_eq!((pre.len(), y.len()), (n, n), "linear_dgrad_activation");
         let right = params.backward(weight);
         let epilogue = Slope {
             path: self.path,
             kind: activation,
             pre,
+            y: Parts::new(y),
             columns: right.whole_columns(),
         };
         with_kernel!(self.path, K => product::<K, _>(
@@ -559,10 +566,6 @@ impl Backend for CpuBackend {
         }
         self.linear_wgrad(dlogits, x, rows, acc, dw);
         self.bias_grad(dlogits, rows, acc, db);
-    }
-
-    fn activation(&self, kind: Activation, pre: &[f32], y: &mut [f32]) {
-        activation::forward(&self.team, self.path, kind, pre, y);
     }
 
     fn tanh(&self, x: &[f32], y: &mut [f32]) {

@@ -238,7 +238,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// [`Backend::linear_dgrad`] followed by the activation's backward in the same pass:
-    /// `dpre[R, in] = (dy · W) · activation′(pre)`.
+    /// `dpre[R, in] = (dy · W) · activation′(pre)`, and `y = activation(pre)` once more, which shares most of its
+    /// work with the derivative: the same bits [`Backend::linear_activation`] wrote.
     fn linear_dgrad_activation(
         &self,
         params: &Self::Params,
@@ -247,6 +248,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         activation: Activation,
         pre: Self::View<'_, Self::Act>,
         dpre: Self::ViewMut<'_, Self::Act>,
+        y: Self::ViewMut<'_, Self::Act>,
     );
 
     /// Backward of a product to its weight: `dw[out, in] (+)= dyᵀ · x`, `dy[R, out]`, `x[R, in]`.
@@ -292,15 +294,6 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     // ---- elementwise ---------------------------------------------------------------------------
-
-    /// `y = activation(pre)`: what [`Backend::linear_activation`] wrote, made again for the backward pass
-    /// (whose own backward is in [`Backend::linear_dgrad_activation`]).
-    fn activation(
-        &self,
-        activation: Activation,
-        pre: Self::View<'_, Self::Act>,
-        y: Self::ViewMut<'_, Self::Act>,
-    );
 
     /// `y = tanh(x)`.
     fn tanh(&self, x: Self::View<'_, Self::Act>, y: Self::ViewMut<'_, Self::Act>);

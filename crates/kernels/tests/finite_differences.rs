@@ -131,9 +131,21 @@ fn activations() {
         let pre: Vec<f64> = rig.numbers(rows * input).iter().map(|x| 3.0 * x).collect();
         let c = rig.numbers(rows * out);
         let (p, none) = (params(&b, out, input, &w), zeros(&b, out));
+        let eye: Vec<f64> = (0..input * input)
+            .map(|i| f64::from(u8::from(i % (input + 1) == 0)))
+            .collect();
+        let (one, nothing) = (params(&b, input, input, &eye), zeros(&b, input));
         let f = |pre: &[f64]| {
             let (mut act, mut y) = (zeros(&b, rows * input), zeros(&b, rows * out));
-            b.activation(activation, b.view(&buf(&b, pre)), b.all_mut(&mut act));
+            b.linear_activation(
+                &one,
+                WeightRef::one(0),
+                b.view(&nothing),
+                activation,
+                b.view(&buf(&b, pre)),
+                b.all_mut(&mut zeros(&b, rows * input)),
+                b.all_mut(&mut act),
+            );
             b.linear(
                 &p,
                 WeightRef::one(0),
@@ -153,6 +165,7 @@ fn activations() {
             activation,
             before,
             b.all_mut(&mut d),
+            b.all_mut(&mut zeros(&b, rows * input)),
         );
         check(&format!("{activation:?}"), &pre, &host(&b, &d), f);
     }

@@ -62,10 +62,10 @@ pub enum Onto<'a> {
 
 /// What is done to a tile of C while it is still in the first-level cache.
 pub trait Epilogue: Sync {
-    /// First element of another matrix of C's shape that [`Epilogue::tile`] reads or writes: its part of a
+    /// First elements of other matrices of C's shape that [`Epilogue::tile`] reads or writes: their part of a
     /// tile is fetched while the sums are still being made.
-    fn beside(&self) -> Option<*const f32> {
-        None
+    fn beside(&self) -> [Option<*const f32>; 2] {
+        [None; 2]
     }
 
     /// Called once for each tile, when its sums are whole.
@@ -206,7 +206,7 @@ impl Block {
                             K::prefetch(next.wrapping_add(16 * line));
                         }
                         let rows = K::MR.min(self.rows.end - row);
-                        if last && let Some(other) = epilogue.beside() {
+                        for other in epilogue.beside().into_iter().flatten().filter(|_| last) {
                             for i in 0..rows {
                                 let line = other.wrapping_add((row + i) * c_stride + column);
                                 for at in (0..K::NR).step_by(16) {

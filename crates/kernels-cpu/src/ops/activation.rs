@@ -2,7 +2,7 @@
 
 use super::LEAST_ELEMENTS;
 use crate::path::Path;
-use crate::simd::{LANES, Vector, activate, dispatch, slope, tanh};
+use crate::simd::{LANES, Vector, activate, activate_and_slope, dispatch, tanh};
 use crate::team::{Parts, Team};
 use hone_kernels::Activation;
 
@@ -23,66 +23,63 @@ fn map<V: Vector>(x: &[f32], y: &mut [f32], f: impl Fn(V) -> V) {
     }
 }
 
-/// `out = f(x, out)` over a tile, `size.0` rows of `size.1` elements at one distance in both matrices.
-///
-/// # Safety
-/// Both tiles exist, and nobody else has access to the second meanwhile.
+/// Calls `each(at, n)` for every vector of a tile: `n` elements, eight or (at the end of a row) fewer, `at` elements
+/// behind the tile's first.
 #[inline(always)]
-unsafe fn tile<V: Vector>(
-    x: *const f32,
-    out: *mut f32,
-    stride: usize,
-    size: (usize, usize),
-    f: impl Fn(V, V) -> V,
-) {
+fn vectors(stride: usize, size: (usize, usize), mut each: impl FnMut(usize, usize)) {
     let whole = size.1 / LANES * LANES;
     for r in 0..size.0 {
         for c in (0..whole).step_by(LANES) {
-            // SAFETY: eight elements of row r of both tiles, from column c on.
-            let (x, out) = unsafe {
-                (
-                    &*x.add(r * stride + c).cast::<[f32; LANES]>(),
-                    &mut *out.add(r * stride + c).cast::<[f32; LANES]>(),
-                )
-            };
-            f(V::load(x), V::load(out)).store(out);
+            each(r * stride + c, LANES);
         }
-        for c in whole..size.1 {
-            // SAFETY: one element of row r of both tiles.
-            let (x, out) = unsafe { (*x.add(r * stride + c), &mut *out.add(r * stride + c)) };
-            let mut lane = [0.0; LANES];
-            f(V::splat(x), V::splat(*out)).store(&mut lane);
-            *out = lane[0];
+        if whole < size.1 {
+            each(r * stride + whole, size.1 - whole);
         }
     }
 }
 
-/// Calls `$run` with the function of `(x, out)` that `$kind` stands for in `$f`: a function that is known
-/// when it is compiled, so that eight lanes go through it without a branch.
+/// Up to eight elements; zeros behind them.
+///
+/// # Safety
+/// `n` elements lie at `from`.
+#[inline(always)]
+unsafe fn load<V: Vector>(from: *const f32, n: usize) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if n == LANES {
+            return V::load(&*from.cast());
+        }
+        let mut lanes = [0.0; LANES];
+        lanes[..n].copy_from_slice(std::slice::from_raw_parts(from, n));
+        V::load(&lanes)
+    }
+}
+
+/// The first `n` lanes.
+///
+/// # Safety
+/// `n` elements lie at `to`, and nobody else has access to them.
+#[inline(always)]
+unsafe fn store<V: Vector>(x: V, to: *mut f32, n: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if n == LANES {
+            return x.store(&mut *to.cast());
+        }
+        let mut lanes = [0.0; LANES];
+        x.store(&mut lanes);
+        std::slice::from_raw_parts_mut(to, n).copy_from_slice(&lanes[..n]);
+    }
+}
+
+/// Calls `$run` with the function of x that `$f` is for `$kind`: known when it is compiled, so that eight lanes go
+/// through it without a branch.
 macro_rules! each_kind {
-    ($kind:expr, $f:ident, |$x:ident, $out:ident, $y:ident| $value:expr, $run:ident) => {
+    ($kind:expr, $f:ident, $run:ident) => {
         match $kind {
-            Activation::Gelu => $run!(
-                #[inline(always)]
-                |$x, $out| {
-                    let $y = $f(Activation::Gelu, $x);
-                    $value
-                }
-            ),
-            Activation::GeluTanh => $run!(
-                #[inline(always)]
-                |$x, $out| {
-                    let $y = $f(Activation::GeluTanh, $x);
-                    $value
-                }
-            ),
-            Activation::Relu => $run!(
-                #[inline(always)]
-                |$x, $out| {
-                    let $y = $f(Activation::Relu, $x);
-                    $value
-                }
-            ),
+            Activation::Gelu => $run!(|x| $f(Activation::Gelu, x)),
+            Activation::GeluTanh => $run!(|x| $f(Activation::GeluTanh, x)),
+            Activation::Relu => $run!(|x| $f(Activation::Relu, x)),
         }
     };
 }
@@ -102,49 +99,61 @@ pub unsafe fn activate_tile(
     size: (usize, usize),
 ) {
     macro_rules! run {
-        ($($f:tt)*) => {
-            // SAFETY: handed on from the caller.
-            dispatch!(path, V => unsafe { tile::<V>(pre, y, stride, size, $($f)*) })
+        (|$x:ident| $value:expr) => {
+            dispatch!(path, V => vectors(
+                stride,
+                size,
+                #[inline(always)]
+                |at, n| {
+                    // SAFETY: `n` elements from `at` on belong to the tile, in both matrices.
+                    unsafe {
+                        let $x = load::<V>(pre.add(at), n);
+                        store($value, y.add(at), n);
+                    }
+                },
+            ))
         };
     }
-    each_kind!(kind, activate, |x, _out, y| y, run);
+    each_kind!(kind, activate, run);
 }
 
-/// `d ← d · activation′(pre)` over a tile, on the calling thread.
+/// `d ← d · activation′(pre)` and `y = activation(pre)` over a tile, on the calling thread.
 ///
 /// # Safety
-/// As [`activate_tile`], with `d` for `y`.
+/// As [`activate_tile`], for `d` as for `y`.
 pub unsafe fn slope_tile(
     path: Path,
     kind: Activation,
     pre: *const f32,
     d: *mut f32,
+    y: *mut f32,
     stride: usize,
     size: (usize, usize),
 ) {
     macro_rules! run {
-        ($($f:tt)*) => {
-            // SAFETY: handed on from the caller.
-            dispatch!(path, V => unsafe { tile::<V>(pre, d, stride, size, $($f)*) })
+        (|$x:ident| $value:expr) => {
+            dispatch!(path, V => vectors(
+                stride,
+                size,
+                #[inline(always)]
+                |at, n| {
+                    // SAFETY: `n` elements from `at` on belong to the tile, in all three matrices.
+                    unsafe {
+                        let $x = load::<V>(pre.add(at), n);
+                        let (value, slope) = $value;
+                        store(load::<V>(d.add(at), n).mul(slope), d.add(at), n);
+                        store(value, y.add(at), n);
+                    }
+                },
+            ))
         };
     }
-    each_kind!(kind, slope, |x, d, y| d.mul(y), run);
+    each_kind!(kind, activate_and_slope, run);
 }
 
 /// Whole vectors per chunk, so that which elements share a register does not depend on the cut.
 fn chunk(team: &Team, len: usize) -> usize {
     team.chunk_len(len, LEAST_ELEMENTS).next_multiple_of(LANES)
-}
-
-/// See [`hone_kernels::Backend::activation`].
-pub fn forward(team: &Team, path: Path, kind: Activation, pre: &[f32], y: &mut [f32]) {
-    assert_eq!(pre.len(), y.len(), "activation");
-    let n = chunk(team, y.len());
-    team.chunks_mut(y, n, &|k, y| {
-        let pre = &pre[k * n..][..y.len()];
-        // SAFETY: one row as long as both slices.
-        unsafe { activate_tile(path, kind, pre.as_ptr(), y.as_mut_ptr(), 0, (1, y.len())) };
-    });
 }
 
 /// See [`hone_kernels::Backend::tanh`].

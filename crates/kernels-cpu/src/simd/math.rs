@@ -99,28 +99,29 @@ fn inner<V: Vector>(x: V) -> V {
     cubic.mul_add(x, x).mul(V::splat(TANH_SCALE))
 }
 
-/// The activation's derivative; relu's is 0 at 0.
+/// The activation's value, the bits of [`activate`], and its derivative; relu's is 0 at 0.
 #[inline(always)]
-pub fn slope<V: Vector>(kind: Activation, x: V) -> V {
+pub fn activate_and_slope<V: Vector>(kind: Activation, x: V) -> (V, V) {
     match kind {
         Activation::Gelu => {
             let (cdf, bell) = normal(x);
-            x.mul(V::splat(DENSITY)).mul_add(bell, cdf)
+            let slope = x.mul(V::splat(DENSITY)).mul_add(bell, cdf);
+            (cdf.mul(x), slope)
         }
         Activation::GeluTanh => {
-            let one = V::splat(1.0);
-            let half = V::splat(0.5);
+            let (one, half) = (V::splat(1.0), V::splat(0.5));
+            let half_x = half.mul(x);
             let t = tanh(inner(x));
             let rate = x.mul(x).mul_add(
                 V::splat(3.0 * TANH_CUBIC * TANH_SCALE),
                 V::splat(TANH_SCALE),
             );
             let steep = one.sub(t.mul(t)).mul(rate).mul(x).mul(half);
-            half.mul_add(t, half).add(steep)
+            (half_x.mul_add(t, half_x), half.mul_add(t, half).add(steep))
         }
         Activation::Relu => {
             let zero = V::splat(0.0);
-            V::splat(1.0).where_less(zero, x, zero)
+            (x.max(zero), V::splat(1.0).where_less(zero, x, zero))
         }
     }
 }

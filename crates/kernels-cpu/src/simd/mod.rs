@@ -11,7 +11,7 @@ mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::{Avx2, transpose8, with_avx2};
-pub use math::{activate, exp, slope, tanh};
+pub use math::{activate, activate_and_slope, exp, tanh};
 pub use portable::Portable;
 
 /// Lanes of a [`Vector`].

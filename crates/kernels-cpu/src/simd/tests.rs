@@ -73,9 +73,16 @@ fn activations_and_slopes() {
             },
             &|y| 2.0 * EPS * y.abs().max(1.0),
         );
+        for path in Path::all() {
+            for x in (-800..800).map(|i| i as f32 / 50.0) {
+                let alone = over!(path, [x; LANES], |v| activate(kind, v));
+                let beside = over!(path, [x; LANES], |v| activate_and_slope(kind, v).0);
+                assert_eq!(alone, beside, "{kind:?} {x}");
+            }
+        }
         check(
             "slope",
-            &|p, x| over!(p, x, |v| slope(kind, v)),
+            &|p, x| over!(p, x, |v| activate_and_slope(kind, v).1),
             &|x| {
                 if x < -1e9 {
                     0.0

@@ -67,8 +67,11 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
                 &pre,
             );
             rig.keep(format!("linear_activation {activation:?} {size}"), &y);
-            let before = rig.acts(rows * input);
+            // Far enough out that the activation's tails are seen.
+            let before: Vec<f64> = rig.numbers(rows * input).iter().map(|x| 12.0 * x).collect();
+            let before = rig.act(&before);
             let mut dpre = rig.acts(rows * input);
+            let mut again = rig.acts(rows * input);
             b.linear_dgrad_activation(
                 &params,
                 weight,
@@ -76,10 +79,15 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
                 activation,
                 b.view(&before),
                 b.all_mut(&mut dpre),
+                b.all_mut(&mut again),
             );
             rig.keep(
                 format!("linear_dgrad_activation {activation:?} {size}"),
                 &dpre,
+            );
+            rig.keep(
+                format!("linear_dgrad_activation {activation:?} {size}, again"),
+                &again,
             );
         }
         for acc in [Acc::Set, Acc::Add] {

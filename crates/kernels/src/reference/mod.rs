@@ -240,13 +240,15 @@ impl<F: Scalar> Backend for Reference<F> {
         params: &Self::Params,
         weight: WeightRef,
         bias: &[F],
-        activation: Activation,
+        kind: Activation,
         x: &[F],
         pre: &mut [F],
         y: &mut [F],
     ) {
         self.linear(params, weight, bias, x, pre);
-        self.activation(activation, pre, y);
+        for (y, &p) in y.iter_mut().zip(pre.iter()) {
+            *y = activation(kind, p);
+        }
     }
 
     fn linear_dgrad(
@@ -277,13 +279,15 @@ impl<F: Scalar> Backend for Reference<F> {
         params: &Self::Params,
         weight: WeightRef,
         dy: &[F],
-        activation: Activation,
+        kind: Activation,
         pre: &[F],
         dpre: &mut [F],
+        y: &mut [F],
     ) {
         self.linear_dgrad(params, weight, dy, Acc::Set, dpre);
-        for (d, &p) in dpre.iter_mut().zip(pre) {
-            *d *= activation_derivative(activation, p);
+        for ((d, &p), y) in dpre.iter_mut().zip(pre).zip(y) {
+            *d *= activation_derivative(kind, p);
+            *y = activation(kind, p);
         }
     }
 
@@ -331,12 +335,6 @@ impl<F: Scalar> Backend for Reference<F> {
         }
         self.linear_wgrad(dlogits, x, rows, acc, dw);
         self.bias_grad(dlogits, rows, acc, db);
-    }
-
-    fn activation(&self, kind: Activation, pre: &[F], y: &mut [F]) {
-        for (y, &p) in y.iter_mut().zip(pre) {
-            *y = activation(kind, p);
-        }
     }
 
     fn tanh(&self, x: &[F], y: &mut [F]) {
