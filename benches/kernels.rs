@@ -200,7 +200,7 @@ fn attention(c: &mut Criterion) {
 fn sweeps(c: &mut Criterion) {
     let b = backend();
     let mut group = quick(c);
-    for (model, hidden, intermediate) in MODELS {
+    for (model, hidden, _) in MODELS {
         let rows = 2048;
         let (weight, bias) = (numbers(&b, hidden), numbers(&b, hidden));
         let norm = || Norm {
