@@ -20,6 +20,10 @@ pub struct Optimizer<B: Backend> {
     words: Option<Words<B>>,
 }
 
+/// Steps a row sits out at most: then all rows take theirs, so that what must be remembered stays small however long
+/// an epoch is.
+const MOST_MISSED: usize = 512;
+
 /// The word table's rows, and what each of them has missed.
 struct Words<B: Backend> {
     /// Its row of the parameter table.
@@ -168,6 +172,7 @@ impl<B: Backend> Optimizer<B> {
         };
         words.history.push(now);
         words.list(b, touched)?;
+        let full = words.history.len() == MOST_MISSED;
         b.adamw_rows(
             params,
             &words.history,
@@ -178,6 +183,9 @@ impl<B: Backend> Optimizer<B> {
             b.all_mut(&mut self.v),
             self.constants,
         );
+        if full {
+            self.settle(b, params)?;
+        }
         Ok(())
     }
 
