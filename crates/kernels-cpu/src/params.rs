@@ -192,7 +192,9 @@ impl Packer<'_> {
             // SAFETY: rows of bands are disjoint, and the caller has this band to itself.
             let part = unsafe { self.backward.range(to..to + rows * K::NR) };
             let width = K::NR.min(input - column);
-            pack::right_panel::<K>(&band[column..], input, rows, width, part);
+            let from = &band[column..];
+            pack::right_panel::<K>(from, input, rows, width, part, pack::Next::Later);
         }
+        K::fence();
     }
 }

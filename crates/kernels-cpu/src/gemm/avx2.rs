@@ -49,6 +49,24 @@ impl GemmKernel for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn copy(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
+        // SAFETY: handed on from the caller.
+        unsafe { copy::<2>(from, stride, depth, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn stream(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
+        // SAFETY: handed on from the caller.
+        unsafe { stream::<2>(from, stride, depth, to) }
+    }
+
+    #[inline(always)]
+    fn fence() {
+        // SAFETY: every x86-64 has it.
+        unsafe { _mm_sfence() };
+    }
+
+    #[inline(always)]
     fn prefetch(at: *const f32) {
         // SAFETY: a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
@@ -134,10 +152,10 @@ unsafe fn tile<const ROWS: usize, L: Left>(
     }
 }
 
-/// Squares of 8×8 in registers.
+/// Squares of 8×8 in registers, two of them to a line, which is written past the caches.
 ///
 /// # Safety
-/// As [`GemmKernel::transpose`], with rows of `to` at any distance.
+/// As [`GemmKernel::transpose`], with rows of `to` at any distance that keeps them at multiples of 64 bytes.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn transpose(
     from: *const f32,
@@ -147,16 +165,74 @@ pub(super) unsafe fn transpose(
 ) -> usize {
     let whole = depth / 8 * 8;
     for p in (0..whole).step_by(8) {
-        for half in [0, 8] {
-            // SAFETY: rows `half..half + 8` of `from` reach from p to p + 8 ≤ depth, and so do rows p… of `to`.
-            unsafe {
-                let rows =
-                    std::array::from_fn(|j| _mm256_loadu_ps(from.add((half + j) * depth + p)));
-                for (i, column) in transpose8(rows).into_iter().enumerate() {
-                    _mm256_storeu_ps(to.add((p + i) * to_stride + half), column);
-                }
+        // SAFETY: rows 0..16 of `from` reach from p to p + 8 ≤ depth, and so do rows p… of `to`.
+        unsafe {
+            let left = square(from.add(p), depth);
+            // A line must be written at once: the first half waits.
+            let right = square(from.add(8 * depth + p), depth);
+            for i in 0..8 {
+                let line = to.add((p + i) * to_stride);
+                _mm256_stream_ps(line, left[i]);
+                _mm256_stream_ps(line.add(8), right[i]);
             }
         }
     }
     whole
+}
+
+/// Eight rows of eight, `stride` apart, as columns.
+///
+/// # Safety
+/// They exist, and the processor has AVX2.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn square(from: *const f32, stride: usize) -> [__m256; 8] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut rows = [_mm256_setzero_ps(); 8];
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = _mm256_loadu_ps(from.add(j * stride));
+        }
+        transpose8(rows)
+    }
+}
+
+/// # Safety
+/// As [`GemmKernel::copy`] with `NR = 8 · WIDE`.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn copy<const WIDE: usize>(
+    from: *const f32,
+    stride: usize,
+    depth: usize,
+    to: *mut f32,
+) {
+    for p in 0..depth {
+        for w in 0..WIDE {
+            // SAFETY: column 8·w of row p exists on both sides.
+            unsafe {
+                let x = _mm256_loadu_ps(from.add(p * stride + 8 * w));
+                _mm256_storeu_ps(to.add((p * WIDE + w) * 8), x);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`GemmKernel::stream`] with `NR = 8 · WIDE`.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn stream<const WIDE: usize>(
+    from: *const f32,
+    stride: usize,
+    depth: usize,
+    to: *mut f32,
+) {
+    for p in 0..depth {
+        for w in 0..WIDE {
+            // SAFETY: column 8·w of row p exists on both sides; `to` is aligned.
+            unsafe {
+                let x = _mm256_loadu_ps(from.add(p * stride + 8 * w));
+                _mm256_stream_ps(to.add((p * WIDE + w) * 8), x);
+            }
+        }
+    }
 }

@@ -53,6 +53,23 @@ impl<const MR: usize, const WIDE: usize> GemmKernel for Tile<MR, WIDE> {
     }
 
     #[inline(always)]
+    unsafe fn copy(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
+        // SAFETY: handed on from the caller.
+        unsafe { copy::<WIDE>(from, stride, depth, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn stream(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
+        // SAFETY: handed on from the caller.
+        unsafe { stream::<WIDE>(from, stride, depth, to) }
+    }
+
+    #[inline(always)]
+    fn fence() {
+        avx2::Avx2::fence();
+    }
+
+    #[inline(always)]
     fn prefetch(at: *const f32) {
         avx2::Avx2::prefetch(at);
     }
@@ -138,6 +155,36 @@ unsafe fn tile<const ROWS: usize, const WIDE: usize, L: Left>(
             let at = c.add(i * c_stride);
             for w in 0..WIDE {
                 _mm512_storeu_ps(at.add(w * LANES), sum[i][w]);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`GemmKernel::copy`] with `NR = 16 · WIDE`.
+#[target_feature(enable = "avx512f")]
+unsafe fn copy<const WIDE: usize>(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
+    for p in 0..depth {
+        for w in 0..WIDE {
+            // SAFETY: column 16·w of row p exists on both sides.
+            unsafe {
+                let x = _mm512_loadu_ps(from.add(p * stride + LANES * w));
+                _mm512_storeu_ps(to.add((p * WIDE + w) * LANES), x);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`GemmKernel::stream`] with `NR = 16 · WIDE`.
+#[target_feature(enable = "avx512f")]
+unsafe fn stream<const WIDE: usize>(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
+    for p in 0..depth {
+        for w in 0..WIDE {
+            // SAFETY: column 16·w of row p exists on both sides; `to` is aligned.
+            unsafe {
+                let x = _mm512_loadu_ps(from.add(p * stride + LANES * w));
+                _mm512_stream_ps(to.add((p * WIDE + w) * LANES), x);
             }
         }
     }

@@ -97,14 +97,41 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
     );
 
     /// Writes `to[p·NR + j] = from[j·depth + p]` for all `j <` [`BAND`] and as many `p` from 0 on as it is
-    /// quick at; returns how many.
+    /// quick at, past the caches where the path can; returns how many.
     ///
     /// # Safety
-    /// `from` has `BAND·depth` elements, `to` reaches `depth` rows of `BAND` that lie `NR` apart; the
-    /// processor can run this path.
+    /// `from` has `BAND·depth` elements, `to` reaches `depth` rows of `BAND` that lie `NR` apart; `to` stands at
+    /// a multiple of 64 bytes; the processor can run this path. [`GemmKernel::fence`] comes before anybody
+    /// else reads.
     unsafe fn transpose(_from: *const f32, _depth: usize, _to: *mut f32) -> usize {
         0
     }
+
+    /// Writes `to[p·NR + j] = from[p·stride + j]` for all `j < NR` and `p < depth`.
+    ///
+    /// # Safety
+    /// The elements exist; the processor can run this path.
+    unsafe fn copy(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
+        for p in 0..depth {
+            // SAFETY: the caller's promise.
+            unsafe {
+                std::ptr::copy_nonoverlapping(from.add(p * stride), to.add(p * Self::NR), Self::NR);
+            }
+        }
+    }
+
+    /// [`GemmKernel::copy`] past the caches where the path can: for what is read much later.
+    ///
+    /// # Safety
+    /// As [`GemmKernel::copy`]; `to` stands at a multiple of 64 bytes. [`GemmKernel::fence`] comes before
+    /// anybody else reads.
+    unsafe fn stream(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
+        // SAFETY: handed on from the caller.
+        unsafe { Self::copy(from, stride, depth, to) };
+    }
+
+    /// Makes what [`GemmKernel::transpose`] and [`GemmKernel::stream`] wrote visible to others.
+    fn fence() {}
 
     /// Asks for a line to be brought into the second-level cache. A hint: any address may be given.
     fn prefetch(at: *const f32);

@@ -10,19 +10,40 @@ pub fn panels_len<K: GemmKernel>(depth: usize, columns: usize) -> usize {
     columns.div_ceil(K::NR) * K::NR * depth
 }
 
+/// Whether what is packed is read soon or after everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Read at once: it stays in the caches.
+    Now,
+    /// Read in the next step: written past the caches, so that memory is not read first, and
+    /// [`GemmKernel::fence`] has to follow.
+    Later,
+}
+
 /// One panel of a right operand that lies row-major with columns contiguous:
-/// `out[p][j] = source[p·stride + j]` for `j < columns ≤ NR`.
+/// `out[p][j] = source[p·stride + j]` for `j < columns ≤ NR`. What is read later begins at a multiple of 64
+/// bytes.
 pub fn right_panel<K: GemmKernel>(
     source: &[f32],
     stride: usize,
     depth: usize,
     columns: usize,
     out: &mut [f32],
+    next: Next,
 ) {
     let out = &mut out[..depth * K::NR];
+    if depth == 0 {
+        return;
+    }
+    assert!(source.len() >= (depth - 1) * stride + columns, "a panel");
     if columns == K::NR {
-        for (p, row) in out.chunks_exact_mut(K::NR).enumerate() {
-            row.copy_from_slice(&source[p * stride..][..K::NR]);
+        let (from, to) = (source.as_ptr(), out.as_mut_ptr());
+        // SAFETY: `depth` rows of NR columns exist on both sides; kernels are only named for available paths.
+        unsafe {
+            match next {
+                Next::Later if to.addr().is_multiple_of(64) => K::stream(from, stride, depth, to),
+                _ => K::copy(from, stride, depth, to),
+            }
         }
         return;
     }
@@ -37,11 +58,11 @@ pub fn right_panel<K: GemmKernel>(
 ///
 /// # Safety
 /// `to` reaches `depth` rows, `NR` apart, of as many elements as the band has rows, and nobody else has access
-/// to those meanwhile.
+/// to those before [`GemmKernel::fence`].
 pub unsafe fn band_as_columns<K: GemmKernel>(band: &[f32], depth: usize, to: *mut f32) {
     let columns = band.len() / depth.max(1);
     let mut done = 0;
-    if columns == BAND {
+    if columns == BAND && to.addr().is_multiple_of(64) {
         // SAFETY: handed on from the caller; the path is available.
         done = unsafe { K::transpose(band.as_ptr(), depth, to) };
     }
@@ -76,13 +97,8 @@ pub fn right_panels<K: GemmKernel>(
         for j in (0..columns).step_by(K::NR) {
             let width = K::NR.min(columns - j);
             let from = &source[p * stride + j..];
-            right_panel::<K>(
-                from,
-                stride,
-                group,
-                width,
-                &mut out[j * depth + p * K::NR..],
-            );
+            let to = &mut out[j * depth + p * K::NR..];
+            right_panel::<K>(from, stride, group, width, to, Next::Now);
         }
     }
 }

@@ -38,9 +38,11 @@ fn pack_right<K: GemmKernel>(p: &Problem, b: &[f32]) -> (Vec<f32>, usize) {
         for j in (0..p.columns).step_by(K::NR) {
             let width = K::NR.min(p.columns - j);
             let at = matrix * distance + j * p.depth;
-            pack::right_panel::<K>(&b[j..], p.columns, p.depth, width, &mut out[at..]);
+            let out = &mut out[at..];
+            pack::right_panel::<K>(&b[j..], p.columns, p.depth, width, out, pack::Next::Later);
         }
     }
+    K::fence();
     (out, distance)
 }
 

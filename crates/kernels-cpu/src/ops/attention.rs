@@ -121,9 +121,22 @@ impl<'a> Cutter<'a> {
     }
 }
 
+/// Copies a short row: a call would take longer than the row.
+#[inline(always)]
+fn copy<V: Vector>(from: &[f32], to: &mut [f32]) {
+    let (from8, from_rest) = from.as_chunks::<LANES>();
+    let (to8, to_rest) = to.as_chunks_mut::<LANES>();
+    for (from, to) in from8.iter().zip(to8) {
+        V::load(from).store(to);
+    }
+    for (from, to) in from_rest.iter().zip(to_rest) {
+        *to = *from;
+    }
+}
+
 /// Copies an item's rows into rows of `d`, zeros behind the last channel.
 #[inline(always)]
-fn gather(
+fn gather<V: Vector>(
     from: Columns<'_>,
     first: usize,
     rows: usize,
@@ -135,7 +148,7 @@ fn gather(
     for r in 0..rows {
         let at = (first + r) * from.stride + from.column + head * dim;
         let row = &mut to[r * d..(r + 1) * d];
-        row[..dim].copy_from_slice(&from.data[at..at + dim]);
+        copy::<V>(&from.data[at..at + dim], &mut row[..dim]);
         row[dim..].fill(0.0);
     }
 }
@@ -143,18 +156,17 @@ fn gather(
 /// `[rows, d]` to `[d, n]`, zeros behind the last row.
 #[inline(always)]
 fn transpose<V: Vector>(from: &[f32], rows: usize, sizes: Sizes, to: &mut [f32]) {
-    let load = |r: usize, c: usize| match from.get(r * sizes.d + c..).and_then(|x| x.first_chunk())
-    {
-        Some(eight) if r < rows => V::load(eight),
-        _ => V::splat(0.0),
-    };
     for r in (0..sizes.n).step_by(LANES) {
+        let rows = LANES.min(rows - r);
         for c in (0..sizes.d).step_by(LANES) {
-            let columns = V::transpose(std::array::from_fn(
-                #[inline(always)]
-                |j| load(r + j, c),
-            ));
-            for (i, column) in columns.into_iter().enumerate() {
+            let mut square = [V::splat(0.0); LANES];
+            for (j, row) in square.iter_mut().enumerate().take(rows) {
+                if let Some(eight) = from[(r + j) * sizes.d + c..].first_chunk() {
+                    *row = V::load(eight);
+                }
+            }
+            let columns = V::transpose(square);
+            for (i, column) in columns.iter().enumerate() {
                 let at = (c + i) * sizes.n + r;
                 if let Some(eight) = to[at..].first_chunk_mut() {
                     column.store(eight);
@@ -166,7 +178,7 @@ fn transpose<V: Vector>(from: &[f32], rows: usize, sizes: Sizes, to: &mut [f32])
 
 /// Writes an item's rows back.
 #[inline(always)]
-fn scatter(
+fn scatter<V: Vector>(
     from: &[f32],
     first: usize,
     rows: usize,
@@ -179,7 +191,7 @@ fn scatter(
         let at = (first + r) * to.stride + to.column + head * dim;
         // SAFETY: one head's channels of one row belong to one item, and each item runs once.
         let row = unsafe { to.data.range(at..at + dim) };
-        row.copy_from_slice(&from[r * d..r * d + dim]);
+        copy::<V>(&from[r * d..r * d + dim], row);
     }
 }
 
@@ -315,7 +327,7 @@ fn forward_item<V: Vector>(
     let kt = cutter.take(s.d * s.n);
     let out = cutter.take(item.queries * s.d);
     let scores = cutter.take(BLOCK.min(item.queries) * s.n);
-    gather(
+    gather::<V>(
         operands.q,
         item.first_query,
         item.queries,
@@ -324,8 +336,8 @@ fn forward_item<V: Vector>(
         s.d,
         q,
     );
-    gather(operands.k, item.start, item.keys, item.head, dim, s.d, k);
-    gather(operands.v, item.start, item.keys, item.head, dim, s.d, v);
+    gather::<V>(operands.k, item.start, item.keys, item.head, dim, s.d, k);
+    gather::<V>(operands.v, item.start, item.keys, item.head, dim, s.d, v);
     transpose::<V>(k, item.keys, s, kt);
     let example = attention.drop.map_or([0; 4], |d| d.key.example(id));
     let mut first = 0;
@@ -361,7 +373,7 @@ fn forward_item<V: Vector>(
         );
         first += rows;
     }
-    scatter(
+    scatter::<V>(
         out,
         item.first_query,
         item.queries,
@@ -462,7 +474,7 @@ fn backward_item<V: Vector>(
         stride: hidden,
         column: 0,
     };
-    gather(
+    gather::<V>(
         operands.q,
         item.first_query,
         queries,
@@ -471,9 +483,9 @@ fn backward_item<V: Vector>(
         s.d,
         q,
     );
-    gather(operands.k, item.start, keys, item.head, dim, s.d, k);
-    gather(operands.v, item.start, keys, item.head, dim, s.d, v);
-    gather(
+    gather::<V>(operands.k, item.start, keys, item.head, dim, s.d, k);
+    gather::<V>(operands.v, item.start, keys, item.head, dim, s.d, v);
+    gather::<V>(
         rows_of(dcontext),
         item.first_query,
         queries,
@@ -537,9 +549,9 @@ fn backward_item<V: Vector>(
         (dout, s.d),
         (grad, s.d),
     );
-    scatter(grad, item.start, keys, item.head, dim, s.d, &gradients.dv);
+    scatter::<V>(grad, item.start, keys, item.head, dim, s.d, &gradients.dv);
     small_gemm::<V>((queries, s.d, keys), rows(dp, s.n), (k, s.d), (grad, s.d));
-    scatter(
+    scatter::<V>(
         grad,
         item.first_query,
         queries,
@@ -554,5 +566,5 @@ fn backward_item<V: Vector>(
         (q, s.d),
         (grad, s.d),
     );
-    scatter(grad, item.start, keys, item.head, dim, s.d, &gradients.dk);
+    scatter::<V>(grad, item.start, keys, item.head, dim, s.d, &gradients.dk);
 }

@@ -146,8 +146,20 @@ impl Vector for Avx2 {
     }
     #[inline(always)]
     fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let [a, b, c, d, e, f, g, h] = rows;
         // SAFETY: inside `enter`.
-        unsafe { transpose8(rows.map(|row| row.0)).map(Avx2) }
+        let [a, b, c, d, e, f, g, h] =
+            unsafe { transpose8([a.0, b.0, c.0, d.0, e.0, f.0, g.0, h.0]) };
+        [
+            Avx2(a),
+            Avx2(b),
+            Avx2(c),
+            Avx2(d),
+            Avx2(e),
+            Avx2(f),
+            Avx2(g),
+            Avx2(h),
+        ]
     }
     #[inline(always)]
     fn keep32(
@@ -214,37 +226,50 @@ unsafe fn wide(a: __m256i, b: __m256i) -> (__m256i, __m256i) {
 
 /// A square of 8×8, rows to columns.
 ///
+/// Written out: a closure or an array's `map` would be a function of its own, without the path's instructions.
+///
 /// # Safety
 /// The processor has AVX2; inlined into a function that is compiled for it.
 #[inline(always)]
 pub unsafe fn transpose8(rows: [__m256; LANES]) -> [__m256; LANES] {
     // SAFETY: the caller's promise.
     unsafe {
-        let pair = |j: usize| {
-            let (a, b) = (rows[j], rows[j + 1]);
-            (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b))
-        };
-        let four = |j: usize| {
-            let ((a, c), (b, d)) = (pair(j), pair(j + 2));
-            [
-                _mm256_shuffle_ps::<0b01_00_01_00>(a, b),
-                _mm256_shuffle_ps::<0b11_10_11_10>(a, b),
-                _mm256_shuffle_ps::<0b01_00_01_00>(c, d),
-                _mm256_shuffle_ps::<0b11_10_11_10>(c, d),
-            ]
-        };
-        let (low, high) = (four(0), four(4));
-        let near = |i: usize| _mm256_permute2f128_ps::<0x20>(low[i], high[i]);
-        let far = |i: usize| _mm256_permute2f128_ps::<0x31>(low[i], high[i]);
+        let [a, b, c, d, e, f, g, h] = rows;
+        let (l0, l1, l2, l3) = transpose4(a, b, c, d);
+        let (h0, h1, h2, h3) = transpose4(e, f, g, h);
         [
-            near(0),
-            near(1),
-            near(2),
-            near(3),
-            far(0),
-            far(1),
-            far(2),
-            far(3),
+            _mm256_permute2f128_ps::<0x20>(l0, h0),
+            _mm256_permute2f128_ps::<0x20>(l1, h1),
+            _mm256_permute2f128_ps::<0x20>(l2, h2),
+            _mm256_permute2f128_ps::<0x20>(l3, h3),
+            _mm256_permute2f128_ps::<0x31>(l0, h0),
+            _mm256_permute2f128_ps::<0x31>(l1, h1),
+            _mm256_permute2f128_ps::<0x31>(l2, h2),
+            _mm256_permute2f128_ps::<0x31>(l3, h3),
         ]
+    }
+}
+
+/// Squares of 4×4 in both halves of the registers.
+///
+/// # Safety
+/// As [`transpose8`].
+#[inline(always)]
+unsafe fn transpose4(
+    a: __m256,
+    b: __m256,
+    c: __m256,
+    d: __m256,
+) -> (__m256, __m256, __m256, __m256) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (ab, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (cd, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        (
+            _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd),
+            _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd),
+            _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+            _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+        )
     }
 }
