@@ -251,6 +251,7 @@ fn sweeps(c: &mut Criterion) {
         grad_offset: 0,
         lr: 1e-5,
         weight_decay: 0.01,
+        start_decay: 0.0,
         step: 10,
     };
     let step = AdamwStep {
@@ -265,6 +266,7 @@ fn sweeps(c: &mut Criterion) {
             b.adamw(
                 &mut params,
                 &[row],
+                None,
                 b.view(&grads),
                 m,
                 v,

@@ -64,7 +64,7 @@ fn step(c: &mut Criterion) {
                 model
                     .loss(
                         &mut acts,
-                        LossKind::Softmax { focal: 0.0 },
+                        LossKind::of(Task::Classify),
                         &targets,
                         &weights,
                     )

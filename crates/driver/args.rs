@@ -226,6 +226,28 @@ pub struct TrainArgs {
     #[arg(long, value_name = "HOW", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<String>,
+    /// Focal exponent of the class loss: rows that are already right weigh less; 2 is usual [default: 0]
+    #[arg(long, value_name = "GAMMA", help_heading = "Regularisation")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub focal_loss: Option<f64>,
+    /// R-Drop: every text is read twice, and the two answers are pulled together with this weight; 1 to 5 is
+    /// usual; a step takes twice as long [default: 0]
+    #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r_drop: Option<f64>,
+    /// L2-SP: pre-trained weights decay towards where they began instead of towards zero [default: 0]
+    #[arg(long, value_name = "X", help_heading = "Regularisation")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l2_sp: Option<f64>,
+    /// Mixout: each number of a pre-trained matrix is with this probability what it began as [default: 0]
+    #[arg(long, value_name = "P", help_heading = "Regularisation")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixout: Option<f64>,
+    /// Weights to evaluate and keep: none (those of a step), ema:DECAY, or last:PART, the mean over the last
+    /// part of the run [default: none]
+    #[arg(long, value_name = "WHICH", help_heading = "Regularisation")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average: Option<String>,
     /// What stays as it is: none, embeddings, N, A-B, all, bias-only, name patterns [default: none]
     #[arg(long, value_name = "WHAT", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]

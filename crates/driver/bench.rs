@@ -136,12 +136,7 @@ fn time<B: Backend>(
         let rate = (0..PEAK_TURNS).map(|_| peak()).fold(0.0, f64::max);
         let start = Instant::now();
         model.forward(&mut acts, &ragged, &pass)?;
-        model.loss(
-            &mut acts,
-            LossKind::Softmax { focal: 0.0 },
-            &targets,
-            &weights,
-        )?;
+        model.loss(&mut acts, LossKind::of(Task::Classify), &targets, &weights)?;
         b.sync()?;
         let forward = Instant::now();
         model.backward(&mut acts, &mut grads, Acc::Set)?;
@@ -154,6 +149,7 @@ fn time<B: Backend>(
             &groups,
             1.0,
             |_| true,
+            None,
             grads.view(b),
             b.view(&coefficient),
             grads.touched(),

@@ -1,12 +1,13 @@
 """Makes the fixtures that Hone's tests compare with: small BERTs run by transformers.
 
-    python make_fixtures.py [cases] [trajectory] [schedules] [tfidf] [minilm --model FOLDER]
+    python make_fixtures.py [cases] [trajectory] [regularisers] [schedules] [tfidf] [minilm --model FOLDER]
 
-Run in the repository's root, with torch, transformers and tokenizers installed; without a word: the first four.
+Run in the repository's root, with torch, transformers and tokenizers installed; without a word: the first five.
 Everything is seeded: the same versions write the same files.
 
     crates/bert/fixtures/CASE/           config.json, model.safetensors, case.safetensors
     crates/train/fixtures/trajectory/    a whole model folder, train.csv, trajectory.safetensors
+    crates/train/fixtures/regularisers.safetensors  the same run with L2-SP, averages and focal loss; R-Drop's divergence
     crates/optim/fixtures/schedules.json factors of transformers' schedules, step by step
     tests/minilm/expected.safetensors    a head, and the logits transformers gives the built-in reviews with it
 """
@@ -202,21 +203,25 @@ def rate_of(name, layers):
     return RECIPE["lr"] * RECIPE["layer_decay"] ** below
 
 
-def train(model, batches):
+def train(model, batches, loss_of=lambda model, batch: model(**batch).loss, weight_decay=RECIPE["weight_decay"], after=lambda model, before, rate: None):
+    """Losses, norms and last weights. `after(model, weights before the step, factor of the schedule)` sees every step."""
     groups = []
     for name, p in model.named_parameters():
         plain = name.endswith("bias") or "LayerNorm" in name
-        groups.append(dict(params=[p], lr=rate_of(name, model.config.num_hidden_layers), weight_decay=0.0 if plain else RECIPE["weight_decay"]))
+        groups.append(dict(params=[p], lr=rate_of(name, model.config.num_hidden_layers), weight_decay=0.0 if plain else weight_decay))
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, RECIPE["warmup"], STEPS)
     losses, norms = [], []
     for batch in batches:
-        loss = model(**batch).loss
+        loss = loss_of(model, batch)
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), RECIPE["clip"])))
+        before = {n: p.detach().clone() for n, p in model.named_parameters()}
+        factor = schedule.get_last_lr()[0] / schedule.base_lrs[0]
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+        after(model, before, factor)
         losses.append(loss.item())
     return losses, norms, {n: p.detach().clone() for n, p in model.named_parameters()}
 
@@ -253,6 +258,59 @@ def trajectory():
     out |= {f"w100.{n}": w for n, w in last.items()} | {f"w100f32.{n}": w for n, w in last32.items()}
     save_file({n: t.contiguous() for n, t in out.items()}, folder / "trajectory.safetensors")
     print(f"trajectory: loss {losses[0]:.6f} to {losses[-1]:.6f}")
+    return make, batches
+
+
+# --- regularisers: the trajectory's run under each of them ---------------------------------------------------------
+
+L2_SP, EMA, TAIL, FOCAL, R_DROP = 0.5, 0.9, 0.25, 2.0, 0.7
+
+
+def regularisers():
+    make, batches = trajectory()
+    out = {}
+    keep = lambda name, weights: out.update({f"{name}.{n}": w.clone() for n, w in weights.items()})
+
+    # Decay towards the start, decoupled as AdamW's: w <- w - lr*decay*(w before - w0), everything pre-trained.
+    start = {n: p.detach().clone() for n, p in make().double().named_parameters()}
+    def pull(model, before, factor):
+        with torch.no_grad():
+            for n, p in model.named_parameters():
+                p -= factor * rate_of(n, model.config.num_hidden_layers) * L2_SP * (before[n] - start[n])
+    keep("l2_sp", train(make().double(), batches, weight_decay=0.0, after=pull)[2])
+
+    # torch's own averaging: the first call copies, call k + 1 (k averaged before) weighs by the rule.
+    ema = lambda a, w, k: (1 - (d := min(EMA, k.item() / (k.item() + 9)))) * w + d * a
+    model = make().double()
+    averages = {"ema": (torch.optim.swa_utils.AveragedModel(model, avg_fn=ema), 0),
+                "tail": (torch.optim.swa_utils.AveragedModel(model), STEPS - math.ceil(TAIL * STEPS))}
+    done = 0
+    def average(model, before, factor):
+        nonlocal done
+        done += 1
+        for averaged, first in averages.values():
+            if done > first:
+                averaged.update_parameters(model)
+    train(model, batches, after=average)
+    for name, (averaged, _) in averages.items():
+        keep(name, {n: p.detach() for n, p in averaged.module.named_parameters()})
+
+    def focal(model, batch):
+        log_p = torch.log_softmax(model(**{k: v for k, v in batch.items() if k != "labels"}).logits, -1)
+        log_p = log_p.gather(1, batch["labels"][:, None])[:, 0]
+        return (-((1 - log_p.exp()) ** FOCAL) * log_p).mean()
+    keep("focal", train(make().double(), batches, loss_of=focal)[2])
+
+    # R-Drop's second term: rows r and r + 3 are two draws of one text, each of weight 1/6, as kl_div gives it.
+    generator = torch.Generator().manual_seed(5)
+    logits = (2 * torch.randn(6, 4, generator=generator, dtype=torch.float64)).requires_grad_()
+    p, q = torch.log_softmax(logits[:3], -1), torch.log_softmax(logits[3:], -1)
+    kl = lambda a, b: torch.nn.functional.kl_div(b, a, log_target=True, reduction="sum")
+    loss = R_DROP * (kl(p, q) + kl(q, p)) / 2 / 3
+    loss.backward()
+    out |= {"kl.logits": logits.detach(), "kl.loss": loss.detach().reshape(1), "kl.dlogits": logits.grad}
+    save_file({n: t.contiguous() for n, t in out.items()}, ROOT / "crates/train/fixtures/regularisers.safetensors")
+    print(f"regularisers: {len(out)} tensors, divergence {loss.item():.6f}")
 
 
 # --- schedules ----------------------------------------------------------------------------------------------------
@@ -333,7 +391,7 @@ def minilm(folder):
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
-    p.add_argument("what", nargs="*", default=["cases", "trajectory", "schedules", "tfidf"])
+    p.add_argument("what", nargs="*", default=["cases", "trajectory", "regularisers", "schedules", "tfidf"])
     p.add_argument("--model", help="MiniLM's folder")
     a = p.parse_args()
     torch.set_num_threads(1)
@@ -342,7 +400,9 @@ if __name__ == "__main__":
     if "cases" in a.what:
         for name, (changes, classes, kind, pairs) in CASES.items():
             case(name, changes, classes, kind, pairs)
-    if "trajectory" in a.what:
+    if "regularisers" in a.what:
+        regularisers()
+    elif "trajectory" in a.what:
         trajectory()
     if "schedules" in a.what:
         schedules()

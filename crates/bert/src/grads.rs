@@ -70,6 +70,16 @@ impl<B: Backend> Grads<B> {
         Some(b.slice(b.view(&self.arena), at..at + len))
     }
 
+    /// Gradient of row `index` to be changed, or `None` where it has no room.
+    pub fn param_mut<'a>(
+        &'a mut self,
+        b: &B,
+        model: &Layout,
+        index: usize,
+    ) -> Option<B::ViewMut<'a, B::Master>> {
+        self.slot(b, model, WeightRef::one(index))
+    }
+
     pub(crate) fn slot<'a>(
         &'a mut self,
         b: &B,

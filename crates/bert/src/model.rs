@@ -29,10 +29,13 @@ pub struct Model<B: Backend> {
 /// Which loss the head is trained with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LossKind {
-    /// Softmax cross-entropy with focal exponent γ (0: plain).
+    /// Softmax cross-entropy with focal exponent γ (0: plain), and α times the disagreement of the two draws of
+    /// each row (R-Drop; 0: one draw).
     Softmax {
         /// γ.
         focal: f64,
+        /// α; the batch then holds every row twice ([`hone_tensor::Ragged::with_second_draw`]).
+        r_drop: f64,
     },
     /// Binary cross-entropy per label.
     Sigmoid,
@@ -44,7 +47,10 @@ impl LossKind {
     /// The usual loss of a task.
     pub fn of(task: Task) -> LossKind {
         match task {
-            Task::Classify | Task::Tag => LossKind::Softmax { focal: 0.0 },
+            Task::Classify | Task::Tag => LossKind::Softmax {
+                focal: 0.0,
+                r_drop: 0.0,
+            },
             Task::MultiLabel => LossKind::Sigmoid,
             Task::Regress => LossKind::Squared,
         }
@@ -458,7 +464,14 @@ impl<B: Backend> Model<B> {
         let losses = b.head_mut(&mut head.losses, r);
         let dlogits = b.head_mut(&mut head.dlogits, r * c);
         match kind {
-            LossKind::Softmax { focal } => b.softmax_loss(loss, focal, losses, dlogits),
+            LossKind::Softmax { focal, r_drop } => {
+                b.softmax_loss(loss, focal, losses, dlogits);
+                if r_drop > 0.0 {
+                    let losses = b.head_mut(&mut head.losses, r);
+                    let dlogits = b.head_mut(&mut head.dlogits, r * c);
+                    b.symmetric_kl(loss, r_drop, losses, dlogits);
+                }
+            }
             LossKind::Sigmoid => b.sigmoid_loss(loss, losses, dlogits),
             LossKind::Squared => b.squared_loss(loss, losses, dlogits),
         }

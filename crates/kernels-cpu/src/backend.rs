@@ -347,6 +347,7 @@ impl Backend for CpuBackend {
         &self,
         params: &mut CpuParams,
         rows: &[AdamwRow],
+        start: Option<&[f32]>,
         grads: &[f32],
         m: &mut [f32],
         v: &mut [f32],
@@ -385,12 +386,18 @@ impl Backend for CpuBackend {
         self.team.run(pieces.len(), &|k| {
             let p = &pieces[k];
             let at = p.grads..p.grads + p.len;
+            let row = &rows[p.row];
+            let start = match (row.start_decay != 0.0, start) {
+                (false, _) => None,
+                (true, Some(start)) => Some(&start[p.weights..p.weights + p.len]),
+                (true, None) => unreachable!("a decay towards a start that is not given"),
+            };
             // SAFETY: tensors do not overlap in either arena, nor do pieces of one; each runs once.
             unsafe {
                 let w = w.range(p.weights..p.weights + p.len);
                 let (m, v) = (m.range(at.clone()), v.range(at.clone()));
-                optimizer::adamw(self.path, &constants[p.row], w, &grads[at], m, v);
-                packer.pack(rows[p.row].param, p.start, w);
+                optimizer::adamw(self.path, &constants[p.row], w, start, &grads[at], m, v);
+                packer.pack(row.param, p.start, w);
             }
         });
     }
@@ -443,7 +450,8 @@ impl Backend for CpuBackend {
                     optimizer::sat_out(self.path, &constants[missed], w, m, v);
                 }
                 if let Some((grads, _)) = grads {
-                    optimizer::adamw(self.path, &constants[last], w, &grads[of_grads], m, v);
+                    let now = &constants[last];
+                    optimizer::adamw(self.path, now, w, None, &grads[of_grads], m, v);
                 }
             }
         });
@@ -579,6 +587,10 @@ impl Backend for CpuBackend {
     fn dropout(&self, drop: Drop, rows: Rows<'_, Self>, width: usize, x: &mut [f32]) {
         let (ids, positions) = (rows.example_ids, rows.positions);
         rows::dropout(&self.team, self.path, drop, ids, positions, width, x);
+    }
+
+    fn mask_weights(&self, drop: Drop, tensor: u64, width: usize, x: &mut [f32]) {
+        rows::mask_weights(&self.team, self.path, drop, tensor, width, x);
     }
 
     fn gather_rows(&self, x: &[f32], index: &[u32], width: usize, y: &mut [f32]) {
@@ -798,6 +810,16 @@ impl Backend for CpuBackend {
         dlogits: &mut [f32],
     ) {
         loss::softmax(loss_rows(&loss), focal, losses, dlogits);
+    }
+
+    fn symmetric_kl(
+        &self,
+        loss: Loss<'_, Self>,
+        alpha: f64,
+        losses: &mut [f64],
+        dlogits: &mut [f32],
+    ) {
+        loss::symmetric_kl(loss_rows(&loss), alpha, losses, dlogits);
     }
 
     fn sigmoid_loss(&self, loss: Loss<'_, Self>, losses: &mut [f64], dlogits: &mut [f32]) {

@@ -14,8 +14,9 @@ fn every_path_is_as_close_to_f64_as_the_reference() {
 }
 
 /// Operations over a row a text, or over nothing but a few numbers: one thread does them.
-const ALONE: [&str; 6] = [
+const ALONE: [&str; 7] = [
     "softmax_loss",
+    "symmetric_kl",
     "sigmoid_loss",
     "squared_loss",
     "scatter_add_rows",

@@ -174,11 +174,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn param_swap(&self, params: &mut Self::Params, other: &mut Self::Buf<Self::Master>);
 
     /// One AdamW step over the listed tensors, gradients multiplied by `coefficient[1]`
-    /// (see [`Backend::clip_coefficient`]).
+    /// (see [`Backend::clip_coefficient`]). `start` is the arena of weights as they began: rows with a
+    /// `start_decay` need it.
     fn adamw(
         &self,
         params: &mut Self::Params,
         rows: &[AdamwRow],
+        start: Option<Self::View<'_, Self::Master>>,
         grads: Self::View<'_, Self::Master>,
         m: Self::ViewMut<'_, Self::Master>,
         v: Self::ViewMut<'_, Self::Master>,
@@ -190,7 +192,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// takes the steps `since[k]..` of `history`, the last of them with its gradient where `grads` (the arena
     /// and the coefficient) is given. The same bits as if [`Backend::adamw`] had taken them one by one.
     ///
-    /// All of `history` is of one tensor, which is no matrix; `rows` has no repeats.
+    /// All of `history` is of one tensor, which is no matrix and has no `start_decay`; `rows` has no repeats.
     fn adamw_rows(
         &self,
         params: &mut Self::Params,
@@ -308,6 +310,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
         rows: Rows<'_, Self>,
         width: usize,
         x: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// The same for rows of a weight, in master precision: row r of `x[R, width]` draws as position r of an
+    /// example with the number `tensor` (mixout and its backward).
+    fn mask_weights(
+        &self,
+        drop: Drop,
+        tensor: u64,
+        width: usize,
+        x: Self::ViewMut<'_, Self::Master>,
     );
 
     /// `y[k] = x[index[k]]`, rows of `width`.
@@ -475,6 +487,17 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn squared_loss(
         &self,
         loss: Loss<'_, Self>,
+        losses: Self::ViewMut<'_, f64>,
+        dlogits: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// How far the two draws of each row disagree (R-Drop, Liang et al. 2021): rows r and r + R/2 are one row
+    /// under two dropout masks, with distributions p and q. Adds `w_r·α/2 · (KL(p‖q) + KL(q‖p))` to the losses
+    /// of both, and the gradient of the sum to `dlogits[R, C]`. Both rows have the same weight.
+    fn symmetric_kl(
+        &self,
+        loss: Loss<'_, Self>,
+        alpha: f64,
         losses: Self::ViewMut<'_, f64>,
         dlogits: Self::ViewMut<'_, Self::Master>,
     );

@@ -137,6 +137,12 @@ impl<B: Backend> Clone for Rows<'_, B> {
     }
 }
 impl<B: Backend> Copy for Rows<'_, B> {}
+impl<B: Backend> Clone for Loss<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B: Backend> Copy for Loss<'_, B> {}
 
 /// The three embedding tables, as views into the arena of weights.
 pub struct EmbedTables<'a, B: Backend> {
@@ -230,6 +236,9 @@ pub struct AdamwRow {
     pub lr: f64,
     /// Decoupled weight decay; `w ← w − lr·decay·w` before the Adam step.
     pub weight_decay: f64,
+    /// Decoupled decay towards where the weights began, beside that towards zero: `− lr·decay·(w − w⁰)`
+    /// (L2-SP, Li et al. 2018, in AdamW's form). 0: none.
+    pub start_decay: f64,
     /// Steps this tensor has taken, this one included (bias correction; it may have woken late).
     pub step: u32,
 }

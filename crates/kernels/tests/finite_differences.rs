@@ -438,4 +438,19 @@ fn losses() {
         );
         check(name, &logits, &d, |z| run(z).0);
     }
+    // Two draws of two rows, on top of gradients that are there already.
+    let weights = [0.5, 1.25, 0.5, 1.25];
+    let run = |logits: &[f64]| {
+        let (logits, weights) = (buf(&b, logits), buf(&b, &weights));
+        let loss = Loss {
+            logits: b.view(&logits),
+            targets: b.view(&logits),
+            weights: b.view(&weights),
+            classes,
+        };
+        let (mut losses, mut d) = (zeros(&b, rows), zeros(&b, rows * classes));
+        b.symmetric_kl(loss, 0.7, b.all_mut(&mut losses), b.all_mut(&mut d));
+        (host(&b, &losses).iter().sum::<f64>(), host(&b, &d))
+    };
+    check("symmetric_kl", &logits, &run(&logits).1, |z| run(z).0);
 }

@@ -25,6 +25,8 @@ pub struct Group {
     pub lr: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// Decoupled decay towards where it began.
+    pub start_decay: f64,
     /// Whether it is ever trained.
     pub trained: bool,
 }
@@ -54,6 +56,7 @@ impl GroupPolicy {
         Group {
             lr: self.lr_at(param.depth),
             weight_decay: if decayed { self.weight_decay } else { 0.0 },
+            start_decay: 0.0,
             trained,
         }
     }
@@ -76,6 +79,33 @@ impl GroupPolicy {
 }
 
 impl Groups {
+    /// Lets the parameters that `pretrained` names decay towards where they began instead of towards zero, biases
+    /// and LayerNorm too (L2-SP, Li et al. 2018, "Explicit inductive bias for transfer learning", in AdamW's form).
+    pub fn with_start_decay(
+        mut self,
+        decay: f64,
+        table: &ParamTable,
+        pretrained: impl Fn(usize) -> bool,
+    ) -> Groups {
+        let (mut tensors, mut numbers) = (0, 0);
+        for (row, group) in self.rows.iter_mut().enumerate() {
+            if group.trained && pretrained(row) {
+                (group.weight_decay, group.start_decay) = (0.0, decay);
+                tensors += 1;
+                numbers += table.params()[row].len();
+            }
+        }
+        self.lines = lines(&self.policy, table, &self.rows);
+        self.lines.insert(
+            1,
+            format!(
+                "decayed towards where they began {tensors} tensors {}",
+                count(numbers)
+            ),
+        );
+        self
+    }
+
     /// By row of the table.
     pub fn rows(&self) -> &[Group] {
         &self.rows
@@ -122,7 +152,7 @@ fn lines(policy: &GroupPolicy, table: &ParamTable, rows: &[Group]) -> Vec<String
     let mut lines = vec![format!(
         "decayed {}, undecayed {}, frozen {}",
         tally(&|g| g.trained && g.weight_decay > 0.0),
-        tally(&|g| g.trained && g.weight_decay == 0.0),
+        tally(&|g| g.trained && g.weight_decay == 0.0 && g.start_decay == 0.0),
         tally(&|g| !g.trained),
     )];
     let mut rates = vec![format!("head {:.2e}", policy.head_lr)];
@@ -200,5 +230,19 @@ mod tests {
             "decayed 3 tensors 48, undecayed 3 tensors 10, frozen 1 tensors 40"
         );
         assert!(groups.lines()[1].contains("layer 0 5.00e-4"));
+        // Rows 1 to 4 were pre-trained; the frozen word table and the head stay as they are.
+        let groups = groups.with_start_decay(0.1, &table(), |row| row < 5);
+        for (row, (g, (_, wd, _))) in groups.rows().iter().zip(want).enumerate() {
+            let anchored = (1..5).contains(&row);
+            let decays = if anchored { (0.0, 0.1) } else { (wd, 0.0) };
+            assert_eq!((g.weight_decay, g.start_decay), decays, "row {row}");
+        }
+        assert_eq!(
+            groups.lines()[..2],
+            [
+                "decayed 1 tensors 16, undecayed 1 tensors 2, frozen 1 tensors 40",
+                "decayed towards where they began 4 tensors 40"
+            ]
+        );
     }
 }

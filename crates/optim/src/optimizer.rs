@@ -125,6 +125,7 @@ impl<B: Backend> Optimizer<B> {
     /// One step over the parameters that are `awake`: rates are the groups' times `factor`; gradients are
     /// multiplied by `coefficient[1]`. A parameter's bias correction counts the steps it has itself taken.
     /// `touched` are the rows of the word table that have a gradient: those that were made [`ready`](Self::ready).
+    /// `start` is the arena of weights as they began, for groups that decay towards it; words then may not sit out.
     pub fn step(
         &mut self,
         b: &B,
@@ -132,6 +133,7 @@ impl<B: Backend> Optimizer<B> {
         groups: &Groups,
         factor: f64,
         awake: impl Fn(usize) -> bool,
+        start: Option<B::View<'_, B::Master>>,
         grads: B::View<'_, B::Master>,
         coefficient: B::View<'_, f64>,
         touched: &[u32],
@@ -151,6 +153,7 @@ impl<B: Backend> Optimizer<B> {
                 grad_offset,
                 lr: group.lr * factor,
                 weight_decay: group.weight_decay,
+                start_decay: group.start_decay,
                 step: self.taken[param],
             };
             match &self.words {
@@ -161,6 +164,7 @@ impl<B: Backend> Optimizer<B> {
         b.adamw(
             params,
             &self.rows,
+            start,
             grads,
             b.all_mut(&mut self.m),
             b.all_mut(&mut self.v),

@@ -1,5 +1,8 @@
 //! Ragged batches: sequences laid end to end, no padding anywhere.
 
+/// Marks the example id of a second draw.
+const SECOND_DRAW: u64 = 1 << 63;
+
 /// A batch of token sequences without padding.
 ///
 /// `ids`, `types` are `[tokens]`; sequence `s` is `cu_seqlens[s]..cu_seqlens[s + 1]`.
@@ -34,6 +37,23 @@ impl Ragged {
         self.types.extend_from_slice(types);
         self.cu_seqlens.push(self.ids.len() as u32);
         self.example_ids.push(example_id);
+    }
+
+    /// Every sequence once more behind all of them, its example id marked as a second draw: other dropout masks,
+    /// the same text.
+    pub fn with_second_draw(mut self) -> Ragged {
+        let tokens = self.ids.len() as u32;
+        self.ids.extend_from_within(..);
+        self.types.extend_from_within(..);
+        let sequences = self.example_ids.len();
+        self.example_ids.extend_from_within(..);
+        for id in &mut self.example_ids[sequences..] {
+            *id |= SECOND_DRAW;
+        }
+        for s in 1..=sequences {
+            self.cu_seqlens.push(self.cu_seqlens[s] + tokens);
+        }
+        self
     }
 
     /// Number of tokens.
@@ -125,6 +145,15 @@ mod tests {
         assert_eq!(b.positions(), [0, 1, 2, 0, 1]);
         assert_eq!(b.token_example_ids(), [7, 7, 7, 9, 9]);
         assert_eq!((b.tokens(), b.sequences(), b.longest()), (5, 2, 3));
+    }
+
+    #[test]
+    fn a_second_draw_has_the_same_texts_and_other_ids() {
+        let b = batch().with_second_draw();
+        assert_eq!(b.ids, [5, 3, 5, 3, 8, 5, 3, 5, 3, 8]);
+        assert_eq!(b.types, [0, 0, 1, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(b.cu_seqlens, [0, 3, 5, 8, 10]);
+        assert_eq!(b.example_ids, [7, 9, 7 | 1 << 63, 9 | 1 << 63]);
     }
 
     #[test]

@@ -87,6 +87,8 @@ impl DropKey {
     pub const EMBEDDINGS: u16 = u16::MAX;
     /// `layer` of the dropout before the classifier.
     pub const HEAD: u16 = u16::MAX - 1;
+    /// `layer` of draws over weights (mixout); the row of the parameter table stands for the example.
+    pub const WEIGHTS: u16 = u16::MAX - 2;
 
     /// The key words of one example's draws.
     #[inline]

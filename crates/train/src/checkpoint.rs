@@ -1,7 +1,8 @@
 //! Checkpoints: everything a run needs to go on bit for bit, in a folder that appears whole or not at all.
 //!
 //! `checkpoints/step-N/` holds `model.safetensors` (weights), `optimizer.safetensors` (m, v),
-//! `best.safetensors` (the best weights, where they are not the running ones) and `state.json`.
+//! `best.safetensors` (the best weights, where they are not the running ones), `average.safetensors` (where weights
+//! are averaged) and `state.json`.
 
 use crate::{Options, TrainError};
 use serde::{Deserialize, Serialize};

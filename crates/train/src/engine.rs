@@ -1,9 +1,11 @@
 //! One optimiser step, from examples to changed weights, and what of it a checkpoint keeps.
 
+use crate::anchor::Anchor;
+use crate::average::Averaging;
 use crate::batches::BatchPlan;
 use crate::prefix::{FrozenPrefix, PrefixCache};
-use crate::{Examples, Options, TargetRule, TrainError};
-use hone_bert::{Acts, GradNorm, Grads, Limits, LossKind, Mode, Model, Pass, Rates};
+use crate::{Average, Examples, Options, TargetRule, TrainError};
+use hone_bert::{Acts, GradNorm, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
 use hone_kernels::{Acc, AdamwStep, Backend};
 use hone_optim::{GroupPolicy, Groups, Optimizer, Schedule, Unfreeze};
 use hone_tensor::{Depth, GradLayout, Real, SafetensorsFile, write_safetensors};
@@ -26,16 +28,46 @@ pub struct Engine<B: Backend> {
     groups: Groups,
     unfreeze: Unfreeze,
     prefix: Option<PrefixCache<B::Act>>,
+    anchor: Option<Anchor<B>>,
+    average: Option<Averaging<B>>,
     coefficient: B::Buf<f64>,
     limits: Limits,
     rates: Rates,
     loss: LossKind,
+    draws: Draws,
     clip: Option<f64>,
     schedule: Schedule,
     warmup: usize,
     steps: usize,
     per_epoch: usize,
     seed: u64,
+}
+
+/// How often a step reads each text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draws {
+    /// Once.
+    One,
+    /// Twice, with dropout masks of their own (R-Drop).
+    Two,
+}
+
+impl Draws {
+    /// What a run's options ask for.
+    pub fn of(options: &Options) -> Draws {
+        match options.r_drop > 0.0 {
+            true => Draws::Two,
+            false => Draws::One,
+        }
+    }
+
+    /// How many.
+    pub fn count(self) -> usize {
+        match self {
+            Draws::One => 1,
+            Draws::Two => 2,
+        }
+    }
 }
 
 /// What the micro-batches of a step gave.
@@ -57,11 +89,13 @@ pub struct StepRates {
 }
 
 impl<B: Backend> Engine<B> {
-    /// Plans buffers, gradients and optimiser state for a run.
+    /// Plans buffers, gradients and optimiser state for a run; `pretrained` says of each row of the table whether
+    /// its weights were loaded.
     pub fn new(
         model: &Model<B>,
         options: &Options,
         train: &Examples,
+        pretrained: &[bool],
         limits: Limits,
         steps: usize,
         frozen: FrozenPrefix,
@@ -76,7 +110,13 @@ impl<B: Backend> Engine<B> {
             layers: model.config.layers,
         };
         let unfreeze = Unfreeze::parse(&options.freeze, &options.unfreeze, table)?;
-        let groups = policy.groups(table, |row| unfreeze.ever_trains(row));
+        let trains = |row: usize| unfreeze.ever_trains(row);
+        let anchor = Anchor::new(model, options, pretrained, trains)?;
+        let groups = policy.groups(table, trains);
+        let groups = match options.l2_sp > 0.0 {
+            true => groups.with_start_decay(options.l2_sp, table, |row| pretrained[row]),
+            false => groups,
+        };
         let layout = model.layout().grad_layout(|p| {
             table
                 .index(&p.name)
@@ -86,6 +126,14 @@ impl<B: Backend> Engine<B> {
         let per_epoch = train
             .len()
             .div_ceil(options.batch_size * options.grad_accum);
+        let draws = Draws::of(options);
+        let loss = loss_of(options, model.task)?;
+        if draws == Draws::Two && frozen == FrozenPrefix::Cache {
+            return Err(TrainError::Option(
+                "--r-drop reads every text twice, which --cache-frozen does not keep: give one of them up"
+                    .to_owned(),
+            ));
+        }
         let mut acts = model.plan_train(limits, &layout)?;
         let prefix = match (frozen, model.frozen_prefix(&layout)) {
             (FrozenPrefix::Recompute, _) => None,
@@ -111,7 +159,9 @@ impl<B: Backend> Engine<B> {
             },
         )?;
         let (word, words_len) = model.layout().words();
-        if words == WordUpdates::Deferred && layout.trains(word) {
+        // An average and a decay towards the start read every word at every step.
+        let all_words = options.average != Average::None || options.l2_sp > 0.0;
+        if words == WordUpdates::Deferred && layout.trains(word) && !all_words {
             optimizer.sit_out(b, word, words_len)?;
         }
         Ok(Engine {
@@ -121,6 +171,8 @@ impl<B: Backend> Engine<B> {
             groups,
             unfreeze,
             prefix,
+            anchor,
+            average: Averaging::new(model, options.average, steps)?,
             coefficient: b.alloc(2)?,
             limits,
             rates: Rates {
@@ -128,7 +180,8 @@ impl<B: Backend> Engine<B> {
                 attention: options.attention_dropout,
                 head: options.head_dropout,
             },
-            loss: LossKind::of(model.task),
+            loss,
+            draws,
             clip: options.clip,
             schedule: options.schedule,
             warmup: options.warmup.steps(steps),
@@ -168,6 +221,15 @@ impl<B: Backend> Engine<B> {
                 "outputs of frozen layers".to_owned(),
                 prefix.bytes() + room as u64,
             ));
+        }
+        if let Some(anchor) = &self.anchor {
+            rows.push((
+                "weights as they began".to_owned(),
+                anchor.bytes(model) as u64,
+            ));
+        }
+        if self.average.is_some() {
+            rows.push(("averaged weights".to_owned(), parameters as u64));
         }
         rows.extend(
             model
@@ -228,12 +290,24 @@ impl<B: Backend> Engine<B> {
             loss: 0.0,
             tokens: 0,
         };
+        if let Some(anchor) = &mut self.anchor {
+            anchor.mix(model, step)?;
+        }
+        let total = total * self.draws.count() as f64;
         let mut acc = Acc::Set;
         for micro in plan.micro_batches(train, index) {
-            let (targets, weights) = rule.rows(train, micro, model.classes(), total);
-            match &mut self.prefix {
-                Some(prefix) => prefix.forward(model, &mut self.acts, train, micro, &pass)?,
-                None => model.forward(&mut self.acts, &train.batch(micro), &pass)?,
+            let (mut targets, mut weights) = rule.rows(train, micro, model.classes(), total);
+            if self.draws == Draws::Two {
+                targets.extend_from_within(..);
+                weights.extend_from_within(..);
+            }
+            match (&mut self.prefix, self.draws) {
+                (Some(prefix), _) => prefix.forward(model, &mut self.acts, train, micro, &pass)?,
+                (None, Draws::One) => model.forward(&mut self.acts, &train.batch(micro), &pass)?,
+                (None, Draws::Two) => {
+                    let batch = train.batch(micro).with_second_draw();
+                    model.forward(&mut self.acts, &batch, &pass)?;
+                }
             }
             done.loss += model.loss(&mut self.acts, self.loss, &targets, &weights)?;
             model.backward(&mut self.acts, &mut self.grads, acc)?;
@@ -242,6 +316,9 @@ impl<B: Backend> Engine<B> {
                 .map(|&i| train.length(i as usize))
                 .sum::<usize>();
             acc = Acc::Add;
+        }
+        if let Some(anchor) = &mut self.anchor {
+            anchor.unmix(model, &mut self.grads, step)?;
         }
         Ok(done)
     }
@@ -269,14 +346,26 @@ impl<B: Backend> Engine<B> {
             &self.groups,
             factor,
             |row| unfreeze.awake(row, step, per_epoch),
+            self.anchor.as_ref().map(|a| a.start(b.as_ref())),
             self.grads.view(b.as_ref()),
             b.view(&self.coefficient),
             self.grads.touched(),
         )?;
+        if let Some(average) = &mut self.average {
+            average.take(model, step + 1);
+        }
         Ok(StepRates {
             body: self.groups.body_lr() * factor,
             head: self.groups.head_lr() * factor,
         })
+    }
+
+    /// Exchanges the running weights after step `step` and their average, where there is one: before and after
+    /// somebody reads the weights that count.
+    pub fn exchange(&mut self, model: &mut Model<B>, step: usize) {
+        if let Some(average) = self.average.as_mut().filter(|a| a.begun(step)) {
+            average.exchange(model);
+        }
     }
 
     /// Words take the steps they sat out: before weights or moments are read as a whole.
@@ -303,6 +392,9 @@ impl<B: Backend> Engine<B> {
             &[("weights", weights)],
             &folder.join("weights.safetensors"),
         )?;
+        if let Some(average) = &self.average {
+            self.save_arena(model, average.arena(), &folder.join("average.safetensors"))?;
+        }
         let (m, v) = self.optimizer.moments(b);
         write_flat(
             b,
@@ -342,6 +434,13 @@ impl<B: Backend> Engine<B> {
         let b = model.backend().clone();
         let mut arena = self.read_arena(model, &folder.join("weights.safetensors"))?;
         b.param_swap(model.params_mut(), &mut arena);
+        if self.average.is_some() {
+            let path = folder.join("average.safetensors");
+            let arena = self.read_arena(model, &path)?;
+            if let Some(average) = &mut self.average {
+                average.restore(arena);
+            }
+        }
         let path = folder.join("optimizer.safetensors");
         let len = self.grads.layout().len;
         let m = read_flat::<B>(&path, "m", len)?;
@@ -354,6 +453,18 @@ impl<B: Backend> Engine<B> {
             .collect();
         self.optimizer.restore(b.as_ref(), &m, &v, counts)?;
         Ok(())
+    }
+}
+
+/// The loss of a task under a run's options.
+fn loss_of(options: &Options, task: Task) -> Result<LossKind, TrainError> {
+    let (focal, r_drop) = (options.focal_loss, options.r_drop);
+    match LossKind::of(task) {
+        LossKind::Softmax { .. } => Ok(LossKind::Softmax { focal, r_drop }),
+        other if focal == 0.0 && r_drop == 0.0 => Ok(other),
+        _ => Err(TrainError::Option(
+            "--focal-loss and --r-drop are for texts or words of one class each".to_owned(),
+        )),
     }
 }
 

@@ -10,7 +10,7 @@ use hone_bert::{Config, HeadChoice, Model};
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -208,11 +208,19 @@ impl Job<'_> {
             kernel_path: model.backend().path(),
             rows: train.examples.len(),
         };
+        let table = model.layout().table.clone();
+        let loaded: HashSet<&str> = receipt.loaded.iter().map(String::as_str).collect();
+        let pretrained: Vec<bool> = table
+            .params()
+            .iter()
+            .map(|p| loaded.contains(p.name.as_str()))
+            .collect();
         let outcome = Training {
             model: &mut model,
             options: self.options,
             train: &train.examples,
             valid: valid.as_ref().map(|v| &v.examples),
+            pretrained: &pretrained,
             frozen: self.frozen,
             words: self.words,
             identity,

@@ -8,6 +8,8 @@
 //! assert!(low < 0.8 && 0.8 < high);
 //! ```
 
+mod anchor;
+mod average;
 mod batches;
 mod checkpoint;
 mod engine;
@@ -25,6 +27,7 @@ mod scorer;
 mod targets;
 mod training;
 
+pub use average::Average;
 pub use batches::{BatchPlan, Order};
 pub use checkpoint::{Best, Checkpoints, Identity, State};
 pub use engine::{Engine, StepDone, StepRates, WordUpdates};

@@ -1,5 +1,6 @@
 //! A run's hyperparameters, all of them decided: what `run.toml` records.
 
+use crate::Average;
 use hone_optim::{Schedule, Warmup};
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,16 @@ pub struct Options {
     pub label_smoothing: f64,
     /// Weights of the classes.
     pub class_weights: ClassWeights,
+    /// Focal exponent γ of the class loss (Lin et al. 2017); 0: plain cross-entropy.
+    pub focal_loss: f64,
+    /// R-Drop's α (Liang et al. 2021): weight of the disagreement of two passes over each text; 0: one pass.
+    pub r_drop: f64,
+    /// Decay of pre-trained weights towards where they began, instead of weight decay (L2-SP).
+    pub l2_sp: f64,
+    /// Probability that a number of a pre-trained matrix is what it began as (mixout).
+    pub mixout: f64,
+    /// Which average of the weights is evaluated and kept.
+    pub average: Average,
     /// What is not trained (see `hone_optim::Freeze`).
     pub freeze: String,
     /// How frozen parts wake (see `hone_optim::Unfreeze`).
@@ -154,8 +165,48 @@ impl Options {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Some options, the same as `hone train`'s defaults where nothing depends on them.
+    pub fn any() -> Options {
+        Options {
+            epochs: 3.0,
+            max_steps: None,
+            batch_size: 32,
+            max_tokens: 8192,
+            grad_accum: 1,
+            lr: 5e-5,
+            head_lr: 5e-4,
+            layer_decay: 1.0,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            clip: Some(1.0),
+            schedule: Schedule::Linear,
+            warmup: Warmup::Steps(10),
+            dropout: 0.1,
+            attention_dropout: 0.1,
+            head_dropout: 0.1,
+            label_smoothing: 0.0,
+            class_weights: ClassWeights::None,
+            focal_loss: 0.0,
+            r_drop: 0.0,
+            l2_sp: 0.0,
+            mixout: 0.0,
+            average: Average::None,
+            freeze: "none".to_owned(),
+            unfreeze: "none".to_owned(),
+            seed: 0,
+            shuffle: true,
+            eval_every: Cadence::Epochs(1.0),
+            metric: "accuracy".to_owned(),
+            patience: None,
+            select: Select::Last,
+            save_every: None,
+        }
+    }
 
     #[test]
     fn cadence_words() {

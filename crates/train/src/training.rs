@@ -2,7 +2,7 @@
 
 use crate::batches::{BatchPlan, Order};
 use crate::checkpoint::{Best, Checkpoints, Identity, State};
-use crate::engine::{Engine, WordUpdates};
+use crate::engine::{Draws, Engine, WordUpdates};
 use crate::error::some_rows;
 use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Plan, Sink, Step};
@@ -25,6 +25,8 @@ pub struct Training<'a, B: Backend> {
     pub train: &'a Examples,
     /// Validation part.
     pub valid: Option<&'a Examples>,
+    /// Of each row of the parameter table whether its weights were loaded.
+    pub pretrained: &'a [bool],
     /// What becomes of the outputs of frozen lower layers; changes no bit.
     pub frozen: FrozenPrefix,
     /// When words that a step's texts do not hold take the step; changes no bit.
@@ -96,10 +98,11 @@ impl<B: Backend> Training<'_, B> {
     /// Trains to the end, to an early stop or to an interruption.
     pub fn run(mut self) -> Result<Outcome, TrainError> {
         let options = self.options;
+        let draws = Draws::of(options).count();
         let plan = BatchPlan {
             step_rows: options.batch_size * options.grad_accum,
             micro_rows: options.batch_size,
-            max_tokens: options.max_tokens,
+            max_tokens: options.max_tokens / draws,
             order: match options.shuffle {
                 true => Order::Shuffled { seed: options.seed },
                 false => Order::File,
@@ -113,10 +116,18 @@ impl<B: Backend> Training<'_, B> {
                 "there is nothing to train on: no rows, or no steps".to_owned(),
             ));
         }
-        let limits = plan.limits(self.train, steps.div_ceil(per_epoch));
+        let mut limits = plan.limits(self.train, steps.div_ceil(per_epoch));
+        (limits.tokens, limits.sequences) = (draws * limits.tokens, draws * limits.sequences);
         let (frozen, words) = (self.frozen, self.words);
         let mut engine = Engine::new(
-            self.model, options, self.train, limits, steps, frozen, words,
+            self.model,
+            options,
+            self.train,
+            self.pretrained,
+            limits,
+            steps,
+            frozen,
+            words,
         )?;
         let mut eval_acts = self
             .valid
@@ -168,7 +179,10 @@ impl<B: Backend> Training<'_, B> {
             let last = now.step == steps;
             if self.valid.is_some() && (now.step % every == 0 || last) {
                 self.settle(&mut engine, &mut now)?;
-                if !self.evaluate(&mut eval_acts, per_epoch, &mut now)? {
+                engine.exchange(self.model, now.step);
+                let whole = self.evaluate(&mut eval_acts, per_epoch, &mut now)?;
+                engine.exchange(self.model, now.step);
+                if !whole {
                     ending = Ending::Interrupted;
                 } else if options
                     .patience
@@ -198,6 +212,9 @@ impl<B: Backend> Training<'_, B> {
             }
         }
         self.settle(&mut engine, &mut now)?;
+        if ending != Ending::Interrupted {
+            engine.exchange(self.model, now.step);
+        }
         self.finish(ending, per_epoch, now, planned_bytes)
     }
 

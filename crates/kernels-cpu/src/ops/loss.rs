@@ -77,6 +77,46 @@ pub fn softmax(rows: Rows<'_>, focal: f64, losses: &mut [f64], dlogits: &mut [f3
     });
 }
 
+/// See [`hone_kernels::Backend::symmetric_kl`].
+pub fn symmetric_kl(rows: Rows<'_>, alpha: f64, losses: &mut [f64], dlogits: &mut [f32]) {
+    let c = rows.classes;
+    let half = losses.len() / 2;
+    assert_eq!(rows.logits.len(), 2 * half * c, "two draws of each row");
+    let (first, second) = rows.logits.split_at(half * c);
+    let (d_first, d_second) = dlogits.split_at_mut(half * c);
+    let log_total = |z: &[f32]| {
+        let max = z.iter().fold(f64::NEG_INFINITY, |m, &z| m.max(z.into()));
+        max + z
+            .iter()
+            .map(|&z| (f64::from(z) - max).exp())
+            .sum::<f64>()
+            .ln()
+    };
+    for r in 0..half {
+        let at = r * c..(r + 1) * c;
+        let (y, z) = (&first[at.clone()], &second[at.clone()]);
+        let (of_y, of_z) = (log_total(y), log_total(z));
+        // (p, q, log p − log q) of a class.
+        let class = |k: usize| {
+            let (a, b) = (f64::from(y[k]) - of_y, f64::from(z[k]) - of_z);
+            (a.exp(), b.exp(), a - b)
+        };
+        let (mut forward, mut backward) = (0.0, 0.0);
+        for (p, q, ratio) in (0..c).map(class) {
+            forward += p * ratio;
+            backward -= q * ratio;
+        }
+        let share = alpha * f64::from(rows.weights[r]);
+        losses[r] += share / 2.0 * (forward + backward);
+        losses[r + half] += share / 2.0 * (forward + backward);
+        for k in 0..c {
+            let (p, q, ratio) = class(k);
+            d_first[r * c + k] += (share * (p * (ratio - forward) + p - q)) as f32;
+            d_second[r * c + k] += (share * (q * (-ratio - backward) + q - p)) as f32;
+        }
+    }
+}
+
 /// See [`hone_kernels::Backend::sigmoid_loss`].
 pub fn sigmoid(rows: Rows<'_>, losses: &mut [f64], dlogits: &mut [f32]) {
     let n = rows.classes as f64;

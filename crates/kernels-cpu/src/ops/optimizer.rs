@@ -15,6 +15,7 @@ pub struct Constants {
     inverse_correction: f32,
     eps: f32,
     size: f32,
+    pull: f32,
 }
 
 impl Constants {
@@ -31,6 +32,7 @@ impl Constants {
             inverse_correction: correction2 as f32,
             eps: step.eps as f32,
             size: (row.lr / correction1) as f32,
+            pull: (row.lr * row.start_decay) as f32,
         }
     }
 }
@@ -52,18 +54,44 @@ fn sweep(k: &Constants, w: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f3
     }
 }
 
-/// Changes a piece in place. All four pieces have one length.
+/// [`sweep`] that also decays towards `start`.
+#[inline(always)]
+fn sweep_from(
+    k: &Constants,
+    w: &mut [f32],
+    start: &[f32],
+    grads: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) {
+    for i in 0..w.len() {
+        let away = w[i] - start[i];
+        // The decays first, the step after, as in `advance`.
+        w[i] = w[i] * k.keep - k.pull * away;
+        let k = Constants { keep: 1.0, ..*k };
+        advance(&k, &mut w[i], grads[i], &mut m[i], &mut v[i]);
+    }
+}
+
+/// Changes a piece in place, decaying it towards `start` where there is one. All pieces have one length.
 pub fn adamw(
     path: Path,
     k: &Constants,
     w: &mut [f32],
+    start: Option<&[f32]>,
     grads: &[f32],
     m: &mut [f32],
     v: &mut [f32],
 ) {
     let n = w.len();
     assert!(grads.len() == n && m.len() == n && v.len() == n, "adamw");
-    dispatch!(path, _V => sweep(k, w, grads, m, v));
+    match start {
+        None => dispatch!(path, _V => sweep(k, w, grads, m, v)),
+        Some(start) => {
+            assert_eq!(start.len(), n, "adamw");
+            dispatch!(path, _V => sweep_from(k, w, start, grads, m, v));
+        }
+    }
 }
 
 /// Numbers that take missed steps together: what stays in registers.

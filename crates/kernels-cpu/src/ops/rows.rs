@@ -83,6 +83,18 @@ pub fn dropout(
     });
 }
 
+/// See [`hone_kernels::Backend::mask_weights`].
+pub fn mask_weights(team: &Team, path: Path, drop: Drop, tensor: u64, width: usize, x: &mut [f32]) {
+    let n = rows_per_chunk(team, x.len() / width.max(1), width);
+    team.chunks_mut(x, n * width, &|k, piece| {
+        dispatch!(path, V => {
+            for (r, row) in piece.chunks_exact_mut(width).enumerate() {
+                drop_row::<V>(&drop, tensor, (k * n + r) as u32, row);
+            }
+        });
+    });
+}
+
 /// See [`hone_kernels::Backend::gather_rows`].
 pub fn gather(team: &Team, x: &[f32], index: &[u32], width: usize, y: &mut [f32]) {
     let n = rows_per_chunk(team, index.len(), width);

@@ -28,17 +28,21 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
     }
     let lens: Vec<usize> = table.params().iter().map(|p| p.len()).collect();
     let rows = [
-        (0, 0, 1e-2, 0.1, 3),
-        (1, lens[0], 5e-2, 0.0, 3),
-        (3, lens[0] + lens[1], 1e-3, 0.1, 1),
+        (0, 0, 1e-2, 0.1, 0.0, 3),
+        (1, lens[0], 5e-2, 0.0, 0.5, 3),
+        (3, lens[0] + lens[1], 1e-3, 0.1, 0.3, 1),
     ];
-    let rows = rows.map(|(param, grad_offset, lr, weight_decay, step)| AdamwRow {
-        param,
-        grad_offset,
-        lr,
-        weight_decay,
-        step,
-    });
+    let rows = rows.map(
+        |(param, grad_offset, lr, weight_decay, start_decay, step)| AdamwRow {
+            param,
+            grad_offset,
+            lr,
+            weight_decay,
+            start_decay,
+            step,
+        },
+    );
+    let start = rig.masters(table.len());
     let trained = lens[0] + lens[1] + lens[3];
     let grads = rig.masters(trained);
     let mut m = rig.masters(trained);
@@ -58,6 +62,7 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
     b.adamw(
         &mut params,
         &rows,
+        Some(b.view(&start)),
         b.view(&grads),
         b.all_mut(&mut m),
         b.all_mut(&mut v),
@@ -135,6 +140,7 @@ fn sat_out<B: Backend>(
             grad_offset: 0,
             lr: 1e-3 / (1 + k) as f64,
             weight_decay: 0.1,
+            start_decay: 0.0,
             step: 2 + k as u32,
         })
         .collect();
@@ -189,6 +195,7 @@ fn sat_out<B: Backend>(
         b.adamw(
             &mut dense,
             std::slice::from_ref(now),
+            None,
             b.view(&nothing),
             b.all_mut(&mut dense_m),
             b.all_mut(&mut dense_v),

@@ -5,7 +5,7 @@ use crate::{Backend, Loss};
 
 pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
     let b = rig.b;
-    for (rows, classes) in [(1, 1), (5, 2), (9, 3), (33, 19), (4, 300)] {
+    for (rows, classes) in [(1, 1), (5, 2), (9, 3), (8, 2), (33, 19), (4, 300)] {
         let logits: Vec<f64> = rig
             .numbers(rows * classes)
             .iter()
@@ -60,6 +60,11 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
             };
             rig.keep(format!("{name}, losses"), &losses);
             rig.keep(format!("{name}, dlogits"), &dlogits);
+            if kind == 0 && rows % 2 == 0 {
+                b.symmetric_kl(loss, 0.7, b.all_mut(&mut losses), b.all_mut(&mut dlogits));
+                rig.keep(format!("symmetric_kl {size}, losses"), &losses);
+                rig.keep(format!("symmetric_kl {size}, dlogits"), &dlogits);
+            }
         }
     }
 }

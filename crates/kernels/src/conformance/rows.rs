@@ -105,6 +105,11 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
             b.dropout(drop, batch.rows(b), width, b.all_mut(&mut x));
         }
         rig.keep(format!("dropout {size}"), &x);
+        let mut w = rig.masters(rows * width);
+        if let Some(drop) = drop(0.6) {
+            b.mask_weights(drop, 1 << 40 | 5, width, b.all_mut(&mut w));
+        }
+        rig.keep(format!("mask_weights {size}"), &w);
         let index = b.from_slice(&[3u32, 0, 30, 7]).expect("memory");
         let mut some = rig.acts(4 * width);
         b.gather_rows(b.view(&x), b.view(&index), width, b.all_mut(&mut some));

@@ -58,6 +58,48 @@ pub fn softmax<F: Scalar>(
     }
 }
 
+/// See [`crate::Backend::symmetric_kl`].
+pub fn symmetric_kl<F: Scalar>(
+    loss: Loss<'_, Reference<F>>,
+    alpha: f64,
+    losses: &mut [f64],
+    dlogits: &mut [F],
+) {
+    let classes = loss.classes;
+    let half = losses.len() / 2;
+    let log_softmax = |r: usize| -> Vec<F> {
+        let z = &loss.logits[r * classes..][..classes];
+        let max = z
+            .iter()
+            .copied()
+            .fold(z[0], |a, b| if b > a { b } else { a });
+        let mut total = F::of(0.0);
+        for &z in z {
+            total += (z - max).exp();
+        }
+        let log_total = total.ln();
+        z.iter().map(|&z| z - max - log_total).collect()
+    };
+    for r in 0..half {
+        let (log_p, log_q) = (log_softmax(r), log_softmax(r + half));
+        let share = loss.weights[r] * F::of(alpha);
+        for (row, a, b) in [(r, &log_p, &log_q), (r + half, &log_q, &log_p)] {
+            let mut kl = F::of(0.0);
+            for c in 0..classes {
+                kl += a[c].exp() * (a[c] - b[c]);
+            }
+            // Half of KL(p‖q) + KL(q‖p) to each row: this one's share and the other's make the sum.
+            let value = (share * kl / F::of(2.0)).to_f64();
+            losses[r] += value;
+            losses[r + half] += value;
+            for c in 0..classes {
+                let (p, q) = (a[c].exp(), b[c].exp());
+                dlogits[row * classes + c] += share * (p * (a[c] - b[c] - kl) + p - q);
+            }
+        }
+    }
+}
+
 /// See [`crate::Backend::sigmoid_loss`].
 pub fn sigmoid<F: Scalar>(loss: Loss<'_, Reference<F>>, losses: &mut [f64], dlogits: &mut [F]) {
     let classes = loss.classes;

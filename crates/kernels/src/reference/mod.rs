@@ -166,6 +166,7 @@ impl<F: Scalar> Backend for Reference<F> {
         &self,
         params: &mut Self::Params,
         rows: &[AdamwRow],
+        start: Option<&[F]>,
         grads: &[F],
         m: &mut [F],
         v: &mut [F],
@@ -175,8 +176,14 @@ impl<F: Scalar> Backend for Reference<F> {
         for row in rows {
             let range = params.table.params()[row.param].range();
             let at = row.grad_offset..row.grad_offset + range.len();
+            let start = match (row.start_decay != 0.0, start) {
+                (false, _) => None,
+                (true, Some(start)) => Some(&start[range.clone()]),
+                (true, None) => unreachable!("a decay towards a start that is not given"),
+            };
             sweep::adamw(
                 &mut params.data[range],
+                start,
                 &grads[at.clone()],
                 &mut m[at.clone()],
                 &mut v[at],
@@ -214,7 +221,7 @@ impl<F: Scalar> Backend for Reference<F> {
                     _ => (&nothing[..], 1.0),
                 };
                 let (m, v) = (&mut m[at.clone()], &mut v[at.clone()]);
-                sweep::adamw(w, g, m, v, coefficient, now, step);
+                sweep::adamw(w, None, g, m, v, coefficient, now, step);
             }
         }
     }
@@ -350,6 +357,16 @@ impl<F: Scalar> Backend for Reference<F> {
     }
 
     fn dropout(&self, drop: Drop, rows: Rows<'_, Self>, width: usize, x: &mut [F]) {
+        layers::dropout(drop, rows, width, x);
+    }
+
+    fn mask_weights(&self, drop: Drop, tensor: u64, width: usize, x: &mut [F]) {
+        let rows = x.len() / width.max(1);
+        let (ids, positions) = (vec![tensor; rows], Vec::from_iter(0..rows as u32));
+        let rows = Rows {
+            example_ids: &ids[..],
+            positions: &positions[..],
+        };
         layers::dropout(drop, rows, width, x);
     }
 
@@ -512,6 +529,16 @@ impl<F: Scalar> Backend for Reference<F> {
         dlogits: &mut [F],
     ) {
         loss::softmax(loss, focal, losses, dlogits);
+    }
+
+    fn symmetric_kl(
+        &self,
+        loss: Loss<'_, Self>,
+        alpha: f64,
+        losses: &mut [f64],
+        dlogits: &mut [F],
+    ) {
+        loss::symmetric_kl(loss, alpha, losses, dlogits);
     }
 
     fn sigmoid_loss(&self, loss: Loss<'_, Self>, losses: &mut [f64], dlogits: &mut [F]) {

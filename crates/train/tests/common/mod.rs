@@ -6,8 +6,8 @@ use hone_kernels::Backend;
 use hone_optim::{Schedule, Warmup};
 use hone_tensor::Real;
 use hone_train::{
-    Cadence, ClassWeights, DataSource, Done, Event, FrozenPrefix, Job, JobData, Options, Select,
-    Sink, Start, Strictness, TrainError, ValidSource, WordUpdates,
+    Average, Cadence, ClassWeights, DataSource, Done, Event, FrozenPrefix, Job, JobData, Options,
+    Select, Sink, Start, Strictness, TrainError, ValidSource, WordUpdates,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +40,11 @@ pub fn options() -> Options {
         head_dropout: 0.0,
         label_smoothing: 0.0,
         class_weights: ClassWeights::None,
+        focal_loss: 0.0,
+        r_drop: 0.0,
+        l2_sp: 0.0,
+        mixout: 0.0,
+        average: Average::None,
         freeze: "none".to_owned(),
         unfreeze: "none".to_owned(),
         seed: 0,
