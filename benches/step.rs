@@ -62,12 +62,7 @@ fn step(c: &mut Criterion) {
                     .forward(&mut acts, &batch, &pass)
                     .expect("a batch within its limits");
                 model
-                    .loss(
-                        &mut acts,
-                        LossKind::of(Task::Classify),
-                        &targets,
-                        &weights,
-                    )
+                    .loss(&mut acts, LossKind::of(Task::Classify), &targets, &weights)
                     .expect("targets for every text");
                 model
                     .backward(&mut acts, &mut grads, Acc::Set)
