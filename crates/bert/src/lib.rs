@@ -26,6 +26,7 @@ mod embeddings;
 mod error;
 mod grads;
 mod head;
+mod hidden;
 mod inspect;
 mod layer;
 mod layout;

@@ -242,24 +242,24 @@ impl<B: Backend> Model<B> {
     /// Buffers for training batches up to `limits` with gradients as laid out.
     pub fn plan_train(&self, limits: Limits, layout: &GradLayout) -> Result<Acts<B>, BertError> {
         let saved_from = self.frozen_prefix(layout).unwrap_or(0);
-        self.plan(limits, saved_from, Some(()))
+        self.plan(limits, saved_from, Some(()), self.last_rows())
     }
 
     /// Buffers for evaluating batches up to `limits`: one layer's worth.
     pub fn plan_eval(&self, limits: Limits) -> Result<Acts<B>, BertError> {
-        self.plan(limits, self.config.layers, None)
+        self.plan(limits, self.config.layers, None, self.last_rows())
     }
 
-    fn plan(
+    pub(crate) fn plan(
         &self,
         limits: Limits,
         saved_from: usize,
         slopes: Option<()>,
+        last: RowSet,
     ) -> Result<Acts<B>, BertError> {
         let b = self.backend.as_ref();
         let c = &self.config;
         self.reserve(limits)?;
-        let last = self.last_rows();
         let mut layers = Vec::new();
         let mut slots = Vec::new();
         let mut shared = None;
@@ -394,7 +394,12 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
-    fn begin(&self, acts: &mut Acts<B>, batch: &Ragged, pass: &Pass) -> Result<(), BertError> {
+    pub(crate) fn begin(
+        &self,
+        acts: &mut Acts<B>,
+        batch: &Ragged,
+        pass: &Pass,
+    ) -> Result<(), BertError> {
         let b = self.backend.as_ref();
         acts.batch.load(b, &self.config, batch)?;
         acts.pass = pass.clone();
@@ -402,13 +407,13 @@ impl<B: Backend> Model<B> {
     }
 
     /// The embeddings, into `stream.x`.
-    fn embed(&self, acts: &mut Acts<B>) {
+    pub(crate) fn embed(&self, acts: &mut Acts<B>) {
         self.embedding_pass(&acts.batch, &acts.pass)
             .forward(&mut acts.embeddings, &mut acts.stream);
     }
 
     /// Some layers, from `stream.x` to `stream.x`.
-    fn encode(&self, acts: &mut Acts<B>, range: Range<usize>) {
+    pub(crate) fn encode(&self, acts: &mut Acts<B>, range: Range<usize>) {
         let Acts {
             batch,
             stream,

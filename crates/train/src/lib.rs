@@ -17,6 +17,7 @@ mod error;
 mod evaluate;
 mod events;
 mod examples;
+mod features;
 mod job;
 mod job_data;
 pub mod metrics;
@@ -37,6 +38,7 @@ pub use evaluate::{
 };
 pub use events::{Event, Plan, Sink, Step};
 pub use examples::{Examples, Targets};
+pub use features::{Features, Pool, features, features_each};
 pub use job::{Done, Job, PartSummary, Start, Strictness, Summary, peak_memory, write_beside};
 pub use job_data::{DataSource, JobData, ValidSource, read_texts};
 pub use options::{Cadence, ClassWeights, Options, Select};
