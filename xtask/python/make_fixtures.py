@@ -14,11 +14,12 @@ Everything is seeded: the same versions write the same files.
 
 import argparse, csv, json, math, random
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
+from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, BertModel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,16 +40,34 @@ CASES = {
     "tagging": (dict(hidden_size=18, num_attention_heads=3), 4, "tagging", False),
     "gelu_new": (dict(hidden_act="gelu_new"), 3, "single_label_classification", False),
     "relu": (dict(hidden_act="relu"), 3, "single_label_classification", False),
+    "mean": (dict(hone_pool="mean"), 3, "single_label_classification", True),
     "eps_types": (dict(layer_norm_eps=1e-5, type_vocab_size=1), 2, "single_label_classification", False),
 }
 # Eight texts, and sixteen labelled words: the loss's row weights, which Hone holds in f32, are then exact.
 LENGTHS = [7, 1, 19, 3, 12, 2, 8, 5]
 
 
+class BertForMeanPooledClassification(torch.nn.Module):
+    """The mean over a text's tokens, and a linear layer: what `--pool mean` trains."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.bert = BertModel._from_config(config, attn_implementation="eager", add_pooling_layer=False)
+        self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, input_ids, token_type_ids, attention_mask):
+        states = self.bert(input_ids=input_ids, token_type_ids=token_type_ids, attention_mask=attention_mask).last_hidden_state
+        weight = attention_mask[..., None].to(states.dtype)
+        return SimpleNamespace(logits=self.classifier((states * weight).sum(1) / weight.sum(1)))
+
+
 def network(config, kind):
     torch.manual_seed(7)
     make = BertForTokenClassification if kind == "tagging" else BertForSequenceClassification
-    model = make._from_config(config, attn_implementation="eager")
+    if getattr(config, "hone_pool", "cls") == "mean":
+        model = BertForMeanPooledClassification(config)
+    else:
+        model = make._from_config(config, attn_implementation="eager")
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for name, p in model.named_parameters():

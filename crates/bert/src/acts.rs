@@ -170,12 +170,13 @@ pub(crate) enum Purpose {
     Eval,
 }
 
-/// Bytes of activation memory for batches up to `limits`; layers that keep nothing share one layer's room.
+/// Bytes of activation memory for batches up to `limits`, for the rows of the last layer that
+/// the head reads and those it answers; layers that keep nothing share one layer's room.
 pub(crate) fn acts_bytes<B: Backend>(
     c: &Config,
     limits: Limits,
     purpose: Purpose,
-    last: RowSet,
+    (last, answered): (RowSet, RowSet),
     classes: usize,
 ) -> usize {
     let act = size_of::<B::Act>();
@@ -197,7 +198,7 @@ pub(crate) fn acts_bytes<B: Backend>(
     }
     let stream = 3 * t * h + t * c.intermediate + s * h;
     let embeddings = t * h * act + 2 * t * master;
-    let rows = last.count(limits);
+    let rows = answered.count(limits);
     let head = 3 * rows * h * act + (3 * classes + 3) * rows * master;
     bytes + (stream + slopes) * act + embeddings + head
 }

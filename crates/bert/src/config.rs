@@ -1,6 +1,6 @@
 //! `config.json` of a Hugging Face BERT folder: what Hone reads of it, and what it refuses.
 
-use crate::BertError;
+use crate::{BertError, Pool};
 use hone_kernels::Activation;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ pub struct Config {
     pub attention_dropout: f64,
     /// Dropout before the classifier, where the file sets one of its own.
     pub classifier_dropout: Option<f64>,
+    /// What a head for whole texts reads: the file's `hone_pool`, `[CLS]` where it says nothing.
+    pub pool: Pool,
     /// Standard deviation of new weights.
     pub initializer_range: f64,
     /// Label names by index, where the file names any.
@@ -112,6 +114,9 @@ impl Fields<'_> {
 }
 
 impl Config {
+    /// The field of `config.json` that says what a head for whole texts reads.
+    pub(crate) const POOL: &str = "hone_pool";
+
     /// Reads `config.json`. `config.rs` of no other model type is accepted.
     pub fn read(path: &Path) -> Result<Config, BertError> {
         let text = std::fs::read_to_string(path).map_err(|source| BertError::Io {
@@ -164,6 +169,15 @@ impl Config {
             });
         }
         let labels = labels_of(&fields)?;
+        let pool = match map
+            .get(Config::POOL)
+            .map(|v| v.as_str().unwrap_or_default())
+        {
+            None => Pool::Cls,
+            Some(name) => name
+                .parse()
+                .map_err(|_| fields.wrong(Config::POOL, "\"cls\" or \"mean\""))?,
+        };
         Ok(Config {
             hidden,
             heads,
@@ -180,6 +194,7 @@ impl Config {
                 .probability("attention_probs_dropout_prob")?
                 .unwrap_or(0.1),
             classifier_dropout: fields.probability("classifier_dropout")?,
+            pool,
             initializer_range: fields.positive("initializer_range", 0.02)?,
             problem_type: map
                 .get("problem_type")
@@ -226,6 +241,7 @@ impl Config {
             hidden_dropout: 0.1,
             attention_dropout: 0.1,
             classifier_dropout: None,
+            pool: Pool::Cls,
             initializer_range: 0.02,
             labels: Vec::new(),
             problem_type: None,

@@ -1,4 +1,4 @@
-//! Pooler and classifier: forward above backward; losses between them.
+//! Pooler (or the mean over tokens) and classifier: forward above backward; losses between them.
 
 use crate::acts::{HeadActs, RowSet, Slopes, Stream};
 use crate::grads::Grads;
@@ -32,9 +32,9 @@ impl<B: Backend> HeadPass<'_, B> {
     pub fn forward(&self, acts: &mut HeadActs<B>, stream: &Stream<B>) {
         let b = self.b;
         let (r, h) = (self.rows.count(self.batch.size()), self.config.hidden);
-        let x = b.head(&stream.x, r * h);
         match self.layout.pooler {
             Some(pooler) => {
+                let x = b.head(&stream.x, r * h);
                 let bias = self.bias(pooler.bias);
                 let linear = b.head_mut(&mut acts.input, r * h);
                 b.linear(self.params, pooler.weight(), bias, x, linear);
@@ -47,7 +47,15 @@ impl<B: Backend> HeadPass<'_, B> {
                     b.head_mut(&mut acts.input, r * h),
                 );
             }
-            None => b.copy(x, b.head_mut(&mut acts.input, r * h)),
+            None if self.task.pools() => {
+                let x = b.head(&stream.x, self.batch.size().tokens * h);
+                let borders = self.batch.tokens(b).cu_seqlens;
+                b.mean_tokens(x, borders, h, b.head_mut(&mut acts.input, r * h));
+            }
+            None => {
+                let x = b.head(&stream.x, r * h);
+                b.copy(x, b.head_mut(&mut acts.input, r * h));
+            }
         }
         self.drop(b.head_mut(&mut acts.input, r * h));
         b.head_linear(
@@ -88,10 +96,14 @@ impl<B: Backend> HeadPass<'_, B> {
         }
         self.drop(b.head_mut(&mut acts.dinput, r * h));
         let Some(pooler) = self.layout.pooler else {
-            b.copy(
-                b.head(&acts.dinput, r * h),
-                b.head_mut(&mut slopes.d, r * h),
-            );
+            let d = b.head(&acts.dinput, r * h);
+            if self.task.pools() {
+                let (tokens, borders) = (self.batch.size().tokens, self.batch.tokens(b).cu_seqlens);
+                let out = b.head_mut(&mut slopes.d, tokens * h);
+                b.mean_tokens_backward(d, borders, h, out);
+            } else {
+                b.copy(d, b.head_mut(&mut slopes.d, r * h));
+            }
             return;
         };
         b.tanh_backward(

@@ -61,12 +61,12 @@ impl<B: Backend> Model<B> {
             pass.again(layer, &mut acts.stream);
             read(name("output"), rows, &acts.stream.x, h)?;
         }
-        if self.task.pools() {
+        if self.layout().pooler.is_some() {
             read("pooled".into(), RowSet::First, &acts.head.pooled, h)?;
         }
         out.push(NamedActivation {
             name: "logits".into(),
-            rows: acts.last,
+            rows: self.head_rows(),
             values: self.logits(acts)?,
         });
         Ok(out)

@@ -1,6 +1,6 @@
 //! Which parameters a BERT has, in arena order, and where each layer finds its own.
 
-use crate::{Config, Task};
+use crate::{Config, Pool, Task};
 use hone_kernels::WeightRef;
 use hone_tensor::{Depth, GradLayout, Kind, Param, ParamTable, ParamTableBuilder};
 use std::sync::Arc;
@@ -92,8 +92,7 @@ impl Layout {
         let layers = (0..config.layers)
             .map(|l| push_layer(&mut t, config, l))
             .collect();
-        let pooler = task
-            .pools()
+        let pooler = (task.pools() && config.pool == Pool::Cls)
             .then(|| push_dense(&mut t, "bert.pooler.dense", h, h, Depth::Pooler));
         let classifier = push_dense(&mut t, "classifier", classes, h, Depth::Head);
         let word = t.push(

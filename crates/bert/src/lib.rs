@@ -33,6 +33,7 @@ mod layout;
 mod load;
 mod model;
 mod pass;
+mod pool;
 mod save;
 mod task;
 
@@ -46,4 +47,5 @@ pub use layout::Layout;
 pub use load::{HeadChoice, Receipt, canonical, weight_files};
 pub use model::{Acts, LossKind, Model, Saved};
 pub use pass::{Mode, Pass, Rates};
+pub use pool::Pool;
 pub use task::Task;

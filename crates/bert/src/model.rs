@@ -6,7 +6,7 @@ use crate::grads::Grads;
 use crate::head::HeadPass;
 use crate::layer::LayerPass;
 use crate::load::{self, HeadChoice, Receipt};
-use crate::{BertError, Config, DeviceBatch, Layout, Limits, Pass, Task, save};
+use crate::{BertError, Config, DeviceBatch, Layout, Limits, Pass, Pool, Task, save};
 use hone_kernels::{Acc, Backend, Loss, Workspace};
 use hone_tensor::{Depth, GradLayout, Ragged, Real};
 use std::ops::Range;
@@ -102,6 +102,19 @@ impl<B: Backend> Model<B> {
         seed: u64,
     ) -> Result<(Self, Receipt), BertError> {
         let config = Config::read(&Config::path_in(folder))?;
+        Model::load_as(backend, config, folder, task, labels, head, seed)
+    }
+
+    /// [`Model::load`] with a configuration that is not quite the folder's: another pool.
+    pub fn load_as(
+        backend: Arc<B>,
+        config: Config,
+        folder: &Path,
+        task: Task,
+        labels: Vec<String>,
+        head: &HeadChoice,
+        seed: u64,
+    ) -> Result<(Self, Receipt), BertError> {
         let mut model = Model::zeros(backend, config, task, labels)?;
         let receipt = load::load(
             model.backend.as_ref(),
@@ -188,10 +201,17 @@ impl<B: Backend> Model<B> {
 
     /// Rows the head reads of the last layer.
     pub fn last_rows(&self) -> RowSet {
-        if self.task.pools() {
-            RowSet::First
-        } else {
-            RowSet::All
+        match (self.task.pools(), self.config.pool) {
+            (true, Pool::Cls) => RowSet::First,
+            _ => RowSet::All,
+        }
+    }
+
+    /// Rows the head answers.
+    pub(crate) fn head_rows(&self) -> RowSet {
+        match self.task.pools() {
+            true => RowSet::First,
+            false => RowSet::All,
         }
     }
 
@@ -286,7 +306,7 @@ impl<B: Backend> Model<B> {
                 sum: b.alloc(limits.tokens * c.hidden)?,
                 stats: b.alloc(limits.tokens * 2)?,
             },
-            head: HeadActs::new(b, c.hidden, last.count(limits), self.classes())?,
+            head: HeadActs::new(b, c.hidden, self.head_rows().count(limits), self.classes())?,
             slopes: slopes.map(|()| Slopes::new(b, c, limits)).transpose()?,
             layers,
             slots,
@@ -308,8 +328,8 @@ impl<B: Backend> Model<B> {
     }
 
     fn acts_bytes(&self, limits: Limits, purpose: Purpose) -> usize {
-        let last = self.last_rows();
-        acts_bytes::<B>(&self.config, limits, purpose, last, self.classes())
+        let rows = (self.last_rows(), self.head_rows());
+        acts_bytes::<B>(&self.config, limits, purpose, rows, self.classes())
     }
 
     /// Encoder layers of the frozen prefix: those below everything that `layout` trains, on top of frozen
@@ -432,7 +452,7 @@ impl<B: Backend> Model<B> {
 
     /// The head's logits from `stream.x`.
     fn decide(&self, acts: &mut Acts<B>) {
-        self.head_pass(&acts.batch, &acts.pass, acts.last)
+        self.head_pass(&acts.batch, &acts.pass)
             .forward(&mut acts.head, &acts.stream);
     }
 
@@ -486,7 +506,7 @@ impl<B: Backend> Model<B> {
     }
 
     fn logit_rows(&self, acts: &Acts<B>) -> usize {
-        acts.last.count(acts.batch.size())
+        self.head_rows().count(acts.batch.size())
     }
 
     /// The logits in `acts`, `[R, C]`: R is sequences, or tokens when tagging.
@@ -526,7 +546,7 @@ impl<B: Backend> Model<B> {
                 "these buffers were planned for evaluation".to_owned(),
             ));
         };
-        let head_pass = self.head_pass(batch, pass, *last);
+        let head_pass = self.head_pass(batch, pass);
         head_pass.backward(head, stream, slopes, grads, acc, bottom < Bottom::Head);
         for l in (0..self.config.layers).rev() {
             if bottom > Bottom::Layer(l) {
@@ -593,12 +613,7 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    fn head_pass<'a>(
-        &'a self,
-        batch: &'a DeviceBatch<B>,
-        pass: &'a Pass,
-        rows: RowSet,
-    ) -> HeadPass<'a, B> {
+    fn head_pass<'a>(&'a self, batch: &'a DeviceBatch<B>, pass: &'a Pass) -> HeadPass<'a, B> {
         HeadPass {
             b: self.backend.as_ref(),
             config: &self.config,
@@ -606,7 +621,7 @@ impl<B: Backend> Model<B> {
             params: &self.params,
             batch,
             pass,
-            rows,
+            rows: self.head_rows(),
             task: self.task,
         }
     }
@@ -621,11 +636,14 @@ fn stored_head(config: &Config, folder: &Path) -> Result<(Task, Vec<String>), Be
     let class = config.architectures.first().map(String::as_str);
     let task = match (class, config.problem_type.as_deref()) {
         (Some("BertForTokenClassification"), _) => Task::Tag,
-        (Some("BertForSequenceClassification"), Some("regression")) => Task::Regress,
-        (Some("BertForSequenceClassification"), Some("multi_label_classification")) => {
-            Task::MultiLabel
+        (Some("BertForSequenceClassification" | Pool::MEAN_CLASS), Some("regression")) => {
+            Task::Regress
         }
-        (Some("BertForSequenceClassification"), _) => Task::Classify,
+        (
+            Some("BertForSequenceClassification" | Pool::MEAN_CLASS),
+            Some("multi_label_classification"),
+        ) => Task::MultiLabel,
+        (Some("BertForSequenceClassification" | Pool::MEAN_CLASS), _) => Task::Classify,
         (Some(other), _) => return Err(missing(&format!("architectures says {other}"))),
         (None, _) => return Err(missing("architectures is absent")),
     };

@@ -1,6 +1,6 @@
 //! A model folder that transformers loads as it is: `config.json` and `model.safetensors`.
 
-use crate::{BertError, Config, Layout, Task};
+use crate::{BertError, Config, Layout, Pool, Task};
 use hone_kernels::Backend;
 use hone_tensor::{Real, write_safetensors};
 use serde_json::{Map, Value, json};
@@ -14,7 +14,17 @@ pub fn save_config(
     folder: &Path,
 ) -> Result<(), BertError> {
     let mut map = config.source.clone();
-    map.insert("architectures".into(), json!([task.architecture()]));
+    let class = match (task.pools(), config.pool) {
+        (true, Pool::Mean) => {
+            map.insert(Config::POOL.into(), json!(Pool::Mean.name()));
+            Pool::MEAN_CLASS
+        }
+        _ => {
+            map.remove(Config::POOL);
+            task.architecture()
+        }
+    };
+    map.insert("architectures".into(), json!([class]));
     match task.problem_type() {
         Some(problem) => map.insert("problem_type".into(), json!(problem)),
         None => map.remove("problem_type"),

@@ -1,7 +1,7 @@
 //! A whole network on the CPU's kernels against the f64 reference: forward, backward, dropout, ragged and odd
 //! sizes, every head, accumulation over micro-batches; and the same bits for any number of threads.
 
-use hone_bert::{Config, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
+use hone_bert::{Config, Grads, Limits, LossKind, Mode, Model, Pass, Pool, Rates, Task};
 use hone_kernels::{Acc, Backend, Reference};
 use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
 use hone_tensor::{Philox, Ragged, Real};
@@ -17,8 +17,20 @@ fn model<B: Backend>(
     heads: usize,
     inner: usize,
 ) -> Model<B> {
+    pooled(Pool::Cls, backend, task, hidden, heads, inner)
+}
+
+fn pooled<B: Backend>(
+    pool: Pool,
+    backend: B,
+    task: Task,
+    hidden: usize,
+    heads: usize,
+    inner: usize,
+) -> Model<B> {
     let mut config = Config::with_shape(hidden, 3, heads, inner, 60);
     config.initializer_range = 0.25;
+    config.pool = pool;
     let labels = LABELS.iter().map(|l| l.to_string()).collect();
     Model::random(Arc::new(backend), config, task, labels, 5)
         .unwrap()
@@ -208,8 +220,12 @@ fn a_frozen_prefix_changes_no_gradient_above_it() {
 #[test]
 fn no_frozen_tensor_changes_another_gradient() {
     let micro = [batch(&[2, 7, 12], 0), batch(&[5], 3)];
-    for task in [Task::Classify, Task::Tag] {
-        let model = model(Reference::<f64>::default(), task, 12, 3, 20);
+    for (task, pool) in [
+        (Task::Classify, Pool::Cls),
+        (Task::Classify, Pool::Mean),
+        (Task::Tag, Pool::Cls),
+    ] {
+        let model = pooled(pool, Reference::<f64>::default(), task, 12, 3, 20);
         let (_, all) = step(&model, &micro, &|_| true);
         let params = model.layout().table.params();
         for one in params {

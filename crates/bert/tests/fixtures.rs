@@ -9,12 +9,13 @@ use hone_tensor::{Ragged, SafetensorsFile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const CASES: [(&str, Task); 8] = [
+const CASES: [(&str, Task); 9] = [
     ("single", Task::Classify),
     ("pairs", Task::Classify),
     ("multilabel", Task::MultiLabel),
     ("regression", Task::Regress),
     ("tagging", Task::Tag),
+    ("mean", Task::Classify),
     ("gelu_new", Task::Classify),
     ("relu", Task::Classify),
     ("eps_types", Task::Classify),

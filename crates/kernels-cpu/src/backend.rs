@@ -601,6 +601,14 @@ impl Backend for CpuBackend {
         rows::scatter_add(dy, index, width, dx);
     }
 
+    fn mean_tokens(&self, x: &[f32], cu_seqlens: &[u32], width: usize, y: &mut [f32]) {
+        rows::mean_tokens(&self.team, x, cu_seqlens, width, y);
+    }
+
+    fn mean_tokens_backward(&self, dy: &[f32], cu_seqlens: &[u32], width: usize, dx: &mut [f32]) {
+        rows::mean_tokens_backward(&self.team, dy, cu_seqlens, width, dx);
+    }
+
     fn embed(
         &self,
         tables: EmbedTables<'_, Self>,

@@ -340,6 +340,24 @@ pub trait Backend: Send + Sync + Sized + 'static {
         dx: Self::ViewMut<'_, Self::Act>,
     );
 
+    /// `y[s] = mean of x[t]` over the tokens of sequence s: `x[T, width]` to `y[S, width]`.
+    fn mean_tokens(
+        &self,
+        x: Self::View<'_, Self::Act>,
+        cu_seqlens: Self::View<'_, u32>,
+        width: usize,
+        y: Self::ViewMut<'_, Self::Act>,
+    );
+
+    /// Backward of [`Backend::mean_tokens`]: `dx[t] = dy[s] / length of s`.
+    fn mean_tokens_backward(
+        &self,
+        dy: Self::View<'_, Self::Act>,
+        cu_seqlens: Self::View<'_, u32>,
+        width: usize,
+        dx: Self::ViewMut<'_, Self::Act>,
+    );
+
     // ---- embeddings ----------------------------------------------------------------------------
 
     /// `sum[T, H] = word[id] + position[p] + type[t]`.

@@ -3,7 +3,7 @@
 use super::{join, row_sums, rows_per_chunk};
 use crate::path::Path;
 use crate::simd::{Vector, dispatch};
-use crate::team::Team;
+use crate::team::{Parts, Team};
 use hone_kernels::{Acc, Drop};
 
 /// Multiplies neighbouring channels (or keys) by their mask: `counter` are the words of Philox after the
@@ -112,6 +112,54 @@ pub fn scatter_add(dy: &[f32], index: &[u32], width: usize, dx: &mut [f32]) {
             *d += g;
         }
     }
+}
+
+/// See [`hone_kernels::Backend::mean_tokens`].
+pub fn mean_tokens(team: &Team, x: &[f32], cu_seqlens: &[u32], width: usize, y: &mut [f32]) {
+    let n = rows_per_chunk(team, cu_seqlens.len() - 1, width);
+    team.chunks_mut(y, n * width, &|k, piece| {
+        for (s, y) in piece.chunks_exact_mut(width).enumerate() {
+            let (start, end) = span(cu_seqlens, k * n + s);
+            y.fill(0.0);
+            for row in x[start * width..end * width].chunks_exact(width) {
+                for (y, &x) in y.iter_mut().zip(row) {
+                    *y += x;
+                }
+            }
+            let length = (end - start) as f32;
+            y.iter_mut().for_each(|y| *y /= length);
+        }
+    });
+}
+
+/// See [`hone_kernels::Backend::mean_tokens_backward`].
+pub fn mean_tokens_backward(
+    team: &Team,
+    dy: &[f32],
+    cu_seqlens: &[u32],
+    width: usize,
+    dx: &mut [f32],
+) {
+    let n = rows_per_chunk(team, cu_seqlens.len() - 1, width);
+    let sequences = cu_seqlens.len() - 1;
+    let dx = Parts::new(dx);
+    team.run(sequences.div_ceil(n), &|k| {
+        for s in k * n..((k + 1) * n).min(sequences) {
+            let (start, end) = span(cu_seqlens, s);
+            let length = (end - start) as f32;
+            // SAFETY: tokens of one sequence belong to no other, and each sequence is taken once.
+            let rows = unsafe { dx.range(start * width..end * width) };
+            for row in rows.chunks_exact_mut(width) {
+                for (dx, &dy) in row.iter_mut().zip(&dy[s * width..]) {
+                    *dx = dy / length;
+                }
+            }
+        }
+    });
+}
+
+fn span(cu_seqlens: &[u32], s: usize) -> (usize, usize) {
+    (cu_seqlens[s] as usize, cu_seqlens[s + 1] as usize)
 }
 
 /// See [`hone_kernels::Backend::bias_grad`].

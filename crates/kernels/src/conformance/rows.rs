@@ -116,5 +116,13 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         rig.keep(format!("gather_rows {size}"), &some);
         b.scatter_add_rows(b.view(&some), b.view(&index), width, b.all_mut(&mut x));
         rig.keep(format!("scatter_add_rows {size}"), &x);
+        let borders = b.from_slice(&batch.host.cu_seqlens).expect("memory");
+        let sequences = batch.host.sequences();
+        let mut means = rig.acts(sequences * width);
+        b.mean_tokens(b.view(&x), b.view(&borders), width, b.all_mut(&mut means));
+        rig.keep(format!("mean_tokens {size}"), &means);
+        let dy = rig.acts(sequences * width);
+        b.mean_tokens_backward(b.view(&dy), b.view(&borders), width, b.all_mut(&mut x));
+        rig.keep(format!("mean_tokens_backward {size}"), &x);
     }
 }

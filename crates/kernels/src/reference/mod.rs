@@ -384,6 +384,30 @@ impl<F: Scalar> Backend for Reference<F> {
         }
     }
 
+    fn mean_tokens(&self, x: &[F], cu_seqlens: &[u32], width: usize, y: &mut [F]) {
+        for (y, span) in y.chunks_mut(width).zip(cu_seqlens.windows(2)) {
+            y.fill(F::of(0.0));
+            for t in span[0] as usize..span[1] as usize {
+                for (y, &x) in y.iter_mut().zip(&x[t * width..]) {
+                    *y += x;
+                }
+            }
+            let length = F::of(f64::from(span[1] - span[0]));
+            y.iter_mut().for_each(|y| *y = *y / length);
+        }
+    }
+
+    fn mean_tokens_backward(&self, dy: &[F], cu_seqlens: &[u32], width: usize, dx: &mut [F]) {
+        for (dy, span) in dy.chunks(width).zip(cu_seqlens.windows(2)) {
+            let length = F::of(f64::from(span[1] - span[0]));
+            for t in span[0] as usize..span[1] as usize {
+                for (dx, &dy) in dx[t * width..].iter_mut().zip(dy) {
+                    *dx = dy / length;
+                }
+            }
+        }
+    }
+
     fn embed(
         &self,
         tables: EmbedTables<'_, Self>,
