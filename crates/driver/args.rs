@@ -260,8 +260,26 @@ pub struct TrainArgs {
     #[arg(long, value_name = "WHEN", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfreeze: Option<String>,
+    /// Where the weights begin: pretrained, or random (training from scratch) [default: pretrained]
+    #[arg(long, value_name = "WHERE", help_heading = "Start")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// What a new head begins as: random, or probe, the logistic regression of the labels on what the encoder says
+    /// of the training texts before it is trained [default: random]
+    #[arg(long, value_name = "HOW", help_heading = "Start")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_head: Option<String>,
+    /// What stands for a text: cls, the first token's state through the pooler, or mean, the mean over all tokens,
+    /// which transformers has no class for [default: the model's, usually cls]
+    #[arg(long, value_name = "WHAT", help_heading = "Start")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Upper encoder layers to draw anew, with the pooler [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Start")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reinit_top: Option<usize>,
     /// Draw a new head even where the model has one that fits
-    #[arg(long, help_heading = "Training")]
+    #[arg(long, help_heading = "Start")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub new_head: bool,
     /// Seed of the head, the order and dropout [default: 0]
@@ -288,6 +306,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "WHICH", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub select: Option<String>,
+    /// Fit a temperature on the validation texts (200 at least) and divide it into the classifier, so that
+    /// probabilities can be believed
+    #[arg(long, help_heading = "Watching")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub calibrate: bool,
     /// Steps between checkpoints, or a fraction of an epoch [default: only when interrupted]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use hone_experiment::{Demo, DemoReport, Judged, KINDS};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, duration, say};
 use hone_train::{
-    Ending, Event, Job, Sink, Start, Strictness, WordUpdates, peak_memory, task_of, write_beside,
+    Ending, Event, Job, Sink, Strictness, WordUpdates, peak_memory, task_of, write_beside,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -29,6 +29,7 @@ fn recipe(args: TrainArgs, data: &Path) -> TrainArgs {
         batch_size: Some(16),
         lr: Some(1e-4),
         head_lr: Some(1e-3),
+        new_head: true,
         ..args
     }
 }
@@ -66,7 +67,6 @@ pub fn run(args: TrainArgs, device: Device) -> Result<Exit> {
     let options = settings::options(&args, &config, task_of(data.kind), 0)?;
     let job = Job {
         model: &model,
-        start: Start::NewHead,
         data: &data,
         options: &options,
         max_length: None,

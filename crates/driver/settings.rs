@@ -6,7 +6,8 @@ use hone_bert::{Config, Task};
 use hone_data::{Columns, Truncate};
 use hone_optim::{Schedule, Warmup};
 use hone_train::{
-    ClassWeights, DataSource, FrozenPrefix, Options, Select, ValidSource, metrics, parse_task,
+    ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Options, Select, ValidSource, metrics,
+    parse_task,
 };
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -197,6 +198,19 @@ pub fn options(
     }
     let dropout = probability("dropout", args.dropout.unwrap_or(config.hidden_dropout))?;
     Ok(Options {
+        init: match args.init.as_deref() {
+            None | Some("pretrained") => Init::Pretrained,
+            Some("random") => Init::Random,
+            Some(other) => bail!("--init {other}: pretrained or random was expected"),
+        },
+        new_head: args.new_head,
+        init_head: match args.init_head.as_deref() {
+            None | Some("random") => InitHead::Random,
+            Some("probe") => InitHead::Probe,
+            Some(other) => bail!("--init-head {other}: random or probe was expected"),
+        },
+        pool: word("pool", args.pool.as_deref(), config.pool.name())?,
+        reinit_top: args.reinit_top.unwrap_or(0),
         epochs: positive("epochs", args.epochs, 3.0)?,
         max_steps: args
             .max_steps
@@ -251,6 +265,7 @@ pub fn options(
         metric,
         patience: args.patience,
         select,
+        calibrate: args.calibrate,
         save_every: args
             .save_every
             .as_deref()

@@ -8,7 +8,7 @@ use hone_bert::Config;
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
 use hone_train::{
-    Ending, Job, Options, Sink, Start, Strictness, Summary, WordUpdates, task_of, write_beside,
+    Ending, Job, Options, Sink, Strictness, Summary, TrainError, WordUpdates, task_of, write_beside,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,11 +30,6 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     let out = output_folder(&args, &data)?;
     let job = Job {
         model: &model,
-        start: if args.new_head {
-            Start::NewHead
-        } else {
-            Start::Pretrained
-        },
         data: &data_set,
         options: &options,
         max_length: args.columns.max_length,
@@ -68,7 +63,18 @@ fn execute<B: Backend>(
     let log = out.join("metrics.jsonl");
     let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
     let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
-    let done = job.run(backend, &mut sink, stop)?;
+    let done = match job.run(backend, &mut sink, stop) {
+        Err(TrainError::Interrupted) => {
+            say!("{}", TrainError::Interrupted);
+            return Ok(Exit::Interrupted);
+        }
+        Err(error @ TrainError::Option(_)) => {
+            drop(sink);
+            release(out);
+            return Err(error.into());
+        }
+        other => other?,
+    };
     drop(sink);
     if done.ending == Ending::Interrupted {
         say!(
@@ -109,6 +115,25 @@ fn report(summary: &Summary, out: &Path) {
                 false => "",
             };
             say!("{name}: {}{note}", part.metrics.headline());
+        }
+    }
+    if let Some(c) = &summary.calibration {
+        say!("calibrated: logits divided by {:.3}", c.temperature);
+        let parts = [("valid", Some(&c.valid)), ("test", c.test.as_ref())];
+        for (name, part) in parts.into_iter().filter_map(|(n, p)| Some((n, p?))) {
+            let (before, after) = (&part.before, &part.after);
+            say!(
+                "  {name}: negative log-likelihood {:.4} -> {:.4}, Brier {:.4} -> {:.4}, calibration error {:.3} -> \
+                 {:.3} [{:.3}, {:.3}]",
+                before.negative_log_likelihood,
+                after.negative_log_likelihood,
+                before.brier,
+                after.brier,
+                before.calibration_error,
+                after.calibration_error,
+                after.calibration_interval[0],
+                after.calibration_interval[1],
+            );
         }
     }
     let part = summary.test.as_ref().or(summary.valid.as_ref());
@@ -189,6 +214,17 @@ fn claim(out: &Path, resume: bool) -> Result<()> {
         );
     }
     fs::create_dir_all(out).with_context(|| out.display().to_string())
+}
+
+/// Gives back a folder whose run never began, so that the mended command can have it.
+fn release(out: &Path) {
+    if !out.join("checkpoints").exists() {
+        for name in ["run.toml", "metrics.jsonl"] {
+            let _ = fs::remove_file(out.join(name));
+        }
+        // Only where nothing else is in it.
+        let _ = fs::remove_dir(out);
+    }
 }
 
 /// `run.toml`: every option as it was decided, in the words of the command line.

@@ -220,6 +220,28 @@ impl<B: Backend> Model<B> {
         load::set(self.backend.as_ref(), &mut self.params, index, values)
     }
 
+    /// Draws one parameter anew, as for training from scratch.
+    pub fn draw(&mut self, index: usize, seed: u64) -> Result<(), BertError> {
+        let std = self.config.initializer_range;
+        let values = load::fresh(&self.layout.table.params()[index], std, seed);
+        self.set(index, &values)
+    }
+
+    /// Divides every logit by `by` from now on: the classifier's weight and bias are.
+    pub fn divide_logits(&mut self, by: f64) -> Result<(), BertError> {
+        for index in [self.layout.classifier.weight, self.layout.classifier.bias] {
+            let param = &self.layout.table.params()[index];
+            let b = self.backend.as_ref();
+            let mut values = vec![B::Master::default(); param.len()];
+            b.download(b.param(&self.params, param.range()), &mut values)?;
+            for x in &mut values {
+                *x = B::Master::from_f64(x.to_f64() / by);
+            }
+            b.set_param(&mut self.params, index, &values)?;
+        }
+        Ok(())
+    }
+
     /// Every parameter, in table order, as f32.
     pub fn download(&self) -> Result<Vec<Vec<f32>>, BertError> {
         save::download(self.backend.as_ref(), &self.params, &self.layout)

@@ -6,8 +6,8 @@ use hone_data::LabelSet;
 use hone_kernels::Backend;
 use hone_train::metrics::wilson;
 use hone_train::{
-    Done, Ending, EvalBatches, Job, Sink, Start, Summary, Tokenising, TrainError, argmax, predict,
-    softmax, task_of, unlabelled,
+    Done, Ending, EvalBatches, Init, Job, Options, Sink, Summary, Tokenising, TrainError, argmax,
+    predict, softmax, task_of, unlabelled,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -159,8 +159,12 @@ impl Demo {
         let labels = job.data.labels.clone();
         let mut contenders = vec![self.majority(), self.tfidf(&labels)];
         let started = Instant::now();
+        let from_scratch = Options {
+            init: Init::Random,
+            ..job.options.clone()
+        };
         let scratch = Job {
-            start: Start::Scratch,
+            options: &from_scratch,
             out: None,
             ..*job
         }

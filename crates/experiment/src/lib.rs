@@ -10,7 +10,6 @@
 //! ```
 
 mod demo;
-mod lbfgs;
 mod reviews;
 mod tfidf;
 

@@ -4,7 +4,7 @@
 //! letters, digits or underscores, one- and two-word sequences, smooth idf, rows of length 1. Then multinomial
 //! logistic regression as its `LogisticRegression(C=10)`: squared penalty on everything but the intercept.
 
-use crate::lbfgs::minimise;
+use hone_train::minimise;
 use std::collections::{BTreeMap, HashMap};
 
 /// Inverse strength of the penalty: TF-IDF rows are short vectors, which scikit-learn's usual 1 holds too tight.

@@ -60,6 +60,9 @@ pub enum TrainError {
         /// What is wrong.
         reason: String,
     },
+    /// The user asked to stop before the first step.
+    #[error("interrupted before the first step; nothing was trained")]
+    Interrupted,
     /// An option cannot be used.
     #[error("{0}")]
     Option(String),

@@ -26,6 +26,35 @@ pub enum Targets {
     },
 }
 
+impl Targets {
+    /// Those of the listed examples; `span` says where an example's tokens lie.
+    fn select(&self, index: &[u32], span: impl Fn(usize) -> std::ops::Range<usize>) -> Targets {
+        fn of<T: Clone>(all: &[T], index: &[u32]) -> Vec<T> {
+            index.iter().map(|&i| all[i as usize].clone()).collect()
+        }
+        match self {
+            Targets::Classes(all) => Targets::Classes(of(all, index)),
+            Targets::Sets(all) => Targets::Sets(of(all, index)),
+            Targets::Values(all) => Targets::Values(of(all, index)),
+            Targets::Tags {
+                tokens,
+                words,
+                first_pieces,
+                unknown,
+            } => Targets::Tags {
+                tokens: index
+                    .iter()
+                    .flat_map(|&i| &tokens[span(i as usize)])
+                    .copied()
+                    .collect(),
+                words: of(words, index),
+                first_pieces: of(first_pieces, index),
+                unknown: unknown.clone(),
+            },
+        }
+    }
+}
+
 /// Examples ready for batching.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Examples {
@@ -108,6 +137,31 @@ impl Examples {
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// The listed examples alone, in that order.
+    pub fn select(&self, index: &[u32]) -> Examples {
+        let mut out = Examples {
+            ids: Vec::new(),
+            types: Vec::new(),
+            offsets: vec![0],
+            truncated: Vec::new(),
+            example_ids: Vec::new(),
+            rows: Vec::new(),
+            targets: self.targets.select(index, |i| self.span(i)),
+        };
+        for &i in index {
+            let i = i as usize;
+            let span = self.span(i);
+            out.push(
+                self.example_ids[i],
+                self.rows[i],
+                &self.ids[span.clone()],
+                &self.types[span],
+            );
+            out.truncated.extend(self.truncated.get(i));
+        }
+        out
     }
 
     /// The ragged batch of the listed examples.

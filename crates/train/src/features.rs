@@ -2,18 +2,9 @@
 
 use crate::batches::cut;
 use crate::{EvalBatches, Examples, TrainError};
-use hone_bert::{Model, RowSet};
+use hone_bert::{Model, Pool, RowSet};
 use hone_kernels::Backend;
 use hone_tensor::Real;
-
-/// How a text's hidden states become one row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pool {
-    /// The first token's, `[CLS]`, before the pooler.
-    Cls,
-    /// The mean over all tokens, `[CLS]` and `[SEP]` among them (as sentence-transformers pools).
-    Mean,
-}
 
 /// A matrix `[rows, hidden]`, row-major, in the examples' order.
 #[derive(Debug, Clone, PartialEq)]

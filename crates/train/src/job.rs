@@ -1,39 +1,29 @@
 //! A whole run: model and data in, a folder with a fine-tuned model out.
 
+use crate::calibrate::{Answers, Calibration, LEAST_ROWS};
 use crate::checkpoint::{Checkpoints, Identity};
-use crate::evaluate::{EvalBatches, evaluate};
+use crate::evaluate::{EvalBatches, Prediction, evaluate, predict};
 use crate::events::{Event, Sink};
+use crate::examples::Targets;
 use crate::metrics::Metrics;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
+use crate::start::{self, Started};
 use crate::{Ending, Examples, FrozenPrefix, JobData, Options, TrainError, Training, WordUpdates};
-use hone_bert::{Config, HeadChoice, Model};
+use hone_bert::{Config, Model, Task};
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Where the weights begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// With the folder's; its head is kept where its labels are the data's.
-    Pretrained,
-    /// With the folder's, and a new head.
-    NewHead,
-    /// With random ones: training from scratch.
-    Scratch,
-}
-
 /// A run to do.
 pub struct Job<'a> {
     /// Folder of the pre-trained model.
     pub model: &'a Path,
-    /// Where the weights begin.
-    pub start: Start,
     /// The data.
     pub data: &'a JobData,
     /// Hyperparameters.
@@ -82,6 +72,9 @@ pub struct Summary {
     pub valid: Option<PartSummary>,
     /// Test part.
     pub test: Option<PartSummary>,
+    /// What `--calibrate` did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Mean training loss over the last epoch's worth of steps.
     pub train_loss: f64,
     /// Training texts.
@@ -172,34 +165,35 @@ impl Job<'_> {
             }
         }
 
+        self.can_calibrate(task, valid.as_ref())?;
         // What the process holds by now are the texts, their tokens and the tokenizer.
         let text_bytes = memory_of("RssAnon:");
-        let seed = self.options.seed;
-        let (mut model, receipt) = match self.start {
-            Start::Scratch => Model::random(backend, config, task, labels, seed)?,
-            Start::NewHead => {
-                Model::load(backend, self.model, task, labels, &HeadChoice::New, seed)?
-            }
-            Start::Pretrained => {
-                let choice = HeadChoice::Matching(labels.clone());
-                Model::load(backend, self.model, task, labels, &choice, seed)?
-            }
+        let begun = start::start(
+            backend,
+            self.model,
+            config,
+            task,
+            labels,
+            self.options,
+            &train.examples,
+            sink,
+            stop,
+        )?;
+        let Some(Started {
+            mut model,
+            pretrained,
+            weights,
+            files,
+        }) = begun
+        else {
+            return Err(TrainError::Interrupted);
         };
-        let weights = match self.start {
-            Start::Scratch => "all weights drawn anew: training from scratch".to_owned(),
-            _ => receipt.to_string(),
-        };
-        for text in weights.lines() {
-            sink.event(&Event::Note {
-                text: text.to_owned(),
-            });
-        }
         model.config.hidden_dropout = self.options.dropout;
         model.config.attention_dropout = self.options.attention_dropout;
         if self.options.head_dropout != self.options.dropout {
             model.config.classifier_dropout = Some(self.options.head_dropout);
         }
-        let hashes = self.hashes(&receipt.files)?;
+        let hashes = self.hashes(&files)?;
         let identity = Identity {
             options: self.options.clone(),
             max_length: how.max_length,
@@ -208,14 +202,7 @@ impl Job<'_> {
             kernel_path: model.backend().path(),
             rows: train.examples.len(),
         };
-        let table = model.layout().table.clone();
-        let loaded: HashSet<&str> = receipt.loaded.iter().map(String::as_str).collect();
-        let pretrained: Vec<bool> = table
-            .params()
-            .iter()
-            .map(|p| loaded.contains(p.name.as_str()))
-            .collect();
-        let outcome = Training {
+        let mut outcome = Training {
             model: &mut model,
             options: self.options,
             train: &train.examples,
@@ -232,6 +219,33 @@ impl Job<'_> {
         }
         .run()?;
 
+        let interrupted = outcome.ending == Ending::Interrupted;
+        let mut calibration = None;
+        if let (true, false, Some(part)) = (self.options.calibrate, interrupted, &valid) {
+            let mut answered = |part: &Prepared, model: &Model<B>| {
+                self.answers(model, &part.examples, sink, stop, started)
+            };
+            let held_out = answered(part, &model)?;
+            let tested = match &test {
+                Some(part) => answered(part, &model)?,
+                None => None,
+            };
+            if let Some(held_out) = held_out {
+                let (temperature, seed) = (held_out.temperature(), self.options.seed);
+                model.divide_logits(temperature)?;
+                outcome.valid = None;
+                calibration = Some(Calibration {
+                    temperature,
+                    valid: held_out.change(temperature, seed),
+                    test: tested.map(|t| t.change(temperature, seed)),
+                });
+            } else {
+                sink.event(&Event::Warning {
+                    text: "interrupted while calibrating: the weights are kept as trained"
+                        .to_owned(),
+                });
+            }
+        }
         let selecting =
             self.options.select == crate::Select::Best || self.options.patience.is_some();
         let measure = |part: &Prepared, sink: &mut dyn Sink| {
@@ -247,7 +261,6 @@ impl Job<'_> {
                 !stop.load(Ordering::SeqCst)
             })
         };
-        let interrupted = outcome.ending == Ending::Interrupted;
         let valid_metrics = match (&outcome.valid, &valid) {
             (Some(metrics), _) => Some(metrics.clone()),
             (None, Some(part)) if !interrupted => measure(part, sink)?,
@@ -267,6 +280,7 @@ impl Job<'_> {
         let summary = Summary {
             valid: summarise(valid_metrics, &valid, selecting),
             test: summarise(test_metrics, &test, false),
+            calibration,
             train_loss: outcome.train_loss,
             train_texts: train.receipt,
             best_step: outcome.selected_step,
@@ -281,7 +295,7 @@ impl Job<'_> {
             planned_memory_bytes: outcome.planned_bytes,
             peak_memory_bytes: peak_memory(),
             seconds: outcome.seconds.max(started.elapsed().as_secs_f64()),
-            seed,
+            seed: self.options.seed,
             kernel_path: model.backend().path(),
             version: env!("CARGO_PKG_VERSION"),
             hashes,
@@ -296,6 +310,52 @@ impl Job<'_> {
             summary,
             ending: outcome.ending,
         })
+    }
+
+    /// Logits and labels of a part, rows without a known label left out; `None` where the user asked to stop.
+    fn answers<B: Backend>(
+        &self,
+        model: &Model<B>,
+        examples: &Examples,
+        sink: &mut dyn Sink,
+        stop: &AtomicBool,
+        started: Instant,
+    ) -> Result<Option<Answers>, TrainError> {
+        let batches = EvalBatches::USUAL;
+        let mut acts = model.plan_eval(batches.limits(examples))?;
+        let mut all = Answers::new(model.classes());
+        let mut each = |p: Prediction<'_>| {
+            if let Targets::Classes(classes) = &examples.targets
+                && let Some(class) = classes[p.index]
+            {
+                all.push(p.logits, class as usize);
+            }
+        };
+        let total = examples.len();
+        let whole = predict(model, &mut acts, examples, batches, &mut each, |rows| {
+            sink.event(&Event::Evaluating {
+                rows,
+                total,
+                seconds: started.elapsed().as_secs_f64(),
+            });
+            !stop.load(Ordering::SeqCst)
+        })?;
+        Ok(whole.then_some(all))
+    }
+
+    /// `--calibrate` needs classes, and held-out rows enough.
+    fn can_calibrate(&self, task: Task, valid: Option<&Prepared>) -> Result<(), TrainError> {
+        let rows = valid.map_or(0, |v| v.examples.len());
+        let wrong = |what: String| Err(TrainError::Option(what));
+        match self.options.calibrate {
+            true if task != Task::Classify => {
+                wrong("--calibrate is for texts of one class each".to_owned())
+            }
+            true if rows < LEAST_ROWS => wrong(format!(
+                "--calibrate needs {LEAST_ROWS} validation rows at least, there are {rows}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn warn(&self, sink: &mut dyn Sink, lines: &[String]) -> Result<(), TrainError> {

@@ -1,6 +1,6 @@
 //! A run's hyperparameters, all of them decided: what `run.toml` records.
 
-use crate::Average;
+use crate::{Average, Init, InitHead, Pool};
 use hone_optim::{Schedule, Warmup};
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,17 @@ pub enum ClassWeights {
 /// Everything that decides a training run's bits, besides data, model and kernel path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
+    /// Where the weights begin.
+    pub init: Init,
+    /// Whether a head in the model folder is left aside even where it fits.
+    pub new_head: bool,
+    /// What a new head begins as.
+    pub init_head: InitHead,
+    /// What a head for whole texts reads.
+    #[serde(with = "pool_name")]
+    pub pool: Pool,
+    /// Upper encoder layers that are drawn anew, with the pooler (Zhang et al. 2021).
+    pub reinit_top: usize,
     /// Passes over the training part.
     pub epochs: f64,
     /// Optimiser steps; overrides `epochs`.
@@ -152,8 +163,24 @@ pub struct Options {
     pub patience: Option<usize>,
     /// Which weights are kept.
     pub select: Select,
+    /// Whether a temperature is fitted on the validation rows and divided into the classifier.
+    pub calibrate: bool,
     /// When checkpoints are written; none: only when interrupted.
     pub save_every: Option<Cadence>,
+}
+
+/// A pool by its name.
+mod pool_name {
+    use crate::Pool;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(pool: &Pool, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(pool.name())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Pool, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }
 
 impl Options {
@@ -171,6 +198,11 @@ pub(crate) mod tests {
     /// Some options, the same as `hone train`'s defaults where nothing depends on them.
     pub fn any() -> Options {
         Options {
+            init: Init::Pretrained,
+            new_head: false,
+            init_head: InitHead::Random,
+            pool: Pool::Cls,
+            reinit_top: 0,
             epochs: 3.0,
             max_steps: None,
             batch_size: 32,
@@ -204,6 +236,7 @@ pub(crate) mod tests {
             metric: "accuracy".to_owned(),
             patience: None,
             select: Select::Last,
+            calibrate: false,
             save_every: None,
         }
     }

@@ -6,8 +6,8 @@ use hone_kernels::Backend;
 use hone_optim::{Schedule, Warmup};
 use hone_tensor::Real;
 use hone_train::{
-    Average, Cadence, ClassWeights, DataSource, Done, Event, FrozenPrefix, Job, JobData, Options,
-    Select, Sink, Start, Strictness, TrainError, ValidSource, WordUpdates,
+    Average, Cadence, ClassWeights, DataSource, Done, Event, FrozenPrefix, Init, InitHead, Job,
+    JobData, Options, Pool, Select, Sink, Strictness, TrainError, ValidSource, WordUpdates,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,11 @@ pub fn folder() -> PathBuf {
 /// The recipe of `xtask/python/make_fixtures.py`.
 pub fn options() -> Options {
     Options {
+        init: Init::Pretrained,
+        new_head: false,
+        init_head: InitHead::Random,
+        pool: Pool::Cls,
+        reinit_top: 0,
         epochs: 1.0,
         max_steps: None,
         batch_size: 4,
@@ -53,6 +58,7 @@ pub fn options() -> Options {
         metric: "accuracy".to_owned(),
         patience: None,
         select: Select::Last,
+        calibrate: false,
         save_every: None,
     }
 }
@@ -111,7 +117,6 @@ impl Run<'_> {
         stop.store(false, Ordering::SeqCst);
         Job {
             model: &folder(),
-            start: Start::Pretrained,
             data: self.data,
             options: self.options,
             max_length: None,

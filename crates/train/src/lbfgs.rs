@@ -8,7 +8,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// Minimises `f`, which returns its value and writes its gradient, from `x` on, until no part of the gradient
 /// is larger than `tolerance`, or for `most` steps.
-pub(crate) fn minimise(
+pub fn minimise(
     x: &mut [f64],
     tolerance: f64,
     most: usize,
