@@ -1,7 +1,7 @@
 //! One optimiser step, from examples to changed weights, and what of it a checkpoint keeps.
 
 use crate::batches::BatchPlan;
-use crate::prefix::{FrozenPrefix, PrefixCache};
+use crate::prefix::PrefixCache;
 use crate::{Examples, Options, TargetRule, TrainError};
 use hone_bert::{Acts, GradNorm, Grads, Limits, LossKind, Mode, Model, Pass, Rates};
 use hone_kernels::{Acc, AdamwStep, Backend};
@@ -57,14 +57,14 @@ pub struct StepRates {
 }
 
 impl<B: Backend> Engine<B> {
-    /// Plans buffers, gradients and optimiser state for a run.
+    /// Plans buffers, gradients and optimiser state for a run. `frozen` keeps the outputs of frozen lower layers.
     pub fn new(
         model: &Model<B>,
         options: &Options,
         train: &Examples,
         limits: Limits,
         steps: usize,
-        frozen: FrozenPrefix,
+        frozen: Option<PrefixCache<B::Act>>,
         words: WordUpdates,
     ) -> Result<Self, TrainError> {
         let table = &model.layout().table;
@@ -88,12 +88,13 @@ impl<B: Backend> Engine<B> {
             .div_ceil(options.batch_size * options.grad_accum);
         let mut acts = model.plan_train(limits, &layout)?;
         let prefix = match (frozen, model.frozen_prefix(&layout)) {
-            (FrozenPrefix::Recompute, _) => None,
-            (FrozenPrefix::Cache, Some(layers)) => {
+            (None, _) => None,
+            (Some(mut cache), Some(layers)) => {
                 model.keep_prefix(&mut acts, limits)?;
-                Some(PrefixCache::new(model, train, layers)?)
+                cache.begin(model, layers)?;
+                Some(cache)
             }
-            (FrozenPrefix::Cache, None) => {
+            (Some(_), None) => {
                 return Err(TrainError::Option(
                     "--cache-frozen: the embeddings are trained, so no layer's output stays the same; \
                      freeze them and the layers above with --freeze"
@@ -141,6 +142,11 @@ impl<B: Backend> Engine<B> {
     /// The largest micro-batch planned for.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The outputs of frozen layers, for a run after this one.
+    pub fn into_prefix(self) -> Option<PrefixCache<B::Act>> {
+        self.prefix
     }
 
     /// The groups of parameters, a line each.

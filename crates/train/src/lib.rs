@@ -15,6 +15,7 @@ mod error;
 mod evaluate;
 mod events;
 mod examples;
+mod fit;
 mod job;
 mod job_data;
 pub mod metrics;
@@ -34,10 +35,13 @@ pub use evaluate::{
 };
 pub use events::{Event, Plan, Sink, Step};
 pub use examples::{Examples, Targets};
-pub use job::{Done, Job, PartSummary, Start, Strictness, Summary, peak_memory, write_beside};
+pub use fit::{Begun, Fit, Fitted, Prepared, Texts};
+pub use job::{
+    Done, Job, PartSummary, Start, Strictness, Summary, memory_now, peak_memory, write_beside,
+};
 pub use job_data::{DataSource, JobData, ValidSource, read_texts};
 pub use options::{Cadence, ClassWeights, Options, Select};
-pub use prefix::FrozenPrefix;
+pub use prefix::{FrozenPrefix, PrefixCache};
 pub use prepare::{TextReceipt, Tokenising, kind_of, labelled, parse_task, task_of, unlabelled};
 pub use scorer::Scorer;
 pub use targets::TargetRule;
