@@ -3,7 +3,7 @@
 use crate::anchor::Anchor;
 use crate::average::Averaging;
 use crate::batches::BatchPlan;
-use crate::prefix::{FrozenPrefix, PrefixCache};
+use crate::prefix::PrefixCache;
 use crate::{Average, Examples, Options, TargetRule, TrainError};
 use hone_bert::{Acts, GradNorm, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
 use hone_kernels::{Acc, AdamwStep, Backend};
@@ -90,7 +90,7 @@ pub struct StepRates {
 
 impl<B: Backend> Engine<B> {
     /// Plans buffers, gradients and optimiser state for a run; `pretrained` says of each row of the table whether
-    /// its weights were loaded.
+    /// its weights were loaded, `frozen` keeps the outputs of frozen lower layers.
     pub fn new(
         model: &Model<B>,
         options: &Options,
@@ -98,7 +98,7 @@ impl<B: Backend> Engine<B> {
         pretrained: &[bool],
         limits: Limits,
         steps: usize,
-        frozen: FrozenPrefix,
+        frozen: Option<PrefixCache<B::Act>>,
         words: WordUpdates,
     ) -> Result<Self, TrainError> {
         let table = &model.layout().table;
@@ -128,7 +128,7 @@ impl<B: Backend> Engine<B> {
             .div_ceil(options.batch_size * options.grad_accum);
         let draws = Draws::of(options);
         let loss = loss_of(options, model.task)?;
-        if draws == Draws::Two && frozen == FrozenPrefix::Cache {
+        if draws == Draws::Two && frozen.is_some() {
             return Err(TrainError::Option(
                 "--r-drop reads every text twice, which --cache-frozen does not keep: give one of them up"
                     .to_owned(),
@@ -136,12 +136,13 @@ impl<B: Backend> Engine<B> {
         }
         let mut acts = model.plan_train(limits, &layout)?;
         let prefix = match (frozen, model.frozen_prefix(&layout)) {
-            (FrozenPrefix::Recompute, _) => None,
-            (FrozenPrefix::Cache, Some(layers)) => {
+            (None, _) => None,
+            (Some(mut cache), Some(layers)) => {
                 model.keep_prefix(&mut acts, limits)?;
-                Some(PrefixCache::new(model, train, layers)?)
+                cache.begin(model, layers)?;
+                Some(cache)
             }
-            (FrozenPrefix::Cache, None) => {
+            (Some(_), None) => {
                 return Err(TrainError::Option(
                     "--cache-frozen: the embeddings are trained, so no layer's output stays the same; \
                      freeze them and the layers above with --freeze"
@@ -194,6 +195,11 @@ impl<B: Backend> Engine<B> {
     /// The largest micro-batch planned for.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The outputs of frozen layers, for a run after this one.
+    pub fn into_prefix(self) -> Option<PrefixCache<B::Act>> {
+        self.prefix
     }
 
     /// The groups of parameters, a line each.

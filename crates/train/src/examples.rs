@@ -26,35 +26,6 @@ pub enum Targets {
     },
 }
 
-impl Targets {
-    /// Those of the listed examples; `span` says where an example's tokens lie.
-    fn select(&self, index: &[u32], span: impl Fn(usize) -> std::ops::Range<usize>) -> Targets {
-        fn of<T: Clone>(all: &[T], index: &[u32]) -> Vec<T> {
-            index.iter().map(|&i| all[i as usize].clone()).collect()
-        }
-        match self {
-            Targets::Classes(all) => Targets::Classes(of(all, index)),
-            Targets::Sets(all) => Targets::Sets(of(all, index)),
-            Targets::Values(all) => Targets::Values(of(all, index)),
-            Targets::Tags {
-                tokens,
-                words,
-                first_pieces,
-                unknown,
-            } => Targets::Tags {
-                tokens: index
-                    .iter()
-                    .flat_map(|&i| &tokens[span(i as usize)])
-                    .copied()
-                    .collect(),
-                words: of(words, index),
-                first_pieces: of(first_pieces, index),
-                unknown: unknown.clone(),
-            },
-        }
-    }
-}
-
 /// Examples ready for batching.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Examples {
@@ -105,6 +76,50 @@ impl Examples {
         self.rows.push(row);
     }
 
+    /// The listed examples, in that order, with the ids and rows they have here.
+    pub fn select(&self, index: &[u32]) -> Examples {
+        let at = |i: &u32| *i as usize;
+        let truncated = match self.truncated.len() == self.len() {
+            true => index.iter().map(|i| self.truncated[at(i)]).collect(),
+            false => Vec::new(),
+        };
+        let targets = match &self.targets {
+            Targets::Classes(all) => Targets::Classes(index.iter().map(|i| all[at(i)]).collect()),
+            Targets::Sets(all) => Targets::Sets(index.iter().map(|i| all[at(i)].clone()).collect()),
+            Targets::Values(all) => Targets::Values(index.iter().map(|i| all[at(i)]).collect()),
+            Targets::Tags {
+                tokens,
+                words,
+                first_pieces,
+                unknown,
+            } => Targets::Tags {
+                tokens: index
+                    .iter()
+                    .flat_map(|i| &tokens[self.span(at(i))])
+                    .copied()
+                    .collect(),
+                words: index.iter().map(|i| words[at(i)].clone()).collect(),
+                first_pieces: index.iter().map(|i| first_pieces[at(i)].clone()).collect(),
+                unknown: unknown.clone(),
+            },
+        };
+        let mut chosen = Examples {
+            ids: Vec::new(),
+            types: Vec::new(),
+            offsets: vec![0],
+            truncated,
+            example_ids: Vec::with_capacity(index.len()),
+            rows: Vec::with_capacity(index.len()),
+            targets,
+        };
+        for i in index.iter().map(at) {
+            let span = self.span(i);
+            let (ids, types) = (&self.ids[span.clone()], &self.types[span]);
+            chosen.push(self.example_ids[i], self.rows[i], ids, types);
+        }
+        chosen
+    }
+
     /// Number of examples.
     pub fn len(&self) -> usize {
         self.example_ids.len()
@@ -139,31 +154,6 @@ impl Examples {
         ids
     }
 
-    /// The listed examples alone, in that order.
-    pub fn select(&self, index: &[u32]) -> Examples {
-        let mut out = Examples {
-            ids: Vec::new(),
-            types: Vec::new(),
-            offsets: vec![0],
-            truncated: Vec::new(),
-            example_ids: Vec::new(),
-            rows: Vec::new(),
-            targets: self.targets.select(index, |i| self.span(i)),
-        };
-        for &i in index {
-            let i = i as usize;
-            let span = self.span(i);
-            out.push(
-                self.example_ids[i],
-                self.rows[i],
-                &self.ids[span.clone()],
-                &self.types[span],
-            );
-            out.truncated.extend(self.truncated.get(i));
-        }
-        out
-    }
-
     /// The ragged batch of the listed examples.
     pub fn batch(&self, index: &[u32]) -> Ragged {
         let mut batch = Ragged::new();
@@ -175,5 +165,60 @@ impl Examples {
             batch.push(self.example_ids[i as usize], &self.ids[span], &types);
         }
         batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_keeps_ids_rows_tokens_and_answers_of_every_task() {
+        for task in [Task::Classify, Task::MultiLabel, Task::Regress, Task::Tag] {
+            let mut all = Examples::new(task);
+            for i in 0..5u32 {
+                let ids: Vec<u32> = (0..=i).map(|t| 10 * i + t).collect();
+                all.push(
+                    u64::from(i),
+                    i as usize + 2,
+                    &ids,
+                    &vec![i as u8; ids.len()],
+                );
+                all.truncated.push(i);
+                match &mut all.targets {
+                    Targets::Classes(t) => t.push((i > 0).then_some(i)),
+                    Targets::Sets(t) => t.push(vec![i, i + 1]),
+                    Targets::Values(t) => t.push(i as f32),
+                    Targets::Tags {
+                        tokens,
+                        words,
+                        first_pieces,
+                        ..
+                    } => {
+                        tokens.extend(ids.iter().map(|&t| Some(t)));
+                        words.push(vec![Some(i)]);
+                        first_pieces.push(vec![Some(0)]);
+                    }
+                }
+            }
+            let index = [4, 0, 3];
+            let some = all.select(&index);
+            assert_eq!(some.example_ids, [4, 0, 3]);
+            assert_eq!(some.rows, [6, 2, 5]);
+            assert_eq!(some.truncated, [4, 0, 3]);
+            assert_eq!(some.batch(&[0, 1, 2]), all.batch(&index), "{task:?}");
+            match &some.targets {
+                Targets::Classes(t) => assert_eq!(t, &[Some(4), None, Some(3)]),
+                Targets::Sets(t) => assert_eq!(t[2], [3, 4]),
+                Targets::Values(t) => assert_eq!(t, &[4.0, 0.0, 3.0]),
+                Targets::Tags { tokens, words, .. } => {
+                    assert_eq!(
+                        tokens[5..],
+                        [Some(0), Some(30), Some(31), Some(32), Some(33)]
+                    );
+                    assert_eq!(words[0], [Some(4)]);
+                }
+            }
+        }
     }
 }

@@ -1,14 +1,14 @@
 //! A whole run: model and data in, a folder with a fine-tuned model out.
 
 use crate::calibrate::{Answers, Calibration, LEAST_ROWS};
-use crate::checkpoint::{Checkpoints, Identity};
+use crate::checkpoint::Checkpoints;
 use crate::evaluate::{EvalBatches, Prediction, evaluate, predict};
 use crate::events::{Event, Sink};
 use crate::examples::Targets;
+use crate::fit::{Fit, Fitted, Prepared, Texts};
 use crate::metrics::Metrics;
-use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
-use crate::start::{self, Started};
-use crate::{Ending, Examples, FrozenPrefix, JobData, Options, TrainError, Training, WordUpdates};
+use crate::prepare::{TextReceipt, task_of};
+use crate::{Ending, Examples, FrozenPrefix, JobData, Options, TrainError, WordUpdates};
 use hone_bert::{Config, Model, Task};
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
@@ -119,11 +119,6 @@ pub struct Done<B: Backend> {
     pub ending: Ending,
 }
 
-struct Prepared {
-    examples: Examples,
-    receipt: TextReceipt,
-}
-
 impl Job<'_> {
     /// Does the run.
     pub fn run<B: Backend>(
@@ -133,100 +128,50 @@ impl Job<'_> {
         stop: &AtomicBool,
     ) -> Result<Done<B>, TrainError> {
         let started = Instant::now();
-        let data = self.data;
-        for text in &data.notes {
-            sink.event(&Event::Note { text: text.clone() });
-        }
-        self.warn(sink, &data.warnings)?;
-        let task = task_of(data.kind);
-        let config = Config::read(&Config::path_in(self.model))?;
-        let tokenizer = Tokenizer::load(self.model, config.vocabulary)?;
-        let labels = data.labels.names().to_vec();
-        let how = Tokenising {
-            tokenizer: &tokenizer,
-            max_length: self.length(&config)?,
-            truncate: self.truncate,
+        let texts = self.tokenise(sink)?;
+        let fit = Fit {
+            train: &texts.train.examples,
+            valid: texts.valid.as_ref().map(|v| &v.examples),
+            head_seed: self.options.seed,
+            marks: BTreeMap::new(),
+            prefix: None,
+            begun: None,
         };
-        let prepare = |part: &hone_data::Part| -> Result<Prepared, TrainError> {
-            let (examples, receipt) = labelled(part, &data.labels, task, &data.names, how)?;
-            Ok(Prepared { examples, receipt })
-        };
-        let train = prepare(&data.train)?;
-        let valid = data.valid.as_ref().map(prepare).transpose()?;
-        let test = data.test.as_ref().map(prepare).transpose()?;
-        let named = [
-            ("training", Some(&train)),
-            ("validation", valid.as_ref()),
-            ("test", test.as_ref()),
-        ];
-        for (name, part) in named {
-            if let Some(part) = part {
-                self.warn(sink, &part.receipt.lines(name))?;
-            }
-        }
+        self.conclude(&texts, fit, backend, sink, stop, started)
+            .map(|(model, summary, ending)| Done {
+                model,
+                tokenizer: texts.tokenizer,
+                summary,
+                ending,
+            })
+    }
 
-        self.can_calibrate(task, valid.as_ref())?;
-        // What the process holds by now are the texts, their tokens and the tokenizer.
-        let text_bytes = memory_of("RssAnon:");
-        let begun = start::start(
-            backend,
-            self.model,
-            config,
-            task,
-            labels,
-            self.options,
-            &train.examples,
-            sink,
-            stop,
-        )?;
-        let Some(Started {
+    /// Fits, measures and, where there is an output folder, saves: a run on texts that are already tokens.
+    pub fn conclude<B: Backend>(
+        &self,
+        texts: &Texts,
+        fit: Fit<'_, B>,
+        backend: Arc<B>,
+        sink: &mut dyn Sink,
+        stop: &AtomicBool,
+        started: Instant,
+    ) -> Result<(Model<B>, Summary, Ending), TrainError> {
+        self.can_calibrate(texts.valid.as_ref())?;
+        let Fitted {
             mut model,
-            pretrained,
+            mut outcome,
+            hashes,
             weights,
-            files,
-        }) = begun
-        else {
-            return Err(TrainError::Interrupted);
-        };
-        model.config.hidden_dropout = self.options.dropout;
-        model.config.attention_dropout = self.options.attention_dropout;
-        if self.options.head_dropout != self.options.dropout {
-            model.config.classifier_dropout = Some(self.options.head_dropout);
-        }
-        let hashes = self.hashes(&files)?;
-        let identity = Identity {
-            options: self.options.clone(),
-            max_length: how.max_length,
-            truncate: format!("{:?}", self.truncate).to_lowercase(),
-            hashes: hashes.clone().into_iter().collect(),
-            kernel_path: model.backend().path(),
-            rows: train.examples.len(),
-        };
-        let mut outcome = Training {
-            model: &mut model,
-            options: self.options,
-            train: &train.examples,
-            valid: valid.as_ref().map(|v| &v.examples),
-            pretrained: &pretrained,
-            frozen: self.frozen,
-            words: self.words,
-            identity,
-            text_bytes,
-            checkpoints: self.out.map(Checkpoints::of),
-            resume: self.resume,
-            sink,
-            stop,
-        }
-        .run()?;
-
+        } = self.fit(fit, backend, sink, stop)?;
+        let (valid, test) = (&texts.valid, &texts.test);
         let interrupted = outcome.ending == Ending::Interrupted;
         let mut calibration = None;
-        if let (true, false, Some(part)) = (self.options.calibrate, interrupted, &valid) {
+        if let (true, false, Some(part)) = (self.options.calibrate, interrupted, valid) {
             let mut answered = |part: &Prepared, model: &Model<B>| {
                 self.answers(model, &part.examples, sink, stop, started)
             };
             let held_out = answered(part, &model)?;
-            let tested = match &test {
+            let tested = match test {
                 Some(part) => answered(part, &model)?,
                 None => None,
             };
@@ -261,12 +206,12 @@ impl Job<'_> {
                 !stop.load(Ordering::SeqCst)
             })
         };
-        let valid_metrics = match (&outcome.valid, &valid) {
+        let valid_metrics = match (&outcome.valid, valid) {
             (Some(metrics), _) => Some(metrics.clone()),
             (None, Some(part)) if !interrupted => measure(part, sink)?,
             _ => None,
         };
-        let test_metrics = match &test {
+        let test_metrics = match test {
             Some(part) if !interrupted => measure(part, sink)?,
             _ => None,
         };
@@ -278,18 +223,14 @@ impl Job<'_> {
             })
         };
         let summary = Summary {
-            valid: summarise(valid_metrics, &valid, selecting),
-            test: summarise(test_metrics, &test, false),
+            valid: summarise(valid_metrics, valid, selecting),
+            test: summarise(test_metrics, test, false),
             calibration,
             train_loss: outcome.train_loss,
-            train_texts: train.receipt,
+            train_texts: texts.train.receipt.clone(),
             best_step: outcome.selected_step,
             steps: outcome.steps,
-            ending: match outcome.ending {
-                Ending::Done => "done",
-                Ending::Early => "early_stop",
-                Ending::Interrupted => "interrupted",
-            },
+            ending: outcome.ending.name(),
             train_tokens: outcome.train_tokens,
             tokens_per_s: outcome.train_tokens as f64 / outcome.train_seconds.max(1e-9),
             planned_memory_bytes: outcome.planned_bytes,
@@ -304,12 +245,7 @@ impl Job<'_> {
         if let (Some(out), false) = (self.out, interrupted) {
             self.save(&model, &summary, out)?;
         }
-        Ok(Done {
-            model,
-            tokenizer,
-            summary,
-            ending: outcome.ending,
-        })
+        Ok((model, summary, outcome.ending))
     }
 
     /// Logits and labels of a part, rows without a known label left out; `None` where the user asked to stop.
@@ -344,11 +280,11 @@ impl Job<'_> {
     }
 
     /// `--calibrate` needs classes, and held-out rows enough.
-    fn can_calibrate(&self, task: Task, valid: Option<&Prepared>) -> Result<(), TrainError> {
+    fn can_calibrate(&self, valid: Option<&Prepared>) -> Result<(), TrainError> {
         let rows = valid.map_or(0, |v| v.examples.len());
         let wrong = |what: String| Err(TrainError::Option(what));
         match self.options.calibrate {
-            true if task != Task::Classify => {
+            true if task_of(self.data.kind) != Task::Classify => {
                 wrong("--calibrate is for texts of one class each".to_owned())
             }
             true if rows < LEAST_ROWS => wrong(format!(
@@ -358,7 +294,7 @@ impl Job<'_> {
         }
     }
 
-    fn warn(&self, sink: &mut dyn Sink, lines: &[String]) -> Result<(), TrainError> {
+    pub(crate) fn warn(&self, sink: &mut dyn Sink, lines: &[String]) -> Result<(), TrainError> {
         for text in lines {
             if self.strict == Strictness::Fail {
                 return Err(TrainError::Option(format!(
@@ -370,7 +306,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn length(&self, config: &Config) -> Result<usize, TrainError> {
+    pub(crate) fn length(&self, config: &Config) -> Result<usize, TrainError> {
         match self.max_length {
             None => Ok(config.positions),
             Some(n) if (3..=config.positions).contains(&n) => Ok(n),
@@ -381,7 +317,10 @@ impl Job<'_> {
         }
     }
 
-    fn hashes(&self, weights: &[PathBuf]) -> Result<BTreeMap<String, String>, TrainError> {
+    pub(crate) fn hashes(
+        &self,
+        weights: &[PathBuf],
+    ) -> Result<BTreeMap<String, String>, TrainError> {
         let mut hashes = BTreeMap::new();
         let parts = [
             ("training file", Some(&self.data.train)),
@@ -416,6 +355,18 @@ impl Job<'_> {
         summary: &Summary,
         out: &Path,
     ) -> Result<(), TrainError> {
+        self.save_model(model, out)?;
+        let path = out.join("summary.json");
+        let text = serde_json::to_string_pretty(summary).map_err(|e| TrainError::Checkpoint {
+            path: path.clone(),
+            reason: e.to_string(),
+        })?;
+        write_beside(&path, &(text + "\n"))?;
+        Checkpoints::of(out).clear()
+    }
+
+    /// A model folder for transformers: weights, configuration and the tokenizer the run began with.
+    pub fn save_model<B: Backend>(&self, model: &Model<B>, out: &Path) -> Result<(), TrainError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| TrainError::Io { path, source }
@@ -435,13 +386,7 @@ impl Job<'_> {
                 fs::rename(&beside, &to).map_err(io(&to))?;
             }
         }
-        let path = out.join("summary.json");
-        let text = serde_json::to_string_pretty(summary).map_err(|e| TrainError::Checkpoint {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
-        write_beside(&path, &(text + "\n"))?;
-        Checkpoints::of(out).clear()
+        Ok(())
     }
 }
 
@@ -462,8 +407,13 @@ pub fn peak_memory() -> Option<u64> {
     memory_of("VmHWM:")
 }
 
+/// The memory of its own that this process holds now, in bytes, where the system says (Linux).
+pub fn memory_now() -> Option<u64> {
+    memory_of("RssAnon:")
+}
+
 /// One line of the system's account of this process, in bytes.
-fn memory_of(what: &str) -> Option<u64> {
+pub(crate) fn memory_of(what: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|l| l.starts_with(what))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

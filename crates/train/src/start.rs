@@ -58,7 +58,7 @@ const DEAR: usize = 20_000;
 /// The pooler that stands for features of deviation 1: tanh of half of them is nearly a line for most.
 const HALF: f64 = 0.5;
 
-/// The model a run begins with. `None` where the user asked to stop meanwhile.
+/// The model a run begins with, what is drawn drawn from `seed`. `None` where the user asked to stop meanwhile.
 pub(crate) fn start<B: Backend>(
     backend: Arc<B>,
     folder: &Path,
@@ -66,6 +66,7 @@ pub(crate) fn start<B: Backend>(
     task: Task,
     labels: Vec<String>,
     options: &Options,
+    seed: u64,
     train: &Examples,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
@@ -83,7 +84,6 @@ pub(crate) fn start<B: Backend>(
             options.reinit_top, config.layers
         )));
     }
-    let seed = options.seed;
     let (mut model, receipt, mut weights) = match options.init {
         Init::Random => {
             let (model, receipt) = Model::random(backend, config, task, labels, seed)?;

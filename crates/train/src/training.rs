@@ -7,6 +7,7 @@ use crate::error::some_rows;
 use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Plan, Sink, Step};
 use crate::metrics::Metrics;
+use crate::prefix::PrefixCache;
 use crate::{Examples, FrozenPrefix, Options, Select, TargetRule, TrainError};
 use hone_bert::{Acts, Limits, Model};
 use hone_kernels::Backend;
@@ -29,6 +30,8 @@ pub struct Training<'a, B: Backend> {
     pub pretrained: &'a [bool],
     /// What becomes of the outputs of frozen lower layers; changes no bit.
     pub frozen: FrozenPrefix,
+    /// Where those outputs are kept for other runs; none: for this one only.
+    pub prefix: Option<&'a mut PrefixCache<B::Act>>,
     /// When words that a step's texts do not hold take the step; changes no bit.
     pub words: WordUpdates,
     /// What decides the run's bits.
@@ -54,6 +57,17 @@ pub enum Ending {
     Early,
     /// The user asked to stop; a checkpoint was written where there is a place for it.
     Interrupted,
+}
+
+impl Ending {
+    /// As `summary.json` says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ending::Done => "done",
+            Ending::Early => "early_stop",
+            Ending::Interrupted => "interrupted",
+        }
+    }
 }
 
 /// What a run leaves besides the model.
@@ -118,7 +132,15 @@ impl<B: Backend> Training<'_, B> {
         }
         let mut limits = plan.limits(self.train, steps.div_ceil(per_epoch));
         (limits.tokens, limits.sequences) = (draws * limits.tokens, draws * limits.sequences);
-        let (frozen, words) = (self.frozen, self.words);
+        let cache = match (self.frozen, &mut self.prefix) {
+            (FrozenPrefix::Recompute, _) => None,
+            (FrozenPrefix::Cache, None) => Some(PrefixCache::over(self.train)),
+            // Lent to the engine for the run; an error on the way leaves the lender an empty one.
+            (FrozenPrefix::Cache, Some(shared)) => {
+                let empty = PrefixCache::over(self.train);
+                Some(std::mem::replace(&mut **shared, empty))
+            }
+        };
         let mut engine = Engine::new(
             self.model,
             options,
@@ -126,8 +148,8 @@ impl<B: Backend> Training<'_, B> {
             self.pretrained,
             limits,
             steps,
-            frozen,
-            words,
+            cache,
+            self.words,
         )?;
         let mut eval_acts = self
             .valid
@@ -214,6 +236,9 @@ impl<B: Backend> Training<'_, B> {
         self.settle(&mut engine, &mut now)?;
         if ending != Ending::Interrupted {
             engine.exchange(self.model, now.step);
+        }
+        if let (Some(shared), Some(cache)) = (&mut self.prefix, engine.into_prefix()) {
+            **shared = cache;
         }
         self.finish(ending, per_epoch, now, planned_bytes)
     }

@@ -1,0 +1,193 @@
+//! The two halves of a run that a job and a cross-validation share: texts become tokens once, and a model is
+//! fitted to some of them.
+
+use crate::checkpoint::{Checkpoints, Identity};
+use crate::events::{Event, Sink};
+use crate::job::{Job, memory_now};
+use crate::prefix::PrefixCache;
+use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
+use crate::start::{self, Started};
+use crate::{Examples, Outcome, TrainError, Training};
+use hone_bert::{Config, Model};
+use hone_data::{Part, Tokenizer};
+use hone_kernels::Backend;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// A part, tokenised.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// Its examples.
+    pub examples: Examples,
+    /// What became of its texts.
+    pub receipt: TextReceipt,
+}
+
+/// All parts of a run, tokenised.
+pub struct Texts {
+    /// The model's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Most tokens of a text.
+    pub max_length: usize,
+    /// Training part.
+    pub train: Prepared,
+    /// Validation part.
+    pub valid: Option<Prepared>,
+    /// Test part.
+    pub test: Option<Prepared>,
+}
+
+/// Looks at a model before its first step.
+pub type Begun<'a, B> = &'a mut dyn FnMut(&Model<B>) -> Result<(), TrainError>;
+
+/// What a model is fitted to.
+pub struct Fit<'a, B: Backend> {
+    /// Training examples.
+    pub train: &'a Examples,
+    /// Validation examples.
+    pub valid: Option<&'a Examples>,
+    /// Seed of new weights. Order and dropout have the seed of the options, so that runs may share a start and
+    /// differ after it.
+    pub head_seed: u64,
+    /// What else decides the run's bits (which rows it has, say), by role.
+    pub marks: BTreeMap<String, String>,
+    /// Outputs of frozen layers that several runs share; none: the run keeps its own.
+    pub prefix: Option<&'a mut PrefixCache<B::Act>>,
+    /// Sees the weights as they are before the first step.
+    pub begun: Option<Begun<'a, B>>,
+}
+
+/// A model that was fitted.
+pub struct Fitted<B: Backend> {
+    /// The model, with the weights that were selected.
+    pub model: Model<B>,
+    /// How training went.
+    pub outcome: Outcome,
+    /// SHA-256 by role.
+    pub hashes: BTreeMap<String, String>,
+    /// Parameters drawn anew, tensors ignored.
+    pub weights: String,
+}
+
+impl Job<'_> {
+    /// Says what was found in the data and tokenises its parts.
+    pub fn tokenise(&self, sink: &mut dyn Sink) -> Result<Texts, TrainError> {
+        let data = self.data;
+        for text in &data.notes {
+            sink.event(&Event::Note { text: text.clone() });
+        }
+        self.warn(sink, &data.warnings)?;
+        let task = task_of(data.kind);
+        let config = Config::read(&Config::path_in(self.model))?;
+        let tokenizer = Tokenizer::load(self.model, config.vocabulary)?;
+        let max_length = self.length(&config)?;
+        let how = Tokenising {
+            tokenizer: &tokenizer,
+            max_length,
+            truncate: self.truncate,
+        };
+        let prepare = |part: &Part| -> Result<Prepared, TrainError> {
+            let (examples, receipt) = labelled(part, &data.labels, task, &data.names, how)?;
+            Ok(Prepared { examples, receipt })
+        };
+        let train = prepare(&data.train)?;
+        let valid = data.valid.as_ref().map(prepare).transpose()?;
+        let test = data.test.as_ref().map(prepare).transpose()?;
+        let named = [
+            ("training", Some(&train)),
+            ("validation", valid.as_ref()),
+            ("test", test.as_ref()),
+        ];
+        for (name, part) in named {
+            if let Some(part) = part {
+                self.warn(sink, &part.receipt.lines(name))?;
+            }
+        }
+        Ok(Texts {
+            tokenizer,
+            max_length,
+            train,
+            valid,
+            test,
+        })
+    }
+
+    /// Loads the model and trains it; checkpoints go to the job's folder, nothing else is written.
+    pub fn fit<B: Backend>(
+        &self,
+        fit: Fit<'_, B>,
+        backend: Arc<B>,
+        sink: &mut dyn Sink,
+        stop: &AtomicBool,
+    ) -> Result<Fitted<B>, TrainError> {
+        // What the process holds by now are the texts, their tokens and the tokenizer.
+        let text_bytes = memory_now();
+        let (task, labels) = (task_of(self.data.kind), self.data.labels.names().to_vec());
+        let config = Config::read(&Config::path_in(self.model))?;
+        let max_length = self.length(&config)?;
+        let begun = start::start(
+            backend,
+            self.model,
+            config,
+            task,
+            labels,
+            self.options,
+            fit.head_seed,
+            fit.train,
+            sink,
+            stop,
+        )?;
+        let Some(Started {
+            mut model,
+            pretrained,
+            weights,
+            files,
+        }) = begun
+        else {
+            return Err(TrainError::Interrupted);
+        };
+        model.config.hidden_dropout = self.options.dropout;
+        model.config.attention_dropout = self.options.attention_dropout;
+        if self.options.head_dropout != self.options.dropout {
+            model.config.classifier_dropout = Some(self.options.head_dropout);
+        }
+        if let Some(begun) = fit.begun {
+            begun(&model)?;
+        }
+        let hashes = self.hashes(&files)?;
+        let mut marks = hashes.clone();
+        marks.extend(fit.marks);
+        let identity = Identity {
+            options: self.options.clone(),
+            max_length,
+            truncate: format!("{:?}", self.truncate).to_lowercase(),
+            hashes: marks.into_iter().collect(),
+            kernel_path: model.backend().path(),
+            rows: fit.train.len(),
+        };
+        let outcome = Training {
+            model: &mut model,
+            options: self.options,
+            train: fit.train,
+            valid: fit.valid,
+            pretrained: &pretrained,
+            frozen: self.frozen,
+            prefix: fit.prefix,
+            words: self.words,
+            identity,
+            text_bytes,
+            checkpoints: self.out.map(Checkpoints::of),
+            resume: self.resume,
+            sink,
+            stop,
+        }
+        .run()?;
+        Ok(Fitted {
+            model,
+            outcome,
+            hashes,
+            weights,
+        })
+    }
+}
