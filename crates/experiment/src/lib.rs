@@ -11,9 +11,13 @@
 
 mod demo;
 mod lbfgs;
+mod logistic;
+mod probe;
 mod reviews;
 mod tfidf;
 
 pub use demo::{Contender, Demo, DemoReport, Judged, KINDS};
+pub use logistic::Logistic;
+pub use probe::{FOLDS, PENALTIES, Probe, ProbeLine, ProbeReport, Verdict, paired_interval};
 pub use reviews::{Review, reviews};
 pub use tfidf::TfIdf;

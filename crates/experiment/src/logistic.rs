@@ -1,0 +1,105 @@
+//! Logistic regression on dense features: the head of a linear probe.
+//!
+//! Features are brought to mean 0 and deviation 1 (of the rows fitted); then multinomial logistic regression with a
+//! squared penalty on everything but the intercept, by L-BFGS.
+
+use crate::lbfgs::minimise;
+use hone_train::{Features, argmax, softmax};
+
+/// A fitted classifier.
+#[derive(Debug, Clone)]
+pub struct Logistic {
+    mean: Vec<f64>,
+    scale: Vec<f64>,
+    classes: usize,
+    /// `[hidden + 1, classes]`, the intercept last.
+    weights: Vec<f64>,
+}
+
+impl Logistic {
+    /// Fits to some rows and their classes below `classes`. `c` is the inverse strength of the penalty:
+    /// C·Σ cross-entropy + ½‖W‖² is minimised, as scikit-learn's `LogisticRegression` does.
+    pub fn fit(
+        features: &Features,
+        rows: &[u32],
+        labels: &[usize],
+        classes: usize,
+        c: f64,
+    ) -> Logistic {
+        let hidden = features.hidden;
+        let n = rows.len().max(1) as f64;
+        let mut mean = vec![0.0; hidden];
+        let mut square = vec![0.0; hidden];
+        for &r in rows {
+            for (h, &x) in features.row(r as usize).iter().enumerate() {
+                mean[h] += f64::from(x) / n;
+                square[h] += f64::from(x) * f64::from(x) / n;
+            }
+        }
+        let scale = square
+            .iter()
+            .zip(&mean)
+            .map(|(s, m)| match (s - m * m).max(0.0).sqrt() {
+                d if d > 1e-8 => 1.0 / d,
+                _ => 0.0,
+            })
+            .collect();
+        let mut model = Logistic {
+            mean,
+            scale,
+            classes,
+            weights: vec![0.0; (hidden + 1) * classes],
+        };
+        let x: Vec<f64> = rows
+            .iter()
+            .flat_map(|&r| model.standard(features.row(r as usize)))
+            .collect();
+        let intercept = hidden * classes;
+        let mut weights = std::mem::take(&mut model.weights);
+        // The value is a sum over rows: what is small grows with their number.
+        let tolerance = 1e-5 * c * n;
+        minimise(&mut weights, tolerance, 300, |w, gradient| {
+            let mut value = 0.5 * w[..intercept].iter().map(|w| w * w).sum::<f64>();
+            gradient[..intercept].copy_from_slice(&w[..intercept]);
+            gradient[intercept..].fill(0.0);
+            for (x, &r) in x.chunks_exact(hidden).zip(rows) {
+                let label = labels[r as usize];
+                let mut p = softmax(&scores(x, w, classes));
+                value -= c * p[label].max(f64::MIN_POSITIVE).ln();
+                p[label] -= 1.0;
+                p.iter_mut().for_each(|p| *p *= c);
+                let (body, last) = gradient.split_at_mut(intercept);
+                for (x, g) in x.iter().zip(body.chunks_exact_mut(classes)) {
+                    g.iter_mut().zip(&p).for_each(|(g, p)| *g += x * p);
+                }
+                last.iter_mut().zip(&p).for_each(|(g, p)| *g += p);
+            }
+            value
+        });
+        model.weights = weights;
+        model
+    }
+
+    fn standard(&self, row: &[f32]) -> Vec<f64> {
+        let scaled = row.iter().zip(&self.mean).zip(&self.scale);
+        scaled.map(|((x, m), s)| (f64::from(*x) - m) * s).collect()
+    }
+
+    /// Probability of each class.
+    pub fn probabilities(&self, row: &[f32]) -> Vec<f64> {
+        softmax(&scores(&self.standard(row), &self.weights, self.classes))
+    }
+
+    /// The most probable class.
+    pub fn predict(&self, row: &[f32]) -> usize {
+        argmax(&self.probabilities(row))
+    }
+}
+
+fn scores(x: &[f64], w: &[f64], classes: usize) -> Vec<f64> {
+    let mut out = w[w.len() - classes..].to_vec();
+    for (x, w) in x.iter().zip(w.chunks_exact(classes)) {
+        out.iter_mut().zip(w).for_each(|(o, w)| *o += x * w);
+    }
+    out
+}
