@@ -70,7 +70,7 @@ pub(crate) fn exact(corpus: &Corpus, most: usize) -> (Vec<Finding>, Vec<Overlap>
         });
         out.extend(found.finding(Kind::Leak, Severity::Warning, true, |n| {
             format!(
-                "{n} texts stand in {} ({rows_a} rows) and in {} ({rows_b} rows)",
+                "texts that stand in {} and in {}: {n} ({rows_a} and {rows_b} rows)",
                 a.name(),
                 b.name()
             )
@@ -89,8 +89,7 @@ pub(crate) fn exact(corpus: &Corpus, most: usize) -> (Vec<Finding>, Vec<Overlap>
         let fixable = *split != Split::Test;
         let finding = found.finding(Kind::Duplicate, Severity::Warning, fixable, |texts| {
             format!(
-                "{surplus} rows of {} repeat a text of {} above ({texts} texts)",
-                split.name(),
+                "rows of {} that repeat a text above: {surplus} ({texts} distinct)",
                 split.name()
             )
         });
@@ -151,10 +150,10 @@ pub(crate) fn near(
     }
     if inside.stock_only > 0 {
         said.push(format!(
-            "containment: {} texts consist of phrases that more than {} texts share; they were looked for as \
-             beginnings of others only",
-            inside.stock_only,
-            contain::STOCK
+            "containment: texts made of phrases that more than {} texts share were looked for as beginnings of others \
+             only: {}",
+            contain::STOCK,
+            inside.stock_only
         ));
     }
     (out, said)
@@ -241,7 +240,7 @@ impl View<'_> {
             out.extend(
                 found.finding(Kind::NearLeak, Severity::Warning, false, |n| {
                     format!(
-                        "{n} texts of {} have a near duplicate in {}",
+                        "texts of {} with a near duplicate in {}: {n}",
                         b.name(),
                         a.name()
                     )
@@ -295,7 +294,7 @@ impl View<'_> {
             }
             let finding = found.finding(Kind::NearDuplicate, Severity::Note, false, |groups| {
                 format!(
-                    "{texts} distinct texts of {} are near duplicates, in {groups} groups{}",
+                    "near duplicates within {}: {texts} distinct texts in {groups} groups{}",
                     split.name(),
                     match differing {
                         0 => String::new(),
@@ -340,7 +339,7 @@ impl View<'_> {
             out.extend(
                 found.finding(Kind::ContainedLeak, Severity::Warning, false, |n| {
                     format!(
-                        "{n} texts of {} or {} stand within a longer one of the other",
+                        "texts of {} or {} within a longer one of the other: {n}",
                         a.name(),
                         b.name()
                     )
@@ -349,8 +348,12 @@ impl View<'_> {
         }
         for (split, _) in &self.corpus.parts {
             for (how, kind, what) in [
-                (How::Beginning, Kind::TruncatedCopy, "are the beginning of"),
-                (How::Within, Kind::Contained, "stand within"),
+                (
+                    How::Beginning,
+                    Kind::TruncatedCopy,
+                    "that are the beginning of",
+                ),
+                (How::Within, Kind::Contained, "that stand within"),
             ] {
                 let mut found = Collected::new(self.most);
                 let mut seen = BTreeSet::new();
@@ -361,7 +364,7 @@ impl View<'_> {
                     }
                 }
                 out.extend(found.finding(kind, Severity::Note, false, |n| {
-                    format!("{n} texts of {} {what} a longer one of it", split.name())
+                    format!("texts of {} {what} a longer one: {n}", split.name())
                 }));
             }
         }

@@ -227,3 +227,6 @@ fn within(
     }
     stock_only
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,12 +128,12 @@ pub(crate) fn conflicts(corpus: &Corpus, task: TaskKind, most: usize) -> Option<
     }
     found.finding(Kind::Conflict, Severity::Warning, true, |n| {
         let what = match task {
-            TaskKind::Regress => "carry values further apart than the tolerance",
-            TaskKind::Tag => "are tagged in more than one way",
-            TaskKind::MultiLabel => "carry more than one set of labels",
-            TaskKind::Classify => "carry more than one label",
+            TaskKind::Regress => "texts with values further apart than the tolerance",
+            TaskKind::Tag => "texts that are tagged in more than one way",
+            TaskKind::MultiLabel => "texts with more than one set of labels",
+            TaskKind::Classify => "texts with more than one label",
         };
-        format!("{n} texts {what} ({})", where_.join(", "))
+        format!("{what}: {n} ({})", where_.join(", "))
     })
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn findings(
     }
     out.extend(
         varied.finding(Kind::LabelSpelling, Severity::Warning, true, |n| {
-            format!("{n} labels have spellings that differ only in case or space")
+            format!("labels with spellings that differ only in case or space: {n}")
         }),
     );
 
@@ -261,7 +261,7 @@ pub(crate) fn findings(
         }
     }
     out.extend(none.finding(Kind::NoLabel, Severity::Warning, true, |n| {
-        format!("{n} rows have no label")
+        format!("rows without a label: {n}")
     }));
 
     if matches!(task, TaskKind::Classify) && counts.iter().filter(|c| c.train > 0).count() == 1 {
@@ -291,20 +291,17 @@ pub(crate) fn findings(
                 });
             }
             found.finding(Kind::LabelMissing, severity, false, |n| {
-                format!("{n} labels {what}")
+                format!("{what}: {n}")
             })
         };
         let unknown = lacks(split, Split::Train);
         let what = format!(
-            "of {} never stand in train; their rows count as wrong",
+            "labels of {} that train lacks (their rows count as wrong)",
             split.name()
         );
         out.extend(only(&unknown, split, Severity::Warning, what));
         let absent = lacks(Split::Train, split);
-        let what = format!(
-            "of train never stand in {}; nothing is known about them there",
-            split.name()
-        );
+        let what = format!("labels of train that {} lacks", split.name());
         out.extend(only(&absent, Split::Train, Severity::Note, what));
     }
     out.extend(uneven(task, counts));

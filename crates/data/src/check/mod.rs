@@ -193,28 +193,28 @@ fn texts(corpus: &Corpus, most: usize) -> Vec<Finding> {
     });
     let mut out = Vec::new();
     out.extend(empty.finding(Kind::Empty, Severity::Warning, true, |n| {
-        format!("{n} rows have no text")
+        format!("rows without a text: {n}")
     }));
     for (kind, found) in flawed {
         let (severity, fixable, what) = match kind {
             Kind::ReplacementCharacter => (
                 Severity::Warning,
                 false,
-                "texts hold U+FFFD, where a character was lost in decoding",
+                "with U+FFFD, where a character was lost in decoding",
             ),
             Kind::Mojibake => (
                 Severity::Warning,
                 true,
-                "texts hold UTF-8 that was read as Windows-1252, or its bytes as Latin-1",
+                "with UTF-8 that was read as Windows-1252, or its bytes as Latin-1",
             ),
-            Kind::ControlCharacter => (Severity::Warning, true, "texts hold control characters"),
-            Kind::HtmlEntity => (Severity::Warning, true, "texts hold HTML entities"),
-            Kind::Markup => (Severity::Warning, true, "texts hold HTML tags"),
-            _ => (Severity::Note, true, "texts begin or end with space"),
+            Kind::ControlCharacter => (Severity::Warning, true, "with control characters"),
+            Kind::HtmlEntity => (Severity::Warning, true, "with HTML entities"),
+            Kind::Markup => (Severity::Warning, true, "with HTML tags"),
+            _ => (Severity::Note, true, "with space before or after"),
         };
         // Tagged words are given one by one and stay as they are.
         let fixable = fixable && !tagged;
-        out.extend(found.finding(kind, severity, fixable, |n| format!("{n} {what}")));
+        out.extend(found.finding(kind, severity, fixable, |n| format!("texts {what}: {n}")));
     }
     out
 }

@@ -2,8 +2,9 @@
 //!
 //! What counts: with a ≤ b the characters of two normalised texts, shingles are runs of 3 characters where
 //! a < [`SHORT`], of 5 elsewhere; the pair is near where the Jaccard similarity of the two sets is at least
-//! [`NEAR`](super::minhash::NEAR) and b ≤ 2a. So one changed word counts from about ten words on, one changed
-//! letter from about five; the order of words counts. A pair is compared in full, never taken from a sketch.
+//! [`NEAR`](super::minhash::NEAR) and b ≤ 2a. So one changed word counts from about eleven words on, one changed
+//! letter from about five; the same words in another order may count, since runs reach across few of them. A pair is
+//! compared in full, never taken from a sketch.
 
 use super::minhash::{BANDS, NEAR, Sketch};
 use super::shingles::{jaccard, of_chars};
@@ -181,3 +182,6 @@ impl Search<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,7 @@ pub fn quick(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
         }
         if texts > 0 {
             out.push(format!(
-                "{texts} texts stand in {} and in {}: {} and {}",
+                "texts that stand in {} and in {}: {texts}, {} and {}",
                 long(a),
                 long(b),
                 lines_of(&mut lines_a, part_a),
@@ -64,7 +64,7 @@ pub fn quick(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
             .filter_map(|(split, lines)| Some(lines_of(lines, part(*split)?)))
             .collect();
         out.push(format!(
-            "{texts} texts carry more than one label: {}",
+            "texts with more than one label: {texts}, {}",
             places.join(" and ")
         ));
     }
@@ -74,9 +74,9 @@ pub fn quick(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
 /// A split in a sentence.
 fn long(split: Split) -> &'static str {
     match split {
-        Split::Train => "the training texts",
-        Split::Valid => "the validation texts",
-        Split::Test => "the test texts",
+        Split::Train => "the training part",
+        Split::Valid => "the validation part",
+        Split::Test => "the test part",
     }
 }
 
@@ -129,9 +129,9 @@ mod tests {
         assert_eq!(
             quick(&both, TaskKind::Classify),
             [
-                "1 texts stand in the training texts and in the test texts: 1 row (line 2 of a.csv) and 1 row \
+                "texts that stand in the training part and in the test part: 1, 1 row (line 2 of a.csv) and 1 row \
                  (line 3 of b.csv)",
-                "1 texts carry more than one label: 2 rows (lines 3, 4 of a.csv)"
+                "texts with more than one label: 1, 2 rows (lines 3, 4 of a.csv)"
             ]
         );
         // A label differs across splits; values agree within a twentieth of their range.
@@ -142,7 +142,10 @@ mod tests {
         let test = part("b.csv", &[("Same", "1.5"), ("near", "4.8")]);
         let both = [(Split::Train, &train), (Split::Test, &test)];
         let said = quick(&both, TaskKind::Regress);
-        assert!(said[1].starts_with("2 texts carry"), "{said:?}");
+        assert!(
+            said[1].starts_with("texts with more than one label: 2,"),
+            "{said:?}"
+        );
         assert!(said[1].contains("lines 2, 3, 5 of a.csv"), "{said:?}");
         assert!(said[1].contains("line 2 of b.csv"), "{said:?}");
         let clean = part("a.csv", &[("one", "1"), ("two", "0")]);
