@@ -26,11 +26,11 @@ pub struct CheckArgs {
     /// Labelled texts: CSV, TSV, JSONL, CoNLL (each also .gz), or a folder with train, valid, test
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
-    /// Validation texts [default: the folder's, where there are any]
-    #[arg(long, value_name = "PATH")]
+    /// Validation texts, or none [default: the folder's, where there are any]
+    #[arg(long, value_name = "PATH|none")]
     pub valid: Option<PathBuf>,
-    /// Test texts [default: the folder's, where there are any]
-    #[arg(long, value_name = "PATH")]
+    /// Test texts, or none [default: the folder's, where there are any]
+    #[arg(long, value_name = "PATH|none")]
     pub test: Option<PathBuf>,
     /// Also check whether this model fits: its tokenizer, and a linear probe beside TF-IDF. A folder, a Hugging
     /// Face id (org/name) or a short name (minilm)
@@ -122,7 +122,8 @@ fn read(args: &CheckArgs) -> Result<Splits> {
         (Split::Valid, args.valid.clone().or(files.valid)),
         (Split::Test, args.test.clone().or(files.test)),
     ] {
-        if let Some(path) = path {
+        // As in training, none is no file.
+        if let Some(path) = path.filter(|p| p.as_os_str() != "none") {
             parts.push((split, read_as_is(&path, &columns)?));
         }
     }

@@ -288,8 +288,9 @@ fn probe<B: Backend>(
             *label = label.trim().to_owned();
         }
     }
-    let Ok(set) = LabelSet::of(&part, TaskKind::Classify, &ask.splits.names) else {
-        return Ok(Err("it needs at least two labels".to_owned()));
+    let set = match LabelSet::of(&part, TaskKind::Classify, &ask.splits.names) {
+        Ok(set) => set,
+        Err(error) => return Ok(Err(error.to_string())),
     };
     let (labels, _) = set.labels(&part, TaskKind::Classify, &ask.splits.names)?;
     let Labels::Classes(classes) = labels else {
@@ -311,7 +312,7 @@ fn probe<B: Backend>(
     present.dedup();
     if present.len() < 2 || labels.len() < 2 * FOLDS {
         return Ok(Err(format!(
-            "it needs at least two labels and {} rows",
+            "it needs at least two labels and {} rows that have them",
             2 * FOLDS
         )));
     }
@@ -356,7 +357,9 @@ fn probe<B: Backend>(
         features: &[("mean over tokens", &features[0]), ("[CLS]", &features[1])],
         seed: ask.seed,
     };
-    Ok(Ok(probe.run(|share| stage.at("linear probe", share))))
+    Ok(Ok(
+        probe.run(ask.threads, |share| stage.at("linear probe", share))
+    ))
 }
 
 /// What a probe says, in one sentence, and a finding where it is bad news.

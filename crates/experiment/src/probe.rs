@@ -6,6 +6,7 @@ use hone_data::folds;
 use hone_train::metrics::wilson;
 use hone_train::{Features, argmax};
 use serde::Serialize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Folds of the cross-validation.
@@ -92,62 +93,77 @@ pub fn paired_interval(b: usize, c: usize, n: usize) -> [f64; 2] {
 impl Probe<'_> {
     /// Cross-validates all contenders on the same folds. Needs at least two classes and [`FOLDS`] rows.
     /// `progress` hears the share of the work done.
-    pub fn run(&self, mut progress: impl FnMut(f64)) -> ProbeReport {
+    pub fn run(&self, threads: usize, mut progress: impl FnMut(f64)) -> ProbeReport {
         let n = self.labels.len();
-        let classes = self.classes.len();
         let parts = folds(self.keys, self.labels, FOLDS, self.seed);
-        let rest = |held: usize| -> Vec<u32> {
-            let others = parts.iter().enumerate().filter(|(i, _)| *i != held);
-            let mut rows: Vec<u32> = others.flat_map(|(_, p)| p.iter().copied()).collect();
-            rows.sort_unstable();
-            rows
-        };
-        let steps = (PENALTIES.len() + FOLDS * (2 + self.features.len())) as f64;
+        let contenders = 2 + self.features.len();
+        let steps = (PENALTIES.len() + FOLDS * contenders) as f64;
         let mut done = 0.0;
         let mut step = || {
             done += 1.0;
             progress((done / steps).min(1.0));
         };
-        let penalty = self.choose(&rest(0), &parts, &mut step);
-        let mut said: Vec<Vec<usize>> = vec![vec![0; n]; 2 + self.features.len()];
-        let mut seconds = vec![0.0; said.len()];
-        for (held, part) in parts.iter().enumerate() {
-            let train = rest(held);
-            for (k, said) in said.iter_mut().enumerate() {
-                let started = Instant::now();
-                let predict: Box<dyn Fn(usize) -> usize> = match k {
-                    0 => {
-                        let mut counts = vec![0.0; classes];
-                        train
-                            .iter()
-                            .for_each(|&r| counts[self.labels[r as usize]] += 1.0);
-                        let usual = argmax(&counts);
-                        Box::new(move |_| usual)
+        let penalty = self.choose(&rest(&parts, 0), &parts, &mut step);
+        let mut said: Vec<Vec<usize>> = vec![vec![0; n]; contenders];
+        let mut seconds = vec![0.0; contenders];
+        // Each job writes what nobody else does, so that threads change nothing; the longest begin first.
+        let jobs: Vec<(usize, usize)> = (1..contenders)
+            .chain([0])
+            .flat_map(|k| (0..FOLDS).map(move |held| (k, held)))
+            .collect();
+        let next = AtomicUsize::new(0);
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..threads.clamp(1, jobs.len()) {
+                let (send, next, jobs, parts) = (send.clone(), &next, &jobs, &parts);
+                scope.spawn(move || {
+                    while let Some(&(k, held)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let started = Instant::now();
+                        let answers = self.judge(k, &rest(parts, held), &parts[held], penalty);
+                        let spent = started.elapsed().as_secs_f64();
+                        // Nobody listens any more only where the other side is gone.
+                        let _ = send.send((k, held, answers, spent));
                     }
-                    1 => {
-                        let texts: Vec<&str> = train
-                            .iter()
-                            .map(|&r| self.texts[r as usize].as_str())
-                            .collect();
-                        let own: Vec<usize> =
-                            train.iter().map(|&r| self.labels[r as usize]).collect();
-                        let model = TfIdf::fit(&texts, &own, classes);
-                        Box::new(move |r| model.predict(&self.texts[r]))
-                    }
-                    _ => {
-                        let features = self.features[k - 2].1;
-                        let model = Logistic::fit(features, &train, self.labels, classes, penalty);
-                        Box::new(move |r| model.predict(features.row(r)))
-                    }
-                };
-                for &r in part {
-                    said[r as usize] = predict(r as usize);
+                });
+            }
+            drop(send);
+            for (k, held, answers, spent) in receive {
+                for (&r, answer) in parts[held].iter().zip(answers) {
+                    said[k][r as usize] = answer;
                 }
-                seconds[k] += started.elapsed().as_secs_f64();
+                seconds[k] += spent;
                 step();
             }
-        }
+        });
         self.report(&said, &seconds, penalty)
+    }
+
+    /// What contender `k`, taught by `train`, says of `held`.
+    fn judge(&self, k: usize, train: &[u32], held: &[u32], penalty: f64) -> Vec<usize> {
+        let classes = self.classes.len();
+        let held = held.iter().map(|&r| r as usize);
+        match k {
+            0 => {
+                let mut counts = vec![0.0; classes];
+                train
+                    .iter()
+                    .for_each(|&r| counts[self.labels[r as usize]] += 1.0);
+                let usual = argmax(&counts);
+                held.map(|_| usual).collect()
+            }
+            1 => {
+                let own = train.iter().map(|&r| r as usize);
+                let texts: Vec<&str> = own.clone().map(|r| self.texts[r].as_str()).collect();
+                let labels: Vec<usize> = own.map(|r| self.labels[r]).collect();
+                let model = TfIdf::fit(&texts, &labels, classes);
+                held.map(|r| model.predict(&self.texts[r])).collect()
+            }
+            _ => {
+                let features = self.features[k - 2].1;
+                let model = Logistic::fit(features, train, self.labels, classes, penalty);
+                held.map(|r| model.predict(features.row(r))).collect()
+            }
+        }
     }
 
     /// The penalty that does best on a fifth of the rows, fitted on the others.
@@ -231,6 +247,14 @@ impl Probe<'_> {
     }
 }
 
+/// Rows of all folds but one, ascending.
+fn rest(parts: &[Vec<u32>], held: usize) -> Vec<u32> {
+    let others = parts.iter().enumerate().filter(|(i, _)| *i != held);
+    let mut rows: Vec<u32> = others.flat_map(|(_, p)| p.iter().copied()).collect();
+    rows.sort_unstable();
+    rows
+}
+
 fn macro_f1(said: &[usize], gold: &[usize], classes: usize) -> f64 {
     let mut hit = vec![0usize; classes];
     let mut given = vec![0usize; classes];
@@ -289,8 +313,11 @@ mod tests {
             seed: 1,
         };
         let mut last = 0.0;
-        let report = probe.run(|p| last = p);
+        let report = probe.run(3, |p| last = p);
         assert_eq!(last, 1.0);
+        let alone = probe.run(1, |_| {});
+        let accuracies = |r: &ProbeReport| r.lines.iter().map(|l| l.accuracy).collect::<Vec<_>>();
+        assert_eq!(accuracies(&report), accuracies(&alone));
         report
     }
 

@@ -12,13 +12,19 @@ pub const TOLERANCE: f64 = 0.05;
 /// From so many times as many rows of the most frequent label as of the rarest, labels are called uneven.
 pub const UNEVEN: f64 = 10.0;
 
-/// A row's label in one spelling: what two rows of a text are compared by. `None` where there is none.
+/// A row's label in one spelling: what two rows of a text are compared by. `None` where there is none (of a
+/// regression: no number).
 /// Sets are compared as sets, tags in their order.
 pub(crate) fn label_of(row: &Row, task: TaskKind) -> Option<String> {
     let set = |labels: BTreeSet<&str>| labels.into_iter().collect::<Vec<_>>().join("|");
     match (&row.label, task) {
         (Cell::None, _) => None,
         (Cell::Text(t), TaskKind::MultiLabel) => Some(set(parts(t).collect())),
+        (Cell::Text(t), TaskKind::Regress) => {
+            let value = t.trim();
+            let number = value.parse::<f64>().is_ok_and(f64::is_finite);
+            number.then(|| value.to_owned())
+        }
         (Cell::Text(t), _) => Some(t.trim().to_owned()).filter(|t| !t.is_empty()),
         (Cell::List(all), _) => Some(set(all.iter().map(|l| l.trim()).collect())),
         (Cell::Tags(all), _) => Some(all.join(" ")),
@@ -220,10 +226,31 @@ pub(crate) fn chosen(spellings: &BTreeMap<String, usize>) -> String {
 pub(crate) fn findings(
     parts: &[(Split, &Part)],
     task: TaskKind,
+    names: &[String],
     counts: &[LabelCount],
     most: usize,
 ) -> Vec<Finding> {
     let mut out = Vec::new();
+    let mut unnamed = Collected::new(most);
+    for count in counts.iter().filter(|_| !names.is_empty()) {
+        let number = count.label.parse::<i64>();
+        if number.is_ok_and(|n| n < 0 || n >= names.len() as i64) {
+            unnamed.add(|| Example {
+                rows: Vec::new(),
+                more_rows: 0,
+                text: count.label.clone(),
+                note: None,
+            });
+        }
+    }
+    out.extend(
+        unnamed.finding(Kind::LabelMissing, Severity::Warning, false, |n| {
+            format!(
+                "labels that labels.txt does not name: {n} (it names 0 to {})",
+                names.len() - 1
+            )
+        }),
+    );
     let mut varied = Collected::new(most);
     for spellings in spellings(parts, task).values() {
         varied.add(|| Example {
@@ -260,9 +287,12 @@ pub(crate) fn findings(
             }
         }
     }
-    out.extend(none.finding(Kind::NoLabel, Severity::Warning, true, |n| {
-        format!("rows without a label: {n}")
-    }));
+    out.extend(
+        none.finding(Kind::NoLabel, Severity::Warning, true, |n| match task {
+            TaskKind::Regress => format!("rows without a number to learn: {n}"),
+            _ => format!("rows without a label: {n}"),
+        }),
+    );
 
     if matches!(task, TaskKind::Classify) && counts.iter().filter(|c| c.train > 0).count() == 1 {
         out.push(Finding {

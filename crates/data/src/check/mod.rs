@@ -93,7 +93,13 @@ pub fn check(input: &Input<'_>, progress: &(dyn Fn(&'static str, f64) + Sync)) -
     let most = input.examples;
     let mut findings = Vec::new();
     findings.extend(labels::conflicts(&corpus, input.task, most));
-    findings.extend(labels::findings(input.parts, input.task, &counts, most));
+    findings.extend(labels::findings(
+        input.parts,
+        input.task,
+        input.names,
+        &counts,
+        most,
+    ));
     findings.extend(texts(&corpus, most));
     let (exact, overlaps) = alike::exact(&corpus, most);
     findings.extend(exact);

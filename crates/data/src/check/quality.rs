@@ -37,9 +37,10 @@ pub(crate) fn flaws(text: &str) -> Vec<(Kind, String)> {
 fn around(text: &str, what: char) -> String {
     let chars: Vec<char> = text.chars().collect();
     let at = chars.iter().position(|&c| c == what).unwrap_or(0);
-    chars[at.saturating_sub(10)..(at + 10).min(chars.len())]
+    let near: String = chars[at.saturating_sub(10)..(at + 10).min(chars.len())]
         .iter()
-        .collect()
+        .collect();
+    shown(&near)
 }
 
 /// The first words that differ: `cafÃ© → café`.
@@ -48,7 +49,17 @@ fn difference(wrong: &str, right: &str) -> String {
     let mut differing = pairs.filter(|(w, r)| w != r);
     differing
         .next()
-        .map_or(String::new(), |(w, r)| format!("{w} → {r}"))
+        .map_or(String::new(), |(w, r)| format!("{} → {r}", shown(w)))
+}
+
+/// Characters that a terminal would act on, by their numbers.
+fn shown(text: &str) -> String {
+    text.chars()
+        .map(|c| match c.is_control() {
+            true => format!("<U+{:04X}>", c as u32),
+            false => c.to_string(),
+        })
+        .collect()
 }
 
 /// The text as it was meant and what was done to it; none where nothing is to be done. What was lost (U+FFFD)
@@ -56,6 +67,9 @@ fn difference(wrong: &str, right: &str) -> String {
 pub(crate) fn repair(text: &str) -> Option<(String, Vec<&'static str>)> {
     /// Markup may stand in entities, and these in misread text.
     const ROUNDS: usize = 4;
+    if text.trim().is_empty() {
+        return None;
+    }
     let mut now = text.to_owned();
     let mut steps = Vec::new();
     let mut took = |step: &'static str| {
@@ -105,7 +119,7 @@ mod tests {
             ("a\u{0}b\u{200b}", &[Kind::ControlCharacter], "ab"),
             ("a &lt;br&gt; b", &[Kind::HtmlEntity], "a b"),
             (" x<br/>y\n", &[Kind::Markup, Kind::OuterSpace], "x y"),
-            ("  ", &[], ""),
+            ("  ", &[], "  "),
             (
                 "it\u{92}s &amp;amp; so",
                 &[Kind::Mojibake, Kind::HtmlEntity],
