@@ -22,6 +22,8 @@ pub enum Verb {
     /// Fine-tune a model; with no argument at all, a demonstration on built-in film reviews
     #[command(allow_negative_numbers = true)]
     Train(Box<TrainArgs>),
+    /// Look for faults of a data set before training on it, and whether a model fits it
+    Check(Box<crate::check::CheckArgs>),
     /// Measure a fine-tuned model on labelled texts
     Eval(EvalArgs),
     /// Answer texts with a fine-tuned model, one JSON object a line

@@ -11,14 +11,19 @@ pub enum Device {
     Cpu(Arc<CpuBackend>),
 }
 
+/// Lowers `--threads`.
+pub fn threads(args: &DeviceArgs) -> Result<usize> {
+    match args.threads {
+        Some(0) => bail!("--threads 0: at least 1 was expected"),
+        Some(n) => Ok(n),
+        None => Ok(std::thread::available_parallelism().map_or(1, |n| n.get())),
+    }
+}
+
 /// Lowers `--device`, `--precision`, `--threads`.
 pub fn choose(args: &DeviceArgs) -> Result<Device> {
     let word = args.device.as_deref().unwrap_or("auto");
-    let threads = match args.threads {
-        Some(0) => bail!("--threads 0: at least 1 was expected"),
-        Some(n) => n,
-        None => std::thread::available_parallelism().map_or(1, |n| n.get()),
-    };
+    let threads = threads(args)?;
     match word {
         "auto" | "cpu" => {
             if args.precision == Some(Precision::Bf16) {

@@ -5,6 +5,9 @@
 
 mod args;
 mod bench;
+mod check;
+mod check_model;
+mod check_table;
 mod demo;
 mod device;
 mod fetch;
@@ -12,6 +15,7 @@ mod infer;
 mod inspect;
 mod interrupt;
 mod out;
+mod progress;
 mod settings;
 mod train;
 
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Train(args) => train::run(*args),
         Verb::Eval(args) => infer::eval(args),
+        Verb::Check(args) => check::run(*args),
         Verb::Predict(args) => infer::predict(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Fetch(args) => fetch::run(args),

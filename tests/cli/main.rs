@@ -1,6 +1,7 @@
 //! The binary from end to end, on a tiny model: whole runs, and everything that can be wrong with what it is given.
 
 mod bad_input;
+mod check;
 mod demo;
 mod practices;
 mod runs;

@@ -1,13 +1,15 @@
 """Makes the fixtures that Hone's tests compare with: small BERTs run by transformers.
 
-    python make_fixtures.py [cases] [trajectory] [regularisers] [schedules] [tfidf] [minilm --model FOLDER]
+    python make_fixtures.py [cases] [trajectory] [regularisers] [schedules] [tfidf] [logistic] [minilm --model FOLDER]
 
 Run in the repository's root, with torch, transformers and tokenizers installed; without a word: the first five.
 Everything is seeded: the same versions write the same files.
 
     crates/bert/fixtures/CASE/           config.json, model.safetensors, case.safetensors
     crates/train/fixtures/trajectory/    a whole model folder, train.csv, trajectory.safetensors
-    crates/train/fixtures/regularisers.safetensors  the same run with L2-SP, averages and focal loss; R-Drop's divergence
+    crates/train/fixtures/               regularisers.safetensors: the same run with L2-SP, averages and focal loss, and R-Drop's
+                                         divergence; logistic.json: what scikit-learn says
+    crates/experiment/fixtures/          tfidf.json: what scikit-learn says
     crates/optim/fixtures/schedules.json factors of transformers' schedules, step by step
     tests/minilm/expected.safetensors    a head, and the logits transformers gives the built-in reviews with it
 """
@@ -380,6 +382,25 @@ def tfidf():
     print("tfidf")
 
 
+def logistic():
+    """Logistic regression on standardised dense features, as the linear probe of `hone check` fits it."""
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 3, 60)
+    x = (rng.normal(size=(60, 5)) + np.eye(3, 5)[labels]).astype(np.float32)
+    x[:, 4] = 0.25  # a feature that never changes
+    scaler = StandardScaler().fit(x[:45].astype(np.float64))
+    out = dict(hidden=5, fitted=45, labels=labels.tolist(), values=x.ravel().tolist(), probabilities={})
+    for c in [0.01, 1.0]:
+        model = LogisticRegression(C=c, tol=1e-12, max_iter=10000).fit(scaler.transform(x[:45]), labels[:45])
+        out["probabilities"][str(c)] = model.predict_proba(scaler.transform(x)).round(8).tolist()
+    (ROOT / "crates/train/fixtures/logistic.json").write_text(json.dumps(out) + "\n")
+    print("logistic")
+
+
 # --- the real model -----------------------------------------------------------------------------------------------
 
 def minilm(folder):
@@ -410,7 +431,7 @@ def minilm(folder):
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
-    p.add_argument("what", nargs="*", default=["cases", "trajectory", "regularisers", "schedules", "tfidf"])
+    p.add_argument("what", nargs="*", default=["cases", "trajectory", "regularisers", "schedules", "tfidf", "logistic"])
     p.add_argument("--model", help="MiniLM's folder")
     a = p.parse_args()
     torch.set_num_threads(1)
@@ -427,5 +448,7 @@ if __name__ == "__main__":
         schedules()
     if "tfidf" in a.what:
         tfidf()
+    if "logistic" in a.what:
+        logistic()
     if "minilm" in a.what:
         minilm(a.model)

@@ -108,11 +108,11 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
 }
 
 /// Splits a multi-label field.
-fn parts(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split('|').map(str::trim).filter(|t| !t.is_empty())
 }
 
-fn each_label<'a>(task: TaskKind, row: &'a Row, mut f: impl FnMut(&'a str)) {
+pub(crate) fn each_label<'a>(task: TaskKind, row: &'a Row, mut f: impl FnMut(&'a str)) {
     match (&row.label, task) {
         (Cell::Text(t), TaskKind::MultiLabel) => parts(t).for_each(f),
         (Cell::Text(t), _) => f(t),

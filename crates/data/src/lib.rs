@@ -15,6 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod check;
 mod columns;
 mod error;
 mod folder;
@@ -29,7 +30,7 @@ pub use columns::Columns;
 pub use error::DataError;
 pub use folder::{Files, find};
 pub use labels::{LabelSet, Labels, TaskKind, infer, label_names};
-pub use read::{read_file, read_labelled};
+pub use read::{read_as_is, read_file, read_labelled};
 pub use row::{Cell, Part, Row};
 pub use source::sha256_file;
 pub use split::{folds, stratified_split};

@@ -31,17 +31,34 @@ impl Format {
     }
 }
 
+/// What a reader refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Demands {
+    /// Texts that are empty.
+    Texts,
+    /// These, and files without a label column.
+    Labels,
+    /// Neither; labels keep the spaces around them.
+    Nothing,
+}
+
 /// Reads a file; labels may be absent.
 pub fn read_file(path: &Path, columns: &Columns) -> Result<Part, DataError> {
-    read(path, columns, false)
+    read(path, columns, Demands::Texts)
 }
 
 /// Reads a file in which every row must have a label.
 pub fn read_labelled(path: &Path, columns: &Columns) -> Result<Part, DataError> {
-    read(path, columns, true)
+    read(path, columns, Demands::Labels)
 }
 
-fn read(path: &Path, columns: &Columns, need_label: bool) -> Result<Part, DataError> {
+/// Reads a file with all its faults, for [`check`](crate::check): empty texts stay, labels keep the spaces
+/// around them.
+pub fn read_as_is(path: &Path, columns: &Columns) -> Result<Part, DataError> {
+    read(path, columns, Demands::Nothing)
+}
+
+fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataError> {
     let format = Format::of(path).ok_or_else(|| DataError::Format {
         path: path.to_owned(),
     })?;
@@ -49,7 +66,7 @@ fn read(path: &Path, columns: &Columns, need_label: bool) -> Result<Part, DataEr
     let reader = Reader {
         path,
         columns,
-        need_label,
+        demands,
         text: &source.text,
     };
     let (rows, notes) = match format {
@@ -106,7 +123,7 @@ impl<'a> Lines<'a> {
 struct Reader<'a> {
     path: &'a Path,
     columns: &'a Columns,
-    need_label: bool,
+    demands: Demands,
     text: &'a str,
 }
 
@@ -123,9 +140,17 @@ impl Reader<'_> {
 
     /// A text that is all space carries nothing to learn from.
     fn not_empty(&self, line: usize, text: &str) -> Result<(), DataError> {
-        match text.trim().is_empty() {
+        match text.trim().is_empty() && self.demands != Demands::Nothing {
             true => Err(self.wrong(line, "the text is empty; remove the row")),
             false => Ok(()),
+        }
+    }
+
+    /// A label as it is kept.
+    fn label(&self, text: &str) -> String {
+        match self.demands {
+            Demands::Nothing => text.to_owned(),
+            _ => text.trim().to_owned(),
         }
     }
 
@@ -162,7 +187,9 @@ impl Reader<'_> {
         };
         let header = header.map_err(|e| self.wrong(1, e.to_string()))?;
         let names: Vec<String> = header.iter().map(|n| n.trim().to_owned()).collect();
-        let found = self.columns.find(self.path, &names, self.need_label)?;
+        let found = self
+            .columns
+            .find(self.path, &names, self.demands == Demands::Labels)?;
         let notes = self.notes(&names, &found);
         let mut rows = Vec::new();
         for record in records {
@@ -195,7 +222,7 @@ impl Reader<'_> {
                 text_b: found.text_b.map(|b| record[b].to_owned()),
                 label: found
                     .label
-                    .map_or(Cell::None, |l| Cell::Text(record[l].trim().to_owned())),
+                    .map_or(Cell::None, |l| Cell::Text(self.label(&record[l]))),
                 words: Vec::new(),
                 group: found.group.map(|g| record[g].to_owned()),
             });
@@ -223,7 +250,7 @@ impl Reader<'_> {
             let names: Vec<String> = object.keys().cloned().collect();
             let found = self
                 .columns
-                .find(self.path, &names, self.need_label)
+                .find(self.path, &names, self.demands == Demands::Labels)
                 .map_err(|e| match e {
                     DataError::Column { wanted, found, .. } => {
                         self.wrong(line, format!("no key {wanted}; the keys are {found}"))
@@ -259,7 +286,7 @@ impl Reader<'_> {
 
     fn json_label(&self, line: usize, value: &Value) -> Result<Cell, DataError> {
         let one = |v: &Value| match v {
-            Value::String(s) => Ok(s.trim().to_owned()),
+            Value::String(s) => Ok(self.label(s)),
             Value::Number(n) => Ok(n.to_string()),
             Value::Bool(b) => Ok(b.to_string()),
             other => Err(self.wrong(

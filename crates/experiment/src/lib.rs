@@ -10,9 +10,12 @@
 //! ```
 
 mod demo;
+mod probe;
 mod reviews;
 mod tfidf;
 
 pub use demo::{Contender, Demo, DemoReport, Judged, KINDS};
+pub use hone_train::Logistic;
+pub use probe::{FOLDS, PENALTIES, Probe, ProbeLine, ProbeReport, Verdict, paired_interval};
 pub use reviews::{Review, reviews};
 pub use tfidf::TfIdf;

@@ -1,11 +1,12 @@
 //! The parts of a data set, read, labelled and split, before anything is tokenised.
 
 use crate::TrainError;
+use hone_data::check::{Split, quick, text_key};
 use hone_data::{
     Cell, Columns, DataError, LabelSet, Part, TaskKind, find, infer, label_names, read_file,
     read_labelled, stratified_split,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Where validation texts come from.
@@ -124,13 +125,15 @@ impl DataSource {
             (ValidSource::Fraction(f), _) => self.split(train, kind, *f, &mut notes),
             (ValidSource::Usual, None) => self.split(train, kind, 0.1, &mut notes),
         };
-        let mut warnings = Vec::new();
-        for (part, name) in [(&valid, "validation"), (&test, "test")] {
-            if let Some(part) = part {
-                warnings.extend(leaks(&train, part, name));
-            }
-        }
-        warnings.extend(conflicts(&train));
+        let parts: Vec<(Split, &Part)> = [
+            (Split::Train, Some(&train)),
+            (Split::Valid, valid.as_ref()),
+            (Split::Test, test.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(split, part)| Some((split, part?)))
+        .collect();
+        let warnings = quick(&parts, kind);
         Ok(JobData {
             kind,
             labels,
@@ -162,7 +165,7 @@ impl DataSource {
                 _ => 0,
             };
             strata.push(stratum);
-            let mut key = vec![format!("text\u{0}{}", key_of(row))];
+            let mut key = vec![format!("text\u{0}{}", text_key(row))];
             key.extend(row.group.as_ref().map(|g| format!("group\u{0}{g}")));
             keys.push(key);
         }
@@ -184,63 +187,6 @@ impl DataSource {
         let empty = valid.rows.is_empty();
         (pick(&train), (!empty).then_some(valid))
     }
-}
-
-/// Texts that are the same but for case are the same.
-fn key_of(row: &hone_data::Row) -> String {
-    match &row.text_b {
-        Some(b) => format!("{}\u{0}{}", row.text.to_lowercase(), b.to_lowercase()),
-        None => row.text.to_lowercase(),
-    }
-}
-
-fn some(lines: &[usize]) -> String {
-    let mut text: Vec<String> = lines.iter().take(5).map(usize::to_string).collect();
-    if lines.len() > 5 {
-        text.push("…".to_owned());
-    }
-    text.join(", ")
-}
-
-/// Rows of another part whose text also stands in the training part.
-fn leaks(train: &Part, other: &Part, name: &str) -> Option<String> {
-    let seen: std::collections::HashSet<String> = train.rows.iter().map(key_of).collect();
-    let lines: Vec<usize> = other
-        .rows
-        .iter()
-        .filter(|r| seen.contains(&key_of(r)))
-        .map(|r| r.line)
-        .collect();
-    (!lines.is_empty()).then(|| {
-        format!(
-            "{} {name} texts also stand in the training texts (lines {} of {})",
-            lines.len(),
-            some(&lines),
-            other.path.display()
-        )
-    })
-}
-
-/// Texts of the training part that carry more than one label.
-fn conflicts(train: &Part) -> Option<String> {
-    let mut labels: BTreeMap<String, (&Cell, usize)> = BTreeMap::new();
-    let mut lines = Vec::new();
-    for row in &train.rows {
-        let (first, line) = *labels.entry(key_of(row)).or_insert((&row.label, row.line));
-        if *first != row.label {
-            lines.extend([line, row.line]);
-        }
-    }
-    lines.sort_unstable();
-    lines.dedup();
-    (!lines.is_empty()).then(|| {
-        format!(
-            "{} training rows have a text that carries more than one label (lines {} of {})",
-            lines.len(),
-            some(&lines),
-            train.path.display()
-        )
-    })
 }
 
 /// Reads a file of texts that may lack labels.

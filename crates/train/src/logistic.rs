@@ -192,4 +192,40 @@ mod tests {
             }
         }
     }
+
+    /// Figures of scikit-learn 1.9 (`xtask/python/make_fixtures.py logistic`).
+    #[test]
+    fn probabilities_are_scikit_learns() {
+        let case: serde_json::Value =
+            serde_json::from_str(include_str!("../fixtures/logistic.json")).unwrap();
+        let numbers = |v: &serde_json::Value| -> Vec<f64> {
+            v.as_array()
+                .unwrap()
+                .iter()
+                .map(|x| x.as_f64().unwrap())
+                .collect()
+        };
+        let labels: Vec<usize> = numbers(&case["labels"])
+            .iter()
+            .map(|l| *l as usize)
+            .collect();
+        let features = Features {
+            rows: labels.len(),
+            hidden: case["hidden"].as_u64().unwrap() as usize,
+            values: numbers(&case["values"]).iter().map(|x| *x as f32).collect(),
+        };
+        let fitted: Vec<u32> = (0..case["fitted"].as_u64().unwrap() as u32).collect();
+        for (c, expected) in case["probabilities"].as_object().unwrap() {
+            let model = Logistic::fit(&features, &fitted, &labels, 3, c.parse().unwrap());
+            for (i, expected) in expected.as_array().unwrap().iter().enumerate() {
+                let got = model.probabilities(features.row(i));
+                for (got, expected) in got.iter().zip(numbers(expected)) {
+                    assert!(
+                        (got - expected).abs() < 1e-4,
+                        "C {c}, row {i}: {got}, expected {expected}"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,286 @@
+//! HTML left in texts: tags and entities, found and taken out.
+
+/// Tags that are taken for markup; `<3` and `<unk>` are text.
+const TAGS: &[&str] = &[
+    "a",
+    "article",
+    "b",
+    "blockquote",
+    "body",
+    "br",
+    "button",
+    "center",
+    "code",
+    "dd",
+    "del",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "font",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "head",
+    "header",
+    "hr",
+    "html",
+    "i",
+    "iframe",
+    "img",
+    "input",
+    "ins",
+    "li",
+    "link",
+    "meta",
+    "nav",
+    "ol",
+    "option",
+    "p",
+    "pre",
+    "q",
+    "s",
+    "script",
+    "section",
+    "select",
+    "small",
+    "span",
+    "strike",
+    "strong",
+    "style",
+    "sub",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "th",
+    "thead",
+    "title",
+    "tr",
+    "tt",
+    "u",
+    "ul",
+];
+
+/// Tags within a line: what they enclose is not apart from what surrounds it.
+const INLINE: &[&str] = &[
+    "a", "b", "code", "del", "em", "font", "i", "ins", "q", "s", "small", "span", "strike",
+    "strong", "sub", "sup", "tt", "u",
+];
+
+const ENTITIES: &[(&str, char)] = &[
+    ("amp", '&'),
+    ("lt", '<'),
+    ("gt", '>'),
+    ("quot", '"'),
+    ("apos", '\''),
+    ("nbsp", ' '),
+    ("copy", '©'),
+    ("reg", '®'),
+    ("trade", '™'),
+    ("hellip", '…'),
+    ("mdash", '—'),
+    ("ndash", '–'),
+    ("lsquo", '‘'),
+    ("rsquo", '’'),
+    ("ldquo", '“'),
+    ("rdquo", '”'),
+    ("laquo", '«'),
+    ("raquo", '»'),
+    ("bull", '•'),
+    ("middot", '·'),
+    ("deg", '°'),
+    ("euro", '€'),
+    ("pound", '£'),
+    ("cent", '¢'),
+    ("yen", '¥'),
+    ("sect", '§'),
+    ("times", '×'),
+    ("frac12", '½'),
+    ("iexcl", '¡'),
+    ("iquest", '¿'),
+    ("szlig", 'ß'),
+    ("aacute", 'á'),
+    ("agrave", 'à'),
+    ("acirc", 'â'),
+    ("atilde", 'ã'),
+    ("auml", 'ä'),
+    ("aring", 'å'),
+    ("aelig", 'æ'),
+    ("ccedil", 'ç'),
+    ("eacute", 'é'),
+    ("egrave", 'è'),
+    ("ecirc", 'ê'),
+    ("euml", 'ë'),
+    ("iacute", 'í'),
+    ("icirc", 'î'),
+    ("iuml", 'ï'),
+    ("ntilde", 'ñ'),
+    ("oacute", 'ó'),
+    ("ograve", 'ò'),
+    ("ocirc", 'ô'),
+    ("ouml", 'ö'),
+    ("oslash", 'ø'),
+    ("uacute", 'ú'),
+    ("ugrave", 'ù'),
+    ("ucirc", 'û'),
+    ("uuml", 'ü'),
+    ("Eacute", 'É'),
+    ("Auml", 'Ä'),
+    ("Ouml", 'Ö'),
+    ("Uuml", 'Ü'),
+];
+
+/// The tag that `text`, which begins with `<`, begins with: its bytes, and whether it stands within a line.
+fn tag(text: &str) -> Option<(usize, bool)> {
+    const LONGEST: usize = 300;
+    if text.starts_with("<!--") {
+        return Some((text.find("-->")? + 3, false));
+    }
+    let inside = text.strip_prefix('<')?;
+    let inside = inside.strip_prefix('/').unwrap_or(inside);
+    let name_end = inside.find(|c: char| !c.is_ascii_alphanumeric())?;
+    let name = inside[..name_end].to_ascii_lowercase();
+    if !TAGS.contains(&name.as_str()) {
+        return None;
+    }
+    // After the name come a space and attributes, or the end.
+    let rest = &inside[name_end..];
+    if !rest.starts_with([' ', '\t', '\n', '\r', '/', '>']) {
+        return None;
+    }
+    let end = rest
+        .find(['<', '>'])
+        .filter(|&e| rest[e..].starts_with('>'))?;
+    // "a<b and b>c" is no tag: what stands after a name gives something a value.
+    let attributes = rest[..end].trim_end_matches('/').trim();
+    if !attributes.is_empty() && !attributes.contains('=') {
+        return None;
+    }
+    let len = text.len() - rest.len() + end + 1;
+    (len <= LONGEST).then_some((len, INLINE.contains(&name.as_str())))
+}
+
+/// The entity that `text`, which begins with `&`, begins with: its bytes and its character, none where it stands
+/// for nothing that can be shown.
+fn entity(text: &str) -> Option<(usize, Option<char>)> {
+    let end = text.bytes().take(12).position(|b| b == b';')?;
+    let name = text.get(1..end)?;
+    let code = match name.strip_prefix('#') {
+        Some(n) => match n.strip_prefix(['x', 'X']) {
+            Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+            None => n.parse().ok()?,
+        },
+        None => {
+            let found = ENTITIES.iter().find(|(n, _)| *n == name)?;
+            found.1 as u32
+        }
+    };
+    let c = char::from_u32(code)?;
+    Some((end + 1, Some(c).filter(|c| !c.is_control())))
+}
+
+/// Whether a tag stands in the text, and the first.
+pub fn first_tag(text: &str) -> Option<&str> {
+    let starts = text.match_indices('<').map(|(i, _)| i);
+    starts
+        .filter_map(|i| tag(&text[i..]).map(|(len, _)| &text[i..i + len]))
+        .next()
+}
+
+/// Whether an entity stands in the text, and the first.
+pub fn first_entity(text: &str) -> Option<&str> {
+    let starts = text.match_indices('&').map(|(i, _)| i);
+    starts
+        .filter_map(|i| entity(&text[i..]).map(|(len, _)| &text[i..i + len]))
+        .next()
+}
+
+/// The text without tags: one space stands for those that part lines, nothing for those within a line.
+pub fn without_tags(text: &str) -> Option<String> {
+    first_tag(text)?;
+    let mut out = String::with_capacity(text.len());
+    let mut i = 0;
+    while let Some(c) = text[i..].chars().next() {
+        match (c == '<').then(|| tag(&text[i..])).flatten() {
+            Some((len, inline)) => {
+                i += len;
+                let spaced = |s: Option<char>| s.is_none_or(char::is_whitespace);
+                if !inline && !spaced(out.chars().last()) && !spaced(text[i..].chars().next()) {
+                    out.push(' ');
+                } else if !inline && out.ends_with(' ') {
+                    i += text[i..].len() - text[i..].trim_start_matches(' ').len();
+                }
+            }
+            None => {
+                out.push(c);
+                i += c.len_utf8();
+            }
+        }
+    }
+    Some(out)
+}
+
+/// The text with entities as the characters they stand for.
+pub fn without_entities(text: &str) -> Option<String> {
+    first_entity(text)?;
+    let mut out = String::with_capacity(text.len());
+    let mut i = 0;
+    while let Some(c) = text[i..].chars().next() {
+        match (c == '&').then(|| entity(&text[i..])).flatten() {
+            Some((len, c)) => {
+                out.extend(c);
+                i += len;
+            }
+            None => {
+                out.push(c);
+                i += c.len_utf8();
+            }
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_taken_out_and_text_stays() {
+        for (text, want) in [
+            ("good.<br /><br />Bad", Some("good. Bad")),
+            ("good. <br>Bad", Some("good. Bad")),
+            ("a <br /> b", Some("a b")),
+            ("wonder<i>ful</i>", Some("wonderful")),
+            ("<p class=\"x\">a</p>", Some("a")),
+            ("a<!-- no -->b", Some("a b")),
+            ("I <3 you, a<b and b>c", None),
+            ("<unk> and <user>", None),
+            ("a < b > c", None),
+            ("<br", None),
+            ("1 <p < 2", None),
+        ] {
+            assert_eq!(without_tags(text).as_deref(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn entities_are_decoded_and_ampersands_stay() {
+        for (text, want) in [
+            ("Tom &amp; Jerry", Some("Tom & Jerry")),
+            ("&#39;ok&#x27;", Some("'ok'")),
+            ("&eacute;t&eacute; &euro;5", Some("été €5")),
+            ("a&#1;b", Some("ab")),
+            ("AT&T; R&D", None),
+            ("&amp without", None),
+            ("&日本;", None),
+        ] {
+            assert_eq!(without_entities(text).as_deref(), want, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Writes a file again with some rows changed or left out: the same format, the same columns, in the same order.
+
+use super::fix::Edit;
+use crate::read::Format;
+use crate::source::read_text;
+use crate::{Cell, Columns, DataError, Part};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+/// What follows the first dot of a name: `csv.gz` of `train.csv.gz`. Dots before the format's own are no part of it.
+pub(crate) fn extension(path: &Path) -> String {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+    let parts: Vec<&str> = name.split('.').collect();
+    let wanted = match parts.last() {
+        Some(last) if last.eq_ignore_ascii_case("gz") => 2,
+        _ => 1,
+    };
+    parts[parts.len().saturating_sub(wanted)..].join(".")
+}
+
+/// A file and what becomes of its rows.
+pub(crate) struct Rewriter<'a> {
+    pub part: &'a Part,
+    pub columns: &'a Columns,
+    pub edits: &'a [Edit],
+}
+
+impl Rewriter<'_> {
+    /// Writes the changed copy.
+    pub fn write(&self, to: &Path) -> Result<(), DataError> {
+        let source = read_text(&self.part.path)?.text;
+        let tagged = self.part.rows.iter().any(|r| !r.words.is_empty());
+        let bytes = match Format::of(&self.part.path) {
+            Some(Format::Csv) => self.delimited(&source, b',')?,
+            Some(Format::Tsv) if !tagged => self.delimited(&source, b'\t')?,
+            Some(Format::JsonLines) => self.json_lines(&source)?,
+            _ => self.conll(&source),
+        };
+        let io = |source| DataError::Io {
+            path: to.to_owned(),
+            source,
+        };
+        let packed = to.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
+        if !packed {
+            return fs::write(to, bytes).map_err(io);
+        }
+        let mut gz = GzEncoder::new(fs::File::create(to).map_err(io)?, Compression::default());
+        gz.write_all(&bytes).map_err(io)?;
+        gz.finish().map(|_| ()).map_err(io)
+    }
+
+    fn wrong(&self, reason: impl Into<String>) -> DataError {
+        DataError::Row {
+            path: self.part.path.clone(),
+            line: 1,
+            reason: reason.into(),
+        }
+    }
+
+    fn delimited(&self, source: &str, delimiter: u8) -> Result<Vec<u8>, DataError> {
+        let quoting = delimiter == b',';
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .quoting(quoting)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(source.as_bytes());
+        let first_line = source.split('\n').next().unwrap_or("");
+        let mut writer = csv::WriterBuilder::new()
+            .delimiter(delimiter)
+            .quote_style(match quoting {
+                true => csv::QuoteStyle::Necessary,
+                false => csv::QuoteStyle::Never,
+            })
+            .terminator(match first_line.ends_with('\r') {
+                true => csv::Terminator::CRLF,
+                false => csv::Terminator::Any(b'\n'),
+            })
+            .from_writer(Vec::new());
+        let wrong = |e: csv::Error| self.wrong(e.to_string());
+        let mut records = reader.records();
+        let header = records.next().transpose().map_err(wrong)?;
+        let header = header.ok_or_else(|| self.wrong("no header"))?;
+        let names: Vec<String> = header.iter().map(|n| n.trim().to_owned()).collect();
+        let found = self.columns.find(&self.part.path, &names, false)?;
+        writer.write_record(&header).map_err(wrong)?;
+        for (record, edit) in records.zip(self.edits) {
+            let record = record.map_err(wrong)?;
+            if edit.dropped {
+                continue;
+            }
+            let label = match &edit.label {
+                Some(Cell::Text(t)) => Some(t.as_str()),
+                _ => None,
+            };
+            let field = |(i, old): (usize, &'_ str)| -> String {
+                let new = if i == found.text {
+                    edit.text.as_deref()
+                } else if Some(i) == found.text_b {
+                    edit.text_b.as_deref()
+                } else if Some(i) == found.label {
+                    label
+                } else {
+                    None
+                };
+                new.unwrap_or(old).to_owned()
+            };
+            writer
+                .write_record(record.iter().enumerate().map(field))
+                .map_err(wrong)?;
+        }
+        writer.into_inner().map_err(|e| self.wrong(e.to_string()))
+    }
+
+    fn json_lines(&self, source: &str) -> Result<Vec<u8>, DataError> {
+        let mut out = Vec::new();
+        let lines = source.lines().filter(|l| !l.trim().is_empty());
+        for (line, edit) in lines.zip(self.edits) {
+            if edit.dropped {
+                continue;
+            }
+            let untouched = edit.text.is_none() && edit.text_b.is_none() && edit.label.is_none();
+            if untouched {
+                out.extend_from_slice(line.as_bytes());
+                out.push(b'\n');
+                continue;
+            }
+            let mut object: Map<String, Value> =
+                serde_json::from_str(line).map_err(|e| self.wrong(e.to_string()))?;
+            let names: Vec<String> = object.keys().cloned().collect();
+            let found = self.columns.find(&self.part.path, &names, false)?;
+            let mut set = |column: Option<usize>, value: Option<Value>| {
+                if let (Some(i), Some(value)) = (column, value) {
+                    object.insert(names[i].clone(), value);
+                }
+            };
+            set(Some(found.text), edit.text.as_ref().map(|t| json!(t)));
+            set(found.text_b, edit.text_b.as_ref().map(|t| json!(t)));
+            let label = match &edit.label {
+                Some(Cell::Text(t)) => Some(json!(t)),
+                Some(Cell::List(all)) => Some(json!(all)),
+                _ => None,
+            };
+            set(found.label, label);
+            out.extend_from_slice(Value::Object(object).to_string().as_bytes());
+            out.push(b'\n');
+        }
+        Ok(out)
+    }
+
+    /// Sentences that are dropped go with the blank line after them; all other lines stay as they are.
+    fn conll(&self, source: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut row = 0;
+        let (mut inside, mut dropped) = (false, false);
+        for line in source.split_inclusive('\n') {
+            let blank = line.trim().is_empty() || line.starts_with("-DOCSTART-");
+            if blank {
+                let skip = inside && dropped && line.trim().is_empty();
+                inside = false;
+                if skip {
+                    continue;
+                }
+            } else if !inside {
+                inside = true;
+                dropped = self.edits.get(row).is_some_and(|e| e.dropped);
+                row += 1;
+            }
+            if blank || !dropped {
+                out.extend_from_slice(line.as_bytes());
+            }
+        }
+        out
+    }
+}
