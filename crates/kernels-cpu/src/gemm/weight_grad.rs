@@ -8,13 +8,26 @@ use super::product::{EDGE, Edge, join_edge};
 use crate::mem::Buf;
 use crate::{Parts, Team};
 use hone_kernels::{Acc, BackendError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+/// Blocks of tokens whose right operand a worker keeps from one tile to the next.
+const KEPT: usize = 2;
 
 /// Packing room of each worker.
 #[derive(Debug)]
 pub struct PackScratch {
-    workers: Vec<Mutex<Buf<f32>>>,
+    workers: Vec<Mutex<Room>>,
     left: usize,
+    calls: AtomicU64,
+}
+
+/// One worker's.
+#[derive(Debug)]
+struct Room {
+    buf: Buf<f32>,
+    /// The call and the first panel whose right operand is packed, all blocks of tokens of it.
+    right: Option<(u64, usize)>,
 }
 
 impl PackScratch {
@@ -22,18 +35,25 @@ impl PackScratch {
     pub fn new(threads: usize, blocking: Blocking) -> Result<PackScratch, BackendError> {
         // Both are multiples of every kernel's MR and NR, so panels round nothing up.
         let left = blocking.grad_rows * KC_TOKENS;
-        let right = blocking.grad_columns * KC_TOKENS;
+        let right = blocking.grad_columns * KC_TOKENS * KEPT;
         let workers = (0..threads)
-            .map(|_| Buf::zeroed(left + right, "packed operands").map(Mutex::new))
-            .collect::<Result<_, _>>()?;
-        Ok(PackScratch { workers, left })
+            .map(|_| {
+                let buf = Buf::zeroed(left + right, "packed operands")?;
+                Ok(Mutex::new(Room { buf, right: None }))
+            })
+            .collect::<Result<_, BackendError>>()?;
+        Ok(PackScratch {
+            workers,
+            left,
+            calls: AtomicU64::new(0),
+        })
     }
 
     /// Bytes of it.
     pub fn bytes(&self) -> usize {
         self.workers
             .iter()
-            .map(|w| 4 * w.lock().unwrap_or_else(PoisonError::into_inner).len())
+            .map(|w| 4 * w.lock().unwrap_or_else(PoisonError::into_inner).buf.len())
             .sum()
     }
 }
@@ -74,23 +94,32 @@ pub fn weight_grad<K: GemmKernel>(
         (blocking.grad_rows, blocking.grad_columns / K::NR),
     );
     let dw = Parts::new(dw);
+    let call = scratch.calls.fetch_add(1, Ordering::Relaxed);
+    // A worker's next tile mostly lies below its last: the same columns of x, which then are packed already.
+    let keeps = tokens <= KEPT * KC_TOKENS;
     team.run_workers(grid.down * grid.across, &|worker, tile| {
         let mut room = scratch.workers[worker]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (left, right) = room.split_at_mut(scratch.left);
-        let row = tile / grid.across * grid.rows;
+        let row = tile % grid.down * grid.rows;
         let rows = grid.rows.min(m - row);
-        let panel = tile % grid.across * grid.panels;
+        let panel = tile / grid.down * grid.panels;
         let panels = grid.panels.min(panels - panel);
         let column = panel * K::NR;
         let columns = (panels * K::NR).min(n - column);
+        let packed = keeps && room.right.replace((call, panel)) == Some((call, panel));
+        let (left, all_right) = room.buf.split_at_mut(scratch.left);
         let mut edge = Edge([0.0; EDGE]);
         // LOOP 4: blocks of tokens, in order; never shared out.
         for p in (0..tokens).step_by(KC_TOKENS) {
             let k = KC_TOKENS.min(tokens - p);
             pack::left_panels::<K>(&dy[p * m + row..], m, k, rows, left);
-            pack::right_panels::<K>(&x[p * n + column..], n, k, columns, right);
+            // Whole panels, so that a block begins where the one before ends.
+            let at = if keeps { p * panels * K::NR } else { 0 };
+            let right = &mut all_right[at..at + k * panels * K::NR];
+            if !packed {
+                pack::right_panels::<K>(&x[p * n + column..], n, k, columns, right);
+            }
             let plus = match (p, acc) {
                 (0, Acc::Set) => Plus::Nothing,
                 _ => Plus::Output,
