@@ -45,7 +45,7 @@ pub struct CheckArgs {
     /// Examples shown of each finding [default: 3]
     #[arg(long, value_name = "N")]
     pub examples: Option<usize>,
-    /// Training rows the linear probe is measured on; 0 leaves it out [default: 2000]
+    /// Most training rows the linear probe is measured on; 0 leaves it out [default: 2000]
     #[arg(long, value_name = "N")]
     pub probe_rows: Option<usize>,
     /// Seed of the probe's rows and folds [default: 0]
@@ -103,6 +103,14 @@ fn read(args: &CheckArgs) -> Result<Splits> {
         )
     })?;
     let train = read_as_is(&train, &columns)?;
+    if !files.ignored.is_empty() {
+        let names = files.ignored.iter().filter_map(|p| p.file_name());
+        let names: Vec<String> = names.map(|n| n.to_string_lossy().into_owned()).collect();
+        say!("other files, not read: {}", names.join(", "));
+    }
+    for note in &train.notes {
+        say!("{note}");
+    }
     let task = match parse_task(args.columns.task.as_deref().unwrap_or("auto"))
         .map_err(|e| anyhow!("--task {e}"))?
     {

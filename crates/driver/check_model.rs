@@ -303,7 +303,9 @@ fn probe<B: Backend>(
         true => {
             let share = ask.probe_rows as f64 / part.rows.len() as f64;
             let keys = vec![Vec::new(); part.rows.len()];
-            stratified_split(&keys, &strata, share, ask.seed).1
+            let mut rows = stratified_split(&keys, &strata, share, ask.seed).1;
+            rows.truncate(ask.probe_rows);
+            rows
         }
     };
     let labels: Vec<usize> = chosen.iter().map(|&r| strata[r as usize]).collect();
@@ -385,8 +387,9 @@ fn judge(name: &str, probe: &ProbeReport) -> (String, Option<Finding>) {
         }
         Verdict::TaskMismatch => {
             let text = format!(
-                "task mismatch: frozen features of {name} tell less than TF-IDF does ({difference}); fine-tuning has \
-                 to make up for it first, so compare with TF-IDF, or try a model trained on texts like these"
+                "task mismatch: frozen features of {name} tell less than TF-IDF does ({difference}), so they were not \
+                 made for what these labels ask; fine-tuning may still make up for it: compare the trained model with \
+                 TF-IDF, or try one trained on texts like these"
             );
             let finding = warn(&text);
             (text, Some(finding))
@@ -401,7 +404,7 @@ fn judge(name: &str, probe: &ProbeReport) -> (String, Option<Finding>) {
         Verdict::NothingLearnt => {
             let text = format!(
                 "neither frozen features of {name} nor TF-IDF could be shown to beat the majority class ({difference} \
-                 between them): labels may depend on more than these rows show; judge by a trained model"
+                 between them): these rows do not tell whether the model fits; judge by a trained one"
             );
             (text, None)
         }

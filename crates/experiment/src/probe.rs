@@ -1,5 +1,9 @@
 //! Does this model fit this task? A linear probe on frozen features beside the majority class and TF-IDF, before
 //! anything is trained.
+//!
+//! All are judged out of fold, on the same rows and folds. The probe's penalty is chosen within the first fold's
+//! training rows; TF-IDF keeps the strength that suits its short vectors ([`TfIdf`]). Accuracies of folds share
+//! training rows, so intervals are those of rows, not of training sets.
 
 use crate::{Logistic, TfIdf};
 use hone_data::folds;
@@ -226,12 +230,13 @@ impl Probe<'_> {
         };
         let (difference, interval) = against(2, 1);
         let beats_majority = |k: usize| against(k, 0).1[0] > 0.0;
-        let verdict = if interval[1] < 0.0 {
+        // To be better than words that know nothing is no fit.
+        let verdict = if !beats_majority(1) && !beats_majority(2) {
+            Verdict::NothingLearnt
+        } else if interval[1] < 0.0 {
             Verdict::TaskMismatch
         } else if interval[0] > 0.0 {
             Verdict::Fits
-        } else if !beats_majority(1) && !beats_majority(2) {
-            Verdict::NothingLearnt
         } else {
             Verdict::NoDifferenceShown
         };

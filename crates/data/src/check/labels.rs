@@ -132,7 +132,9 @@ pub(crate) fn conflicts(corpus: &Corpus, task: TaskKind, most: usize) -> Option<
     if across > 0 {
         where_.push(format!("{across} only across splits"));
     }
-    found.finding(Kind::Conflict, Severity::Warning, true, |n| {
+    // What stands in test alone is left there.
+    let fixable = across > 0 || within.keys().any(|s| *s != Split::Test);
+    found.finding(Kind::Conflict, Severity::Warning, fixable, |n| {
         let what = match task {
             TaskKind::Regress => "texts with values further apart than the tolerance",
             TaskKind::Tag => "texts that are tagged in more than one way",
@@ -264,11 +266,12 @@ pub(crate) fn findings(
             note: None,
         });
     }
-    out.extend(
-        varied.finding(Kind::LabelSpelling, Severity::Warning, true, |n| {
-            format!("labels with spellings that differ only in case or space: {n}")
-        }),
-    );
+    out.extend(varied.finding(
+        Kind::LabelSpelling,
+        Severity::Warning,
+        task != TaskKind::Tag,
+        |n| format!("labels with spellings that differ only in case or space: {n}"),
+    ));
 
     let present: Vec<Split> = parts.iter().map(|p| p.0).collect();
     let mut none = Collected::new(most);

@@ -188,8 +188,8 @@ fn edits(band: (usize, usize), kind: usize, pairs: usize) -> Count {
     for _ in 0..pairs {
         let words = band.0 + draws.below(band.1 - band.0);
         let text = draws.text(words);
-        // Letters leave more of a text than words; the likeness of the pairs is spread around 0.8.
-        let most = if kind == 3 { words / 5 } else { words / 8 };
+        // A word replaced takes most of a text away; the likeness of the pairs is spread around 0.8.
+        let most = if kind == 0 { words / 8 } else { words / 5 };
         let number = 1 + draws.below(most.max(1));
         let other = draws.edited(&text, kind, number);
         texts.push(normal(&text.join(" ")));

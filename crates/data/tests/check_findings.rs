@@ -1,0 +1,279 @@
+//! What a check finds in small sets, as a table: the kinds and how often.
+
+use hone_data::check::{Input, Kind, Report, Severity, Split, check};
+use hone_data::{Cell, Part, Row, TaskKind};
+use std::path::PathBuf;
+
+/// Rows `text|label`, of a pair `text ## text|label`.
+fn part(rows: &[&str]) -> Part {
+    let row = |(line, row): (usize, &&str)| {
+        let (text, label) = row.rsplit_once('|').unwrap();
+        let (text, text_b) = match text.split_once(" ## ") {
+            Some((a, b)) => (a, Some(b.to_owned())),
+            None => (text, None),
+        };
+        Row {
+            text_b,
+            label: Cell::Text(label.to_owned()),
+            ..Row::text(line, text)
+        }
+    };
+    Part {
+        path: PathBuf::from("a.csv"),
+        sha256: String::new(),
+        notes: Vec::new(),
+        rows: (2..).zip(rows).map(row).collect(),
+    }
+}
+
+fn report(train: &[&str], test: &[&str], task: TaskKind, names: &[&str]) -> Report {
+    let (train, test) = (part(train), part(test));
+    let mut parts = vec![(Split::Train, &train)];
+    if !test.rows.is_empty() {
+        parts.push((Split::Test, &test));
+    }
+    let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+    let input = Input {
+        parts: &parts,
+        task,
+        names: &names,
+        examples: 10,
+    };
+    check(&input, &|_, _| {})
+}
+
+#[track_caller]
+fn found(train: &[&str], test: &[&str], task: TaskKind, want: &[(Kind, usize)]) {
+    let report = report(train, test, task, &[]);
+    let got: Vec<(Kind, usize)> = report.findings.iter().map(|f| (f.kind, f.count)).collect();
+    assert_eq!(got, want, "{:#?}", report.findings);
+    for f in &report.findings {
+        assert!(
+            !f.what.contains('\n') && f.examples.len() + f.examples_left_out > 0
+                || f.examples.is_empty()
+        );
+    }
+}
+
+const LONG: &str = "the harbour was quiet that morning and nobody had seen the old grey boat come in from the north";
+
+#[test]
+fn texts_that_are_alike() {
+    let one = TaskKind::Classify;
+    let cut = &format!("{}|0", &LONG[..60]);
+    let words: Vec<&str> = LONG.split(' ').collect();
+    let inside = &format!("{}|0", words[2..14].join(" "));
+    let near = &format!("{}|0", LONG.replace("grey", "gray"));
+    let long = &format!("{LONG}|0");
+    let other = "something else entirely|1";
+    found(&[long, other], &[], one, &[]);
+    found(&[long, other, cut], &[], one, &[(Kind::TruncatedCopy, 1)]);
+    found(&[long, other, inside], &[], one, &[(Kind::Contained, 1)]);
+    found(&[long, other, near], &[], one, &[(Kind::NearDuplicate, 2)]);
+    found(&[long, other, long], &[], one, &[(Kind::Duplicate, 1)]);
+    let missing = (Kind::LabelMissing, 1);
+    found(
+        &[long, other],
+        &[cut],
+        one,
+        &[(Kind::ContainedLeak, 1), missing],
+    );
+    found(
+        &[cut, other],
+        &[long],
+        one,
+        &[(Kind::ContainedLeak, 1), missing],
+    );
+    found(
+        &[long, other],
+        &[inside],
+        one,
+        &[(Kind::ContainedLeak, 1), missing],
+    );
+    found(
+        &[long, other],
+        &[near],
+        one,
+        &[(Kind::NearLeak, 1), missing],
+    );
+    found(
+        &[long, other],
+        &[&long.to_uppercase()],
+        one,
+        &[(Kind::Leak, 1), missing],
+    );
+    // A pair is one text: another second text makes another pair.
+    let (a, b) = (
+        "where is it ## over there|0",
+        "where is it ## nowhere to be found at all|1",
+    );
+    found(
+        &[a, b, "Where is it ## Over there|0"],
+        &[],
+        one,
+        &[(Kind::Duplicate, 1)],
+    );
+    found(
+        &[a, b, "where is it ## over there|1"],
+        &[],
+        one,
+        &[(Kind::Conflict, 1), (Kind::Duplicate, 1)],
+    );
+}
+
+#[test]
+fn labels_by_task() {
+    let (a, b) = ("some text here|", "another one there|");
+    let row = |text: &str, label: &str| format!("{text}{label}");
+    let check = |rows: &[(&str, &str)], task: TaskKind, want: &[(Kind, usize)]| {
+        let rows: Vec<String> = rows.iter().map(|(t, l)| row(t, l)).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        found(&rows, &[], task, want);
+    };
+    let twice = (Kind::Duplicate, 1);
+    let conflict = (Kind::Conflict, 1);
+    check(
+        &[(a, "x"), (a, "y"), (b, "x")],
+        TaskKind::Classify,
+        &[conflict, twice],
+    );
+    check(
+        &[(a, "x"), (b, "x")],
+        TaskKind::Classify,
+        &[(Kind::OneLabel, 1)],
+    );
+    check(
+        &[(a, "x"), (b, "")],
+        TaskKind::Classify,
+        &[(Kind::NoLabel, 1), (Kind::OneLabel, 1)],
+    );
+    let spelt = (Kind::LabelSpelling, 1);
+    check(
+        &[(a, "Very good"), (b, "very  good ")],
+        TaskKind::Classify,
+        &[spelt],
+    );
+    // Values within a twentieth of the range agree.
+    let third = "a third text of its own|";
+    check(
+        &[(a, "1.0"), (a, "1.2"), (third, "0"), (b, "5")],
+        TaskKind::Regress,
+        &[twice],
+    );
+    check(
+        &[(a, "1.0"), (a, "1.3"), (third, "0"), (b, "5")],
+        TaskKind::Regress,
+        &[conflict, twice],
+    );
+    check(
+        &[(a, "1.0"), (b, "much")],
+        TaskKind::Regress,
+        &[(Kind::NoLabel, 1)],
+    );
+}
+
+/// Sets are compared as sets, tags in their order.
+#[test]
+fn sets_and_tags() {
+    let with = |labels: [Cell; 2]| {
+        let mut part = part(&["one two|", "One two|", "other words|"]);
+        for (row, label) in part.rows.iter_mut().zip(labels) {
+            row.label = label;
+        }
+        part
+    };
+    let list = |all: &[&str]| Cell::List(all.iter().map(|l| l.to_string()).collect());
+    let tags = |all: &[&str]| Cell::Tags(all.iter().map(|l| l.to_string()).collect());
+    for (task, labels, conflicts) in [
+        (
+            TaskKind::MultiLabel,
+            [list(&["p", "q"]), list(&["q", "p"])],
+            0,
+        ),
+        (TaskKind::MultiLabel, [list(&["p", "q"]), list(&["p"])], 1),
+        (TaskKind::MultiLabel, [list(&[]), list(&["p"])], 1),
+        (TaskKind::Tag, [tags(&["O", "B-x"]), tags(&["O", "B-x"])], 0),
+        (TaskKind::Tag, [tags(&["O", "B-x"]), tags(&["B-x", "O"])], 1),
+    ] {
+        let part = with(labels.clone());
+        let parts = [(Split::Train, &part)];
+        let input = Input {
+            parts: &parts,
+            task,
+            names: &[],
+            examples: 1,
+        };
+        let report = check(&input, &|_, _| {});
+        let found = report.findings.iter().filter(|f| f.kind == Kind::Conflict);
+        assert_eq!(found.count(), conflicts, "{labels:?}");
+        assert_eq!(report.splits[0].conflicting_texts, conflicts, "{labels:?}");
+    }
+}
+
+#[test]
+fn counts_names_and_what_splits_lack() {
+    let rows: Vec<String> = (0..22)
+        .map(|i| format!("row {i} of many|{}", i / 20))
+        .collect();
+    let train: Vec<&str> = rows.iter().map(String::as_str).collect();
+    let report = report(
+        &train,
+        &["unseen words|3", "more of it|0"],
+        TaskKind::Classify,
+        &["no", "yes"],
+    );
+    let labels: Vec<(&str, usize, usize)> = report
+        .labels
+        .iter()
+        .map(|l| (l.label.as_str(), l.train, l.test))
+        .collect();
+    assert_eq!(labels, [("0 (no)", 20, 1), ("1 (yes)", 2, 0), ("3", 0, 1)]);
+    let said: Vec<(Severity, &str)> = report
+        .findings
+        .iter()
+        .filter(|f| matches!(f.kind, Kind::LabelMissing | Kind::Imbalance))
+        .map(|f| (f.severity, f.what.as_str()))
+        .collect();
+    assert_eq!(said.len(), 4, "{said:?}");
+    assert!(
+        said[0].1.contains("labels.txt does not name: 1"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].1.contains("labels of test that train lacks"),
+        "{said:?}"
+    );
+    assert_eq!(
+        said[2],
+        (Severity::Note, "labels of train that test lacks: 1")
+    );
+    assert!(said[3].1.contains("10 times as many"), "{said:?}");
+    assert_eq!(report.warnings(), 2);
+}
+
+/// A form filled in thousands of times, on both sides of a split: every test text is told, in a bounded report.
+#[test]
+fn a_form_on_both_sides() {
+    let text = |i: usize| {
+        format!(
+            "your order number {} has left our house in the north and will be with you on the day we said|{}",
+            i * 7919 % 100_003,
+            i % 2
+        )
+    };
+    let (train, test): (Vec<String>, Vec<String>) = (
+        (0..4000).map(text).collect(),
+        (4000..6000).map(text).collect(),
+    );
+    let train: Vec<&str> = train.iter().map(String::as_str).collect();
+    let test: Vec<&str> = test.iter().map(String::as_str).collect();
+    let report = report(&train, &test, TaskKind::Classify, &[]);
+    let count = |kind: Kind| -> usize {
+        let all = report.findings.iter().filter(|f| f.kind == kind);
+        all.map(|f| f.count).sum()
+    };
+    assert_eq!(count(Kind::NearLeak), 2000);
+    assert_eq!(count(Kind::NearDuplicate), 6000);
+    assert_eq!(count(Kind::Contained) + count(Kind::ContainedLeak), 0);
+    assert!(serde_json::to_string(&report).unwrap().len() < 30_000);
+}
