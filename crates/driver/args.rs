@@ -22,6 +22,11 @@ pub enum Verb {
     /// Fine-tune a model; with no argument at all, a demonstration on built-in film reviews
     #[command(allow_negative_numbers = true)]
     Train(Box<TrainArgs>),
+    /// Estimate a recipe by k-fold cross-validation, and list labels that are probably wrong
+    #[command(allow_negative_numbers = true)]
+    Crossval(Box<crate::crossval::CrossvalArgs>),
+    /// Compare two fine-tuned models on the same labelled texts
+    Compare(crate::compare::CompareArgs),
     /// Measure a fine-tuned model on labelled texts
     Eval(EvalArgs),
     /// Answer texts with a fine-tuned model, one JSON object a line

@@ -5,6 +5,8 @@
 
 mod args;
 mod bench;
+mod compare;
+mod crossval;
 mod demo;
 mod device;
 mod fetch;
@@ -31,6 +33,8 @@ pub enum Exit {
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Train(args) => train::run(*args),
+        Verb::Crossval(args) => crossval::run(*args),
+        Verb::Compare(args) => compare::run(args),
         Verb::Eval(args) => infer::eval(args),
         Verb::Predict(args) => infer::predict(args),
         Verb::Inspect(args) => inspect::run(args),

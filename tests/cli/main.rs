@@ -1,6 +1,7 @@
 //! The binary from end to end, on a tiny model: whole runs, and everything that can be wrong with what it is given.
 
 mod bad_input;
+mod crossval;
 mod demo;
 mod runs;
 mod world;

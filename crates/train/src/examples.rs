@@ -178,7 +178,12 @@ mod tests {
             let mut all = Examples::new(task);
             for i in 0..5u32 {
                 let ids: Vec<u32> = (0..=i).map(|t| 10 * i + t).collect();
-                all.push(u64::from(i), i as usize + 2, &ids, &vec![i as u8; ids.len()]);
+                all.push(
+                    u64::from(i),
+                    i as usize + 2,
+                    &ids,
+                    &vec![i as u8; ids.len()],
+                );
                 all.truncated.push(i);
                 match &mut all.targets {
                     Targets::Classes(t) => t.push((i > 0).then_some(i)),
@@ -207,7 +212,10 @@ mod tests {
                 Targets::Sets(t) => assert_eq!(t[2], [3, 4]),
                 Targets::Values(t) => assert_eq!(t, &[4.0, 0.0, 3.0]),
                 Targets::Tags { tokens, words, .. } => {
-                    assert_eq!(tokens[5..], [Some(0), Some(30), Some(31), Some(32), Some(33)]);
+                    assert_eq!(
+                        tokens[5..],
+                        [Some(0), Some(30), Some(31), Some(32), Some(33)]
+                    );
                     assert_eq!(words[0], [Some(4)]);
                 }
             }

@@ -7,7 +7,7 @@ use crate::fit::{Fit, Fitted, Prepared, Texts};
 use crate::metrics::Metrics;
 use crate::prepare::TextReceipt;
 use crate::{Ending, FrozenPrefix, JobData, Options, TrainError, WordUpdates};
-use hone_bert::{Config, Model};
+use hone_bert::{Config, Model, weight_files};
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
 use serde::Serialize;
@@ -228,7 +228,8 @@ impl Job<'_> {
         Ok((model, summary, outcome.ending))
     }
 
-    pub(crate) fn warn(&self, sink: &mut dyn Sink, lines: &[String]) -> Result<(), TrainError> {
+    /// Says what should be mended; an error where the job is strict.
+    pub fn warn(&self, sink: &mut dyn Sink, lines: &[String]) -> Result<(), TrainError> {
         for text in lines {
             if self.strict == Strictness::Fail {
                 return Err(TrainError::Option(format!(
@@ -251,7 +252,18 @@ impl Job<'_> {
         }
     }
 
-    pub(crate) fn hashes(&self, weights: &[PathBuf]) -> Result<BTreeMap<String, String>, TrainError> {
+    /// SHA-256 of data, tokenizer and weights, by role.
+    pub fn file_hashes(&self) -> Result<BTreeMap<String, String>, TrainError> {
+        match self.start {
+            Start::Scratch => self.hashes(&[]),
+            _ => self.hashes(&weight_files(self.model)?),
+        }
+    }
+
+    pub(crate) fn hashes(
+        &self,
+        weights: &[PathBuf],
+    ) -> Result<BTreeMap<String, String>, TrainError> {
         let mut hashes = BTreeMap::new();
         let parts = [
             ("training file", Some(&self.data.train)),

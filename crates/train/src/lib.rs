@@ -39,7 +39,7 @@ pub use fit::{Begun, Fit, Fitted, Prepared, Texts};
 pub use job::{
     Done, Job, PartSummary, Start, Strictness, Summary, memory_now, peak_memory, write_beside,
 };
-pub use job_data::{DataSource, JobData, ValidSource, read_texts};
+pub use job_data::{DataSource, JobData, ValidSource, read_texts, together};
 pub use options::{Cadence, ClassWeights, Options, Select};
 pub use prefix::{FrozenPrefix, PrefixCache};
 pub use prepare::{TextReceipt, Tokenising, kind_of, labelled, parse_task, task_of, unlabelled};
