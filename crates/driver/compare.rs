@@ -5,6 +5,7 @@ use crate::device::{self, Device};
 use crate::{Exit, infer, out};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use hone_bert::Task;
 use hone_data::{Cell, Part, Row};
 use hone_experiment::{Answers, Change, Comparison, answers, compare};
 use hone_kernels::Backend;
@@ -63,24 +64,26 @@ fn read<B: Backend>(
     backend: &Arc<B>,
     path: &Path,
     args: &CompareArgs,
-) -> Result<(hone_bert::Task, Part, Answers)> {
+    expected: Option<Task>,
+) -> Result<(Task, Part, Answers)> {
     let opened = infer::open(backend.clone(), path, &args.columns)?;
-    let (part, examples, _) = infer::labelled_for(&opened, &args.data, &args.columns)?;
-    let found = answers(&opened.model, &examples, infer::progress(examples.len()))?
-        .context("the evaluation was stopped")?;
-    Ok((opened.model.task, part, found))
-}
-
-fn execute<B: Backend>(backend: &Arc<B>, args: &CompareArgs) -> Result<Exit> {
-    let (task, part, a) = read(backend, &args.a, args)?;
-    let (other, _, b) = read(backend, &args.b, args)?;
-    if task != other {
+    let task = opened.model.task;
+    if let Some(expected) = expected.filter(|t| *t != task) {
         bail!(
-            "{} answers another task ({other:?}) than {} ({task:?}); there is nothing to compare",
-            args.b.display(),
+            "{} answers another task ({task:?}) than {} ({expected:?}); there is nothing to compare",
+            path.display(),
             args.a.display()
         );
     }
+    let (part, examples, _) = infer::labelled_for(&opened, &args.data, &args.columns)?;
+    let found = answers(&opened.model, &examples, infer::progress(examples.len()))?
+        .context("the evaluation was stopped")?;
+    Ok((task, part, found))
+}
+
+fn execute<B: Backend>(backend: &Arc<B>, args: &CompareArgs) -> Result<Exit> {
+    let (task, part, a) = read(backend, &args.a, args, None)?;
+    let (_, _, b) = read(backend, &args.b, args, Some(task))?;
     let found = compare(task, &a, &b, args.seed);
     let rows = Rows {
         part: &part,

@@ -284,6 +284,9 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
             folder.join("suspects.csv").display(),
             100.0 * s.estimated_noise
         );
+        if let Some(caution) = s.caution {
+            text += &format!("  but {caution}\n");
+        }
     }
     if let Some(c) = &report.combined {
         if let Some(test) = &c.test {

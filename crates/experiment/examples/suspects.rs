@@ -44,15 +44,21 @@ fn out_of_fold(path: &str, rows: usize) -> Result<Vec<Vec<f64>>, Failure> {
             Ok(p.collect::<Result<_, _>>()?)
         })
         .collect::<Result<_, Failure>>()?;
-    if all.is_empty() || all.len() % rows != 0 {
-        return Err(format!("{path}: {} rows, a multiple of {rows} was expected", all.len()).into());
+    if all.is_empty() || !all.len().is_multiple_of(rows) {
+        return Err(format!(
+            "{path}: {} rows, a multiple of {rows} was expected",
+            all.len()
+        )
+        .into());
     }
     let repeats = all.len() / rows;
     let mean = |row: usize| -> Vec<f64> {
         let each = (0..repeats).map(|r| &all[r * rows + row]);
         let mut sum = vec![0.0; all[0].len()];
         for p in each {
-            sum.iter_mut().zip(p).for_each(|(s, p)| *s += p / repeats as f64);
+            sum.iter_mut()
+                .zip(p)
+                .for_each(|(s, p)| *s += p / repeats as f64);
         }
         sum
     };

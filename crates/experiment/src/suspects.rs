@@ -58,10 +58,32 @@ impl RankBy {
     }
 }
 
+/// The sum as numpy takes it (pairwise, in blocks of 128 with eight partial sums): counts that lie just between two
+/// integers are then rounded as cleanlab rounds them.
+fn sum(x: &[f64]) -> f64 {
+    let n = x.len();
+    if n < 8 {
+        return x.iter().sum();
+    }
+    if n > 128 {
+        let half = n / 2 - n / 2 % 8;
+        return sum(&x[..half]) + sum(&x[half..]);
+    }
+    let (blocks, rest) = x.as_chunks::<8>();
+    let mut r = [0.0; 8];
+    for (i, block) in blocks.iter().enumerate() {
+        for k in 0..8 {
+            r[k] = if i == 0 { block[k] } else { r[k] + block[k] };
+        }
+    }
+    let whole = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]));
+    rest.iter().fold(whole, |sum, x| sum + x)
+}
+
 /// Rounds so that the sum stays what it is, rounded.
 fn round_keeping_sum(values: &[f64]) -> Vec<i64> {
     let mut rounded: Vec<i64> = values.iter().map(|x| x.round_ties_even() as i64).collect();
-    let wanted = values.iter().sum::<f64>().round_ties_even() as i64;
+    let wanted = sum(values).round_ties_even() as i64;
     loop {
         let lack = wanted - rounded.iter().sum::<i64>();
         if lack == 0 {
@@ -85,15 +107,15 @@ fn round_keeping_sum(values: &[f64]) -> Vec<i64> {
 pub fn confident_joint(labels: &[usize], probabilities: &[Vec<f64>]) -> ConfidentJoint {
     let classes = probabilities.first().map_or(0, Vec::len);
     let mut given = vec![0usize; classes];
-    let mut sums = vec![0.0; classes];
+    let mut own = vec![Vec::new(); classes];
     for (&label, p) in labels.iter().zip(probabilities) {
         given[label] += 1;
-        sums[label] += p[label];
+        own[label].push(p[label]);
     }
     let thresholds: Vec<f64> = (0..classes)
         .map(|c| match given[c] {
             0 => 2.0,
-            n => (sums[c] / n as f64).max(2.0 * SLACK),
+            n => (sum(&own[c]) / n as f64).max(2.0 * SLACK),
         })
         .collect();
     let mut counts = vec![vec![0usize; classes]; classes];
@@ -121,7 +143,7 @@ pub fn confident_joint(labels: &[usize], probabilities: &[Vec<f64>]) -> Confiden
             row.iter().map(|&x| x as f64 / total * n as f64).collect()
         })
         .collect();
-    let total: f64 = scaled.iter().flatten().sum();
+    let total = sum(&scaled.concat());
     let rows = labels.len() as f64;
     let counts = scaled
         .iter()

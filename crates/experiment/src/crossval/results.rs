@@ -36,9 +36,20 @@ pub struct SuspectReport {
     pub suspects: usize,
     /// Estimated share of rows with a wrong label.
     pub estimated_noise: f64,
+    /// Why the list means little, where it does.
+    pub caution: Option<&'static str>,
     /// Given and true labels.
     #[serde(flatten)]
     pub joint: ConfidentJoint,
+}
+
+/// Whether the most probable class is right more often than always the same one would be.
+fn better_than_usual(labels: &[usize], probabilities: &[Vec<f64>]) -> bool {
+    let mut counts = vec![0usize; probabilities.first().map_or(0, Vec::len)];
+    labels.iter().for_each(|&l| counts[l] += 1);
+    let both = labels.iter().zip(probabilities);
+    let right = both.filter(|(l, p)| argmax(p) == **l).count();
+    Some(&right) > counts.iter().max()
 }
 
 impl<'a> OutOfFold<'a> {
@@ -220,6 +231,10 @@ impl<'a> OutOfFold<'a> {
         Ok(Some(SuspectReport {
             suspects: found.len(),
             estimated_noise: joint.noise(),
+            caution: (!better_than_usual(&labels, &probabilities)).then_some(
+                "the folds' models are right no more often than the most frequent label is; \
+                 what they take for wrong labels means little",
+            ),
             joint,
         }))
     }

@@ -351,7 +351,7 @@ impl CrossVal<'_> {
 
     fn say_plan(&self, plan: &FoldPlan, sink: &mut dyn Sink) {
         let mut lines = vec![format!(
-            "{} folds, {} repeats, labels spread alike with --split-seed {}",
+            "folds of a repeat: {}, repeats: {}; labels are spread alike with --split-seed {}",
             self.folds, self.repeats, self.split_seed
         )];
         if plan.repeated_texts > 0 {

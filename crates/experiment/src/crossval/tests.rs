@@ -262,20 +262,21 @@ fn a_stopped_cross_validation_goes_on_bit_for_bit() {
     };
     let mut watch = Watch::new(None);
     let want = case(whole.path()).run(&mut watch).unwrap();
+    let steps: Vec<usize> = want.per_fold.iter().map(|f| f.steps).collect();
+    assert!(watch.steps > steps.iter().sum());
     // In the second fold, in the third, and in the final fit.
-    let folds: usize = want.per_fold.iter().map(|f| f.steps).sum();
-    assert!(watch.steps > folds);
-    let mut stopped = 0;
-    for stop_after in [want.per_fold[0].steps + 5, 9, 12] {
+    let sittings = [steps[0] + 5, steps[1] - 5 + 4, steps[2] - 4 + 5];
+    for (sitting, stop_after) in sittings.into_iter().enumerate() {
         let again = Case {
-            resume: stopped > 0,
+            resume: sitting > 0,
             ..case(broken.path())
         };
         let mut watch = Watch::new(Some(stop_after));
-        assert!(again.run(&mut watch).is_none(), "sitting {stopped}");
+        assert!(again.run(&mut watch).is_none(), "sitting {sitting}");
         assert!(!broken.path().join("crossval.json").exists());
-        stopped += 1;
     }
+    assert!(broken.path().join("folds/1-3/fold.json").exists());
+    assert!(broken.path().join("checkpoints/step-5").exists());
     // A changed setting is an error that names it.
     let other = Options {
         lr: 1e-3,
@@ -336,7 +337,17 @@ fn frozen_outputs_are_shared_by_the_folds_and_change_no_bit() {
         (oof, report.shared_frozen_examples)
     });
     assert!(plain.0 == cached.0);
-    assert_eq!((plain.1, cached.1), (0, data.train.rows.len()));
+    // Those that some fold fits; validation does not use the cache.
+    let folder = tempfile::tempdir().unwrap();
+    let fitted = usual(&data, &options, folder.path()).with(|c| {
+        let texts = c.job.tokenise(&mut ()).unwrap();
+        let keys = together(&data.train);
+        let plan = FoldPlan::new(&texts.train.examples, &keys, 3, 1, c.inner, 1, 3).unwrap();
+        let rows = plan.folds.iter().flat_map(|f| f.train.clone());
+        rows.collect::<std::collections::HashSet<u32>>().len()
+    });
+    assert_eq!((plain.1, cached.1), (0, fitted));
+    assert!(fitted > 350);
 }
 
 #[test]
