@@ -24,6 +24,11 @@ pub enum Verb {
     Train(Box<TrainArgs>),
     /// Look for faults of a data set before training on it, and whether a model fits it
     Check(Box<crate::check::CheckArgs>),
+    /// Estimate a recipe by k-fold cross-validation, and list labels that are probably wrong
+    #[command(allow_negative_numbers = true)]
+    Crossval(Box<crate::crossval::CrossvalArgs>),
+    /// Compare two fine-tuned models on the same labelled texts
+    Compare(crate::compare::CompareArgs),
     /// Measure a fine-tuned model on labelled texts
     Eval(EvalArgs),
     /// Answer texts with a fine-tuned model, one JSON object a line

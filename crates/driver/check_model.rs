@@ -359,9 +359,9 @@ fn probe<B: Backend>(
         features: &[("mean over tokens", &features[0]), ("[CLS]", &features[1])],
         seed: ask.seed,
     };
-    Ok(Ok(
-        probe.run(ask.threads, |share| stage.at("linear probe", share))
-    ))
+    Ok(Ok(probe.run(ask.threads, |share| {
+        stage.at("linear probe", share)
+    })?))
 }
 
 /// What a probe says, in one sentence, and a finding where it is bad news.

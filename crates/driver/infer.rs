@@ -6,12 +6,12 @@ use crate::settings;
 use crate::{Exit, out};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
-use hone_data::{LabelSet, Row, Tokenizer, Truncate};
+use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate};
 use hone_kernels::Backend;
 use hone_report::{count, duration, say};
 use hone_train::{
-    EvalBatches, Prediction, Tokenising, evaluate, kind_of, labelled, predict as run_model,
-    read_texts, sigmoid, softmax, unlabelled, word_classes,
+    EvalBatches, Examples, Prediction, TextReceipt, Tokenising, evaluate, kind_of, labelled,
+    predict as run_model, read_texts, sigmoid, softmax, unlabelled, word_classes,
 };
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, IsTerminal, Write};
@@ -37,8 +37,10 @@ fn folder(model: Option<PathBuf>) -> Result<PathBuf> {
     Ok(path)
 }
 
-struct Opened<B: Backend> {
-    model: Model<B>,
+/// A fine-tuned model, and how its texts are cut.
+pub struct Opened<B: Backend> {
+    /// The model.
+    pub model: Model<B>,
     tokenizer: Tokenizer,
     max_length: usize,
     truncate: Truncate,
@@ -84,7 +86,8 @@ fn as_trained(path: &Path, columns: &ColumnArgs) -> Result<ColumnArgs> {
     Ok(columns)
 }
 
-fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Result<Opened<B>> {
+/// Reads a fine-tuned model's folder.
+pub fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Result<Opened<B>> {
     let (model, receipt) = Model::open(backend, path)?;
     if let Some((name, why)) = receipt.initialised.first() {
         bail!(
@@ -110,7 +113,7 @@ fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Resul
 }
 
 /// Progress of an evaluation, on a terminal only.
-fn progress(total: usize) -> impl FnMut(usize) -> bool {
+pub fn progress(total: usize) -> impl FnMut(usize) -> bool {
     let shown = std::io::stderr().is_terminal();
     let started = Instant::now();
     move |rows| {
@@ -137,18 +140,22 @@ pub fn eval(args: EvalArgs) -> Result<Exit> {
     }
 }
 
-fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<Exit> {
-    let opened = open(backend, path, &args.columns)?;
+/// Labelled texts as a model reads them; what should be mended is said, or an error with --strict.
+pub fn labelled_for<B: Backend>(
+    opened: &Opened<B>,
+    data: &Path,
+    columns: &ColumnArgs,
+) -> Result<(Part, Examples, TextReceipt)> {
     let model = &opened.model;
-    let files = hone_data::find(&args.data)?;
+    let files = hone_data::find(data)?;
     // Of a folder the test part is meant; of a file, the file.
-    let file = match args.data.is_dir() {
+    let file = match data.is_dir() {
         true => files.test.or(files.valid),
         false => files.train,
     };
     let file =
-        file.with_context(|| format!("{}: no test or validation file here", args.data.display()))?;
-    let part = hone_data::read_labelled(&file, &settings::columns(&args.columns, None))?;
+        file.with_context(|| format!("{}: no test or validation file here", data.display()))?;
+    let part = hone_data::read_labelled(&file, &settings::columns(columns, None))?;
     let names = match &files.labels {
         Some(path) if model.task != Task::Tag && model.task != Task::Regress => {
             hone_data::label_names(path)?
@@ -159,11 +166,18 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
     let how = opened.tokenising();
     let (examples, receipt) = labelled(&part, &set, model.task, &names, how)?;
     for line in receipt.lines("data") {
-        if args.columns.strict {
+        if columns.strict {
             bail!("{line} (an error under --strict)");
         }
         say!("warning: {line}");
     }
+    Ok((part, examples, receipt))
+}
+
+fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<Exit> {
+    let opened = open(backend, path, &args.columns)?;
+    let model = &opened.model;
+    let (_, examples, receipt) = labelled_for(&opened, &args.data, &args.columns)?;
     let batches = EvalBatches::USUAL;
     let mut acts = model.plan_eval(batches.limits(&examples))?;
     let started = Instant::now();

@@ -8,6 +8,8 @@ mod bench;
 mod check;
 mod check_model;
 mod check_table;
+mod compare;
+mod crossval;
 mod demo;
 mod device;
 mod fetch;
@@ -35,6 +37,8 @@ pub enum Exit {
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Train(args) => train::run(*args),
+        Verb::Crossval(args) => crossval::run(*args),
+        Verb::Compare(args) => compare::run(args),
         Verb::Eval(args) => infer::eval(args),
         Verb::Check(args) => check::run(*args),
         Verb::Predict(args) => infer::predict(args),

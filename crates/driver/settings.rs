@@ -20,8 +20,14 @@ const HEAD_RATE: f64 = 10.0;
 
 /// Lays the flags over the file that `--config` names. Unknown keys are errors.
 pub fn with_config(args: TrainArgs) -> Result<TrainArgs> {
+    Ok(with_config_and(args, &[])?.0)
+}
+
+/// The same for a verb with options of its own, which the file may hold too; they come back as they stand there.
+pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, toml::Table)> {
+    let mut others = toml::Table::new();
     let Some(path) = args.config.clone() else {
-        return Ok(args);
+        return Ok((args, others));
     };
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let table: toml::Table = text
@@ -31,6 +37,10 @@ pub fn with_config(args: TrainArgs) -> Result<TrainArgs> {
     let known = known_keys()?;
     for (key, value) in table {
         let key = key.replace('-', "_");
+        if own.contains(&key.as_str()) {
+            others.insert(key, value);
+            continue;
+        }
         if !known.contains(&key) {
             bail!("{}: unknown key {key}", path.display());
         }
@@ -51,7 +61,7 @@ pub fn with_config(args: TrainArgs) -> Result<TrainArgs> {
     out.config = args.config;
     out.json = args.json;
     out.resume = args.resume;
-    Ok(out)
+    Ok((out, others))
 }
 
 /// Every key a config file may have: the long flags, by clap's own list.

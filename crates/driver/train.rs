@@ -171,7 +171,7 @@ pub fn output_folder(args: &TrainArgs, data: &Path) -> Result<PathBuf> {
 }
 
 /// `runs/NAME-N`, the first N that is free.
-fn next_run(data: &Path) -> Result<PathBuf> {
+pub fn next_run(data: &Path) -> Result<PathBuf> {
     let stem = data
         .file_name()
         .and_then(|n| n.to_str())
@@ -229,6 +229,18 @@ fn release(out: &Path) {
 
 /// `run.toml`: every option as it was decided, in the words of the command line.
 pub fn record(out: &Path, args: &TrainArgs, options: &Options, model: &str) -> Result<()> {
+    record_as("train", toml::Table::new(), out, args, options, model)
+}
+
+/// The same for another verb, with options of its own.
+pub fn record_as(
+    verb: &str,
+    own: toml::Table,
+    out: &Path,
+    args: &TrainArgs,
+    options: &Options,
+    model: &str,
+) -> Result<()> {
     let mut table = toml::Table::try_from(options)?;
     // No clipping is `--clip 0` in the words of the command line; TOML has no word for nothing.
     if options.clip.is_none() {
@@ -243,8 +255,9 @@ pub fn record(out: &Path, args: &TrainArgs, options: &Options, model: &str) -> R
         table.entry(key).or_insert(value);
     }
     table.insert("model".into(), model.into());
+    table.extend(own);
     let text = format!(
-        "# Every option of this run; `hone train --config` takes this file.\n{}",
+        "# Every option of this run; `hone {verb} --config` takes this file.\n{}",
         toml::to_string(&table)?
     );
     Ok(write_beside(&out.join("run.toml"), &text)?)

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod check;
+mod crossval;
 mod demo;
 mod practices;
 mod runs;

@@ -1,16 +1,16 @@
-//! Splits and folds: stratified, whole groups, exact duplicates together, a pure function of a seed.
+//! Splits: stratified, whole groups, exact duplicates together, a pure function of a seed.
 
 use hone_tensor::permutation;
 use std::collections::{BTreeMap, HashMap};
 
 /// Items that must stay together, with the stratum most of them have.
-struct Bundle {
-    rows: Vec<u32>,
+pub(crate) struct Bundle {
+    pub rows: Vec<u32>,
     stratum: usize,
 }
 
 /// Rows that share a key (a group, or a text) form a bundle.
-fn bundles(keys: &[Vec<String>], strata: &[usize]) -> Vec<Bundle> {
+pub(crate) fn bundles(keys: &[Vec<String>], strata: &[usize]) -> Vec<Bundle> {
     // Union-find over rows through each key.
     let mut parent: Vec<usize> = (0..strata.len()).collect();
     fn root(parent: &mut [usize], mut i: usize) -> usize {
@@ -102,38 +102,12 @@ pub fn stratified_split(
     )
 }
 
-/// `k` folds of the rows.
-pub fn folds(keys: &[Vec<String>], strata: &[usize], k: usize, seed: u64) -> Vec<Vec<u32>> {
-    deal(keys, strata, &vec![1.0; k], seed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
-        fn every_row_once_groups_whole_classes_even(
-            rows in prop::collection::vec((0usize..3, 0usize..40), 30..200),
-            seed in 0u64..50,
-            k in 2usize..6,
-        ) {
-            let strata: Vec<usize> = rows.iter().map(|r| r.0).collect();
-            let keys: Vec<Vec<String>> = rows.iter().map(|r| vec![r.1.to_string()]).collect();
-            let parts = folds(&keys, &strata, k, seed);
-            let mut all: Vec<u32> = parts.concat();
-            all.sort_unstable();
-            prop_assert_eq!(all, (0..rows.len() as u32).collect::<Vec<_>>());
-            let mut home: HashMap<usize, usize> = HashMap::new();
-            for (p, part) in parts.iter().enumerate() {
-                for &r in part {
-                    let was = *home.entry(rows[r as usize].1).or_insert(p);
-                    prop_assert_eq!(was, p);
-                }
-            }
-        }
-
         #[test]
         fn without_groups_each_class_is_split_alike(
             strata in prop::collection::vec(0usize..3, 40..300),

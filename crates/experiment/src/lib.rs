@@ -1,5 +1,5 @@
-//! Experiments around training: baselines that a fine-tuned model must beat, and the demonstration that a first
-//! run gives.
+//! Experiments around training: baselines that a fine-tuned model must beat, cross-validation, labels that are
+//! probably wrong, two models on the same rows, and the demonstration that a first run gives.
 //!
 //! ```
 //! use hone_experiment::TfIdf;
@@ -9,13 +9,27 @@
 //! assert_eq!(model.predict("such a fine story"), 1);
 //! ```
 
+mod compare;
+mod crossval;
 mod demo;
 mod probe;
 mod reviews;
+mod special;
+mod suspects;
+mod table;
 mod tfidf;
 
+pub use compare::{
+    Answer, Answers, Change, Comparison, PairedMetric, PairedShares, answers, compare,
+};
+pub use crossval::{
+    Combine, Combined, CrossVal, CrossValReport, FinalFit, Fold, FoldPlan, FoldRecord,
+    INTERVAL_METHOD, OutOfFold, Spread, SuspectReport,
+};
 pub use demo::{Contender, Demo, DemoReport, Judged, KINDS};
 pub use hone_train::Logistic;
 pub use probe::{FOLDS, PENALTIES, Probe, ProbeLine, ProbeReport, Verdict, paired_interval};
 pub use reviews::{Review, reviews};
+pub use suspects::{ConfidentJoint, RankBy, confident_joint, suspects};
+pub use table::csv_text;
 pub use tfidf::TfIdf;

@@ -6,7 +6,7 @@
 //! training rows, so intervals are those of rows, not of training sets.
 
 use crate::{Logistic, TfIdf};
-use hone_data::folds;
+use hone_data::{DataError, folds};
 use hone_train::metrics::wilson;
 use hone_train::{Features, argmax};
 use serde::Serialize;
@@ -97,9 +97,14 @@ pub fn paired_interval(b: usize, c: usize, n: usize) -> [f64; 2] {
 impl Probe<'_> {
     /// Cross-validates all contenders on the same folds. Needs at least two classes and [`FOLDS`] rows.
     /// `progress` hears the share of the work done.
-    pub fn run(&self, threads: usize, mut progress: impl FnMut(f64)) -> ProbeReport {
+    pub fn run(
+        &self,
+        threads: usize,
+        mut progress: impl FnMut(f64),
+    ) -> Result<ProbeReport, DataError> {
         let n = self.labels.len();
-        let parts = folds(self.keys, self.labels, FOLDS, self.seed);
+        let classes: Vec<Vec<u32>> = self.labels.iter().map(|&l| vec![l as u32]).collect();
+        let parts = folds(self.keys, &classes, FOLDS, self.seed)?;
         let contenders = 2 + self.features.len();
         let steps = (PENALTIES.len() + FOLDS * contenders) as f64;
         let mut done = 0.0;
@@ -139,7 +144,7 @@ impl Probe<'_> {
                 step();
             }
         });
-        self.report(&said, &seconds, penalty)
+        Ok(self.report(&said, &seconds, penalty))
     }
 
     /// What contender `k`, taught by `train`, says of `held`.
@@ -318,9 +323,9 @@ mod tests {
             seed: 1,
         };
         let mut last = 0.0;
-        let report = probe.run(3, |p| last = p);
+        let report = probe.run(3, |p| last = p).unwrap();
         assert_eq!(last, 1.0);
-        let alone = probe.run(1, |_| {});
+        let alone = probe.run(1, |_| {}).unwrap();
         let accuracies = |r: &ProbeReport| r.lines.iter().map(|l| l.accuracy).collect::<Vec<_>>();
         assert_eq!(accuracies(&report), accuracies(&alone));
         report

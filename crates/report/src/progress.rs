@@ -153,6 +153,38 @@ impl Sink for Progress {
                 metrics.headline(),
                 if *best { "  (best)" } else { "" }
             )),
+            Event::Fold {
+                number,
+                of,
+                train_rows,
+                valid_rows,
+                held_out_rows,
+                seconds_left,
+                ..
+            } => {
+                self.recent = Recent::default();
+                self.last_plain = None;
+                let left = seconds_left.map_or(String::new(), |s| {
+                    format!("; {} left for all folds", duration(s))
+                });
+                self.say(&format!(
+                    "fold {number}/{of}: {} texts to fit, {} to select, {} held out{left}",
+                    count(*train_rows),
+                    count(*valid_rows),
+                    count(*held_out_rows)
+                ));
+            }
+            Event::FoldDone {
+                number,
+                of,
+                held_out,
+                seconds,
+                ..
+            } => self.say(&format!(
+                "fold {number}/{of}  held out: {}, in {}",
+                held_out.headline(),
+                duration(*seconds)
+            )),
             Event::Checkpoint { path, .. } => self.say(&format!("checkpoint: {path}")),
             Event::Stopped { step, reason } => {
                 self.say(&format!("stopped after step {step}: {reason}"));

@@ -33,6 +33,36 @@ pub enum Event {
         /// Whether it is the best so far.
         best: bool,
     },
+    /// A fold of a cross-validation begins.
+    Fold {
+        /// Its number over all repeats, from 1.
+        number: usize,
+        /// Folds of all repeats.
+        of: usize,
+        /// Its repeat, from 1.
+        repeat: usize,
+        /// Rows that are fitted.
+        train_rows: usize,
+        /// Rows that select.
+        valid_rows: usize,
+        /// Rows that are held out.
+        held_out_rows: usize,
+        /// Seconds until the last fold is done, by the rate of those before it.
+        seconds_left: Option<f64>,
+    },
+    /// A fold's held-out rows were scored, which happens once.
+    FoldDone {
+        /// Its number over all repeats, from 1.
+        number: usize,
+        /// Folds of all repeats.
+        of: usize,
+        /// What was found on the held-out rows.
+        held_out: Box<Metrics>,
+        /// Seconds of the fold.
+        seconds: f64,
+        /// Memory of its own that the process still holds, where the system says.
+        memory_bytes: Option<u64>,
+    },
     /// Evaluation is under way.
     Evaluating {
         /// Rows read.

@@ -8,8 +8,8 @@ use crate::examples::Targets;
 use crate::fit::{Fit, Fitted, Prepared, Texts};
 use crate::metrics::Metrics;
 use crate::prepare::{TextReceipt, task_of};
-use crate::{Ending, Examples, FrozenPrefix, JobData, Options, TrainError, WordUpdates};
-use hone_bert::{Config, Model, Task};
+use crate::{Ending, Examples, FrozenPrefix, Init, JobData, Options, TrainError, WordUpdates};
+use hone_bert::{Config, Model, Task, weight_files};
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
 use serde::Serialize;
@@ -294,7 +294,8 @@ impl Job<'_> {
         }
     }
 
-    pub(crate) fn warn(&self, sink: &mut dyn Sink, lines: &[String]) -> Result<(), TrainError> {
+    /// Says what should be mended; an error where the job is strict.
+    pub fn warn(&self, sink: &mut dyn Sink, lines: &[String]) -> Result<(), TrainError> {
         for text in lines {
             if self.strict == Strictness::Fail {
                 return Err(TrainError::Option(format!(
@@ -314,6 +315,14 @@ impl Job<'_> {
                 "--max-length {n}: from 3 to the model's {} positions was expected",
                 config.positions
             ))),
+        }
+    }
+
+    /// SHA-256 of data, tokenizer and weights, by role.
+    pub fn file_hashes(&self) -> Result<BTreeMap<String, String>, TrainError> {
+        match self.options.init {
+            Init::Random => self.hashes(&[]),
+            Init::Pretrained => self.hashes(&weight_files(self.model)?),
         }
     }
 

@@ -155,7 +155,6 @@ impl DataSource {
     ) -> (Part, Option<Part>) {
         let mut classes: HashMap<&str, usize> = HashMap::new();
         let mut strata = Vec::with_capacity(part.rows.len());
-        let mut keys = Vec::with_capacity(part.rows.len());
         for row in &part.rows {
             let stratum = match (&row.label, kind) {
                 (Cell::Text(label), TaskKind::Classify) => {
@@ -165,10 +164,8 @@ impl DataSource {
                 _ => 0,
             };
             strata.push(stratum);
-            let mut key = vec![format!("text\u{0}{}", text_key(row))];
-            key.extend(row.group.as_ref().map(|g| format!("group\u{0}{g}")));
-            keys.push(key);
         }
+        let keys = together(&part);
         let (train, valid) = stratified_split(&keys, &strata, fraction, self.split_seed);
         notes.push(format!(
             "validation: {} of {} rows, split by label with --split-seed {}",
@@ -187,6 +184,16 @@ impl DataSource {
         let empty = valid.rows.is_empty();
         (pick(&train), (!empty).then_some(valid))
     }
+}
+
+/// What keeps each row on one side of a split: its text and, where a group column was named, its group.
+pub fn together(part: &Part) -> Vec<Vec<String>> {
+    let keys = part.rows.iter().map(|row| {
+        let mut key = vec![format!("text\u{0}{}", text_key(row))];
+        key.extend(row.group.as_ref().map(|g| format!("group\u{0}{g}")));
+        key
+    });
+    keys.collect()
 }
 
 /// Reads a file of texts that may lack labels.

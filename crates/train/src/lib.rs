@@ -48,7 +48,7 @@ pub use features::{Features, features, features_each};
 pub use fit::{Begun, Fit, Fitted, Prepared, Texts};
 pub use hone_bert::Pool;
 pub use job::{Done, Job, PartSummary, Strictness, Summary, memory_now, peak_memory, write_beside};
-pub use job_data::{DataSource, JobData, ValidSource, read_texts};
+pub use job_data::{DataSource, JobData, ValidSource, read_texts, together};
 pub use lbfgs::minimise;
 pub use logistic::Logistic;
 pub use options::{Cadence, ClassWeights, Options, Select};

@@ -215,7 +215,7 @@ fn fit_head<B: Backend>(
         }
     }
     let classes = model.classes();
-    let choice = strongest(&read, &labels, classes, seed);
+    let choice = strongest(&read, &labels, classes, seed)?;
     let rows: Vec<u32> = (0..read.rows as u32).collect();
     let c = choice.strength / rows.len() as f64;
     let (weight, bias) = Logistic::fit(&read, &rows, &labels, classes, c).linear();
@@ -268,12 +268,21 @@ struct Choice {
 }
 
 /// The strength (inverse penalty times texts) whose held-out likelihood is best.
-fn strongest(features: &Features, labels: &[usize], classes: usize, seed: u64) -> Choice {
+fn strongest(
+    features: &Features,
+    labels: &[usize],
+    classes: usize,
+    seed: u64,
+) -> Result<Choice, TrainError> {
     let keys: Vec<Vec<String>> = (0..labels.len()).map(|i| vec![i.to_string()]).collect();
-    let parts = folds(&keys, labels, FOLDS, seed);
+    let strata: Vec<Vec<u32>> = labels.iter().map(|&l| vec![l as u32]).collect();
+    let parts = match labels.len() {
+        0 | 1 => Vec::new(),
+        rows => folds(&keys, &strata, FOLDS.min(rows), seed)?,
+    };
     let judged = match labels.len() * classes > DEAR {
-        true => 1,
-        false => FOLDS,
+        true => parts.len().min(1),
+        false => parts.len(),
     };
     let mut best = (f64::INFINITY, STRENGTHS[0], 0.0);
     for strength in STRENGTHS {
@@ -305,8 +314,8 @@ fn strongest(features: &Features, labels: &[usize], classes: usize, seed: u64) -
             break;
         }
     }
-    Choice {
+    Ok(Choice {
         strength: best.1,
         accuracy: best.2,
-    }
+    })
 }

@@ -1,0 +1,354 @@
+//! `hone crossval`: what a recipe is worth on data, by k folds.
+
+use crate::args::TrainArgs;
+use crate::device::{self, Device};
+use crate::{Exit, fetch, interrupt, out, settings, train};
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use hone_bert::Config;
+use hone_experiment::{Combine, CrossVal, CrossValReport};
+use hone_kernels::Backend;
+use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
+use hone_train::{Job, JobData, Sink, Strictness, ValidSource, WordUpdates, metrics, task_of};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Part of a fold's training rows that selects weights, unless `--valid` says otherwise.
+const INNER: f64 = 0.1;
+
+/// `hone crossval`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CrossvalArgs {
+    /// Folds: every row is held out once in each repeat [default: 5]
+    #[arg(long, value_name = "K", help_heading = "Folds")]
+    pub folds: Option<usize>,
+    /// Repeats, each with other folds [default: 1]
+    #[arg(long, value_name = "R", help_heading = "Folds")]
+    pub repeats: Option<usize>,
+    /// Average the folds' weights into one model, in soup/ of the output folder [default: no]
+    #[arg(long, help_heading = "Folds", conflicts_with = "vote")]
+    pub soup: bool,
+    /// Average the folds' probabilities on the test texts [default: no]
+    #[arg(long, help_heading = "Folds")]
+    pub vote: bool,
+    /// Then train on all rows, for the median of the epochs that the folds chose; the output folder becomes that
+    /// model's [default: no]
+    #[arg(long, help_heading = "Folds")]
+    pub final_fit: bool,
+    /// Keep every fold's model in folds/R-K of the output folder [default: no]
+    #[arg(long, help_heading = "Folds")]
+    pub keep_folds: bool,
+    /// Everything that train takes; --valid is the part of each fold's training texts that selects
+    #[command(flatten)]
+    pub train: TrainArgs,
+}
+
+const OWN: [&str; 6] = [
+    "folds",
+    "repeats",
+    "soup",
+    "vote",
+    "final_fit",
+    "keep_folds",
+];
+
+impl CrossvalArgs {
+    /// Lays the flags over the file that `--config` names.
+    fn with_config(self) -> Result<CrossvalArgs> {
+        let path = self.train.config.clone().unwrap_or_default();
+        let (train, file) = settings::with_config_and(self.train, &OWN)?;
+        let wrong =
+            |key: &str, what: &str| anyhow!("{}: {key}: {what} was expected", path.display());
+        let number = |key: &str, given: Option<usize>| match (given, file.get(key)) {
+            (Some(n), _) => Ok(Some(n)),
+            (None, None) => Ok(None),
+            (None, Some(value)) => value
+                .as_integer()
+                .and_then(|n| usize::try_from(n).ok())
+                .map(Some)
+                .ok_or_else(|| wrong(key, "a whole number")),
+        };
+        let flag = |key: &str, given: bool| match file.get(key) {
+            None => Ok(given),
+            Some(value) => value
+                .as_bool()
+                .map(|b| b || given)
+                .ok_or_else(|| wrong(key, "true or false")),
+        };
+        let all = CrossvalArgs {
+            folds: number("folds", self.folds)?,
+            repeats: number("repeats", self.repeats)?,
+            soup: flag("soup", self.soup)?,
+            vote: flag("vote", self.vote)?,
+            final_fit: flag("final_fit", self.final_fit)?,
+            keep_folds: flag("keep_folds", self.keep_folds)?,
+            train,
+        };
+        if all.soup && all.vote {
+            bail!("--soup and --vote: choose one");
+        }
+        Ok(all)
+    }
+
+    fn combine(&self) -> Combine {
+        match (self.soup, self.vote) {
+            (true, _) => Combine::Soup,
+            (_, true) => Combine::Vote,
+            _ => Combine::Nothing,
+        }
+    }
+}
+
+/// All rows as one training part, and the part of a fold's training rows that selects.
+fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
+    let mut source = settings::data_source(args, data)?;
+    let (valid, inner) = match source.valid {
+        ValidSource::Usual => (ValidSource::None, Some(INNER)),
+        ValidSource::Fraction(f) => (ValidSource::None, Some(f)),
+        ValidSource::File(path) => (ValidSource::File(path), None),
+        ValidSource::None => (ValidSource::None, None),
+    };
+    let own = valid == ValidSource::None;
+    source.valid = valid;
+    let mut found = source.read()?;
+    if own && let Some(file) = hone_data::find(data)?.valid {
+        found.notes.push(format!(
+            "{} is not read: each fold selects by a part of its own training texts (--valid FILE selects by that)",
+            file.display()
+        ));
+    }
+    Ok((found, inner))
+}
+
+/// Runs the verb.
+pub fn run(args: CrossvalArgs) -> Result<Exit> {
+    let args = args.with_config()?;
+    let device = device::choose(&args.train.machine)?;
+    let Some(data) = args.train.data.clone() else {
+        bail!("--data is missing: name a file or folder of labelled texts");
+    };
+    let (folds, repeats) = (args.folds.unwrap_or(5), args.repeats.unwrap_or(1));
+    if folds < 2 {
+        bail!("--folds {folds}: at least 2 were expected");
+    }
+    if repeats == 0 {
+        bail!("--repeats 0: at least 1 was expected");
+    }
+    let (data_set, inner) = read(&args.train, &data)?;
+    let name = args.train.model.as_deref().unwrap_or("minilm");
+    let model = fetch::model_folder(name)?;
+    let config = Config::read(&Config::path_in(&model))?;
+    let fitted = data_set.train.rows.len() as f64 * (folds - 1) as f64 / folds as f64;
+    let valid_rows = match (&data_set.valid, inner) {
+        (Some(part), _) => part.rows.len(),
+        (None, Some(fraction)) => (fitted * fraction) as usize,
+        (None, None) => 0,
+    };
+    let options = settings::options(&args.train, &config, task_of(data_set.kind), valid_rows)?;
+    let folder = output_folder(&args.train, &data)?;
+    let mut own = toml::Table::new();
+    own.insert("folds".into(), toml::Value::Integer(folds as i64));
+    own.insert("repeats".into(), toml::Value::Integer(repeats as i64));
+    for (key, value) in [
+        ("soup", args.soup),
+        ("vote", args.vote),
+        ("final_fit", args.final_fit),
+        ("keep_folds", args.keep_folds),
+    ] {
+        own.insert(key.into(), value.into());
+    }
+    train::record_as("crossval", own, &folder, &args.train, &options, name)?;
+    let job = Job {
+        model: &model,
+        data: &data_set,
+        options: &options,
+        max_length: args.train.columns.max_length,
+        truncate: settings::truncate(&args.train.columns)?,
+        strict: match args.train.columns.strict {
+            true => Strictness::Fail,
+            false => Strictness::Warn,
+        },
+        out: Some(&folder),
+        resume: args.train.resume,
+        frozen: settings::frozen(&args.train),
+        words: WordUpdates::Deferred,
+    };
+    let crossval = CrossVal {
+        job: &job,
+        folds,
+        repeats,
+        inner,
+        split_seed: args.train.split_seed.unwrap_or(0),
+        combine: args.combine(),
+        final_fit: args.final_fit,
+        // A vote has no folder of its own: its models are the folds'.
+        keep_models: args.keep_folds || args.vote,
+    };
+    match device {
+        Device::Cpu(backend) => execute(&backend, &crossval, &folder, &args),
+    }
+}
+
+fn execute<B: Backend>(
+    backend: &Arc<B>,
+    crossval: &CrossVal<'_>,
+    folder: &Path,
+    args: &CrossvalArgs,
+) -> Result<Exit> {
+    let stop = interrupt::watch()?;
+    let log = folder.join("metrics.jsonl");
+    let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
+    let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
+    let report = crossval.run(backend, &mut sink, stop)?;
+    drop(sink);
+    let Some(report) = report else {
+        say!(
+            "interrupted; finished folds are kept; go on with: hone crossval … --out {} --resume",
+            folder.display()
+        );
+        return Ok(Exit::Interrupted);
+    };
+    if args.soup {
+        // predict and eval look there for how texts are cut.
+        let (from, to) = (folder.join("run.toml"), folder.join("soup/run.toml"));
+        fs::copy(&from, &to).with_context(|| to.display().to_string())?;
+    }
+    if args.final_fit && args.train.out.is_none() {
+        train::point_latest(folder);
+    }
+    if args.train.json {
+        out::line(serde_json::to_string(&report)?)?;
+    } else {
+        out::text(as_text(&report, crossval, folder))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What a person reads at the end.
+fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> String {
+    let names: Vec<&str> = metrics::names(task_of(crossval.job.data.kind)).to_vec();
+    let mut headings = vec!["fold", "fitted", "held out", "epochs"];
+    headings.extend(&names);
+    headings.push("seconds");
+    let mut table = Table::new(&headings);
+    let value = |m: &metrics::Metrics, name: &str| {
+        m.value(name).map_or(String::new(), |x| format!("{x:.4}"))
+    };
+    for r in &report.per_fold {
+        let mut row = vec![
+            format!("{}-{}", r.repeat, r.fold),
+            r.train_rows.to_string(),
+            r.held_out_rows.to_string(),
+            format!("{:.2}", r.best_epochs),
+        ];
+        row.extend(names.iter().map(|name| value(&r.held_out, name)));
+        row.push(format!("{:.1}", r.seconds));
+        table.row(row);
+    }
+    let mut text = format!("{table}\n");
+    let mut spreads = Table::new(&[
+        "metric",
+        "mean",
+        "std",
+        "95 % interval (corrected resampled t)",
+    ]);
+    for name in &names {
+        if let Some(s) = report.metrics.get(*name) {
+            spreads.row([
+                (*name).to_owned(),
+                format!("{:.4}", s.mean),
+                format!("{:.4}", s.std),
+                format!("{:.4} to {:.4}", s.interval[0], s.interval[1]),
+            ]);
+        }
+    }
+    text += &format!("{spreads}\n");
+    for (i, pooled) in report.pooled.iter().enumerate() {
+        text += &format!(
+            "all held-out rows, repeat {}: {}\n",
+            i + 1,
+            pooled.headline()
+        );
+    }
+    if let Some(s) = &report.suspects {
+        text += &format!(
+            "labels that are probably wrong: {} rows in {} (about {:.1} % of all labels)\n",
+            count(s.suspects),
+            folder.join("suspects.csv").display(),
+            100.0 * s.estimated_noise
+        );
+        if let Some(caution) = s.caution {
+            text += &format!("  but {caution}\n");
+        }
+    }
+    if let Some(c) = &report.combined {
+        if let Some(test) = &c.test {
+            text += &format!(
+                "test, {} of {} models: {}\n",
+                c.how,
+                c.models,
+                test.headline()
+            );
+        }
+        if let Some(own) = &c.folder {
+            let own: PathBuf = folder.join(own);
+            text += &format!(
+                "soup: hone predict --model {} \"Not bad at all\"\n",
+                own.display()
+            );
+        }
+    }
+    if let Some(f) = &report.final_fit {
+        text += &format!("model of all rows ({:.2} epochs): {}\n", f.epochs, f.note);
+        if let Some(test) = &f.summary.test {
+            text += &format!("test, model of all rows: {}\n", test.metrics.headline());
+        }
+        text += &format!(
+            "try: hone predict --model {} \"Not bad at all\"\n",
+            folder.display()
+        );
+    }
+    text += &format!("{} in all", duration(report.seconds));
+    if let Some(peak) = report.peak_memory_bytes {
+        text += &format!(", {} of memory at most", bytes(peak));
+    }
+    text + &format!("; {}\n", folder.join("crossval.json").display())
+}
+
+/// The folder it writes to; one that holds another run is not written to.
+fn output_folder(args: &TrainArgs, data: &Path) -> Result<PathBuf> {
+    let folder = match &args.out {
+        Some(out) => out.clone(),
+        None if args.resume => {
+            bail!("--resume needs --out, the folder of the cross-validation to continue")
+        }
+        None => train::next_run(data)?,
+    };
+    let holds = |name: &&str| folder.join(name).exists();
+    if args.resume {
+        if holds(&"crossval.json") {
+            bail!(
+                "{}: this cross-validation is done; nothing is left to resume",
+                folder.display()
+            );
+        }
+    } else if let Some(found) = [
+        "run.toml",
+        "plan.json",
+        "crossval.json",
+        "summary.json",
+        "checkpoints",
+        "model.safetensors",
+    ]
+    .iter()
+    .find(|name| holds(name))
+    {
+        bail!(
+            "{}: this folder already holds a run ({found}); continue it with --resume or choose another --out",
+            folder.display()
+        );
+    }
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    Ok(folder)
+}

@@ -1,0 +1,249 @@
+//! Which rows each fold fits, selects by and holds out.
+
+use hone_data::{folds, stratified_split};
+use hone_tensor::Philox;
+use hone_train::{Examples, Targets, TrainError};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+
+/// One fold. Rows are places among all examples, ascending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// Its repeat, from 1.
+    pub repeat: usize,
+    /// Its number within the repeat, from 1.
+    pub fold: usize,
+    /// Rows that are fitted.
+    pub train: Vec<u32>,
+    /// Rows of the training part that select weights and stop training.
+    pub valid: Vec<u32>,
+    /// Rows that are scored once at the end.
+    pub held_out: Vec<u32>,
+    /// Seed of its order and dropout.
+    pub seed: u64,
+}
+
+/// All folds of all repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoldPlan {
+    /// Repeat by repeat.
+    pub folds: Vec<Fold>,
+    /// Rows whose text stands more than once: all rows of a text are in one fold.
+    pub repeated_texts: usize,
+    /// SHA-256 of who is where.
+    pub sha256: String,
+}
+
+/// A seed that is a pure function of another and of a place; it fits the numbers of JSON exactly.
+fn derived(seed: u64, a: usize, b: usize) -> u64 {
+    Philox::new(seed).u64_at(a as u64, b as u64) >> 11
+}
+
+/// Most bins into which the values of a regression are put.
+const BINS: usize = 10;
+
+/// The classes by which rows are spread alike: the label; every label of a set (or "none"); every tag of a text;
+/// the tenth of all values in which a value lies.
+fn classes(examples: &Examples, k: usize) -> Vec<Vec<u32>> {
+    let distinct = |mut all: Vec<u32>| {
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    match &examples.targets {
+        Targets::Classes(all) => all.iter().map(|c| c.iter().copied().collect()).collect(),
+        Targets::Sets(all) => {
+            let none = all.iter().flatten().max().map_or(0, |m| m + 1);
+            let own = |set: &Vec<u32>| match set.is_empty() {
+                true => vec![none],
+                false => set.clone(),
+            };
+            all.iter().map(own).collect()
+        }
+        Targets::Tags { words, .. } => words
+            .iter()
+            .map(|w| distinct(w.iter().flatten().copied().collect()))
+            .collect(),
+        Targets::Values(all) => {
+            let bins = (all.len() / k.max(1)).clamp(1, BINS);
+            let mut order: Vec<usize> = (0..all.len()).collect();
+            order.sort_by(|&a, &b| all[a].total_cmp(&all[b]));
+            let mut bin = vec![Vec::new(); all.len()];
+            for (rank, row) in order.into_iter().enumerate() {
+                bin[row].push((rank * bins / all.len()) as u32);
+            }
+            bin
+        }
+    }
+}
+
+impl FoldPlan {
+    /// `repeats` times `k` folds. `keys` keep rows together (their text, their group); `inner` is the part of a
+    /// fold's training rows that selects, none where nothing does or a file of its own does. The first repeat's
+    /// folds have `split_seed` itself, further ones and all inner splits seeds derived from it; `seed` is the run's.
+    pub fn new(
+        examples: &Examples,
+        keys: &[Vec<String>],
+        k: usize,
+        repeats: usize,
+        inner: Option<f64>,
+        split_seed: u64,
+        seed: u64,
+    ) -> Result<FoldPlan, TrainError> {
+        if repeats == 0 {
+            return Err(TrainError::Option(
+                "--repeats 0: at least 1 was expected".to_owned(),
+            ));
+        }
+        let classes = classes(examples, k);
+        let mut plan = Vec::with_capacity(k * repeats);
+        let mut hash = Sha256::new();
+        for repeat in 1..=repeats {
+            let split = match repeat {
+                1 => split_seed,
+                _ => derived(split_seed, repeat, 0),
+            };
+            let parts = folds(keys, &classes, k, split)?;
+            for (fold, held_out) in parts.into_iter().enumerate() {
+                let fold = fold + 1;
+                let out: HashSet<u32> = held_out.iter().copied().collect();
+                let rest: Vec<u32> = (0..examples.len() as u32)
+                    .filter(|row| !out.contains(row))
+                    .collect();
+                let (train, valid) = match inner {
+                    None => (rest, Vec::new()),
+                    Some(fraction) => {
+                        let keys: Vec<Vec<String>> =
+                            rest.iter().map(|&r| keys[r as usize].clone()).collect();
+                        let strata: Vec<usize> = rest
+                            .iter()
+                            .map(|&r| match classes[r as usize][..] {
+                                [only] => only as usize,
+                                _ => 0,
+                            })
+                            .collect();
+                        let seed = derived(split_seed, repeat, fold);
+                        let (a, b) = stratified_split(&keys, &strata, fraction, seed);
+                        let of = |index: Vec<u32>| -> Vec<u32> {
+                            index.iter().map(|&i| rest[i as usize]).collect()
+                        };
+                        (of(a), of(b))
+                    }
+                };
+                if train.is_empty() {
+                    return Err(TrainError::Option(format!(
+                        "fold {fold}: no rows are left to fit; choose fewer folds or a smaller --valid"
+                    )));
+                }
+                for part in [&train, &valid, &held_out] {
+                    hash.update((part.len() as u64).to_le_bytes());
+                    part.iter().for_each(|row| hash.update(row.to_le_bytes()));
+                }
+                plan.push(Fold {
+                    repeat,
+                    fold,
+                    train,
+                    valid,
+                    held_out,
+                    seed: derived(seed, repeat, fold),
+                });
+            }
+        }
+        let mut counts = std::collections::HashMap::new();
+        for key in keys.iter().filter_map(|k| k.first()) {
+            *counts.entry(key).or_insert(0usize) += 1;
+        }
+        Ok(FoldPlan {
+            folds: plan,
+            repeated_texts: counts.values().filter(|n| **n > 1).sum(),
+            sha256: hex(&hash.finalize()),
+        })
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_bert::Task;
+
+    fn examples(targets: Targets, n: usize) -> Examples {
+        let mut e = Examples::new(Task::Classify);
+        for i in 0..n {
+            e.push(i as u64, i + 2, &[1, 2], &[0, 0]);
+        }
+        e.targets = targets;
+        e
+    }
+
+    /// Row i has text i/2, so every text stands twice, and group i/10.
+    fn keys(n: usize) -> Vec<Vec<String>> {
+        (0..n)
+            .map(|i| vec![format!("text {}", i / 2), format!("group {}", i / 10)])
+            .collect()
+    }
+
+    fn all_kinds(n: usize) -> Vec<Targets> {
+        let c = |i: usize| (i % 3) as u32;
+        vec![
+            Targets::Classes((0..n).map(|i| Some(c(i))).collect()),
+            Targets::Sets((0..n).map(|i| (0..c(i)).collect()).collect()),
+            Targets::Values((0..n).map(|i| (i * 7 % 50) as f32).collect()),
+            Targets::Tags {
+                tokens: Vec::new(),
+                words: (0..n).map(|i| vec![Some(c(i)), Some(0)]).collect(),
+                first_pieces: Vec::new(),
+                unknown: String::new(),
+            },
+        ]
+    }
+
+    #[test]
+    fn parts_of_a_fold_are_disjoint_whole_and_keep_texts_and_groups_together() {
+        for targets in all_kinds(200) {
+            let e = examples(targets, 200);
+            let keys = keys(200);
+            let plan = FoldPlan::new(&e, &keys, 4, 2, Some(0.2), 5, 7).unwrap();
+            assert_eq!((plan.folds.len(), plan.repeated_texts), (8, 200));
+            for repeat in [1, 2] {
+                let own = plan.folds.iter().filter(|f| f.repeat == repeat);
+                let mut held: Vec<u32> = own.flat_map(|f| f.held_out.clone()).collect();
+                held.sort_unstable();
+                assert_eq!(held, (0..200).collect::<Vec<_>>());
+            }
+            for fold in &plan.folds {
+                let parts = [&fold.train, &fold.valid, &fold.held_out];
+                let mut all: Vec<u32> = parts.into_iter().flatten().copied().collect();
+                all.sort_unstable();
+                assert_eq!(all, (0..200).collect::<Vec<_>>());
+                assert!(!fold.valid.is_empty());
+                let of = |part: &[u32]| -> HashSet<&String> {
+                    part.iter().flat_map(|&r| &keys[r as usize]).collect()
+                };
+                let [a, b, c] = parts.map(|p| of(p));
+                assert!(a.is_disjoint(&b) && a.is_disjoint(&c) && b.is_disjoint(&c));
+            }
+        }
+    }
+
+    #[test]
+    fn repeats_and_seeds_differ_and_everything_is_reproducible() {
+        let e = examples(all_kinds(90).remove(0), 90);
+        let keys: Vec<Vec<String>> = (0..90).map(|i| vec![i.to_string()]).collect();
+        let of = |split, seed| FoldPlan::new(&e, &keys, 3, 2, Some(0.1), split, seed).unwrap();
+        let plan = of(0, 0);
+        assert_eq!(plan, of(0, 0));
+        assert_ne!(plan.sha256, of(1, 0).sha256);
+        assert_eq!(plan.sha256, of(0, 1).sha256);
+        let seeds: HashSet<u64> = plan.folds.iter().map(|f| f.seed).collect();
+        assert_eq!(seeds.len(), 6);
+        assert_ne!(plan.folds[0].held_out, plan.folds[3].held_out);
+        let none = FoldPlan::new(&e, &keys, 3, 1, None, 0, 0).unwrap();
+        assert!(none.folds.iter().all(|f| f.valid.is_empty()));
+        assert!(FoldPlan::new(&e, &keys, 3, 0, None, 0, 0).is_err());
+    }
+}

@@ -1,0 +1,405 @@
+//! Cross-validation of a tiny BERT: what folds may see, what they share, and that stopping changes nothing.
+
+use super::combine::{score, vote};
+use super::plan::FoldPlan;
+use super::record::FoldFolder;
+use super::runner::{Combine, CrossVal, CrossValReport};
+use hone_data::{Columns, Truncate};
+use hone_kernels_cpu::CpuBackend;
+use hone_optim::{Schedule, Warmup};
+use hone_tensor::SafetensorsFile;
+use hone_train::{
+    Average, Cadence, ClassWeights, DataSource, Event, FrozenPrefix, Init, InitHead, Job, JobData,
+    Options, Pool, PrefixCache, Select, Sink, Strictness, Targets, Texts, ValidSource, WordUpdates,
+    together,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/fixtures/trajectory")
+}
+
+fn options() -> Options {
+    Options {
+        epochs: 2.0,
+        max_steps: None,
+        batch_size: 16,
+        max_tokens: 8192,
+        grad_accum: 1,
+        lr: 2e-3,
+        head_lr: 2e-2,
+        layer_decay: 1.0,
+        weight_decay: 0.01,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        clip: Some(1.0),
+        schedule: Schedule::Linear,
+        warmup: Warmup::Steps(2),
+        dropout: 0.1,
+        attention_dropout: 0.1,
+        head_dropout: 0.1,
+        label_smoothing: 0.0,
+        class_weights: ClassWeights::None,
+        init: Init::Pretrained,
+        new_head: false,
+        init_head: InitHead::Random,
+        pool: Pool::Cls,
+        reinit_top: 0,
+        focal_loss: 0.0,
+        r_drop: 0.0,
+        l2_sp: 0.0,
+        mixout: 0.0,
+        average: Average::None,
+        calibrate: false,
+        freeze: "none".to_owned(),
+        unfreeze: "none".to_owned(),
+        seed: 3,
+        shuffle: true,
+        eval_every: Cadence::Epochs(0.5),
+        metric: "accuracy".to_owned(),
+        patience: None,
+        select: Select::Best,
+        save_every: None,
+    }
+}
+
+fn data() -> JobData {
+    DataSource {
+        data: model().join("train.csv"),
+        valid: ValidSource::None,
+        test: Some(model().join("train.csv")),
+        columns: Columns::default(),
+        kind: None,
+        split_seed: 0,
+    }
+    .read()
+    .unwrap()
+}
+
+/// Stops after a step of the whole run, and keeps what was said.
+struct Watch {
+    steps: usize,
+    stop_after: Option<usize>,
+    stop: Arc<AtomicBool>,
+    events: Vec<Event>,
+}
+
+impl Watch {
+    fn new(stop_after: Option<usize>) -> Watch {
+        Watch {
+            steps: 0,
+            stop_after,
+            stop: Arc::default(),
+            events: Vec::new(),
+        }
+    }
+}
+
+impl Sink for Watch {
+    fn event(&mut self, event: &Event) {
+        if let Event::Step(_) = event {
+            self.steps += 1;
+            if self.stop_after == Some(self.steps) {
+                self.stop.store(true, Ordering::SeqCst);
+            }
+        }
+        self.events.push(event.clone());
+    }
+}
+
+struct Case<'a> {
+    data: &'a JobData,
+    options: &'a Options,
+    out: &'a Path,
+    resume: bool,
+    frozen: FrozenPrefix,
+    combine: Combine,
+    final_fit: bool,
+}
+
+impl Case<'_> {
+    fn job(&self) -> Job<'_> {
+        Job {
+            model: Box::leak(model().into_boxed_path()),
+            data: self.data,
+            options: self.options,
+            max_length: None,
+            truncate: Truncate::Head,
+            strict: Strictness::Warn,
+            out: Some(self.out),
+            resume: self.resume,
+            frozen: self.frozen,
+            words: WordUpdates::Deferred,
+        }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&CrossVal<'_>) -> T) -> T {
+        let job = self.job();
+        f(&CrossVal {
+            job: &job,
+            folds: 3,
+            repeats: 1,
+            inner: Some(0.2),
+            split_seed: 1,
+            combine: self.combine,
+            final_fit: self.final_fit,
+            keep_models: true,
+        })
+    }
+
+    fn run(&self, watch: &mut Watch) -> Option<CrossValReport> {
+        let stop = watch.stop.clone();
+        let backend = Arc::new(CpuBackend::new(2));
+        self.with(|c| c.run(&backend, watch, &stop).unwrap())
+    }
+}
+
+fn usual<'a>(data: &'a JobData, options: &'a Options, out: &'a Path) -> Case<'a> {
+    Case {
+        data,
+        options,
+        out,
+        resume: false,
+        frozen: FrozenPrefix::Recompute,
+        combine: Combine::Nothing,
+        final_fit: false,
+    }
+}
+
+/// Weights of the second fold after rows of a part had their labels changed.
+fn weights_with_changed_labels(part: impl Fn(&super::Fold) -> Vec<u32>) -> Vec<Vec<f32>> {
+    let (data, options) = (data(), options());
+    let folder = tempfile::tempdir().unwrap();
+    let case = usual(&data, &options, folder.path());
+    case.with(|c| {
+        let mut texts: Texts = c.job.tokenise(&mut ()).unwrap();
+        let all = &texts.train.examples;
+        let keys = together(&data.train);
+        let plan = FoldPlan::new(all, &keys, 3, 1, c.inner, 1, 3).unwrap();
+        let fold = &plan.folds[1];
+        if let Targets::Classes(classes) = &mut texts.train.examples.targets {
+            for row in part(fold) {
+                let class = &mut classes[row as usize];
+                *class = class.map(|c| (c + 1) % 3);
+            }
+        }
+        let backend = Arc::new(CpuBackend::new(2));
+        let mut cache = PrefixCache::over(&texts.train.examples);
+        let place = FoldFolder::of(folder.path(), fold);
+        let stop = AtomicBool::new(false);
+        let scored = c.fold(
+            &backend,
+            fold,
+            &texts,
+            &plan,
+            &mut cache,
+            &place,
+            &mut (),
+            &stop,
+        );
+        scored.unwrap().unwrap().model.download().unwrap()
+    })
+}
+
+#[test]
+fn labels_of_held_out_rows_change_no_weight() {
+    let plain = weights_with_changed_labels(|_| Vec::new());
+    assert!(plain == weights_with_changed_labels(|f| f.held_out.clone()));
+    // Those of the other two parts do: the test sees a leak.
+    assert!(plain != weights_with_changed_labels(|f| f.train[..20].to_vec()));
+    assert!(plain != weights_with_changed_labels(|f| f.valid.clone()));
+}
+
+#[test]
+fn a_soup_is_the_mean_of_the_folds_weights_and_starts_are_equal() {
+    let (data, options) = (data(), options());
+    let folder = tempfile::tempdir().unwrap();
+    let case = Case {
+        combine: Combine::Soup,
+        ..usual(&data, &options, folder.path())
+    };
+    let report = case.run(&mut Watch::new(None)).unwrap();
+    let open = |name: &str| {
+        SafetensorsFile::open(&folder.path().join(name).join("model.safetensors")).unwrap()
+    };
+    let folds = ["folds/1-1", "folds/1-2", "folds/1-3"].map(open);
+    let soup = open("soup");
+    for tensor in soup.tensors() {
+        let each = folds.each_ref().map(|f| f.read_f64(&tensor.name).unwrap());
+        for (i, got) in soup.read_f32(&tensor.name).unwrap().into_iter().enumerate() {
+            let want = ((each[0][i] + each[1][i] + each[2][i]) / 3.0) as f32;
+            assert_eq!(got, want, "{} {i}", tensor.name);
+        }
+    }
+    assert_ne!(
+        folds[0].read_f32("classifier.weight").unwrap(),
+        folds[1].read_f32("classifier.weight").unwrap()
+    );
+    assert!(
+        report
+            .per_fold
+            .iter()
+            .all(|f| f.encoder_sha256 == report.encoder_sha256)
+    );
+    assert!(
+        report
+            .per_fold
+            .iter()
+            .all(|f| f.head_sha256 == report.head_sha256)
+    );
+    assert_eq!(report.encoder_sha256.len(), 64);
+    // A vote of one model, however often it votes, is that model.
+    let backend = Arc::new(CpuBackend::new(2));
+    let texts = case.job().tokenise(&mut ()).unwrap();
+    let test = &texts.test.unwrap().examples;
+    let one = folder.path().join("folds/1-2");
+    let (model, _) = hone_bert::Model::open(backend.clone(), &one).unwrap();
+    let alone = score(&model, test).unwrap().unwrap();
+    let twice = vote(&backend, &[one.clone(), one], test).unwrap().unwrap();
+    assert_eq!(alone.value("accuracy"), twice.value("accuracy"));
+    assert!((alone.loss() - twice.loss()).abs() < 1e-12);
+}
+
+#[test]
+fn a_stopped_cross_validation_goes_on_bit_for_bit() {
+    let (data, options) = (data(), options());
+    let [whole, broken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let case = |out| Case {
+        final_fit: true,
+        ..usual(&data, &options, out)
+    };
+    let mut watch = Watch::new(None);
+    let want = case(whole.path()).run(&mut watch).unwrap();
+    let steps: Vec<usize> = want.per_fold.iter().map(|f| f.steps).collect();
+    assert!(watch.steps > steps.iter().sum());
+    // In the second fold, in the third, and in the final fit.
+    let sittings = [steps[0] + 5, steps[1] - 5 + 4, steps[2] - 4 + 5];
+    for (sitting, stop_after) in sittings.into_iter().enumerate() {
+        let again = Case {
+            resume: sitting > 0,
+            ..case(broken.path())
+        };
+        let mut watch = Watch::new(Some(stop_after));
+        assert!(again.run(&mut watch).is_none(), "sitting {sitting}");
+        assert!(!broken.path().join("crossval.json").exists());
+    }
+    assert!(broken.path().join("folds/1-3/fold.json").exists());
+    assert!(broken.path().join("checkpoints/step-5").exists());
+    // A changed setting is an error that names it.
+    let other = Options {
+        lr: 1e-3,
+        ..options.clone()
+    };
+    let changed = Case {
+        options: &other,
+        resume: true,
+        ..case(broken.path())
+    };
+    let backend = Arc::new(CpuBackend::new(2));
+    let stop = AtomicBool::new(false);
+    let error = changed
+        .with(|c| c.run(&backend, &mut (), &stop).map(|_| ()))
+        .unwrap_err();
+    assert!(error.to_string().contains("--lr"), "{error}");
+
+    let last = Case {
+        resume: true,
+        ..case(broken.path())
+    };
+    let got = last.run(&mut Watch::new(None)).unwrap();
+    for name in ["oof.csv", "suspects.csv", "model.safetensors", "plan.json"] {
+        let read = |folder: &tempfile::TempDir| std::fs::read(folder.path().join(name)).unwrap();
+        assert!(read(&whole) == read(&broken), "{name}");
+    }
+    for (a, b) in want.per_fold.iter().zip(&got.per_fold) {
+        let timeless = |f: &super::FoldRecord| super::FoldRecord {
+            seconds: 0.0,
+            memory_bytes: None,
+            ..f.clone()
+        };
+        assert_eq!(timeless(a), timeless(b));
+    }
+    assert_eq!(want.metrics, got.metrics);
+    let leftover = std::fs::read_dir(broken.path().join("folds/1-2")).unwrap();
+    let names: Vec<String> = leftover
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(!names.contains(&"checkpoints".to_owned()), "{names:?}");
+}
+
+#[test]
+fn frozen_outputs_are_shared_by_the_folds_and_change_no_bit() {
+    let data = data();
+    let options = Options {
+        freeze: "0".to_owned(),
+        ..options()
+    };
+    let [plain, cached] = [FrozenPrefix::Recompute, FrozenPrefix::Cache].map(|frozen| {
+        let folder = tempfile::tempdir().unwrap();
+        let case = Case {
+            frozen,
+            ..usual(&data, &options, folder.path())
+        };
+        let report = case.run(&mut Watch::new(None)).unwrap();
+        let oof = std::fs::read(folder.path().join("oof.csv")).unwrap();
+        (oof, report.shared_frozen_examples)
+    });
+    assert!(plain.0 == cached.0);
+    // Those that some fold fits; validation does not use the cache.
+    let folder = tempfile::tempdir().unwrap();
+    let fitted = usual(&data, &options, folder.path()).with(|c| {
+        let texts = c.job.tokenise(&mut ()).unwrap();
+        let keys = together(&data.train);
+        let plan = FoldPlan::new(&texts.train.examples, &keys, 3, 1, c.inner, 1, 3).unwrap();
+        let rows = plan.folds.iter().flat_map(|f| f.train.clone());
+        rows.collect::<std::collections::HashSet<u32>>().len()
+    });
+    assert_eq!((plain.1, cached.1), (0, fitted));
+    assert!(fitted > 350);
+}
+
+#[test]
+fn the_report_counts_every_row_once_and_says_what_is_repeated() {
+    let (data, options) = (data(), options());
+    let folder = tempfile::tempdir().unwrap();
+    let mut watch = Watch::new(None);
+    let report = usual(&data, &options, folder.path())
+        .run(&mut watch)
+        .unwrap();
+    assert_eq!(report.rows, 400);
+    assert_eq!(report.pooled.len(), 1);
+    assert_eq!(report.pooled[0].rows(), 400);
+    let held: usize = report.per_fold.iter().map(|f| f.held_out_rows).sum();
+    assert_eq!(held, 400);
+    // The pooled accuracy is the folds' mean weighted by their rows.
+    let mean: f64 = report
+        .per_fold
+        .iter()
+        .map(|f| f.held_out.value("accuracy").unwrap() * f.held_out_rows as f64 / 400.0)
+        .sum();
+    assert!((report.pooled[0].value("accuracy").unwrap() - mean).abs() < 1e-12);
+    let spread = &report.metrics["accuracy"];
+    assert_eq!((spread.folds, spread.degrees_of_freedom), (3, 2));
+    assert!((report.held_out_to_training - 0.5).abs() < 1e-12);
+    let fold_events = watch
+        .events
+        .iter()
+        .filter(|e| matches!(e, Event::Fold { .. }));
+    let forecasts: Vec<bool> = fold_events
+        .map(|e| {
+            matches!(
+                e,
+                Event::Fold {
+                    seconds_left: Some(_),
+                    ..
+                }
+            )
+        })
+        .collect();
+    assert_eq!(forecasts, [false, true, true]);
+    let seeds: std::collections::HashSet<u64> = report.per_fold.iter().map(|f| f.seed).collect();
+    assert_eq!(seeds.len(), 3);
+}
