@@ -6,17 +6,20 @@
 //! the fold's weights are final.
 
 mod combine;
+mod conclude;
 mod plan;
 mod record;
 mod results;
 mod runner;
+mod settings;
 mod statistics;
 #[cfg(test)]
 mod tests;
 
 pub use combine::Combined;
+pub use conclude::{CrossValReport, FinalFit};
 pub use plan::{Fold, FoldPlan};
 pub use record::FoldRecord;
 pub use results::{OutOfFold, SuspectReport};
-pub use runner::{Combine, CrossVal, CrossValReport, FinalFit};
+pub use runner::{Combine, CrossVal};
 pub use statistics::{INTERVAL_METHOD, Spread};

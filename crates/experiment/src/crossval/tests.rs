@@ -3,7 +3,7 @@
 use super::combine::{score, vote};
 use super::plan::FoldPlan;
 use super::record::FoldFolder;
-use super::runner::{Combine, CrossVal, CrossValReport};
+use super::{Combine, CrossVal, CrossValReport};
 use hone_data::{Columns, Truncate};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::{Schedule, Warmup};

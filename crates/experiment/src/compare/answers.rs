@@ -1,0 +1,134 @@
+//! What one model answers to labelled rows, in a form in which two models can be compared.
+
+use hone_bert::{Model, Task};
+use hone_kernels::Backend;
+use hone_train::metrics::{Metrics, entities};
+use hone_train::{
+    EvalBatches, Examples, Prediction, Scorer, Targets, TrainError, argmax, predict, sigmoid,
+    softmax, word_classes,
+};
+
+/// What one model answered to one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The answer, as people read it: the label, labels joined by `|`, the value, tags joined by spaces.
+    pub said: String,
+    /// How sure the model is of it: the label's probability; 0 where there is no such number.
+    pub probability: f64,
+    /// Whether the row is right as a whole; for values never.
+    pub right: bool,
+    /// Distance from the true value, for values.
+    pub error: f64,
+    /// What the metric is summed from: right, said and true labels or entities; the value and the true one.
+    pub(super) parts: [f64; 3],
+}
+
+/// A model's answers to all rows.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// Row by row.
+    pub rows: Vec<Answer>,
+    /// Its metrics.
+    pub metrics: Metrics,
+}
+
+/// Reads `examples`, whose targets are numbered by the model's own labels.
+pub fn answers<B: Backend>(
+    model: &Model<B>,
+    examples: &Examples,
+    progress: impl FnMut(usize) -> bool,
+) -> Result<Option<Answers>, TrainError> {
+    let mut acts = model.plan_eval(EvalBatches::USUAL.limits(examples))?;
+    let mut scorer = Scorer::new(model.task, &model.labels);
+    let mut rows = Vec::with_capacity(examples.len());
+    let whole = predict(
+        model,
+        &mut acts,
+        examples,
+        EvalBatches::USUAL,
+        |p| {
+            scorer.push(examples, p);
+            rows.push(answer(model.task, &model.labels, examples, p));
+        },
+        progress,
+    )?;
+    Ok(whole.then(|| Answers {
+        rows,
+        metrics: scorer.finish(),
+    }))
+}
+
+fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>) -> Answer {
+    let i = p.index;
+    let plain = |said: String, probability: f64, right: bool| Answer {
+        said,
+        probability,
+        right,
+        error: 0.0,
+        parts: [0.0; 3],
+    };
+    match (task, &examples.targets) {
+        (Task::Classify, Targets::Classes(all)) => {
+            let best = argmax(p.logits);
+            let probability = softmax(p.logits)[best];
+            plain(
+                labels[best].clone(),
+                probability,
+                all[i] == Some(best as u32),
+            )
+        }
+        (Task::MultiLabel, Targets::Sets(all)) => {
+            let given: Vec<u32> = (0..labels.len() as u32)
+                .filter(|&c| p.logits[c as usize] >= 0.0)
+                .collect();
+            let mut names: Vec<&str> = given.iter().map(|&c| labels[c as usize].as_str()).collect();
+            // Two models may number the same labels differently.
+            names.sort_unstable();
+            let least = p.logits.iter().map(|&z| sigmoid(z.abs()));
+            let right = given.iter().filter(|c| all[i].contains(c)).count();
+            Answer {
+                parts: [right as f64, given.len() as f64, all[i].len() as f64],
+                ..plain(names.join("|"), least.fold(1.0, f64::min), given == all[i])
+            }
+        }
+        (Task::Regress, Targets::Values(all)) => {
+            let (value, truth) = (p.logits[0], f64::from(all[i]));
+            Answer {
+                error: (value - truth).abs(),
+                parts: [value, truth, 0.0],
+                ..plain(value.to_string(), 0.0, false)
+            }
+        }
+        (
+            Task::Tag,
+            Targets::Tags {
+                words,
+                first_pieces,
+                unknown,
+                ..
+            },
+        ) => {
+            let said = word_classes(&first_pieces[i], p, labels.len());
+            let name = |c: &Option<u32>, other: &'static str| -> String {
+                c.map_or(other.to_owned(), |c| labels[c as usize].clone())
+            };
+            let said: Vec<String> = said.iter().map(|c| name(c, "O")).collect();
+            let gold: Vec<String> = words[i]
+                .iter()
+                .map(|c| c.map_or(unknown.clone(), |c| labels[c as usize].clone()))
+                .collect();
+            let refs = |x: &[String]| -> Vec<(usize, usize, String)> {
+                let tags: Vec<&str> = x.iter().map(String::as_str).collect();
+                let spans = entities(&tags).into_iter();
+                spans.map(|(s, e, kind)| (s, e, kind.to_owned())).collect()
+            };
+            let (spans, true_spans) = (refs(&said), refs(&gold));
+            let right = spans.iter().filter(|s| true_spans.contains(s)).count();
+            Answer {
+                parts: [right as f64, spans.len() as f64, true_spans.len() as f64],
+                ..plain(said.join(" "), 0.0, said == gold)
+            }
+        }
+        _ => plain(String::new(), 0.0, false),
+    }
+}
