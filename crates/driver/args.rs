@@ -3,6 +3,7 @@
 // Doc comments here are the text of --help, where brackets are brackets.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+use crate::augment::{AugmentArgs, AugmentFlags};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub enum Verb {
     /// Fine-tune a model; with no argument at all, a demonstration on built-in film reviews
     #[command(allow_negative_numbers = true)]
     Train(Box<TrainArgs>),
+    /// Write a data file with changed copies of its texts
+    Augment(AugmentArgs),
     /// Measure a fine-tuned model on labelled texts
     Eval(EvalArgs),
     /// Answer texts with a fine-tuned model, one JSON object a line
@@ -250,6 +253,10 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_shuffle: bool,
+    /// How training texts are changed
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub augmenting: AugmentFlags,
     /// Steps between validations, or a fraction of an epoch [default: 1.0, every epoch]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@
 //! 130 interrupted, after a checkpoint was written.
 
 mod args;
+mod augment;
 mod bench;
 mod demo;
 mod device;
@@ -31,6 +32,7 @@ pub enum Exit {
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Train(args) => train::run(*args),
+        Verb::Augment(args) => augment::run(args),
         Verb::Eval(args) => infer::eval(args),
         Verb::Predict(args) => infer::predict(args),
         Verb::Inspect(args) => inspect::run(args),

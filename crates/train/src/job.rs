@@ -5,8 +5,11 @@ use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Sink};
 use crate::metrics::Metrics;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
-use crate::{Ending, Examples, FrozenPrefix, JobData, Options, TrainError, Training, WordUpdates};
+use crate::{
+    Ending, EpochTexts, Examples, FrozenPrefix, JobData, Options, TrainError, Training, WordUpdates,
+};
 use hone_bert::{Config, HeadChoice, Model};
+use hone_data::augment::Augmenter;
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
 use serde::Serialize;
@@ -52,6 +55,8 @@ pub struct Job<'a> {
     pub frozen: FrozenPrefix,
     /// When words that a step's texts do not hold take the step.
     pub words: WordUpdates,
+    /// What changes the training texts from epoch to epoch; none: nothing.
+    pub augment: Option<&'a Augmenter>,
 }
 
 /// What a warning about the data does.
@@ -159,6 +164,15 @@ impl Job<'_> {
             Ok(Prepared { examples, receipt })
         };
         let train = prepare(&data.train)?;
+        let texts = self.augment.map(|augmenter| EpochTexts {
+            augmenter,
+            part: &data.train,
+            labels: &data.labels,
+            task,
+            names: &data.names,
+            how,
+            seed: self.options.seed,
+        });
         let valid = data.valid.as_ref().map(prepare).transpose()?;
         let test = data.test.as_ref().map(prepare).transpose()?;
         let named = [
@@ -212,6 +226,7 @@ impl Job<'_> {
             model: &mut model,
             options: self.options,
             train: &train.examples,
+            augment: texts.as_ref(),
             valid: valid.as_ref().map(|v| &v.examples),
             frozen: self.frozen,
             words: self.words,
@@ -324,6 +339,9 @@ impl Job<'_> {
             if let Some(part) = part {
                 hashes.insert(role.to_owned(), part.sha256.clone());
             }
+        }
+        if let Some(augmenter) = self.augment {
+            hashes.extend(augmenter.hashes());
         }
         for name in ["tokenizer.json", "vocab.txt"] {
             let path = self.model.join(name);

@@ -8,6 +8,7 @@
 //! assert!(low < 0.8 && 0.8 < high);
 //! ```
 
+mod augment;
 mod batches;
 mod checkpoint;
 mod engine;
@@ -25,6 +26,7 @@ mod scorer;
 mod targets;
 mod training;
 
+pub use augment::{EpochTexts, EpochsDrawn, ModelWords};
 pub use batches::{BatchPlan, Order};
 pub use checkpoint::{Best, Checkpoints, Identity, State};
 pub use engine::{Engine, StepDone, StepRates, WordUpdates};

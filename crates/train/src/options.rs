@@ -133,6 +133,9 @@ pub struct Options {
     pub seed: u64,
     /// Whether epochs are shuffled.
     pub shuffle: bool,
+    /// How the training texts are changed (see `hone_data::augment::Plan`).
+    #[serde(default = "no_augmentation")]
+    pub augment: String,
     /// When the validation part is read.
     pub eval_every: Cadence,
     /// Metric of selection and early stopping.
@@ -143,6 +146,11 @@ pub struct Options {
     pub select: Select,
     /// When checkpoints are written; none: only when interrupted.
     pub save_every: Option<Cadence>,
+}
+
+/// What runs did before there was augmentation.
+fn no_augmentation() -> String {
+    "none".to_owned()
 }
 
 impl Options {

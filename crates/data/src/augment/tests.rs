@@ -1,0 +1,1 @@
+//! Properties of whole rows: what is protected stays, draws depend on their key alone, shares are as stated.

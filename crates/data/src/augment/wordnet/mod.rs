@@ -1,0 +1,500 @@
+//! Princeton WordNet (Fellbaum 1998) read from its own database files, as wndb(5WN) describes them:
+//! `index.POS` says where a word's senses lie in `data.POS`, `POS.exc` lists irregular forms, `cntlist.rev`
+//! how often each sense was tagged in text.
+//!
+//! The files are sorted for binary search, so nothing is parsed before it is asked for: opening reads 28 MB
+//! and checks that they are what they should be.
+
+mod morphology;
+mod thesaurus;
+
+use crate::DataError;
+use crate::source::hex;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A part of speech.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Pos {
+    Noun,
+    Verb,
+    Adj,
+    Adv,
+}
+
+impl Pos {
+    pub const ALL: [Pos; 4] = [Pos::Noun, Pos::Verb, Pos::Adj, Pos::Adv];
+
+    fn file(self) -> &'static str {
+        match self {
+            Pos::Noun => "noun",
+            Pos::Verb => "verb",
+            Pos::Adj => "adj",
+            Pos::Adv => "adv",
+        }
+    }
+
+    /// By the letter of a pointer.
+    fn of(letter: &str) -> Option<Pos> {
+        Some(match letter {
+            "n" => Pos::Noun,
+            "v" => Pos::Verb,
+            "a" | "s" => Pos::Adj,
+            "r" => Pos::Adv,
+            _ => return None,
+        })
+    }
+
+    /// By the number of a sense key, where satellites have one of their own.
+    fn of_key(number: &str) -> Option<Pos> {
+        Some(match number {
+            "1" => Pos::Noun,
+            "2" => Pos::Verb,
+            "3" | "5" => Pos::Adj,
+            "4" => Pos::Adv,
+            _ => return None,
+        })
+    }
+}
+
+/// A pointer of a synset to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pointer {
+    /// `!` antonym, `&` similar to, `+` derivationally related, `;u` usage, …
+    pub symbol: String,
+    pub pos: Pos,
+    pub offset: u32,
+    /// Word it comes from and word it leads to, from 1; 0: the whole synset.
+    pub from: usize,
+    pub to: usize,
+}
+
+/// A set of words with one meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Synset {
+    pub words: Vec<String>,
+    /// Words that stand only before or only after a noun (`galore(ip)`).
+    pub placed: Vec<bool>,
+    pub pointers: Vec<Pointer>,
+}
+
+#[derive(Debug)]
+struct Table {
+    index: String,
+    data: String,
+    /// Base forms of irregular ones.
+    bases: HashMap<String, Vec<String>>,
+    /// Irregular forms of base forms.
+    forms: HashMap<String, Vec<String>>,
+}
+
+/// The database.
+#[derive(Debug)]
+pub struct WordNet {
+    path: PathBuf,
+    sha256: String,
+    tables: [Table; 4],
+    counts: String,
+}
+
+/// The first line of a sorted text whose beginning is not below `key`, by bytes; its start.
+fn lower_bound(text: &str, key: &str) -> usize {
+    let bytes = text.as_bytes();
+    let line_start = |at: usize| {
+        bytes[..at]
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |p| p + 1)
+    };
+    let (mut low, mut high) = (0, bytes.len());
+    while low < high {
+        let start = line_start(low + (high - low) / 2);
+        let end = bytes[start..]
+            .iter()
+            .position(|&b| b == b'\n')
+            .map_or(bytes.len(), |p| start + p + 1);
+        let line = &bytes[start..end];
+        if &line[..line.len().min(key.len())] < key.as_bytes() {
+            low = end;
+        } else {
+            high = start;
+        }
+    }
+    low
+}
+
+/// Lines of a sorted text that begin with `key`.
+fn lines_with<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    text[lower_bound(text, key)..]
+        .lines()
+        .take_while(move |l| l.starts_with(key))
+}
+
+impl WordNet {
+    /// Opens the folder with `index.noun` and the other files.
+    pub fn open(folder: &Path) -> Result<WordNet, DataError> {
+        let mut hash = Sha256::new();
+        let mut read = |name: String| -> Result<String, DataError> {
+            let path = folder.join(name);
+            let bytes = std::fs::read(&path).map_err(|source| DataError::Io {
+                path: path.clone(),
+                source,
+            })?;
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(&bytes);
+            String::from_utf8(bytes).map_err(|_| DataError::WordNet {
+                path,
+                reason: "not a text file".to_owned(),
+            })
+        };
+        let mut table = |pos: Pos| -> Result<Table, DataError> {
+            let name = pos.file();
+            let exceptions = read(format!("{name}.exc"))?;
+            let mut bases: HashMap<String, Vec<String>> = HashMap::new();
+            let mut forms: HashMap<String, Vec<String>> = HashMap::new();
+            for line in exceptions.lines() {
+                let mut words = line.split_whitespace();
+                let Some(form) = words.next() else { continue };
+                for base in words {
+                    let known = bases.entry(form.to_owned()).or_default();
+                    if !known.iter().any(|b| b == base) {
+                        known.push(base.to_owned());
+                        forms
+                            .entry(base.to_owned())
+                            .or_default()
+                            .push(form.to_owned());
+                    }
+                }
+            }
+            Ok(Table {
+                index: read(format!("index.{name}"))?,
+                data: read(format!("data.{name}"))?,
+                bases,
+                forms,
+            })
+        };
+        let tables = [
+            table(Pos::Noun)?,
+            table(Pos::Verb)?,
+            table(Pos::Adj)?,
+            table(Pos::Adv)?,
+        ];
+        let counts = match folder.join("cntlist.rev").is_file() {
+            true => read("cntlist.rev".to_owned())?,
+            // Senses then count by their order alone.
+            false => String::new(),
+        };
+        let net = WordNet {
+            path: folder.to_owned(),
+            sha256: hex(&hash.finalize()),
+            tables,
+            counts,
+        };
+        net.check()?;
+        Ok(net)
+    }
+
+    /// That the last word of each index leads to a synset which holds it.
+    fn check(&self) -> Result<(), DataError> {
+        for pos in Pos::ALL {
+            let index = &self.table(pos).index;
+            let lemma = index
+                .lines()
+                .next_back()
+                .and_then(|l| l.split(' ').next())
+                .unwrap_or("");
+            let senses = self.senses(pos, lemma);
+            let held = |&offset: &u32| {
+                self.synset(pos, offset)
+                    .is_some_and(|s| s.words.iter().any(|w| w.to_lowercase() == lemma))
+            };
+            if senses.is_empty() || !senses.iter().all(held) {
+                return Err(DataError::WordNet {
+                    path: self.path.join(format!("index.{}", pos.file())),
+                    reason: format!(
+                        "the entry {lemma:?} does not lead to a synset of data.{} that holds it; the two do not \
+                         belong together or are damaged",
+                        pos.file()
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// SHA-256 over its files.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    fn table(&self, pos: Pos) -> &Table {
+        &self.tables[pos as usize]
+    }
+
+    /// Offsets of a base form's synsets, the commonest first; empty where the word is not held.
+    pub(super) fn senses(&self, pos: Pos, lemma: &str) -> Vec<u32> {
+        if lemma.is_empty() || lemma.contains([' ', '\n']) {
+            return Vec::new();
+        }
+        let key = format!("{lemma} ");
+        let Some(line) = lines_with(&self.table(pos).index, &key).next() else {
+            return Vec::new();
+        };
+        // lemma pos synset_cnt p_cnt [ptr_symbol…] sense_cnt tagsense_cnt synset_offset…
+        let mut fields = line.split_whitespace().skip(2);
+        let number = |f: Option<&str>| f.and_then(|f| f.parse::<usize>().ok());
+        let (Some(synsets), Some(pointers)) = (number(fields.next()), number(fields.next())) else {
+            return Vec::new();
+        };
+        fields
+            .skip(pointers + 2)
+            .take(synsets)
+            .filter_map(|f| f.parse().ok())
+            .collect()
+    }
+
+    /// How often each sense of a base form was tagged, in the order of [`WordNet::senses`].
+    pub(super) fn tagged(&self, pos: Pos, lemma: &str, senses: usize) -> Vec<u32> {
+        let mut counts = vec![0; senses];
+        let key = format!("{lemma}%");
+        for line in lines_with(&self.counts, &key) {
+            let mut fields = line.split_whitespace();
+            let of = fields
+                .next()
+                .and_then(|k| k[key.len()..].split(':').next())
+                .and_then(Pos::of_key);
+            let mut number = || fields.next().and_then(|f| f.parse::<usize>().ok());
+            if let (Some(p), Some(sense), Some(count)) = (of, number(), number())
+                && p == pos
+                && (1..=senses).contains(&sense)
+            {
+                counts[sense - 1] = count as u32;
+            }
+        }
+        counts
+    }
+
+    /// The synset at an offset.
+    pub(super) fn synset(&self, pos: Pos, offset: u32) -> Option<Synset> {
+        let line = self
+            .table(pos)
+            .data
+            .get(offset as usize..)?
+            .lines()
+            .next()?;
+        // offset lex_filenum ss_type w_cnt (hex) [word lex_id]… p_cnt [symbol offset pos source/target]… | gloss
+        let mut fields = line.split(" | ").next()?.split_whitespace();
+        if fields.next()?.parse::<u32>().ok()? != offset {
+            return None;
+        }
+        let count = usize::from_str_radix(fields.nth(2)?, 16).ok()?;
+        let mut set = Synset {
+            words: Vec::with_capacity(count),
+            placed: Vec::with_capacity(count),
+            pointers: Vec::new(),
+        };
+        for _ in 0..count {
+            let word = fields.next()?;
+            fields.next()?;
+            let bare = word.split('(').next().unwrap_or(word);
+            set.placed.push(bare.len() < word.len());
+            set.words.push(bare.to_owned());
+        }
+        let pointers: usize = fields.next()?.parse().ok()?;
+        for _ in 0..pointers {
+            let symbol = fields.next()?.to_owned();
+            let offset = fields.next()?.parse().ok()?;
+            let pos = Pos::of(fields.next()?)?;
+            let ends = fields.next()?;
+            set.pointers.push(Pointer {
+                symbol,
+                pos,
+                offset,
+                from: usize::from_str_radix(ends.get(..2)?, 16).ok()?,
+                to: usize::from_str_radix(ends.get(2..)?, 16).ok()?,
+            });
+        }
+        Some(set)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A database of few words in WordNet's own format, for tests that need no installed one. Synsets are
+    /// `(pos, words, pointers as (symbol, synset, from, to))`; `counts` are lines of `cntlist.rev`.
+    pub fn tiny(
+        synsets: &[(char, &[&str], &[(&str, usize, usize, usize)])],
+        exceptions: &[(&str, &str)],
+        counts: &str,
+    ) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let letter = |c: char| if c == 's' { 'a' } else { c };
+        let mut data: HashMap<char, String> = HashMap::new();
+        let mut places = Vec::new();
+        // Two passes: offsets first, since pointers name them; a line is as long with any offset.
+        for pass in 0..2 {
+            data = "nvar"
+                .chars()
+                .map(|c| (c, "  1 licence\n".to_owned()))
+                .collect();
+            let mut now = Vec::new();
+            for (pos, words, pointers) in synsets {
+                let text = data.get_mut(&letter(*pos)).unwrap();
+                let at = text.len();
+                now.push(at);
+                let words: Vec<String> = words.iter().map(|w| format!("{w} 0")).collect();
+                let mut line = format!(
+                    "{at:08} 00 {pos} {:02x} {} {:03}",
+                    words.len(),
+                    words.join(" "),
+                    pointers.len()
+                );
+                for (symbol, to, from, word) in *pointers {
+                    let target = if pass == 0 { 0 } else { places[*to] };
+                    line += &format!(
+                        " {symbol} {target:08} {} {from:02x}{word:02x}",
+                        letter(synsets[*to].0)
+                    );
+                }
+                *text += &format!("{line} | gloss\n");
+            }
+            places = now;
+        }
+        for (c, name) in [('n', "noun"), ('v', "verb"), ('a', "adj"), ('r', "adv")] {
+            let mut entries: std::collections::BTreeMap<String, Vec<usize>> = Default::default();
+            for ((pos, words, _), at) in synsets.iter().zip(&places) {
+                if letter(*pos) == c {
+                    for word in *words {
+                        let bare = word.split('(').next().unwrap().to_lowercase();
+                        entries.entry(bare).or_default().push(*at);
+                    }
+                }
+            }
+            let mut index = "  1 licence\n".to_owned();
+            for (word, at) in entries {
+                let all: Vec<String> = at.iter().map(|a| format!("{a:08}")).collect();
+                index += &format!(
+                    "{word} {c} {} 1 @ {} 0 {}  \n",
+                    at.len(),
+                    at.len(),
+                    all.join(" ")
+                );
+            }
+            let irregular: String = exceptions
+                .iter()
+                .filter(|(n, _)| *n == name)
+                .map(|(_, line)| format!("{line}\n"))
+                .collect();
+            std::fs::write(folder.path().join(format!("index.{name}")), index).unwrap();
+            std::fs::write(folder.path().join(format!("data.{name}")), &data[&c]).unwrap();
+            std::fs::write(folder.path().join(format!("{name}.exc")), irregular).unwrap();
+        }
+        std::fs::write(folder.path().join("cntlist.rev"), counts).unwrap();
+        folder
+    }
+
+    /// Films, verdicts and a few verbs.
+    pub fn films() -> tempfile::TempDir {
+        tiny(
+            &[
+                (
+                    'n',
+                    &["movie", "film", "picture", "motion_picture", "flick"],
+                    &[(";u", 14, 5, 0)],
+                ),
+                ('n', &["film", "membrane"], &[]),
+                ('n', &["picture", "image"], &[]),
+                ('n', &["baby", "infant"], &[]),
+                ('v', &["film", "shoot"], &[]),
+                ('v', &["purchase", "buy"], &[("!", 6, 2, 1)]),
+                ('v', &["sell"], &[("!", 5, 1, 2)]),
+                ('v', &["depart", "leave", "go"], &[]),
+                ('a', &["good"], &[("!", 9, 1, 1), ("&", 10, 0, 0)]),
+                ('a', &["bad"], &[("!", 8, 1, 1), ("&", 11, 0, 0)]),
+                ('s', &["fine", "sound", "okay(p)"], &[("&", 8, 0, 0)]),
+                ('s', &["nasty", "sound"], &[("&", 9, 0, 0)]),
+                ('r', &["rapidly", "quickly"], &[]),
+                ('a', &["big", "large"], &[]),
+                ('n', &["slang"], &[]),
+            ],
+            &[
+                ("noun", "children child"),
+                ("verb", "bought buy"),
+                ("verb", "gone go"),
+                ("verb", "left leave"),
+                ("verb", "shot shoot"),
+                ("verb", "went go"),
+                ("adj", "bigger big"),
+                ("adj", "larger large"),
+            ],
+            "film%1:10:01:: 1 38\nfilm%1:27:00:: 2 2\nfilm%2:32:00:: 1 2\nmovie%1:10:00:: 1 20\n\
+             picture%1:06:00:: 2 40\npicture%1:10:00:: 1 5\n",
+        )
+    }
+
+    #[test]
+    fn lines_are_found_at_both_ends() {
+        let text = "  header\na 1\nab 2\nb 3\nzz 4";
+        for (key, want) in [
+            ("a ", &["a 1"][..]),
+            ("ab ", &["ab 2"]),
+            ("a", &["a 1", "ab 2"]),
+            ("zz ", &["zz 4"]),
+            ("zzz", &[]),
+            ("aa", &[]),
+            ("  ", &["  header"]),
+        ] {
+            assert_eq!(lines_with(text, key).collect::<Vec<_>>(), want, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn senses_counts_and_synsets() {
+        let folder = films();
+        let net = WordNet::open(folder.path()).unwrap();
+        let senses = net.senses(Pos::Noun, "film");
+        assert_eq!(senses.len(), 2);
+        assert_eq!(net.tagged(Pos::Noun, "film", 2), [38, 2]);
+        assert_eq!(net.tagged(Pos::Verb, "film", 1), [2]);
+        let set = net.synset(Pos::Noun, senses[0]).unwrap();
+        assert_eq!(
+            set.words,
+            ["movie", "film", "picture", "motion_picture", "flick"]
+        );
+        assert_eq!(
+            (set.pointers[0].symbol.as_str(), set.pointers[0].from),
+            (";u", 5)
+        );
+        let fine = net
+            .synset(Pos::Adj, net.senses(Pos::Adj, "okay")[0])
+            .unwrap();
+        assert_eq!(fine.placed, [false, false, true]);
+        assert!(net.senses(Pos::Noun, "nowhere").is_empty());
+        assert!(net.synset(Pos::Noun, 3).is_none());
+    }
+
+    #[test]
+    fn a_damaged_or_absent_database_is_named() {
+        let folder = films();
+        let fails = |says: &str| {
+            let error = WordNet::open(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        };
+        let adj = folder.path().join("data.adj");
+        let whole = std::fs::read_to_string(&adj).unwrap();
+        std::fs::write(&adj, format!("x{whole}")).unwrap();
+        fails("index.adj");
+        std::fs::write(&adj, b"\xff").unwrap();
+        fails("data.adj: not a text file");
+        std::fs::remove_file(&adj).unwrap();
+        fails("data.adj");
+    }
+}
