@@ -28,6 +28,8 @@ fn number(line: &Line, alpha: f64) -> usize {
 fn replaceable(line: &Line, i: usize, substitutes: &Substitutes) -> bool {
     let part = &line.parts[i];
     part.kind == Kind::Word
+        // Shorter ones are symbols to WordNet: n is nitrogen.
+        && part.word.len() > 2
         && !part.protected
         && !part.entity
         && !is_stop(&part.lower)
@@ -214,21 +216,19 @@ fn remove(line: &mut Line, i: usize) {
         None => &mut line.tail,
     };
     let closes = |text: &str| text.starts_with(['.', ',', ';', ':', '!', '?']);
-    *next = match gone.gap.is_empty() {
+    const PAUSES: [char; 3] = [',', ';', ':'];
+    *next = if gone.gap.is_empty() {
         // Nothing stands before the first word, so neither does what followed it.
-        true => next
+        next.trim_start()
+            .trim_start_matches(PAUSES)
             .trim_start()
-            .trim_start_matches([',', ';', ':'])
-            .trim_start()
-            .to_owned(),
-        false
-            if gone.gap.trim().is_empty()
-                && !next.starts_with(char::is_whitespace)
-                && closes(next) =>
-        {
-            next.clone()
-        }
-        false => format!("{}{}", gone.gap, next.trim_start()),
+            .to_owned()
+    } else if closes(next.trim_start()) {
+        // A mark stands where it stood, and no pause is left before it.
+        let before = gone.gap.trim_end().trim_end_matches(PAUSES).trim_end();
+        format!("{before}{next}")
+    } else {
+        format!("{}{}", gone.gap, next.trim_start())
     };
     if line.parts.get(i).is_none() && gone.gap.trim().is_empty() && line.tail.trim().is_empty() {
         line.tail.clear();

@@ -343,6 +343,10 @@ impl Line {
                 || protection.keeps(&part.lower);
         }
         for i in 1..self.parts.len() {
+            // `ca n't` is one negation in two pieces.
+            if self.parts[i].kind == Kind::Clitic && is_negation(&self.parts[i].lower) {
+                self.parts[i - 1].protected = true;
+            }
             // A sentence begins after markup such as <br />.
             if self.parts[i - 1].word.starts_with('<') {
                 self.parts[i].start = true;

@@ -6,6 +6,7 @@
 
 mod draws;
 mod eda;
+mod family;
 mod file;
 mod line;
 mod neighbours;

@@ -4,9 +4,11 @@
 //! Nearness there is shared context, not shared meaning: opposites and members of one class lie as near as
 //! synonyms. Refused are known opposites (WordNet's where it is given, else a built-in list and endings), words
 //! of another verdict, members of closed classes, other forms of the same word, and words that end in another way
-//! (`films` takes no singular).
+//! (`films` takes no singular). WordNet, where it is given,
+//! also says which words are of one part of speech and form.
 
-use super::polarity::{opposed, polarity, stems};
+use super::family::related;
+use super::polarity::{opposed, polarity};
 use super::protect::is_stop;
 use super::substitutes::Substitute;
 use super::wordnet::WordNet;
@@ -26,7 +28,7 @@ pub struct WordTable<'a> {
 }
 
 /// Least cosine of a neighbour.
-const NEAR: f32 = 0.45;
+const NEAR: f32 = 0.5;
 /// Neighbours looked at, and most that are kept.
 const LOOKED: usize = 24;
 const KEPT: usize = 8;
@@ -39,11 +41,6 @@ fn ending(word: &str) -> &'static str {
         .into_iter()
         .find(|e| word.ends_with(e))
         .map_or("", |e| if e == "ss" { "" } else { e })
-}
-
-fn same_word(a: &str, b: &str) -> bool {
-    let sb = stems(b);
-    stems(a).iter().any(|s| sb.contains(s)) || a.starts_with(b) || b.starts_with(a)
 }
 
 /// The kept words and their rows, centred, each of length 1.
@@ -129,10 +126,14 @@ fn fitting<'a>(
     near.filter(|(other, _)| {
         !is_stop(other)
             && ending(other) == ending(own)
-            && !same_word(own, other)
+            && !related(own, other)
             && polarity(own) == polarity(other)
             && !opposed(own, other)
-            && net.is_none_or(|n| !n.meets(&against, other) && !n.meets(&n.opposites(other), own))
+            && net.is_none_or(|n| {
+                n.alike(own, other)
+                    && !n.meets(&against, other)
+                    && !n.meets(&n.opposites(other), own)
+            })
     })
     .take(KEPT)
     .map(|(other, cosine)| Substitute {
@@ -237,7 +238,7 @@ mod tests {
                 compared += 1;
             }
             let best = (0..n)
-                .filter(|&j| j != i && !same_word(&words[i].0, &words[j].0))
+                .filter(|&j| j != i && !related(&words[i].0, &words[j].0))
                 .map(|j| cosine(&own, &centred(j)))
                 .fold(f64::MIN, f64::max);
             if let Some(first) = found[&words[i].0].first() {

@@ -97,7 +97,13 @@ pub(super) fn case(line: &mut Line, p: f64, draws: &mut Draws) -> Outcome {
                     Shape::Upper => part.suffix.to_uppercase(),
                     _ => part.suffix.to_lowercase(),
                 };
-                (shape.dress(&part.word.to_lowercase()), suffix)
+                let lower = part.word.to_lowercase();
+                let made = shape.dress(&lower);
+                // ß has no capital that leads back to it.
+                match made.to_lowercase() == lower {
+                    true => (made, suffix),
+                    false => (part.word.clone(), part.suffix.clone()),
+                }
             })
             .collect()
     };

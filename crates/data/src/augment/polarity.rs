@@ -5,6 +5,7 @@
 //! A short list of common English words written for Hone. It cannot be complete: a rare word's opposite, or an
 //! opposition that only a field knows, passes unless WordNet or the endings below tell.
 
+use super::family::stems;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -101,7 +102,7 @@ const PAIRS: &str = "
  internal/external interior/exterior domestic/foreign liberal/conservative democrat/republican legal/illegal innocent/guilty cheap/expensive
  clean/dirty safe/dangerous smooth/rough sharp/dull straight/crooked sweet/sour sweet/bitter fresh/stale loose/tight sane/insane sober/drunk
  credit/debit deposit/withdrawal deposit/withdraw pending/completed enable/disable activate/deactivate lock/unlock freeze/unfreeze block/unblock
- fact/fiction heaven/hell angel/devil god/devil saint/sinner guest/host master/servant rural/urban city/country sea/land
+ fact/fiction heaven/hell angel/devil god/devil saint/sinner guest/host master/servant rural/urban city/country predecessor/successor daytime/nighttime occasionally/frequently rarely/frequently similarly/conversely sea/land
 ";
 
 /// Classes whose members exclude one another.
@@ -127,38 +128,6 @@ fn signs() -> &'static HashMap<&'static str, i8> {
         let listed = |text: &'static str, sign: i8| text.split_whitespace().map(move |w| (w, sign));
         listed(POSITIVE, 1).chain(listed(NEGATIVE, -1)).collect()
     })
-}
-
-/// A word and what it may be an inflected or derived form of, by endings alone.
-pub(super) fn stems(word: &str) -> Vec<String> {
-    let mut all = vec![word.to_owned()];
-    for (ending, others) in [
-        ("ies", &["y"][..]),
-        ("ied", &["y"]),
-        ("ier", &["y"]),
-        ("iest", &["y"]),
-        ("ily", &["y"]),
-        ("iness", &["y"]),
-        ("ness", &[""]),
-        ("ly", &["", "le"]),
-        ("ing", &["", "e"]),
-        ("ed", &["", "e"]),
-        ("er", &["", "e"]),
-        ("est", &["", "e"]),
-        ("es", &["", "e"]),
-        ("s", &[""]),
-    ] {
-        let Some(stem) = word.strip_suffix(ending).filter(|s| s.len() >= 3) else {
-            continue;
-        };
-        all.extend(others.iter().map(|o| format!("{stem}{o}")));
-        // "stopped" comes from "stop".
-        let bytes = stem.as_bytes();
-        if bytes.len() > 3 && bytes[bytes.len() - 1] == bytes[bytes.len() - 2] {
-            all.extend(stem.get(..stem.len() - 1).map(str::to_owned));
-        }
-    }
-    all
 }
 
 /// Prefixes that turn a word round.

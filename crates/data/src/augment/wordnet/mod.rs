@@ -45,17 +45,6 @@ impl Pos {
             _ => return None,
         })
     }
-
-    /// By the number of a sense key, where satellites have one of their own.
-    fn of_key(number: &str) -> Option<Pos> {
-        Some(match number {
-            "1" => Pos::Noun,
-            "2" => Pos::Verb,
-            "3" | "5" => Pos::Adj,
-            "4" => Pos::Adv,
-            _ => return None,
-        })
-    }
 }
 
 /// A pointer of a synset to another.
@@ -77,6 +66,10 @@ pub(super) struct Synset {
     /// Words that stand only before or only after a noun (`galore(ip)`).
     pub placed: Vec<bool>,
     pub pointers: Vec<Pointer>,
+    /// Lexicographer's file and number of each word in it, and the number of the kind: what sense keys are made of.
+    file: u32,
+    numbers: Vec<u32>,
+    kind: u8,
 }
 
 #[derive(Debug)]
@@ -259,25 +252,41 @@ impl WordNet {
             .collect()
     }
 
-    /// How often each sense of a base form was tagged, in the order of [`WordNet::senses`].
-    pub(super) fn tagged(&self, pos: Pos, lemma: &str, senses: usize) -> Vec<u32> {
-        let mut counts = vec![0; senses];
-        let key = format!("{lemma}%");
-        for line in lines_with(&self.counts, &key) {
-            let mut fields = line.split_whitespace();
-            let of = fields
-                .next()
-                .and_then(|k| k[key.len()..].split(':').next())
-                .and_then(Pos::of_key);
-            let mut number = || fields.next().and_then(|f| f.parse::<usize>().ok());
-            if let (Some(p), Some(sense), Some(count)) = (of, number(), number())
-                && p == pos
-                && (1..=senses).contains(&sense)
-            {
-                counts[sense - 1] = count as u32;
+    /// How often each of a base form's senses was tagged. By sense key, not by number: `cntlist.rev` is older than
+    /// the synsets, and numbers have moved since.
+    pub(super) fn tagged(&self, pos: Pos, lemma: &str, senses: &[u32]) -> Vec<u32> {
+        let prefix = format!("{lemma}%");
+        let lines: Vec<&str> = lines_with(&self.counts, &prefix).collect();
+        let count = |&offset: &u32| {
+            // What was never tagged needs no key.
+            let key = (!lines.is_empty()).then(|| self.sense_key(pos, lemma, offset))??;
+            let mut fields = lines
+                .iter()
+                .map(|l| l.split_whitespace())
+                .find_map(|mut f| (f.next() == Some(&key)).then_some(f))?;
+            fields.nth(1)?.parse().ok()
+        };
+        senses
+            .iter()
+            .map(|offset| count(offset).unwrap_or(0))
+            .collect()
+    }
+
+    /// `lemma%kind:file:number:head:head number`, as senseidx(5WN) says.
+    fn sense_key(&self, pos: Pos, lemma: &str, offset: u32) -> Option<String> {
+        let set = self.synset(pos, offset)?;
+        let at = set.words.iter().position(|w| w.to_lowercase() == lemma)?;
+        let head = match set.kind {
+            5 => {
+                let head = set.pointers.iter().find(|p| p.symbol == "&")?;
+                let head = self.synset(head.pos, head.offset)?;
+                let word = head.words.first()?.to_lowercase();
+                format!("{word}:{:02}", head.numbers.first()?)
             }
-        }
-        counts
+            _ => ":".to_owned(),
+        };
+        let (kind, file, number) = (set.kind, set.file, set.numbers[at]);
+        Some(format!("{lemma}%{kind}:{file:02}:{number:02}:{head}"))
     }
 
     /// The synset at an offset.
@@ -293,15 +302,27 @@ impl WordNet {
         if fields.next()?.parse::<u32>().ok()? != offset {
             return None;
         }
-        let count = usize::from_str_radix(fields.nth(2)?, 16).ok()?;
+        let file = fields.next()?.parse().ok()?;
+        let kind = match fields.next()? {
+            "n" => 1,
+            "v" => 2,
+            "a" => 3,
+            "r" => 4,
+            _ => 5,
+        };
+        let count = usize::from_str_radix(fields.next()?, 16).ok()?;
         let mut set = Synset {
             words: Vec::with_capacity(count),
             placed: Vec::with_capacity(count),
             pointers: Vec::new(),
+            file,
+            numbers: Vec::with_capacity(count),
+            kind,
         };
         for _ in 0..count {
             let word = fields.next()?;
-            fields.next()?;
+            set.numbers
+                .push(u32::from_str_radix(fields.next()?, 16).ok()?);
             let bare = word.split('(').next().unwrap_or(word);
             set.placed.push(bare.len() < word.len());
             set.words.push(bare.to_owned());
@@ -350,7 +371,9 @@ pub(super) mod tests {
                 let text = data.get_mut(&letter(*pos)).unwrap();
                 let at = text.len();
                 now.push(at);
-                let words: Vec<String> = words.iter().map(|w| format!("{w} 0")).collect();
+                // The place of a synset is its words' number, so that sense keys differ.
+                let number = now.len() - 1;
+                let words: Vec<String> = words.iter().map(|w| format!("{w} {number:x}")).collect();
                 let mut line = format!(
                     "{at:08} 00 {pos} {:02x} {} {:03}",
                     words.len(),
@@ -435,8 +458,9 @@ pub(super) mod tests {
                 ("adj", "bigger big"),
                 ("adj", "larger large"),
             ],
-            "film%1:10:01:: 1 38\nfilm%1:27:00:: 2 2\nfilm%2:32:00:: 1 2\nmovie%1:10:00:: 1 20\n\
-             picture%1:06:00:: 2 40\npicture%1:10:00:: 1 5\n",
+            "buy%2:00:05:: 1 9\nfilm%1:00:00:: 1 38\nfilm%1:00:01:: 2 2\nfilm%2:00:04:: 1 2\n\
+             infant%1:00:03:: 1 3\nmovie%1:00:00:: 1 20\npicture%1:00:00:: 1 5\npicture%1:00:02:: 2 40\n\
+             purchase%2:00:05:: 1 5\nrapidly%4:00:12:: 1 3\nsound%5:00:10:good:08 1 3\n",
         )
     }
 
@@ -462,8 +486,12 @@ pub(super) mod tests {
         let net = WordNet::open(folder.path()).unwrap();
         let senses = net.senses(Pos::Noun, "film");
         assert_eq!(senses.len(), 2);
-        assert_eq!(net.tagged(Pos::Noun, "film", 2), [38, 2]);
-        assert_eq!(net.tagged(Pos::Verb, "film", 1), [2]);
+        assert_eq!(net.tagged(Pos::Noun, "film", &senses), [38, 2]);
+        let verb = net.senses(Pos::Verb, "film");
+        assert_eq!(net.tagged(Pos::Verb, "film", &verb), [2]);
+        // A satellite's key names its head.
+        let sound = net.senses(Pos::Adj, "sound");
+        assert_eq!(net.tagged(Pos::Adj, "sound", &sound), [3, 0]);
         let set = net.synset(Pos::Noun, senses[0]).unwrap();
         assert_eq!(
             set.words,

@@ -12,7 +12,7 @@ use crate::augment::substitutes::Substitute;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Senses in which a candidate is a synonym must make up this share of the word's use.
-const OWN: f64 = 0.3;
+const OWN: f64 = 0.45;
 /// And this share of the candidate's.
 const THEIRS: f64 = 0.3;
 /// What an untagged sense counts, divided by its number: the order of senses says what is left to say.
@@ -25,11 +25,24 @@ struct Sense {
     form: Form,
     offset: u32,
     share: f64,
+    tagged: bool,
+}
+
+/// The share of a base form's uses that stand in this form, roughly: counts are of base forms, texts hold
+/// forms. It weighs `moving`, the adjective, against a form of `move`.
+fn usual(form: Form) -> f64 {
+    match form {
+        Form::Base => 1.0,
+        Form::Past => 0.4,
+        Form::Plural => 0.3,
+        Form::Ing => 0.2,
+        Form::Third | Form::Comparative | Form::Superlative => 0.1,
+    }
 }
 
 /// Whether a word of the database is one plain lower-case word.
 fn plain(word: &str) -> bool {
-    word.len() > 1
+    word.len() > 2
         && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
         && word.starts_with(|c: char| c.is_ascii_lowercase())
 }
@@ -48,14 +61,15 @@ impl WordNet {
         for pos in Pos::ALL {
             for (base, form) in self.bases(pos, word) {
                 let senses = self.senses(pos, &base);
-                let tagged = self.tagged(pos, &base, senses.len());
+                let tagged = self.tagged(pos, &base, &senses);
                 for (k, (offset, count)) in senses.into_iter().zip(tagged).enumerate() {
                     all.push(Sense {
                         pos,
                         base: base.clone(),
                         form,
                         offset,
-                        share: f64::from(count) + UNTAGGED / (k + 1) as f64,
+                        share: (f64::from(count) + UNTAGGED / (k + 1) as f64) * usual(form),
+                        tagged: count > 0,
                     });
                 }
             }
@@ -71,9 +85,18 @@ impl WordNet {
     /// use the shared senses make up. Never an antonym, a phrase, a name, slang or an insult.
     pub fn synonyms(&self, word: &str) -> Vec<Substitute> {
         let own = self.shares(word);
+        // `engaging` may be an adjective or a form of a verb: as a verb's form it would take words that no
+        // adjective's place bears.
+        let adjective = own
+            .iter()
+            .any(|s| s.pos == Pos::Adj && s.form == Form::Base);
         let mut found: BTreeMap<String, (f64, Vec<(Pos, u32)>)> = BTreeMap::new();
         for sense in &own {
-            if sense.share < 0.02 || (sense.pos == Pos::Verb && self.unchanged(word)) {
+            let unclear = match sense.form {
+                Form::Base => self.unchanged(word),
+                _ => adjective,
+            };
+            if sense.share < 0.02 || (sense.pos == Pos::Verb && unclear) {
                 continue;
             }
             let Some(set) = self.synset(sense.pos, sense.offset) else {
@@ -112,13 +135,16 @@ impl WordNet {
         found
             .into_iter()
             .filter_map(|(other, (own, senses))| {
-                let theirs: f64 = self
-                    .shares(&other)
-                    .iter()
-                    .filter(|s| senses.contains(&(s.pos, s.offset)))
-                    .map(|s| s.share)
-                    .sum();
+                let (mut theirs, mut tagged) = (0.0, self.counts.is_empty());
+                for sense in self.shares(&other) {
+                    if senses.contains(&(sense.pos, sense.offset)) {
+                        theirs += sense.share;
+                        tagged |= sense.tagged;
+                    }
+                }
+                // A word that was never met in a tagged text is a rare one: cognise, twelvemonth.
                 let fits = theirs >= THEIRS
+                    && tagged
                     && !same_base(&other)
                     && !polarity::opposed(word, &other)
                     && !self.meets(&opposites, &other)
@@ -188,6 +214,23 @@ impl WordNet {
             }
         }
         all
+    }
+
+    /// Whether two words mostly stand as the same part of speech in the same form, and are no forms of one word.
+    /// Words that the database does not hold, names among them, are like none.
+    pub(in super::super) fn alike(&self, a: &str, b: &str) -> bool {
+        let (a, b) = (self.shares(a), self.shares(b));
+        let mostly = |senses: &[Sense]| {
+            let mut by: BTreeMap<(Pos, Form), f64> = BTreeMap::new();
+            for s in senses {
+                *by.entry((s.pos, s.form)).or_default() += s.share;
+            }
+            by.into_iter()
+                .max_by(|x, y| x.1.total_cmp(&y.1))
+                .map(|(reading, _)| reading)
+        };
+        let one = a.iter().any(|x| b.iter().any(|y| x.base == y.base));
+        mostly(&a).is_some() && mostly(&a) == mostly(&b) && !one
     }
 
     /// Whether a word, or one derived from it, is among these.
