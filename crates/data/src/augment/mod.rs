@@ -15,6 +15,7 @@ mod outcome;
 mod plan;
 mod polarity;
 mod protect;
+mod scan;
 mod substitutes;
 #[cfg(test)]
 mod tests;

@@ -2,319 +2,66 @@
 
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 /// Words that turn a meaning round. Of contractions, any that end in `n't` count too.
-const NEGATIONS: &[&str] = &[
-    "not", "no", "never", "none", "nobody", "nothing", "nowhere", "neither", "nor", "without",
-    "hardly", "scarcely", "barely", "rarely", "seldom", "cannot", "cant", "wont", "dont", "doesnt",
-    "didnt", "isnt", "arent", "wasnt", "werent", "havent", "hasnt", "hadnt", "wouldnt", "couldnt",
-    "shouldnt", "mustnt", "aint", "nt", "non", "nope", "lack", "lacks", "lacked", "lacking",
-    "devoid",
-];
+const NEGATIONS: &str = "
+ not no never none nobody nothing nowhere neither nor without hardly scarcely barely rarely seldom cannot cant
+ wont dont doesnt didnt isnt arent wasnt werent havent hasnt hadnt wouldnt couldnt shouldnt mustnt aint nt non
+ nope lack lacks lacked lacking devoid
+";
 /// Words on which a judgement turns, though they deny nothing.
-const TURNS: &[&str] = &[
-    "but",
-    "however",
-    "although",
-    "though",
-    "yet",
-    "despite",
-    "except",
-    "unless",
-    "instead",
-    "rather",
-    "too",
-    "only",
-    "less",
-    "least",
-    "few",
-    "little",
-    "more",
-    "most",
-    "if",
-    "almost",
-    "nearly",
-    "same",
-    "different",
-    "opposite",
-];
+const TURNS: &str = "
+ but however although though yet despite except unless instead rather too only less least few little more most
+ if almost nearly same different opposite
+";
 /// Numbers in words.
-const NUMBERS: &[&str] = &[
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-    "thirty",
-    "forty",
-    "fifty",
-    "sixty",
-    "seventy",
-    "eighty",
-    "ninety",
-    "hundred",
-    "hundreds",
-    "thousand",
-    "thousands",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "million",
-    "millions",
-    "billion",
-    "billions",
-    "dozen",
-    "dozens",
-    "half",
-    "third",
-    "quarter",
-    "once",
-    "twice",
-    "first",
-    "second",
-    "last",
-];
+const NUMBERS: &str = "
+ zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+ seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds thousand
+ thousands fourth fifth sixth seventh eighth ninth tenth million millions billion billions dozen dozens half
+ third quarter once twice first second last
+";
 /// Function words, which have no synonyms worth the name (the stop words of EDA, and contractions'
 /// remains).
-const STOP: &[&str] = &[
-    "i",
-    "me",
-    "my",
-    "myself",
-    "we",
-    "our",
-    "ours",
-    "ourselves",
-    "you",
-    "your",
-    "yours",
-    "yourself",
-    "yourselves",
-    "he",
-    "him",
-    "his",
-    "himself",
-    "she",
-    "her",
-    "hers",
-    "herself",
-    "it",
-    "its",
-    "itself",
-    "they",
-    "them",
-    "their",
-    "theirs",
-    "themselves",
-    "what",
-    "which",
-    "who",
-    "whom",
-    "whose",
-    "this",
-    "that",
-    "these",
-    "those",
-    "am",
-    "is",
-    "are",
-    "was",
-    "were",
-    "be",
-    "been",
-    "being",
-    "have",
-    "has",
-    "had",
-    "having",
-    "do",
-    "does",
-    "did",
-    "doing",
-    "done",
-    "a",
-    "an",
-    "the",
-    "and",
-    "but",
-    "if",
-    "or",
-    "because",
-    "as",
-    "until",
-    "while",
-    "of",
-    "at",
-    "by",
-    "for",
-    "with",
-    "about",
-    "against",
-    "between",
-    "into",
-    "through",
-    "during",
-    "before",
-    "after",
-    "above",
-    "below",
-    "to",
-    "from",
-    "up",
-    "down",
-    "in",
-    "out",
-    "on",
-    "off",
-    "over",
-    "under",
-    "again",
-    "further",
-    "then",
-    "once",
-    "here",
-    "there",
-    "when",
-    "where",
-    "why",
-    "how",
-    "all",
-    "any",
-    "both",
-    "each",
-    "few",
-    "more",
-    "most",
-    "other",
-    "some",
-    "such",
-    "only",
-    "own",
-    "same",
-    "so",
-    "than",
-    "too",
-    "very",
-    "s",
-    "t",
-    "can",
-    "will",
-    "just",
-    "don",
-    "should",
-    "now",
-    "would",
-    "could",
-    "may",
-    "might",
-    "must",
-    "shall",
-    "ought",
-    "let",
-    "lets",
-    "every",
-    "another",
-    "upon",
-    "onto",
-    "toward",
-    "towards",
-    "within",
-    "across",
-    "along",
-    "around",
-    "behind",
-    "beyond",
-    "among",
-    "per",
-    "via",
-    "also",
-    "even",
-    "ever",
-    "still",
-    "yet",
-    "though",
-    "although",
-    "since",
-    "whether",
-    "either",
-    "much",
-    "many",
-    "like",
-    "well",
-    "d",
-    "m",
-    "ll",
-    "re",
-    "ve",
-    "o",
-    "y",
-    "ma",
-    "im",
-    "ive",
-    "thats",
-    "theres",
-    "whats",
-    "etc",
-    "els",
-    "else",
-    "get",
-    "gets",
-    "got",
-    "getting",
-    "go",
-    "goes",
-    "going",
-    "gone",
-    "went",
-    "make",
-    "makes",
-    "made",
-    "making",
-    "take",
-    "takes",
-    "took",
-    "taken",
-    "taking",
-    "put",
-    "puts",
-    "us",
-    "anything",
-    "something",
-    "everything",
-    "anyone",
-    "someone",
-    "everyone",
-    "one's",
-];
+const STOP: &str = "
+ i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers
+ herself it its itself they them their theirs themselves what which who whom whose this that these those am is
+ are was were be been being have has had having do does did doing done a an the and but if or because as until
+ while of at by for with about against between into through during before after above below to from up down in
+ out on off over under again further then once here there when where why how all any both each few more most
+ other some such only own same so than too very s t can will just don should now would could may might must
+ shall ought let lets every another upon onto toward towards within across along around behind beyond among per
+ via also even ever still yet though although since whether either much many like well d m ll re ve o y ma im
+ ive thats theres whats etc els else get gets got getting go goes going gone went make makes made making take
+ takes took taken taking put puts us anything something everything anyone someone everyone one's
+";
+
+/// Which of the lists above a word stands in.
+struct Lists {
+    negations: HashSet<&'static str>,
+    kept: HashSet<&'static str>,
+    stop: HashSet<&'static str>,
+}
+
+fn lists() -> &'static Lists {
+    static LISTS: OnceLock<Lists> = OnceLock::new();
+    let words = |text: &'static str| text.split_whitespace();
+    LISTS.get_or_init(|| Lists {
+        negations: words(NEGATIONS).collect(),
+        kept: words(TURNS).chain(words(NUMBERS)).collect(),
+        stop: words(STOP).collect(),
+    })
+}
 
 /// Whether a lower-case word turns a meaning round.
 pub(super) fn is_negation(word: &str) -> bool {
-    word.ends_with("n't") || NEGATIONS.contains(&word)
+    word.ends_with("n't") || lists().negations.contains(word)
 }
 
 /// Whether a lower-case word is a function word.
 pub(super) fn is_stop(word: &str) -> bool {
-    STOP.contains(&word)
+    lists().stop.contains(word)
 }
 
 /// Whether a negation's scope ends before a word: at punctuation, or where the speaker turns. The usual
@@ -368,11 +115,7 @@ impl Protection {
 
     /// Whether this lower-case word stays as it is and where it is.
     pub(super) fn keeps(&self, word: &str) -> bool {
-        is_negation(word)
-            || TURNS.contains(&word)
-            || NUMBERS.contains(&word)
-            || self.label(word)
-            || self.listed(word)
+        is_negation(word) || lists().kept.contains(word) || self.label(word) || self.listed(word)
     }
 }
 

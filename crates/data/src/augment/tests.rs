@@ -2,7 +2,7 @@
 
 use super::line::{Kind, Line};
 use super::protect::is_negation;
-use super::wordnet::tests::films;
+use super::wordnet::fixture::films;
 use super::*;
 use crate::{Columns, read_file};
 use proptest::prelude::*;

@@ -239,7 +239,7 @@ impl WordNet {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::films;
+    use super::super::fixture::films;
     use super::*;
 
     #[test]

@@ -241,7 +241,7 @@ impl WordNet {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::films;
+    use super::super::fixture::films;
     use super::*;
 
     fn words(net: &WordNet, word: &str) -> Vec<String> {
