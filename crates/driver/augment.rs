@@ -192,11 +192,8 @@ fn make(
             "warning: the model reads capitals and small letters alike, so case noise changes nothing for it"
         );
     }
-    let table: Option<WordTable<'_>> = match &words {
-        // Without the matrix the words still say which slips make other words.
-        Some((words, _)) => Some(words.table()),
-        None => None,
-    };
+    // Without the matrix the words still say which slips make other words.
+    let table: Option<WordTable<'_>> = words.as_ref().map(|(words, _)| words.table());
     let sources = Sources {
         wordnet: net.clone(),
         words: table,
