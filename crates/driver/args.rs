@@ -3,6 +3,7 @@
 // Doc comments here are the text of --help, where brackets are brackets.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+use crate::augment::{AugmentArgs, AugmentFlags};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ pub enum Verb {
     Crossval(Box<crate::crossval::CrossvalArgs>),
     /// Compare two fine-tuned models on the same labelled texts
     Compare(crate::compare::CompareArgs),
+    /// Write a data file with changed copies of its texts
+    Augment(AugmentArgs),
     /// Measure a fine-tuned model on labelled texts
     Eval(EvalArgs),
     /// Answer texts with a fine-tuned model, one JSON object a line
@@ -297,6 +300,10 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_shuffle: bool,
+    /// How training texts are changed
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub augmenting: AugmentFlags,
     /// Steps between validations, or a fraction of an epoch [default: 1.0, every epoch]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]

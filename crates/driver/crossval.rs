@@ -146,6 +146,16 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         (None, None) => 0,
     };
     let options = settings::options(&args.train, &config, task_of(data_set.kind), valid_rows)?;
+    if options.augment != "none" {
+        bail!(
+            "--augment: a cross-validation reads its texts as they are; leave it out here, or use it in train"
+        );
+    }
+    if options.calibrate {
+        bail!(
+            "--calibrate: the models of a cross-validation are not kept as they are; calibrate the one of train"
+        );
+    }
     let folder = output_folder(&args.train, &data)?;
     let mut own = toml::Table::new();
     own.insert("folds".into(), toml::Value::Integer(folds as i64));
@@ -173,6 +183,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         resume: args.train.resume,
         frozen: settings::frozen(&args.train),
         words: WordUpdates::Deferred,
+        augment: None,
     };
     let crossval = CrossVal {
         job: &job,

@@ -76,6 +76,7 @@ pub fn run(args: TrainArgs, device: Device) -> Result<Exit> {
         resume: false,
         frozen: settings::frozen(&args),
         words: WordUpdates::Deferred,
+        augment: None,
     };
     train::record(&folder, &args, &options, MODEL)?;
     if !named {

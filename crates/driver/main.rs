@@ -4,6 +4,7 @@
 //! 130 interrupted, after a checkpoint was written.
 
 mod args;
+mod augment;
 mod bench;
 mod check;
 mod check_model;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Train(args) => train::run(*args),
         Verb::Crossval(args) => crossval::run(*args),
         Verb::Compare(args) => compare::run(args),
+        Verb::Augment(args) => augment::run(args),
         Verb::Eval(args) => infer::eval(args),
         Verb::Check(args) => check::run(*args),
         Verb::Predict(args) => infer::predict(args),

@@ -1,6 +1,7 @@
 //! From what the user typed to what the program means: flags over `--config` over defaults.
 
 use crate::args::{ColumnArgs, TrainArgs};
+use crate::augment;
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Config, Task};
 use hone_data::{Columns, Truncate};
@@ -271,6 +272,7 @@ pub fn options(
         unfreeze: args.unfreeze.clone().unwrap_or_else(|| "none".to_owned()),
         seed: args.seed.unwrap_or(0),
         shuffle: !args.no_shuffle,
+        augment: augment::plan(&args.augmenting)?.to_string(),
         eval_every: word("eval-every", args.eval_every.as_deref(), "1.0")?,
         metric,
         patience: args.patience,

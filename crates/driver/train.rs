@@ -2,7 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, Device};
-use crate::{Exit, demo, fetch, interrupt, settings};
+use crate::{Exit, augment, demo, fetch, interrupt, settings};
 use anyhow::{Context, Result, bail};
 use hone_bert::Config;
 use hone_kernels::Backend;
@@ -22,11 +22,12 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         return demo::run(args, device);
     };
     let data_set = settings::data_source(&args, &data)?.read()?;
-    let name = args.model.as_deref().unwrap_or("minilm");
-    let model = fetch::model_folder(name)?;
+    let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
+    let model = fetch::model_folder(&name)?;
     let config = Config::read(&Config::path_in(&model))?;
     let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
+    let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
     let out = output_folder(&args, &data)?;
     let job = Job {
         model: &model,
@@ -43,8 +44,9 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         resume: args.resume,
         frozen: settings::frozen(&args),
         words: WordUpdates::Deferred,
+        augment: augmenter.as_ref(),
     };
-    record(&out, &args, &options, name)?;
+    record(&out, &args, &options, &name)?;
     if args.out.is_none() {
         point_latest(&out);
     }

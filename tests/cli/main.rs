@@ -1,5 +1,6 @@
 //! The binary from end to end, on a tiny model: whole runs, and everything that can be wrong with what it is given.
 
+mod augment;
 mod bad_input;
 mod check;
 mod crossval;

@@ -108,4 +108,12 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// WordNet's files cannot be used.
+    #[error("{}: {reason}", path.display())]
+    WordNet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
 }

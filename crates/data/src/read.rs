@@ -72,7 +72,7 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
     let (rows, notes) = match format {
         Format::Csv => reader.delimited(b',', true)?,
         // A file of two columns without a header, tags in the second, is CoNLL under another name.
-        Format::Tsv if reader.looks_tagged() => reader.conll()?,
+        Format::Tsv if looks_tagged(&source.text) => reader.conll()?,
         // GLUE's TSV files quote nothing: a quotation mark is a character like any other.
         Format::Tsv => reader.delimited(b'\t', false)?,
         Format::JsonLines => reader.json_lines()?,
@@ -89,6 +89,15 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
         rows,
         notes,
     })
+}
+
+/// Whether a TSV is a tagged text: no header, two fields, a blank line somewhere or BIO tags.
+pub(crate) fn looks_tagged(text: &str) -> bool {
+    let mut lines = text.lines().take(2000);
+    let first = lines.next().unwrap_or("");
+    let fields: Vec<&str> = first.split('\t').collect();
+    let tag = |t: &str| t == "O" || t.starts_with("B-") || t.starts_with("I-");
+    fields.len() == 2 && (tag(fields[1]) || lines.any(|l| l.trim().is_empty()))
 }
 
 /// Line numbers of rising byte positions.
@@ -298,15 +307,6 @@ impl Reader<'_> {
             Value::Array(list) => Ok(Cell::List(list.iter().map(one).collect::<Result<_, _>>()?)),
             other => Ok(Cell::Text(one(other)?)),
         }
-    }
-
-    /// Whether a TSV is a tagged text: no header, two fields, a blank line somewhere or BIO tags.
-    fn looks_tagged(&self) -> bool {
-        let mut lines = self.text.lines().take(2000);
-        let first = lines.next().unwrap_or("");
-        let fields: Vec<&str> = first.split('\t').collect();
-        let tag = |t: &str| t == "O" || t.starts_with("B-") || t.starts_with("I-");
-        fields.len() == 2 && (tag(fields[1]) || lines.any(|l| l.trim().is_empty()))
     }
 
     fn conll(&self) -> Result<Rows, DataError> {

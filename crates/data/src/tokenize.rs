@@ -131,6 +131,23 @@ impl Tokenizer {
         })
     }
 
+    /// Pieces that are whole words, each with its id: no continuation, nothing special. In order of id.
+    pub fn whole_words(&self) -> Vec<(String, u32)> {
+        let mut words: Vec<(String, u32)> = self
+            .inner
+            .get_vocab(false)
+            .into_iter()
+            .filter(|(w, _)| !w.starts_with("##") && !w.starts_with('['))
+            .collect();
+        words.sort_unstable_by_key(|(_, id)| *id);
+        words
+    }
+
+    /// Whether capitals make no difference to it.
+    pub fn uncased(&self) -> Result<bool, DataError> {
+        Ok(self.pieces("A Film")?.ids == self.pieces("a film")?.ids)
+    }
+
     fn pieces(&self, text: &str) -> Result<Pieces, DataError> {
         let encoding = self
             .inner

@@ -48,16 +48,22 @@ impl BatchPlan {
         cut(examples, step, self.micro_rows, self.max_tokens)
     }
 
+    /// The largest micro-batch of an epoch.
+    pub fn epoch_limits(&self, examples: &Examples, epoch: usize) -> Limits {
+        let order = self.epoch(examples.len(), epoch);
+        order
+            .chunks(self.step_rows)
+            .flat_map(|step| self.micro_batches(examples, step))
+            .fold(Limits::default(), |limits, micro| {
+                limits.max(limits_of(examples, micro))
+            })
+    }
+
     /// The largest micro-batch of the listed epochs.
     pub fn limits(&self, examples: &Examples, epochs: usize) -> Limits {
         let mut limits = Limits::default();
         for epoch in 0..epochs {
-            let order = self.epoch(examples.len(), epoch);
-            for step in order.chunks(self.step_rows) {
-                for micro in self.micro_batches(examples, step) {
-                    limits = limits.max(limits_of(examples, micro));
-                }
-            }
+            limits = limits.max(self.epoch_limits(examples, epoch));
             if self.order == Order::File {
                 break;
             }

@@ -7,7 +7,7 @@ use crate::job::{Job, memory_now};
 use crate::prefix::PrefixCache;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
 use crate::start::{self, Started};
-use crate::{Examples, Outcome, TrainError, Training};
+use crate::{EpochTexts, Examples, Outcome, TrainError, Training};
 use hone_bert::{Config, Model};
 use hone_data::{Part, Tokenizer};
 use hone_kernels::Backend;
@@ -45,6 +45,8 @@ pub type Begun<'a, B> = &'a mut dyn FnMut(&Model<B>) -> Result<(), TrainError>;
 pub struct Fit<'a, B: Backend> {
     /// Training examples.
     pub train: &'a Examples,
+    /// The same as each epoch sees them; none: as they are.
+    pub augment: Option<EpochTexts<'a>>,
     /// Validation examples.
     pub valid: Option<&'a Examples>,
     /// Seed of new weights. Order and dropout have the seed of the options, so that runs may share a start and
@@ -170,6 +172,7 @@ impl Job<'_> {
             model: &mut model,
             options: self.options,
             train: fit.train,
+            augment: fit.augment.as_ref(),
             valid: fit.valid,
             pretrained: &pretrained,
             frozen: self.frozen,

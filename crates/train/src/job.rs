@@ -1,5 +1,6 @@
 //! A whole run: model and data in, a folder with a fine-tuned model out.
 
+use crate::augment::EpochTexts;
 use crate::calibrate::{Answers, Calibration, LEAST_ROWS};
 use crate::checkpoint::Checkpoints;
 use crate::evaluate::{EvalBatches, Prediction, evaluate, predict};
@@ -7,9 +8,11 @@ use crate::events::{Event, Sink};
 use crate::examples::Targets;
 use crate::fit::{Fit, Fitted, Prepared, Texts};
 use crate::metrics::Metrics;
+use crate::prepare::Tokenising;
 use crate::prepare::{TextReceipt, task_of};
 use crate::{Ending, Examples, FrozenPrefix, Init, JobData, Options, TrainError, WordUpdates};
 use hone_bert::{Config, Model, Task, weight_files};
+use hone_data::augment::Augmenter;
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
 use serde::Serialize;
@@ -42,6 +45,8 @@ pub struct Job<'a> {
     pub frozen: FrozenPrefix,
     /// When words that a step's texts do not hold take the step.
     pub words: WordUpdates,
+    /// What changes the training texts from epoch to epoch; none: nothing.
+    pub augment: Option<&'a Augmenter>,
 }
 
 /// What a warning about the data does.
@@ -129,8 +134,23 @@ impl Job<'_> {
     ) -> Result<Done<B>, TrainError> {
         let started = Instant::now();
         let texts = self.tokenise(sink)?;
+        let how = Tokenising {
+            tokenizer: &texts.tokenizer,
+            max_length: texts.max_length,
+            truncate: self.truncate,
+        };
+        let augment = self.augment.map(|augmenter| EpochTexts {
+            augmenter,
+            part: &self.data.train,
+            labels: &self.data.labels,
+            task: task_of(self.data.kind),
+            names: &self.data.names,
+            how,
+            seed: self.options.seed,
+        });
         let fit = Fit {
             train: &texts.train.examples,
+            augment,
             valid: texts.valid.as_ref().map(|v| &v.examples),
             head_seed: self.options.seed,
             marks: BTreeMap::new(),
@@ -340,6 +360,9 @@ impl Job<'_> {
             if let Some(part) = part {
                 hashes.insert(role.to_owned(), part.sha256.clone());
             }
+        }
+        if let Some(augmenter) = self.augment {
+            hashes.extend(augmenter.hashes());
         }
         for name in ["tokenizer.json", "vocab.txt"] {
             let path = self.model.join(name);

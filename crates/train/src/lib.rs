@@ -9,6 +9,7 @@
 //! ```
 
 mod anchor;
+mod augment;
 mod average;
 mod batches;
 mod calibrate;
@@ -33,6 +34,7 @@ mod start;
 mod targets;
 mod training;
 
+pub use augment::{EpochTexts, EpochsDrawn, ModelWords};
 pub use average::Average;
 pub use batches::{BatchPlan, Order};
 pub use calibrate::{Answers, Calibration, Change, Reliability};

@@ -155,6 +155,9 @@ pub struct Options {
     pub seed: u64,
     /// Whether epochs are shuffled.
     pub shuffle: bool,
+    /// How the training texts are changed (see `hone_data::augment::Plan`).
+    #[serde(default = "no_augmentation")]
+    pub augment: String,
     /// When the validation part is read.
     pub eval_every: Cadence,
     /// Metric of selection and early stopping.
@@ -181,6 +184,11 @@ mod pool_name {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Pool, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
+}
+
+/// What runs did before there was augmentation.
+fn no_augmentation() -> String {
+    "none".to_owned()
 }
 
 impl Options {
@@ -232,6 +240,7 @@ pub(crate) mod tests {
             unfreeze: "none".to_owned(),
             seed: 0,
             shuffle: true,
+            augment: "none".to_owned(),
             eval_every: Cadence::Epochs(1.0),
             metric: "accuracy".to_owned(),
             patience: None,

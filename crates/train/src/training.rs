@@ -8,7 +8,7 @@ use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Plan, Sink, Step};
 use crate::metrics::Metrics;
 use crate::prefix::PrefixCache;
-use crate::{Examples, FrozenPrefix, Options, Select, TargetRule, TrainError};
+use crate::{EpochTexts, Examples, FrozenPrefix, Options, Select, TargetRule, TrainError};
 use hone_bert::{Acts, Limits, Model};
 use hone_kernels::Backend;
 use std::collections::VecDeque;
@@ -24,6 +24,8 @@ pub struct Training<'a, B: Backend> {
     pub options: &'a Options,
     /// Training part.
     pub train: &'a Examples,
+    /// The training part as each epoch sees it; none: as it is.
+    pub augment: Option<&'a EpochTexts<'a>>,
     /// Validation part.
     pub valid: Option<&'a Examples>,
     /// Of each row of the parameter table whether its weights were loaded.
@@ -130,7 +132,7 @@ impl<B: Backend> Training<'_, B> {
                 "there is nothing to train on: no rows, or no steps".to_owned(),
             ));
         }
-        let mut limits = plan.limits(self.train, steps.div_ceil(per_epoch));
+        let (mut limits, tokens) = self.sizes(&plan, steps.div_ceil(per_epoch))?;
         (limits.tokens, limits.sequences) = (draws * limits.tokens, draws * limits.sequences);
         let cache = match (self.frozen, &mut self.prefix) {
             (FrozenPrefix::Recompute, _) => None,
@@ -159,7 +161,7 @@ impl<B: Backend> Training<'_, B> {
         let planned_bytes = memory.iter().map(|(_, bytes)| bytes).sum();
         self.sink.event(&Event::Planned(Plan {
             rows,
-            tokens: self.train.tokens(),
+            tokens,
             valid_rows: self.valid.map_or(0, Examples::len),
             steps,
             steps_per_epoch: per_epoch,
@@ -184,20 +186,33 @@ impl<B: Backend> Training<'_, B> {
             self.restore(&mut engine, &mut now)?;
         }
         if now.step < steps {
-            self.forecast(&mut engine, &plan, steps, &now, planned_bytes)?;
+            self.forecast(&mut engine, &plan, steps, &now, tokens, planned_bytes)?;
         }
         let every = options.eval_every.steps(per_epoch);
         let save = options.save_every.map(|c| c.steps(per_epoch));
         let mut ending = Ending::Done;
         let mut order = (usize::MAX, Vec::new());
+        let train = self.train;
+        let mut changed: Option<Examples> = None;
         while now.step < steps {
             let (epoch, within) = (now.step / per_epoch, now.step % per_epoch);
             if order.0 != epoch {
                 order = (epoch, plan.epoch(rows, epoch));
+                let texts = self.augment.map(|a| a.epoch(epoch)).transpose()?;
+                changed = texts.map(|(examples, _)| examples);
             }
             let start = within * plan.step_rows;
             let index = &order.1[start..rows.min(start + plan.step_rows)];
-            self.step(&mut engine, &plan, index, steps, per_epoch, &mut now)?;
+            let examples = changed.as_ref().unwrap_or(train);
+            self.step(
+                &mut engine,
+                &plan,
+                examples,
+                index,
+                steps,
+                per_epoch,
+                &mut now,
+            )?;
             let last = now.step == steps;
             if self.valid.is_some() && (now.step % every == 0 || last) {
                 self.settle(&mut engine, &mut now)?;
@@ -266,6 +281,36 @@ impl<B: Backend> Training<'_, B> {
         rows
     }
 
+    /// The largest micro-batch of the run, and the tokens of an epoch.
+    fn sizes(&mut self, plan: &BatchPlan, epochs: usize) -> Result<(Limits, usize), TrainError> {
+        let Some(texts) = self.augment else {
+            return Ok((plan.limits(self.train, epochs), self.train.tokens()));
+        };
+        if self.frozen == FrozenPrefix::Cache {
+            return Err(TrainError::Option(
+                "--cache-frozen keeps one output for each text, but --augment changes the texts from epoch to epoch; \
+                 leave one of the two out"
+                    .to_owned(),
+            ));
+        }
+        let started = Instant::now();
+        let drawn = texts.ahead(plan, epochs)?;
+        self.sink.event(&Event::Note {
+            text: format!(
+                "augmentation: {} of {} texts of {epochs} epochs are changed, the longest has {} word pieces \
+                 (before: {}); drawn in {:.1} s",
+                drawn.changed,
+                drawn.texts,
+                drawn.longest,
+                plan.limits(self.train, 1).longest,
+                started.elapsed().as_secs_f64()
+            ),
+        });
+        // The trial pass of the forecast reads the texts as they are.
+        let limits = drawn.limits.max(plan.limits(self.train, 1));
+        Ok((limits, drawn.tokens))
+    }
+
     /// Trial pass over the first batch, which changes nothing, for the forecast.
     fn forecast(
         &mut self,
@@ -273,6 +318,7 @@ impl<B: Backend> Training<'_, B> {
         plan: &BatchPlan,
         steps: usize,
         now: &Progress<B>,
+        tokens: usize,
         memory_bytes: u64,
     ) -> Result<(), TrainError> {
         let order = plan.epoch(self.train.len(), 0);
@@ -293,7 +339,7 @@ impl<B: Backend> Training<'_, B> {
             v.tokens() as f64 * times as f64 / 3.0
         });
         self.sink.event(&Event::Forecast {
-            seconds: (self.train.tokens() as f64 * left + evaluations) / rate,
+            seconds: (tokens as f64 * left + evaluations) / rate,
             tokens_per_s: rate,
             memory_bytes,
         });
@@ -314,6 +360,7 @@ impl<B: Backend> Training<'_, B> {
         &mut self,
         engine: &mut Engine<B>,
         plan: &BatchPlan,
+        train: &Examples,
         index: &[u32],
         steps: usize,
         per_epoch: usize,
@@ -322,8 +369,8 @@ impl<B: Backend> Training<'_, B> {
         let started = Instant::now();
         let rule = self.rule();
         let number = now.step + 1;
-        let rows = || some_rows(index.iter().map(|&i| self.train.rows[i as usize]));
-        let done = engine.gradients(self.model, self.train, plan, &rule, index, now.step)?;
+        let rows = || some_rows(index.iter().map(|&i| train.rows[i as usize]));
+        let done = engine.gradients(self.model, train, plan, &rule, index, now.step)?;
         if !done.loss.is_finite() {
             return Err(TrainError::Loss {
                 step: number,

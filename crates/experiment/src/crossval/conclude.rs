@@ -256,6 +256,7 @@ impl CrossVal<'_> {
             ..*self.job
         };
         let fit = Fit {
+            augment: None,
             train: &all.train.examples,
             valid: None,
             head_seed: options.seed,

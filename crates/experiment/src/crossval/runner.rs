@@ -218,6 +218,7 @@ impl CrossVal<'_> {
             ("fold".to_owned(), format!("{}-{}", fold.repeat, fold.fold)),
         ];
         let fit = Fit {
+            augment: None,
             train: &train,
             valid,
             head_seed: self.job.options.seed,

@@ -43,6 +43,7 @@ fn options() -> Options {
         head_dropout: 0.1,
         label_smoothing: 0.0,
         class_weights: ClassWeights::None,
+        augment: "none".to_owned(),
         init: Init::Pretrained,
         new_head: false,
         init_head: InitHead::Random,
@@ -133,6 +134,7 @@ impl Case<'_> {
             resume: self.resume,
             frozen: self.frozen,
             words: WordUpdates::Deferred,
+            augment: None,
         }
     }
 

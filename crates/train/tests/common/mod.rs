@@ -54,6 +54,7 @@ pub fn options() -> Options {
         unfreeze: "none".to_owned(),
         seed: 0,
         shuffle: false,
+        augment: "none".to_owned(),
         eval_every: Cadence::Epochs(1.0),
         metric: "accuracy".to_owned(),
         patience: None,
@@ -126,6 +127,7 @@ impl Run<'_> {
             resume: self.resume,
             frozen: FrozenPrefix::Recompute,
             words: self.words,
+            augment: None,
         }
         .run(backend, record, &stop)
     }

@@ -1,0 +1,460 @@
+//! A data file with changed copies of its rows, in the format and with the columns it has.
+
+use super::draws::Key;
+use super::outcome::{Outcome, Why};
+use super::{Augmenter, Changed};
+use crate::read::{Format, looks_tagged};
+use crate::row::{Part, Row};
+use crate::source::read_text;
+use crate::{Columns, DataError};
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Tries at a copy before it is given up: one that equals its text teaches nothing new.
+const TRIES: u32 = 4;
+/// Rows made at once, between two signs of progress.
+const CHUNK: usize = 512;
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copies {
+    /// Changed copies of each row.
+    pub number: u32,
+    /// Whether the rows themselves are written too, each before its copies.
+    pub originals: bool,
+    /// Seed of all draws.
+    pub seed: u64,
+    /// A column added that holds the line of the row a copy was made from.
+    pub origin: Option<String>,
+}
+
+/// What an operator did, over all copies.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Tally {
+    /// Texts it was drawn for.
+    pub texts: usize,
+    /// Texts it changed.
+    pub changed: usize,
+    /// Words changed in them (marks, for punctuation).
+    pub words: usize,
+    /// Texts that stayed the same, by reason.
+    pub same: BTreeMap<Why, usize>,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Receipt {
+    /// Rows read.
+    pub rows: usize,
+    /// Copies asked for.
+    pub asked: usize,
+    /// Copies written; the others would have repeated a text.
+    pub copies: usize,
+    /// Operators by name.
+    pub operators: BTreeMap<&'static str, Tally>,
+}
+
+impl Receipt {
+    fn count(&mut self, steps: &[(super::Operator, Outcome)], repeats: bool) {
+        for (operator, outcome) in steps {
+            let tally = self.operators.entry(operator.name()).or_default();
+            tally.texts += 1;
+            match outcome {
+                Outcome::Changed(_) if repeats => {
+                    *tally.same.entry(Why::Duplicate).or_default() += 1;
+                }
+                Outcome::Changed(words) => {
+                    tally.changed += 1;
+                    tally.words += words;
+                }
+                Outcome::Same(why) => *tally.same.entry(*why).or_default() += 1,
+            }
+        }
+    }
+}
+
+/// Copies of one row, and what the last try at each did.
+fn copies_of(
+    augmenter: &Augmenter,
+    row: &Row,
+    example: usize,
+    copies: &Copies,
+) -> Vec<(Changed, bool)> {
+    let mut all: Vec<(Changed, bool)> = Vec::new();
+    for number in 0..copies.number {
+        let mut last = None;
+        for attempt in 0..TRIES {
+            let key = Key {
+                seed: copies.seed,
+                epoch: number * TRIES + attempt,
+                example: example as u64,
+            };
+            let made = augmenter.copy(row, key);
+            let same = |other: &Row| other.text == made.row.text && other.text_b == made.row.text_b;
+            let repeats = same(row) || all.iter().any(|(c, repeats)| !repeats && same(&c.row));
+            let done = !repeats;
+            last = Some((made, repeats));
+            if done {
+                break;
+            }
+        }
+        all.extend(last);
+    }
+    all
+}
+
+/// Records as they stand in the file, one for each row.
+enum Raw<'a> {
+    Delimited {
+        header: csv::StringRecord,
+        records: Vec<csv::StringRecord>,
+        text: usize,
+        text_b: Option<usize>,
+    },
+    JsonLines(Vec<&'a str>),
+    Conll(Vec<Vec<&'a str>>),
+}
+
+impl<'a> Raw<'a> {
+    fn read(
+        text: &'a str,
+        format: Format,
+        columns: &Columns,
+        path: &Path,
+    ) -> Result<Raw<'a>, DataError> {
+        let wrong = |line: usize, reason: String| DataError::Row {
+            path: path.to_owned(),
+            line,
+            reason,
+        };
+        match format {
+            Format::Tsv if looks_tagged(text) => Ok(Raw::Conll(sentences(text))),
+            Format::Conll => Ok(Raw::Conll(sentences(text))),
+            Format::JsonLines => Ok(Raw::JsonLines(
+                text.lines().filter(|l| !l.trim().is_empty()).collect(),
+            )),
+            Format::Csv | Format::Tsv => {
+                let mut reader = csv::ReaderBuilder::new()
+                    .delimiter(if format == Format::Csv { b',' } else { b'\t' })
+                    .quoting(format == Format::Csv)
+                    .has_headers(false)
+                    .flexible(true)
+                    .from_reader(text.as_bytes());
+                let mut records = reader
+                    .records()
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|e| wrong(1, e.to_string()))?;
+                if records.is_empty() {
+                    return Err(DataError::Empty {
+                        path: path.to_owned(),
+                    });
+                }
+                let header = records.remove(0);
+                let names: Vec<String> = header.iter().map(|n| n.trim().to_owned()).collect();
+                let found = columns.find(path, &names, false)?;
+                Ok(Raw::Delimited {
+                    header,
+                    records,
+                    text: found.text,
+                    text_b: found.text_b,
+                })
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Raw::Delimited { records, .. } => records.len(),
+            Raw::JsonLines(lines) => lines.len(),
+            Raw::Conll(sentences) => sentences.len(),
+        }
+    }
+}
+
+/// Lines of each sentence, as the reader groups them.
+fn sentences(text: &str) -> Vec<Vec<&str>> {
+    let mut all = vec![Vec::new()];
+    for line in text.lines().map(|l| l.trim_end_matches('\r')) {
+        if line.trim().is_empty() || line.starts_with("-DOCSTART-") {
+            all.push(Vec::new());
+        } else if let Some(last) = all.last_mut() {
+            last.push(line);
+        }
+    }
+    all.retain(|s| !s.is_empty());
+    all
+}
+
+/// Bytes out, through gzip where the name says so.
+enum Out {
+    Plain(BufWriter<File>),
+    Gzip(Box<flate2::write::GzEncoder<BufWriter<File>>>),
+}
+
+impl Out {
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Out::Plain(w) => w,
+            Out::Gzip(w) => w.as_mut(),
+        }
+    }
+
+    fn finish(self) -> std::io::Result<()> {
+        match self {
+            Out::Plain(mut w) => w.flush(),
+            Out::Gzip(w) => w.finish()?.flush(),
+        }
+    }
+}
+
+/// Writes copies of each row of `part`, which was read from `part.path` with these columns, to `out`.
+/// `progress` hears how many rows are done, and says whether to go on.
+pub fn write_copies(
+    part: &Part,
+    columns: &Columns,
+    out: &Path,
+    augmenter: &Augmenter,
+    copies: &Copies,
+    mut progress: impl FnMut(usize) -> bool,
+) -> Result<Option<Receipt>, DataError> {
+    let format = |path: &Path| {
+        Format::of(path).ok_or_else(|| DataError::Format {
+            path: path.to_owned(),
+        })
+    };
+    let from = format(&part.path)?;
+    if format(out)? != from {
+        return Err(DataError::Option(format!(
+            "{}: the copies keep the format of {}; give both the same ending (.gz may differ)",
+            out.display(),
+            part.path.display()
+        )));
+    }
+    let source = read_text(&part.path)?;
+    let raw = Raw::read(&source.text, from, columns, &part.path)?;
+    if raw.len() != part.rows.len() || source.sha256 != part.sha256 {
+        return Err(DataError::Row {
+            path: part.path.clone(),
+            line: 1,
+            reason: "the file changed while it was read".to_owned(),
+        });
+    }
+    if copies.origin.is_some() && matches!(raw, Raw::Conll(_)) {
+        return Err(DataError::Option(
+            "--origin-column: tagged texts have no columns to add one to".to_owned(),
+        ));
+    }
+    let mut beside = out.as_os_str().to_owned();
+    beside.push(".part");
+    let beside = Path::new(&beside);
+    let io = |source| DataError::Io {
+        path: out.to_owned(),
+        source,
+    };
+    let file = BufWriter::new(File::create(beside).map_err(io)?);
+    let zipped = out
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("gz"));
+    let mut sink = match zipped {
+        true => Out::Gzip(Box::new(flate2::write::GzEncoder::new(
+            file,
+            flate2::Compression::default(),
+        ))),
+        false => Out::Plain(file),
+    };
+    let mut receipt = Receipt {
+        rows: part.rows.len(),
+        asked: part.rows.len() * copies.number as usize,
+        ..Receipt::default()
+    };
+    let pen = Pen {
+        raw: &raw,
+        format: from,
+        copies,
+        columns,
+        path: &part.path,
+        crlf: source
+            .text
+            .lines()
+            .next()
+            .is_some_and(|l| source.text[l.len()..].starts_with("\r\n")),
+    };
+    let mut write = || -> Result<bool, DataError> {
+        pen.head(sink.writer()).map_err(io)?;
+        for (chunk, rows) in part.rows.chunks(CHUNK).enumerate() {
+            let first = chunk * CHUNK;
+            let made: Vec<Vec<(Changed, bool)>> = rows
+                .par_iter()
+                .enumerate()
+                .map(|(i, row)| copies_of(augmenter, row, first + i, copies))
+                .collect();
+            let mut text = Vec::new();
+            for (i, list) in made.iter().enumerate() {
+                let row = &part.rows[first + i];
+                if copies.originals {
+                    pen.row(&mut text, first + i, row, None)?;
+                }
+                for (changed, repeats) in list {
+                    receipt.count(&changed.steps, *repeats);
+                    if !repeats {
+                        pen.row(&mut text, first + i, row, Some(&changed.row))?;
+                        receipt.copies += 1;
+                    }
+                }
+            }
+            sink.writer().write_all(&text).map_err(io)?;
+            if !progress(first + rows.len()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    let whole = write();
+    let closed = sink.finish().map_err(io);
+    match (whole, closed) {
+        (Ok(true), Ok(())) => {
+            std::fs::rename(beside, out).map_err(io)?;
+            Ok(Some(receipt))
+        }
+        (whole, closed) => {
+            // What is unfinished holds nothing of use.
+            let _ = std::fs::remove_file(beside);
+            closed?;
+            whole.map(|_| None)
+        }
+    }
+}
+
+/// Writes rows in the format they were read in.
+struct Pen<'a> {
+    raw: &'a Raw<'a>,
+    format: Format,
+    copies: &'a Copies,
+    columns: &'a Columns,
+    path: &'a Path,
+    crlf: bool,
+}
+
+impl Pen<'_> {
+    fn end(&self) -> &'static str {
+        if self.crlf { "\r\n" } else { "\n" }
+    }
+
+    fn record(&self, to: &mut dyn Write, fields: &[&str]) -> std::io::Result<()> {
+        let mut line = Vec::new();
+        {
+            let mut writer = csv::WriterBuilder::new()
+                .delimiter(if self.format == Format::Csv {
+                    b','
+                } else {
+                    b'\t'
+                })
+                .quote_style(match self.format {
+                    Format::Csv => csv::QuoteStyle::Necessary,
+                    _ => csv::QuoteStyle::Never,
+                })
+                .terminator(match self.crlf {
+                    true => csv::Terminator::CRLF,
+                    false => csv::Terminator::Any(b'\n'),
+                })
+                .from_writer(&mut line);
+            writer.write_record(fields).map_err(std::io::Error::other)?;
+            writer.flush()?;
+        }
+        to.write_all(&line)
+    }
+
+    fn head(&self, to: &mut dyn Write) -> std::io::Result<()> {
+        let Raw::Delimited { header, .. } = self.raw else {
+            return Ok(());
+        };
+        let mut names: Vec<&str> = header.iter().collect();
+        names.extend(self.copies.origin.as_deref());
+        self.record(to, &names)
+    }
+
+    /// Row `i` as it is, or with the texts of a copy.
+    fn row(
+        &self,
+        to: &mut Vec<u8>,
+        i: usize,
+        row: &Row,
+        copy: Option<&Row>,
+    ) -> Result<(), DataError> {
+        let io = |source| DataError::Io {
+            path: self.path.to_owned(),
+            source,
+        };
+        let line = row.line.to_string();
+        match self.raw {
+            Raw::Delimited {
+                records,
+                text,
+                text_b,
+                ..
+            } => {
+                let mut fields: Vec<&str> = records[i].iter().collect();
+                if let Some(copy) = copy {
+                    fields[*text] = &copy.text;
+                    if let (Some(at), Some(b)) = (*text_b, &copy.text_b) {
+                        fields[at] = b;
+                    }
+                }
+                if self.copies.origin.is_some() {
+                    fields.push(&line);
+                }
+                self.record(to, &fields).map_err(io)
+            }
+            Raw::JsonLines(lines) => {
+                let mut object: Map<String, Value> =
+                    serde_json::from_str(lines[i]).map_err(|e| DataError::Row {
+                        path: self.path.to_owned(),
+                        line: row.line,
+                        reason: format!("not a JSON object ({e})"),
+                    })?;
+                if let Some(copy) = copy {
+                    let names: Vec<String> = object.keys().cloned().collect();
+                    let found = self.columns.find(self.path, &names, false)?;
+                    let texts = [
+                        (Some(found.text), Some(&copy.text)),
+                        (found.text_b, copy.text_b.as_ref()),
+                    ];
+                    for (at, text) in texts {
+                        if let (Some(at), Some(text)) = (at, text) {
+                            object.insert(names[at].clone(), text.as_str().into());
+                        }
+                    }
+                }
+                if let Some(name) = &self.copies.origin {
+                    object.insert(name.clone(), row.line.into());
+                }
+                let text = match (copy, &self.copies.origin) {
+                    (None, None) => lines[i].to_owned(),
+                    _ => Value::Object(object).to_string(),
+                };
+                write!(to, "{text}{}", self.end()).map_err(io)
+            }
+            Raw::Conll(sentences) => {
+                for (k, line) in sentences[i].iter().enumerate() {
+                    let word = row.words.get(k).map_or("", String::as_str);
+                    match (copy, line.find(word)) {
+                        (Some(copy), Some(at)) => {
+                            let new = copy.words.get(k).map_or(word, String::as_str);
+                            write!(to, "{}{new}{}", &line[..at], &line[at + word.len()..])
+                        }
+                        _ => write!(to, "{line}"),
+                    }
+                    .map_err(io)?;
+                    to.extend_from_slice(self.end().as_bytes());
+                }
+                to.extend_from_slice(self.end().as_bytes());
+                Ok(())
+            }
+        }
+    }
+}
