@@ -1,5 +1,8 @@
 //! Augmentation at the command line: the flags of `hone train`, and `hone augment`, which writes a file.
 
+// Doc comments of flags are the text of --help, where brackets are brackets.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use crate::args::{ColumnArgs, TrainArgs};
 use crate::{Exit, fetch, interrupt, out, settings};
 use anyhow::{Context, Result, anyhow, bail};
