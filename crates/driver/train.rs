@@ -218,9 +218,11 @@ fn claim(out: &Path, resume: bool) -> Result<()> {
     fs::create_dir_all(out).with_context(|| out.display().to_string())
 }
 
-/// Gives back a folder whose run never began, so that the mended command can have it.
+/// Gives back a folder whose run never began, so that the mended command can have it. What a step left stays.
 fn release(out: &Path) {
-    if !out.join("checkpoints").exists() {
+    let log = fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
+    let stepped = log.contains("\"event\":\"step\"");
+    if !stepped && !out.join("checkpoints").exists() {
         for name in ["run.toml", "metrics.jsonl"] {
             let _ = fs::remove_file(out.join(name));
         }

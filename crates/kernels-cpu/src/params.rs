@@ -193,7 +193,8 @@ impl Packer<'_> {
             let part = unsafe { self.backward.range(to..to + rows * K::NR) };
             let width = K::NR.min(input - column);
             let from = &band[column..];
-            pack::right_panel::<K>(from, input, rows, width, part, pack::Next::Later);
+            // SAFETY: the fence below comes before the team's next operation.
+            unsafe { pack::right_panel_for_later::<K>(from, input, rows, width, part) };
         }
         K::fence();
     }

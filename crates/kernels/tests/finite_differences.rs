@@ -454,3 +454,30 @@ fn losses() {
     };
     check("symmetric_kl", &logits, &run(&logits).1, |z| run(z).0);
 }
+
+#[test]
+fn means_over_tokens() {
+    let b = R::default();
+    let mut rig = Rig::new(&b);
+    let (width, borders) = (5, [0u32, 3, 4, 9]);
+    let (x, c) = (rig.numbers(9 * width), rig.numbers(3 * width));
+    let borders = b.from_slice(&borders).unwrap();
+    let run = |x: &[f64]| {
+        let mut y = zeros(&b, 3 * width);
+        b.mean_tokens(
+            b.view(&buf(&b, x)),
+            b.view(&borders),
+            width,
+            b.all_mut(&mut y),
+        );
+        dot(&host(&b, &y), &c)
+    };
+    let mut dx = zeros(&b, 9 * width);
+    b.mean_tokens_backward(
+        b.view(&buf(&b, &c)),
+        b.view(&borders),
+        width,
+        b.all_mut(&mut dx),
+    );
+    check("mean_tokens", &x, &host(&b, &dx), run);
+}

@@ -78,7 +78,7 @@ pub struct DropKey {
     pub layer: u16,
     /// Which dropout inside the layer.
     pub site: u8,
-    /// Which forward pass of the step (R-Drop makes two).
+    /// Which forward pass of the step. (R-Drop's two readings are one pass; see `Ragged::with_second_draw`.)
     pub draw: u8,
 }
 

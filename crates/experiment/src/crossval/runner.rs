@@ -226,7 +226,11 @@ impl CrossVal<'_> {
             prefix: Some(cache),
             begun: Some(&mut begun),
         };
-        let Fitted { model, outcome, .. } = job.fit(fit, backend.clone(), sink, stop)?;
+        let fitted = match job.fit(fit, backend.clone(), sink, stop) {
+            Err(TrainError::Interrupted) => return Ok(None),
+            other => other?,
+        };
+        let Fitted { model, outcome, .. } = fitted;
         if outcome.ending == Ending::Interrupted {
             return Ok(None);
         }

@@ -10,26 +10,46 @@ pub fn panels_len<K: GemmKernel>(depth: usize, columns: usize) -> usize {
     columns.div_ceil(K::NR) * K::NR * depth
 }
 
-/// Whether what is packed is read soon or after everything else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Read at once: it stays in the caches.
-    Now,
-    /// Read in the next step: written past the caches, so that memory is not read first, and
-    /// [`GemmKernel::fence`] has to follow.
-    Later,
-}
-
 /// One panel of a right operand that lies row-major with columns contiguous:
-/// `out[p][j] = source[p·stride + j]` for `j < columns ≤ NR`. What is read later begins at a multiple of 64
-/// bytes.
+/// `out[p][j] = source[p·stride + j]` for `j < columns ≤ NR`.
 pub fn right_panel<K: GemmKernel>(
     source: &[f32],
     stride: usize,
     depth: usize,
     columns: usize,
     out: &mut [f32],
-    next: Next,
+) {
+    // SAFETY: nothing is written past the caches.
+    unsafe { panel::<K>(source, stride, depth, columns, out, K::copy) }
+}
+
+/// [`right_panel`] of what is read in the next step: written past the caches where it begins at a multiple of 64 bytes,
+/// so that memory is not read first.
+///
+/// # Safety
+/// [`GemmKernel::fence`] comes before anybody else reads it.
+pub unsafe fn right_panel_for_later<K: GemmKernel>(
+    source: &[f32],
+    stride: usize,
+    depth: usize,
+    columns: usize,
+    out: &mut [f32],
+) {
+    let aligned = out.as_ptr().addr().is_multiple_of(64);
+    let write = if aligned { K::stream } else { K::copy };
+    // SAFETY: handed on from the caller.
+    unsafe { panel::<K>(source, stride, depth, columns, out, write) }
+}
+
+/// # Safety
+/// `write` is `K::copy`, or `K::stream` under its conditions.
+unsafe fn panel<K: GemmKernel>(
+    source: &[f32],
+    stride: usize,
+    depth: usize,
+    columns: usize,
+    out: &mut [f32],
+    write: unsafe fn(*const f32, usize, usize, *mut f32),
 ) {
     let out = &mut out[..depth * K::NR];
     if depth == 0 {
@@ -37,14 +57,8 @@ pub fn right_panel<K: GemmKernel>(
     }
     assert!(source.len() >= (depth - 1) * stride + columns, "a panel");
     if columns == K::NR {
-        let (from, to) = (source.as_ptr(), out.as_mut_ptr());
         // SAFETY: `depth` rows of NR columns exist on both sides; kernels are only named for available paths.
-        unsafe {
-            match next {
-                Next::Later if to.addr().is_multiple_of(64) => K::stream(from, stride, depth, to),
-                _ => K::copy(from, stride, depth, to),
-            }
-        }
+        unsafe { write(source.as_ptr(), stride, depth, out.as_mut_ptr()) };
         return;
     }
     for (p, row) in out.chunks_exact_mut(K::NR).enumerate() {
@@ -98,7 +112,7 @@ pub fn right_panels<K: GemmKernel>(
             let width = K::NR.min(columns - j);
             let from = &source[p * stride + j..];
             let to = &mut out[j * depth + p * K::NR..];
-            right_panel::<K>(from, stride, group, width, to, Next::Now);
+            right_panel::<K>(from, stride, group, width, to);
         }
     }
 }

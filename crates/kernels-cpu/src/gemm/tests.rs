@@ -39,10 +39,9 @@ fn pack_right<K: GemmKernel>(p: &Problem, b: &[f32]) -> (Vec<f32>, usize) {
             let width = K::NR.min(p.columns - j);
             let at = matrix * distance + j * p.depth;
             let out = &mut out[at..];
-            pack::right_panel::<K>(&b[j..], p.columns, p.depth, width, out, pack::Next::Later);
+            pack::right_panel::<K>(&b[j..], p.columns, p.depth, width, out);
         }
     }
-    K::fence();
     (out, distance)
 }
 
