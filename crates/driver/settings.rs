@@ -181,7 +181,8 @@ pub fn options(
             "a number from 0 to below 1",
         )
     };
-    let lr = positive("lr", args.lr, 5e-5)?;
+    let usual = Options::default();
+    let lr = positive("lr", args.lr, usual.lr)?;
     let clip = not_negative("clip", args.clip, 1.0)?;
     let names = metrics::names(task);
     let metric = args.metric.as_deref().unwrap_or(names[0]).replace('-', "_");
@@ -222,26 +223,26 @@ pub fn options(
         },
         pool: word("pool", args.pool.as_deref(), config.pool.name())?,
         reinit_top: args.reinit_top.unwrap_or(0),
-        epochs: positive("epochs", args.epochs, 3.0)?,
+        epochs: positive("epochs", args.epochs, usual.epochs)?,
         max_steps: args
             .max_steps
             .map(|n| at_least_one("max-steps", Some(n), 1))
             .transpose()?,
-        batch_size: at_least_one("batch-size", args.batch_size, 32)?,
-        max_tokens: at_least_one("max-tokens", args.max_tokens, 8192)?,
+        batch_size: at_least_one("batch-size", args.batch_size, usual.batch_size)?,
+        max_tokens: at_least_one("max-tokens", args.max_tokens, usual.max_tokens)?,
         grad_accum: at_least_one("grad-accum", args.grad_accum, 1)?,
         lr,
         head_lr: positive("head-lr", args.head_lr, HEAD_RATE * lr)?,
         layer_decay: within(
             "layer-decay",
-            args.layer_decay.unwrap_or(1.0),
+            args.layer_decay.unwrap_or(usual.layer_decay),
             |x| x > 0.0 && x <= 1.0,
             "a number above 0, at most 1,",
         )?,
-        weight_decay: not_negative("weight-decay", args.weight_decay, 0.01)?,
-        beta1: decay("beta1", args.beta1, 0.9)?,
-        beta2: decay("beta2", args.beta2, 0.999)?,
-        eps: positive("eps", args.eps, 1e-8)?,
+        weight_decay: not_negative("weight-decay", args.weight_decay, usual.weight_decay)?,
+        beta1: decay("beta1", args.beta1, usual.beta1)?,
+        beta2: decay("beta2", args.beta2, usual.beta2)?,
+        eps: positive("eps", args.eps, usual.eps)?,
         clip: (clip > 0.0).then_some(clip),
         schedule: word::<Schedule>("schedule", args.schedule.as_deref(), "linear")?,
         warmup: word::<Warmup>("warmup", args.warmup.as_deref(), "0.06")?,

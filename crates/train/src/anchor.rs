@@ -187,7 +187,7 @@ mod tests {
             .collect();
         let options = crate::Options {
             mixout: P,
-            ..crate::options::tests::any()
+            ..crate::Options::default()
         };
         let mut anchor = Anchor::new(&model, &options, &pretrained, |_| true)
             .unwrap()

@@ -191,20 +191,9 @@ fn no_augmentation() -> String {
     "none".to_owned()
 }
 
-impl Options {
-    /// Optimiser steps of the run.
-    pub fn steps(&self, steps_per_epoch: usize) -> usize {
-        self.max_steps
-            .unwrap_or_else(|| (self.epochs * steps_per_epoch as f64).ceil() as usize)
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// Some options, the same as `hone train`'s defaults where nothing depends on them.
-    pub fn any() -> Options {
+impl Default for Options {
+    /// `hone train`'s, for a model whose dropouts are BERT's, a task of classes and validation rows enough to select.
+    fn default() -> Options {
         Options {
             init: Init::Pretrained,
             new_head: false,
@@ -225,7 +214,7 @@ pub(crate) mod tests {
             eps: 1e-8,
             clip: Some(1.0),
             schedule: Schedule::Linear,
-            warmup: Warmup::Steps(10),
+            warmup: Warmup::Fraction(0.06),
             dropout: 0.1,
             attention_dropout: 0.1,
             head_dropout: 0.1,
@@ -244,11 +233,24 @@ pub(crate) mod tests {
             eval_every: Cadence::Epochs(1.0),
             metric: "accuracy".to_owned(),
             patience: None,
-            select: Select::Last,
+            select: Select::Best,
             calibrate: false,
             save_every: None,
         }
     }
+}
+
+impl Options {
+    /// Optimiser steps of the run.
+    pub fn steps(&self, steps_per_epoch: usize) -> usize {
+        self.max_steps
+            .unwrap_or_else(|| (self.epochs * steps_per_epoch as f64).ceil() as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn cadence_words() {

@@ -6,12 +6,11 @@ use super::record::FoldFolder;
 use super::{Combine, CrossVal, CrossValReport};
 use hone_data::{Columns, Truncate};
 use hone_kernels_cpu::CpuBackend;
-use hone_optim::{Schedule, Warmup};
+use hone_optim::Warmup;
 use hone_tensor::SafetensorsFile;
 use hone_train::{
-    Average, Cadence, ClassWeights, DataSource, Event, FrozenPrefix, Init, InitHead, Job, JobData,
-    Options, Pool, PrefixCache, Select, Sink, Strictness, Targets, Texts, ValidSource, WordUpdates,
-    together,
+    Cadence, DataSource, Event, FrozenPrefix, Job, JobData, Options, PrefixCache, Sink, Strictness,
+    Targets, Texts, ValidSource, WordUpdates, together,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,46 +23,13 @@ fn model() -> PathBuf {
 fn options() -> Options {
     Options {
         epochs: 2.0,
-        max_steps: None,
         batch_size: 16,
-        max_tokens: 8192,
-        grad_accum: 1,
         lr: 2e-3,
         head_lr: 2e-2,
-        layer_decay: 1.0,
-        weight_decay: 0.01,
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        clip: Some(1.0),
-        schedule: Schedule::Linear,
         warmup: Warmup::Steps(2),
-        dropout: 0.1,
-        attention_dropout: 0.1,
-        head_dropout: 0.1,
-        label_smoothing: 0.0,
-        class_weights: ClassWeights::None,
-        augment: "none".to_owned(),
-        init: Init::Pretrained,
-        new_head: false,
-        init_head: InitHead::Random,
-        pool: Pool::Cls,
-        reinit_top: 0,
-        focal_loss: 0.0,
-        r_drop: 0.0,
-        l2_sp: 0.0,
-        mixout: 0.0,
-        average: Average::None,
-        calibrate: false,
-        freeze: "none".to_owned(),
-        unfreeze: "none".to_owned(),
         seed: 3,
-        shuffle: true,
         eval_every: Cadence::Epochs(0.5),
-        metric: "accuracy".to_owned(),
-        patience: None,
-        select: Select::Best,
-        save_every: None,
+        ..Options::default()
     }
 }
 

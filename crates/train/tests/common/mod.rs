@@ -3,11 +3,11 @@
 
 use hone_data::{Columns, Truncate};
 use hone_kernels::Backend;
-use hone_optim::{Schedule, Warmup};
+use hone_optim::Warmup;
 use hone_tensor::Real;
 use hone_train::{
-    Average, Cadence, ClassWeights, DataSource, Done, Event, FrozenPrefix, Init, InitHead, Job,
-    JobData, Options, Pool, Select, Sink, Strictness, TrainError, ValidSource, WordUpdates,
+    DataSource, Done, Event, FrozenPrefix, Job, JobData, Options, Select, Sink, Strictness,
+    TrainError, ValidSource, WordUpdates,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,47 +20,19 @@ pub fn folder() -> PathBuf {
 /// The recipe of `xtask/python/make_fixtures.py`.
 pub fn options() -> Options {
     Options {
-        init: Init::Pretrained,
-        new_head: false,
-        init_head: InitHead::Random,
-        pool: Pool::Cls,
-        reinit_top: 0,
         epochs: 1.0,
-        max_steps: None,
         batch_size: 4,
-        max_tokens: 8192,
-        grad_accum: 1,
         lr: 1e-3,
         head_lr: 5e-3,
         layer_decay: 0.8,
         weight_decay: 0.05,
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        clip: Some(1.0),
-        schedule: Schedule::Linear,
         warmup: Warmup::Steps(10),
         dropout: 0.0,
         attention_dropout: 0.0,
         head_dropout: 0.0,
-        label_smoothing: 0.0,
-        class_weights: ClassWeights::None,
-        focal_loss: 0.0,
-        r_drop: 0.0,
-        l2_sp: 0.0,
-        mixout: 0.0,
-        average: Average::None,
-        freeze: "none".to_owned(),
-        unfreeze: "none".to_owned(),
-        seed: 0,
         shuffle: false,
-        augment: "none".to_owned(),
-        eval_every: Cadence::Epochs(1.0),
-        metric: "accuracy".to_owned(),
-        patience: None,
         select: Select::Last,
-        calibrate: false,
-        save_every: None,
+        ..Options::default()
     }
 }
 
