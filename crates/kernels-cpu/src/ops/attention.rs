@@ -8,10 +8,12 @@ use super::small_gemm::{Strided, small_gemm};
 use crate::path::Path;
 use crate::simd::{LANES, Vector, dispatch, exp};
 use crate::team::{Parts, Team};
-use hone_kernels::{Attention, Drop};
+use hone_kernels::Attention;
 
 /// Queries of a forward pass's block of scores.
 const BLOCK: usize = 48;
+/// Queries whose dropout is drawn together: of rows that are whole vectors, so many are whole turns of the generator.
+const DRAWN: usize = 4;
 /// What fills a row of scores behind its last key: its exponential is exactly 0.
 const NOTHING: f32 = -1e30;
 
@@ -105,8 +107,8 @@ fn pad(n: usize) -> usize {
 /// Scratch of one worker for sequences up to `longest` and heads of `head_dim` channels.
 pub fn scratch_len(longest: usize, head_dim: usize) -> usize {
     let (n, d) = (pad(longest), pad(head_dim));
-    // Ten operands of [n, d], two of [n, n], a row of factors.
-    10 * n * d + 2 * n * n + n
+    // Ten operands of [n, d], two of [n, n], some rows of factors.
+    10 * n * d + 2 * n * n + DRAWN * n
 }
 
 /// Cuts scratch into pieces.
@@ -349,15 +351,17 @@ fn forward_item<V: Vector>(
             column: 1,
         };
         small_gemm::<V>((rows, s.n, dim), a, (kt, s.n), (scores, s.n));
-        for r in 0..rows {
-            let row = &mut scores[r * s.n..(r + 1) * s.n];
-            let log_sum = softmax_row::<V>(scale, item.keys, row);
-            let at = (item.first_query + first + r) * attention.heads + item.head;
-            // SAFETY: one element of one head and row belongs to one item.
-            let one = unsafe { lse.range(at..at + 1) };
-            one[0] = log_sum;
+        for (turn, some) in scores[..rows * s.n].chunks_mut(DRAWN * s.n).enumerate() {
+            let query = first + turn * DRAWN;
+            for (r, row) in some.chunks_exact_mut(s.n).enumerate() {
+                let log_sum = softmax_row::<V>(scale, item.keys, row);
+                let at = (item.first_query + query + r) * attention.heads + item.head;
+                // SAFETY: one element of one head and row belongs to one item.
+                let one = unsafe { lse.range(at..at + 1) };
+                one[0] = log_sum;
+            }
             if let Some(drop) = &attention.drop {
-                mask::<V>(drop, example, item.head, first + r, row);
+                drop_probabilities::<V>(drop, example, item.head as u32, query as u32, s.n, some);
             }
         }
         let a = Strided {
@@ -382,11 +386,6 @@ fn forward_item<V: Vector>(
         s.d,
         context,
     );
-}
-
-#[inline(always)]
-fn mask<V: Vector>(drop: &Drop, example: [u32; 4], head: usize, query: usize, row: &mut [f32]) {
-    drop_probabilities::<V>(drop, example, head as u32, query as u32, row);
 }
 
 /// Where the gradients of queries, keys and values go.
@@ -468,7 +467,7 @@ fn backward_item<V: Vector>(
     let grad = cutter.take(queries.max(keys) * s.d);
     let p = cutter.take(queries * s.n);
     let dp = cutter.take(queries * s.n);
-    let kept = cutter.take(s.n);
+    let kept = cutter.take(DRAWN * s.n);
     let rows_of = |data| Columns {
         data,
         stride: hidden,
@@ -526,11 +525,12 @@ fn backward_item<V: Vector>(
         let delta = dot::<V>(&dcontext[at..at + dim], &context[at..at + dim]);
         let (p8, _) = p[r * s.n..(r + 1) * s.n].as_chunks_mut::<LANES>();
         let (d8, _) = dp[r * s.n..(r + 1) * s.n].as_chunks_mut::<LANES>();
-        if let Some(drop) = &attention.drop {
+        if let (Some(drop), true) = (&attention.drop, r.is_multiple_of(DRAWN)) {
+            let kept = &mut kept[..DRAWN.min(queries - r) * s.n];
             kept.fill(1.0);
-            mask::<V>(drop, example, item.head, r, kept);
+            drop_probabilities::<V>(drop, example, item.head as u32, r as u32, s.n, kept);
         }
-        let (kept8, _) = kept.as_chunks::<LANES>();
+        let (kept8, _) = kept[r % DRAWN * s.n..][..s.n].as_chunks::<LANES>();
         let (shift, scale) = (V::splat(delta), V::splat(scale));
         for i in 0..p8.len() {
             let (p, mut dp) = (V::load(&p8[i]), V::load(&d8[i]));
