@@ -158,8 +158,9 @@ fn a_collapsed_run_begins_anew_and_resumes() {
     let second = run(&data, &plain).on(backend(), &mut Record::default());
     assert!(weights(&done) == weights(&second.unwrap()));
 
-    // Interrupted in the second try, and before the verdict of the first, which a checkpoint of step 20 has seen half of.
-    for (stop_after, losses) in [(45, 15), (20, 10 + 60)] {
+    // Interrupted in the second try; the same in the middle of its validation, which then comes first; and before the
+    // verdict of the first try, of whose window the checkpoint has seen five steps.
+    for (stop_after, losses) in [(45, 15), (40, 20), (20, 10 + 60)] {
         let folder = tempfile::tempdir().unwrap();
         let mut record = Record {
             stop_after: Some(stop_after),

@@ -143,6 +143,8 @@ pub struct Gap {
     pub lowest_valid_step: usize,
     /// Lowest validation loss.
     pub lowest_valid_loss: f64,
+    /// The selecting metric then.
+    pub lowest_valid_metric: f64,
     /// Validation loss since its lowest; none where the last is the lowest.
     pub valid_rise: Option<Change>,
     /// Training loss over the same span (negative: it fell).
@@ -313,6 +315,7 @@ impl History {
             last: side(last),
             lowest_valid_step: lowest.step,
             lowest_valid_loss: lowest.valid.loss,
+            lowest_valid_metric: lowest.valid.metric,
             valid_rise: rise,
             train_fall: fall,
             apart,
@@ -339,8 +342,9 @@ impl Gap {
             ),
             Verdict::Overfitting => format!(
                 "overfitting: since step {since} the validation loss rose from {low:.4} to {valid:.4} while the \
-                 training loss fell to {train:.4}{kept}; fewer --epochs, --patience 1 with --select best, or more \
-                 regularisation (--dropout, --label-smoothing, --r-drop) would help"
+                 training loss fell to {train:.4} ({} {:.4}, now {:.4}){kept}; fewer --epochs, --patience 1 with --select best, or more \
+                 regularisation (--dropout, --label-smoothing, --r-drop) would help",
+                self.metric, self.lowest_valid_metric, self.last.valid.metric
             ),
             Verdict::Unstable => format!(
                 "unstable: since step {since} the validation loss rose from {low:.4} to {valid:.4} and the training \
