@@ -10,7 +10,8 @@
 //! et al. 2021, uses it, with several starts; the goal is that of "Selective classification for deep neural networks",
 //! Geifman & El-Yaniv 2017, whose bound divides the error evenly.) The widest coverage that passes is taken. Where
 //! surer answers are right at least as often, as they should be, the chance that the answers above the threshold are
-//! right less often than wanted is at most 1 − `CERTAINTY`.
+//! right less often than wanted is at most 1 − `CERTAINTY`. (Rows that also chose the weights or a temperature flatter
+//! the model a little, and with it the rule.)
 
 use crate::TrainError;
 use crate::metrics::wilson;
