@@ -309,6 +309,28 @@ fn a_collapse_is_told_and_mended() {
         .hone(&["train", "--config", "again/run.toml", "--out", "twice"])
         .ok();
     assert!(world.read("again/model.safetensors") == world.read("twice/model.safetensors"));
+    // Of a cross-validation each fold decides for itself.
+    let (model, data) = (fixture(), fixture().join("train.csv"));
+    let folds = [
+        "crossval",
+        "--folds",
+        "2",
+        "--out",
+        "folds",
+        "--collapse-guard",
+        "restart",
+    ];
+    let files = [
+        "--model",
+        model.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+    ];
+    world.hone(&[&folds[..], &hopeless, &files].concat()).ok();
+    let folds = world.json("folds/crossval.json")["per_fold"].clone();
+    for fold in folds.as_array().unwrap() {
+        assert_eq!(fold["restart"]["warmup"], 10, "{fold}");
+    }
     let said = with(&["--out", "off", "--collapse-guard", "off"]).err;
     assert!(!said.contains("collapsed"), "{said}");
     assert!(world.read("off/model.safetensors") == world.read("warn/model.safetensors"));
