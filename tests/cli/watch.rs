@@ -166,6 +166,64 @@ fn values_have_errors_and_no_uncertainty() {
         .fails(&["--abstain", "--abstain-precision"]);
 }
 
+/// Sets of labels and tagged words: a row is wrong where any of its answers is.
+#[test]
+fn sets_and_tags_are_listed_too() {
+    let world = World::new();
+    let words = ["film", "actor", "plot", "music", "slow", "bright", "dull"];
+    let (mut sets, mut tags) = (String::new(), String::new());
+    for i in 0..49 {
+        let labels = ["", "\"a\"", "\"a\", \"b\""][i % 3];
+        let (one, two) = (words[i % 7], words[i / 7]);
+        sets += &format!("{{\"text\": \"{one} {two}\", \"labels\": [{labels}]}}\n");
+        tags += &format!("{one}\t{}\n{two}\tO\n\n", ["O", "B-x"][i % 2]);
+    }
+    world.write("sets.jsonl", sets);
+    world.write("tags.conll", tags);
+    let model = fixture();
+    for (file, out, key, gap) in [
+        ("sets.jsonl", "s", "labels", "|"),
+        ("tags.conll", "t", "tags", " "),
+    ] {
+        let train = ["train", "--model", model.to_str().unwrap(), "--data", file];
+        let recipe = [
+            "--epochs", "2", "--valid", "0.2", "--lr", "1e-3", "--out", out,
+        ];
+        world.hone(&[&train[..], &recipe].concat()).ok();
+        let lists = ["--errors", "e.csv", "--uncertain", "u.csv"];
+        world
+            .hone(&[&["eval", "--model", out, "--data", file], &lists[..]].concat())
+            .ok();
+        let told = world
+            .hone(&["predict", "--model", out, "--data", file])
+            .ok();
+        let errors = table(&world.read("e.csv"));
+        let mut wrong = errors.iter().map(|row| (row["row"].clone(), row));
+        let mut found = 0;
+        let by_row: BTreeMap<String, _> = wrong.by_ref().collect();
+        for (i, line) in lines(&told.out).iter().enumerate() {
+            let said = line[key].as_array().unwrap().iter();
+            let said: Vec<&str> = said.map(|l| l.as_str().unwrap()).collect();
+            let gold = match key {
+                "labels" => ["", "a", "a|b"][i % 3].to_owned(),
+                _ => format!("{} O", ["O", "B-x"][i % 2]),
+            };
+            match by_row.get(&line["row"].to_string()) {
+                None => assert_eq!(said.join(gap), gold, "{file} {line}"),
+                Some(row) => {
+                    found += 1;
+                    assert_ne!(said.join(gap), gold);
+                    assert_eq!((&row["label"], &row["answer"]), (&gold, &said.join(gap)));
+                    assert!(number(row, "probability") >= 0.5);
+                }
+            }
+        }
+        assert_eq!(found, errors.len(), "{file}");
+        assert!(found > 0, "{file}");
+        assert_eq!(table(&world.read("u.csv")).len(), 49);
+    }
+}
+
 #[test]
 fn abstention_is_found_kept_and_used() {
     let world = World::new();
