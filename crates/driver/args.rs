@@ -108,6 +108,17 @@ pub struct ColumnArgs {
     pub strict: bool,
 }
 
+/// Which rows of an evaluation are written to files.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ListArgs {
+    /// Write all wrong rows to this CSV file, the most confident first (of values, the 100 farthest off) [default: no]
+    #[arg(long, value_name = "FILE")]
+    pub errors: Option<PathBuf>,
+    /// Write the 100 rows of whose answer the model is least certain to this CSV file [default: no]
+    #[arg(long, value_name = "FILE")]
+    pub uncertain: Option<PathBuf>,
+}
+
 /// `hone train`.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(default)]
@@ -325,6 +336,18 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Watching")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub calibrate: bool,
+    /// Find, on the validation texts, the confidence above which answers are right this often (0.95, say; it holds
+    /// with 95 % certainty); `predict --abstain` then gives no other answers [default: none]
+    #[arg(long, value_name = "P", help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abstain_precision: Option<f64>,
+    /// What becomes of a run whose training loss is no better than the labels' shares alone would be (200 steps after
+    /// warm-up, or half-way): off, warn, or restart, which begins anew, once, with a quarter of the rate and a longer
+    /// warm-up
+    /// [default: warn]
+    #[arg(long, value_name = "HOW", help_heading = "Watching")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collapse_guard: Option<String>,
     /// Steps between checkpoints, or a fraction of an epoch [default: only when interrupted]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -347,6 +370,12 @@ pub struct EvalArgs {
     /// Print one JSON object on standard output
     #[arg(long)]
     pub json: bool,
+    /// Also measure the answers that are given under the model's --abstain-precision, and their share
+    #[arg(long)]
+    pub abstain: bool,
+    /// Rows worth reading
+    #[command(flatten)]
+    pub lists: ListArgs,
     /// How texts are read
     #[command(flatten)]
     pub columns: ColumnArgs,
@@ -367,6 +396,9 @@ pub struct PredictArgs {
     /// Texts; `-` reads one a line from standard input
     #[arg(value_name = "TEXT")]
     pub texts: Vec<String>,
+    /// Give no answer (null) where the model's --abstain-precision would not hold
+    #[arg(long)]
+    pub abstain: bool,
     /// How texts are read
     #[command(flatten)]
     pub columns: ColumnArgs,

@@ -156,6 +156,11 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
             "--calibrate: the models of a cross-validation are not kept as they are; calibrate the one of train"
         );
     }
+    if options.abstain_precision.is_some() {
+        bail!(
+            "--abstain-precision: the models of a cross-validation are not kept as they are; use it in train"
+        );
+    }
     let folder = output_folder(&args.train, &data)?;
     let mut own = toml::Table::new();
     own.insert("folds".into(), toml::Value::Integer(folds as i64));

@@ -2,16 +2,17 @@
 
 use crate::args::{ColumnArgs, EvalArgs, PredictArgs};
 use crate::device::{self, Device};
-use crate::settings;
 use crate::{Exit, out};
+use crate::{listing, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
 use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate};
 use hone_kernels::Backend;
 use hone_report::{count, duration, say};
 use hone_train::{
-    EvalBatches, Examples, Prediction, TextReceipt, Tokenising, evaluate, kind_of, labelled,
-    predict as run_model, read_texts, sigmoid, softmax, unlabelled, word_classes,
+    Abstain, Answered, EvalBatches, Examples, Prediction, Reading, TextReceipt, Tokenising,
+    kind_of, labelled, predict as run_model, read_set, read_texts, sigmoid, softmax, unlabelled,
+    word_classes,
 };
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, IsTerminal, Write};
@@ -174,14 +175,57 @@ pub fn labelled_for<B: Backend>(
     Ok((part, examples, receipt))
 }
 
+/// The model's rule of abstention, where it is asked for.
+fn abstain<B: Backend>(asked: bool, path: &Path, model: &Model<B>) -> Result<Option<Abstain>> {
+    if !asked {
+        return Ok(None);
+    }
+    let rule = Abstain::read(&model.config.source)
+        .map_err(|e| anyhow!("{}: {e}", path.display()))?
+        .with_context(|| {
+            format!(
+                "{}: --abstain: this model has no threshold; train it with --abstain-precision",
+                path.display()
+            )
+        })?;
+    if model.task != Task::Classify {
+        bail!(
+            "{}: --abstain is for texts of one class each",
+            path.display()
+        );
+    }
+    Ok(Some(rule))
+}
+
+/// What a rule of abstention did, for people.
+pub fn answers_given(rule: &Abstain, on: &Answered) -> String {
+    format!(
+        "answers above {:.4}: {} of {} rows ({:.1} %), {:.4} [{:.4}, {:.4}] of them right",
+        rule.above,
+        count(on.answered),
+        count(on.rows),
+        100.0 * on.coverage,
+        on.precision,
+        on.precision_interval[0],
+        on.precision_interval[1]
+    )
+}
+
 fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<Exit> {
     let opened = open(backend, path, &args.columns)?;
     let model = &opened.model;
-    let (_, examples, receipt) = labelled_for(&opened, &args.data, &args.columns)?;
+    listing::can_list(&args.lists, model.task)?;
+    let abstain = abstain(args.abstain, path, model)?;
+    let (part, examples, receipt) = labelled_for(&opened, &args.data, &args.columns)?;
     let batches = EvalBatches::USUAL;
     let mut acts = model.plan_eval(batches.limits(&examples))?;
     let started = Instant::now();
-    let metrics = evaluate(
+    let Reading {
+        metrics,
+        lists,
+        sureness,
+        ..
+    } = read_set(
         model,
         &mut acts,
         &examples,
@@ -190,6 +234,8 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
     )?
     .context("the evaluation was stopped")?;
     let seconds = started.elapsed().as_secs_f64();
+    let answered = abstain.map(|rule| (rule, rule.on(&sureness)));
+    listing::write(&args.lists, &lists, model, &examples, &part)?;
     if args.json {
         let mut object = serde_json::to_value(&metrics)?;
         if let Value::Object(map) = &mut object {
@@ -199,15 +245,31 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
                 json!(receipt.tokens as f64 / seconds.max(1e-9)),
             );
             map.insert("texts".into(), serde_json::to_value(&receipt)?);
+            if let Some((rule, answered)) = answered {
+                let mut object = serde_json::to_value(answered)?;
+                object["above"] = json!(rule.above);
+                object["wanted"] = json!(rule.precision);
+                map.insert("abstention".into(), object);
+            }
         }
         out::line(object)?;
     } else {
         out::line(metrics.headline())?;
+        if let Some((rule, answered)) = answered {
+            out::line(answers_given(&rule, &answered))?;
+        }
         say!(
             "{} texts in {} ({} tokens/s)",
             count(examples.len()),
             duration(seconds),
             count((receipt.tokens as f64 / seconds.max(1e-9)) as usize)
+        );
+        let listed = lists.summary("data", &examples, &part, &model.labels);
+        listing::show(
+            model.task,
+            &listed.first,
+            [listed.errors, listed.uncertain],
+            None,
         );
     }
     Ok(Exit::Done)
@@ -256,6 +318,7 @@ fn predict_on<B: Backend>(
 ) -> Result<Exit> {
     let opened = open(backend, path, &args.columns)?;
     let model = &opened.model;
+    let abstain = abstain(args.abstain, path, model)?;
     let words: Vec<Row>;
     let rows = match model.task {
         // A tagger reads words: a plain text is split at white space.
@@ -291,6 +354,7 @@ fn predict_on<B: Backend>(
                 p,
                 pieces,
                 examples.truncated[p.index],
+                abstain.as_ref(),
             );
             if failed.is_none()
                 && let Err(error) = writeln!(writer, "{object}")
@@ -325,6 +389,7 @@ fn answer(
     p: Prediction<'_>,
     first_pieces: &[Option<u32>],
     truncated: u32,
+    abstain: Option<&Abstain>,
 ) -> Value {
     let mut object = Map::new();
     object.insert("row".into(), json!(row.line));
@@ -339,8 +404,12 @@ fn answer(
     match task {
         Task::Classify => {
             let probabilities = softmax(p.logits);
-            let label = &labels[hone_train::argmax(p.logits)];
-            object.insert("label".into(), json!(label));
+            let best = hone_train::argmax(p.logits);
+            let given = abstain.is_none_or(|rule| rule.answers(probabilities[best]));
+            object.insert("label".into(), json!(given.then(|| &labels[best])));
+            if abstain.is_some() {
+                object.insert("abstained".into(), json!(!given));
+            }
             object.insert("probabilities".into(), by_label(&probabilities));
         }
         Task::MultiLabel => {

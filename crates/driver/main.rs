@@ -17,6 +17,7 @@ mod fetch;
 mod infer;
 mod inspect;
 mod interrupt;
+mod listing;
 mod out;
 mod progress;
 mod settings;

@@ -279,6 +279,14 @@ pub fn options(
         patience: args.patience,
         select,
         calibrate: args.calibrate,
+        abstain_precision: args
+            .abstain_precision
+            .map(|p| {
+                let fits = |p| p > 0.0 && p < 1.0;
+                within("abstain-precision", p, fits, "a number between 0 and 1")
+            })
+            .transpose()?,
+        collapse_guard: word("collapse-guard", args.collapse_guard.as_deref(), "warn")?,
         save_every: args
             .save_every
             .as_deref()
@@ -352,6 +360,8 @@ mod tests {
             (&["--metric", "bleu"], "--metric"),
             (&["--patience", "0"], "--patience"),
             (&["--select", "first"], "--select"),
+            (&["--collapse-guard", "on"], "--collapse-guard"),
+            (&["--abstain-precision", "1"], "--abstain-precision"),
             (&["--layer-decay", "1.5"], "--layer-decay"),
             (&["--eval-every", "x"], "--eval-every"),
         ] {

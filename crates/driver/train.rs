@@ -2,13 +2,14 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, Device};
-use crate::{Exit, augment, demo, fetch, interrupt, settings};
+use crate::{Exit, augment, demo, fetch, infer, interrupt, listing, settings};
 use anyhow::{Context, Result, bail};
-use hone_bert::Config;
+use hone_bert::{Config, Task};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
 use hone_train::{
-    Ending, Job, Options, Sink, Strictness, Summary, TrainError, WordUpdates, task_of, write_beside,
+    Abstention, Ending, Job, Options, Sink, Strictness, Summary, TrainError, WordUpdates, task_of,
+    write_beside,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,12 +90,12 @@ fn execute<B: Backend>(
     if args.json {
         crate::out::line(serde_json::to_string(&done.summary)?)?;
     }
-    report(&done.summary, out);
+    report(&done.summary, done.model.task, out);
     Ok(Exit::Done)
 }
 
 /// What a person reads at the end.
-fn report(summary: &Summary, out: &Path) {
+fn report(summary: &Summary, task: Task, out: &Path) {
     say!(
         "done in {}: {} steps, {} tokens at {} tokens/s; weights of step {}",
         duration(summary.seconds),
@@ -154,11 +155,48 @@ fn report(summary: &Summary, out: &Path) {
         }
         eprint!("{table}");
     }
+    if let Some(abstention) = &summary.abstention {
+        report_abstention(abstention, summary);
+    }
+    if let Some(listed) = &summary.listed {
+        say!("rows of {} worth reading", listed.part);
+        let all = [listed.errors, listed.uncertain];
+        listing::show(task, &listed.first, all, Some(&out.display().to_string()));
+    }
+    if let Some(gap) = &summary.gap {
+        say!("{}", gap.advice);
+    }
     say!("model: {}", out.display());
     say!(
         "try:   hone predict --model {} \"Not bad at all\"",
         out.display()
     );
+}
+
+fn report_abstention(found: &Abstention, summary: &Summary) {
+    let Some(rule) = &found.rule else {
+        say!(
+            "abstention: on these validation rows no threshold can be shown to give answers of which {} are right; \
+             more validation rows or a lower --abstain-precision would help",
+            found.wanted
+        );
+        return;
+    };
+    let chose = summary.valid.as_ref().is_some_and(|v| v.used_for_selection);
+    say!(
+        "abstention: with {:.0} % certainty {} of the answers are right{}",
+        100.0 * found.certainty,
+        found.wanted,
+        match chose {
+            true => " (a little less: the same rows chose the weights)",
+            false => "",
+        }
+    );
+    for (name, part) in [("valid", &found.valid), ("test", &found.test)] {
+        if let Some(part) = part {
+            say!("  {name}: {}", infer::answers_given(rule, part));
+        }
+    }
 }
 
 /// The folder a run writes to: `--out`, else a new one named after the data.

@@ -236,7 +236,14 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
         world.json("whole/summary.json"),
         world.json("broken/summary.json"),
     );
-    for key in ["valid", "best_step", "steps", "train_tokens", "train_loss"] {
+    for key in [
+        "valid",
+        "gap",
+        "best_step",
+        "steps",
+        "train_tokens",
+        "train_loss",
+    ] {
         assert_eq!(whole[key], broken[key], "{key}");
     }
     // Once done, nothing is left to resume.

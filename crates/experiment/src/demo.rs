@@ -5,6 +5,7 @@ use crate::tfidf::TfIdf;
 use hone_data::LabelSet;
 use hone_kernels::Backend;
 use hone_train::metrics::wilson;
+use hone_train::watch::CollapseGuard;
 use hone_train::{
     Done, Ending, EvalBatches, Init, Job, Options, Sink, Summary, Tokenising, TrainError, argmax,
     predict, softmax, task_of, unlabelled,
@@ -160,6 +161,8 @@ impl Demo {
         let mut contenders = vec![self.majority(), self.tfidf(&labels)];
         let started = Instant::now();
         let from_scratch = Options {
+            // It may learn nothing, which is what is shown.
+            collapse_guard: CollapseGuard::Off,
             init: Init::Random,
             ..job.options.clone()
         };

@@ -14,10 +14,11 @@ mod crossval;
 mod demo;
 mod probe;
 mod reviews;
-mod special;
 mod suspects;
 mod table;
 mod tfidf;
+
+use hone_train::special;
 
 pub use compare::{
     Answer, Answers, Change, Comparison, PairedMetric, PairedShares, answers, compare,

@@ -147,12 +147,20 @@ impl Sink for Progress {
                 epoch,
                 metrics,
                 best,
+                train_rows,
+                train,
                 ..
-            } => self.say(&format!(
-                "step {step}  epoch {epoch:.2}  valid: {}{}",
-                metrics.headline(),
-                if *best { "  (best)" } else { "" }
-            )),
+            } => {
+                let beside = match train_rows {
+                    0 => String::new(),
+                    n => format!("; {} training texts: loss {:.4}", count(*n), train.loss),
+                };
+                self.say(&format!(
+                    "step {step}  epoch {epoch:.2}  valid: {}{beside}{}",
+                    metrics.headline(),
+                    if *best { "  (best)" } else { "" }
+                ));
+            }
             Event::Fold {
                 number,
                 of,
@@ -185,6 +193,25 @@ impl Sink for Progress {
                 held_out.headline(),
                 duration(*seconds)
             )),
+            Event::Collapsed { collapse, restart } => {
+                let found = format!(
+                    "collapsed: the training loss of steps {} to {} is {:.4}; always giving the labels' shares would \
+                     cost {:.4}",
+                    collapse.from, collapse.step, collapse.loss, collapse.constant
+                );
+                match restart {
+                    Some(r) => {
+                        self.recent = Recent::default();
+                        self.say(&format!(
+                            "{found}; the run begins anew with rate {:.2e} (head {:.2e}) and {} steps of warm-up",
+                            r.lr, r.head_lr, r.warmup
+                        ));
+                    }
+                    None => self.say(&format!(
+                        "warning: {found}; lower --lr or lengthen --warmup (--collapse-guard restart does)"
+                    )),
+                }
+            }
             Event::Checkpoint { path, .. } => self.say(&format!("checkpoint: {path}")),
             Event::Stopped { step, reason } => {
                 self.say(&format!("stopped after step {step}: {reason}"));

@@ -2,7 +2,7 @@
 //!
 //! `checkpoints/step-N/` holds `model.safetensors` (weights), `optimizer.safetensors` (m, v),
 //! `best.safetensors` (the best weights, where they are not the running ones), `average.safetensors` (where weights
-//! are averaged) and `state.json`.
+//! are averaged), `watched.safetensors` (losses of rows, where there are validation rows) and `state.json`.
 
 use crate::{Options, TrainError};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,15 @@ pub struct State {
     pub seconds: f64,
     /// Losses of the last steps, at most an epoch's worth.
     pub losses: Vec<f64>,
+    /// Scores of the evaluations so far; the losses of their rows are in `watched.safetensors`.
+    #[serde(default)]
+    pub points: Vec<crate::watch::Point>,
+    /// What the collapse guard has seen.
+    #[serde(default)]
+    pub guard: Option<crate::watch::GuardState>,
+    /// How the run began anew, where it did.
+    #[serde(default)]
+    pub restart: Option<crate::watch::Restart>,
     /// The run's identity: a changed one is an error.
     pub identity: Identity,
 }

@@ -1,6 +1,7 @@
 //! What a run reports while it goes: plain facts for sinks to draw, write or count.
 
 use crate::metrics::Metrics;
+use crate::watch::{Collapse, Restart, Score};
 use serde::Serialize;
 
 /// Something that happened.
@@ -32,6 +33,10 @@ pub enum Event {
         selected: f64,
         /// Whether it is the best so far.
         best: bool,
+        /// Training rows that were scored in the same way.
+        train_rows: usize,
+        /// What they had.
+        train: Score,
     },
     /// A fold of a cross-validation begins.
     Fold {
@@ -71,6 +76,13 @@ pub enum Event {
         total: usize,
         /// Seconds so far.
         seconds: f64,
+    },
+    /// The collapse guard found that the run learns nothing.
+    Collapsed {
+        /// What was found.
+        collapse: Collapse,
+        /// How it begins anew; none: it goes on.
+        restart: Option<Restart>,
     },
     /// A checkpoint is whole on disk.
     Checkpoint {

@@ -1,13 +1,15 @@
 //! The two halves of a run that a job and a cross-validation share: texts become tokens once, and a model is
 //! fitted to some of them.
 
+use crate::abstain::Abstain;
 use crate::checkpoint::{Checkpoints, Identity};
 use crate::events::{Event, Sink};
 use crate::job::{Job, memory_now};
 use crate::prefix::PrefixCache;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
 use crate::start::{self, Started};
-use crate::{EpochTexts, Examples, Outcome, TrainError, Training};
+use crate::watch::Restart;
+use crate::{Ending, EpochTexts, Examples, Outcome, TrainError, Training};
 use hone_bert::{Config, Model};
 use hone_data::{Part, Tokenizer};
 use hone_kernels::Backend;
@@ -115,14 +117,45 @@ impl Job<'_> {
         })
     }
 
-    /// Loads the model and trains it; checkpoints go to the job's folder, nothing else is written.
+    /// Loads the model and trains it; checkpoints go to the job's folder, nothing else is written. A run that collapses
+    /// may begin anew, once.
     pub fn fit<B: Backend>(
         &self,
-        fit: Fit<'_, B>,
+        mut fit: Fit<'_, B>,
         backend: Arc<B>,
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Fitted<B>, TrainError> {
+        // A run that was interrupted in its second try goes on with that.
+        let mut restart = match (self.resume, self.out) {
+            (true, Some(out)) => Checkpoints::of(out).newest()?.and_then(|c| c.1.restart),
+            _ => None,
+        };
+        loop {
+            let fitted = self.attempt(&mut fit, restart, backend.clone(), sink, stop)?;
+            if fitted.outcome.ending != Ending::Collapsed {
+                return Ok(fitted);
+            }
+            restart = fitted.outcome.restart;
+            drop(fitted);
+            // What the first try left must not be taken for the second's.
+            if let Some(out) = self.out {
+                Checkpoints::of(out).clear()?;
+            }
+        }
+    }
+
+    /// One try, by the job's options or those of a restart.
+    fn attempt<B: Backend>(
+        &self,
+        fit: &mut Fit<'_, B>,
+        restart: Option<Restart>,
+        backend: Arc<B>,
+        sink: &mut dyn Sink,
+        stop: &AtomicBool,
+    ) -> Result<Fitted<B>, TrainError> {
+        let second = restart.map(|restart| restart.options(self.options));
+        let options = second.as_ref().unwrap_or(self.options);
         // What the process holds by now are the texts, their tokens and the tokenizer.
         let text_bytes = memory_now();
         let (task, labels) = (task_of(self.data.kind), self.data.labels.names().to_vec());
@@ -134,7 +167,7 @@ impl Job<'_> {
             config,
             task,
             labels,
-            self.options,
+            options,
             fit.head_seed,
             fit.train,
             sink,
@@ -149,17 +182,20 @@ impl Job<'_> {
         else {
             return Err(TrainError::Interrupted);
         };
-        model.config.hidden_dropout = self.options.dropout;
-        model.config.attention_dropout = self.options.attention_dropout;
-        if self.options.head_dropout != self.options.dropout {
-            model.config.classifier_dropout = Some(self.options.head_dropout);
+        model.config.hidden_dropout = options.dropout;
+        model.config.attention_dropout = options.attention_dropout;
+        if options.head_dropout != options.dropout {
+            model.config.classifier_dropout = Some(options.head_dropout);
         }
-        if let Some(begun) = fit.begun {
+        // What another run found of another model does not hold for this one.
+        Abstain::write(None, &mut model.config.source);
+        if let Some(begun) = &mut fit.begun {
             begun(&model)?;
         }
         let hashes = self.hashes(&files)?;
         let mut marks = hashes.clone();
-        marks.extend(fit.marks);
+        marks.extend(fit.marks.clone());
+        // The options that were asked for: a resumed run is asked for the same.
         let identity = Identity {
             options: self.options.clone(),
             max_length,
@@ -170,15 +206,16 @@ impl Job<'_> {
         };
         let outcome = Training {
             model: &mut model,
-            options: self.options,
+            options,
             train: fit.train,
             augment: fit.augment.as_ref(),
             valid: fit.valid,
             pretrained: &pretrained,
             frozen: self.frozen,
-            prefix: fit.prefix,
+            prefix: fit.prefix.as_deref_mut(),
             words: self.words,
             identity,
+            restart,
             text_bytes,
             checkpoints: self.out.map(Checkpoints::of),
             resume: self.resume,

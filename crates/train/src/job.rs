@@ -1,17 +1,20 @@
 //! A whole run: model and data in, a folder with a fine-tuned model out.
 
+use crate::abstain::{Abstain, Abstention};
 use crate::augment::EpochTexts;
-use crate::calibrate::{Answers, Calibration, LEAST_ROWS};
+use crate::calibrate::Calibration;
 use crate::checkpoint::Checkpoints;
-use crate::evaluate::{EvalBatches, Prediction, evaluate, predict};
+use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
-use crate::examples::Targets;
 use crate::fit::{Fit, Fitted, Prepared, Texts};
 use crate::metrics::Metrics;
 use crate::prepare::Tokenising;
 use crate::prepare::{TextReceipt, task_of};
-use crate::{Ending, Examples, FrozenPrefix, Init, JobData, Options, TrainError, WordUpdates};
-use hone_bert::{Config, Model, Task, weight_files};
+use crate::reading::{Reading, Sureness, read_set};
+use crate::row_lists::Listed;
+use crate::watch::{Gap, Restart};
+use crate::{Ending, FrozenPrefix, Init, JobData, Options, TrainError, WordUpdates};
+use hone_bert::{Config, Model, weight_files};
 use hone_data::augment::Augmenter;
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
@@ -77,9 +80,21 @@ pub struct Summary {
     pub valid: Option<PartSummary>,
     /// Test part.
     pub test: Option<PartSummary>,
+    /// How far training and validation texts are apart, and the verdict on the fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+    /// Why and how the run began anew, where it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
     /// What `--calibrate` did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// What `--abstain-precision` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abstention: Option<Abstention>,
+    /// Wrong and uncertain rows of the test part, else of the validation part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
     /// Mean training loss over the last epoch's worth of steps.
     pub train_loss: f64,
     /// Training texts.
@@ -177,6 +192,7 @@ impl Job<'_> {
         started: Instant,
     ) -> Result<(Model<B>, Summary, Ending), TrainError> {
         self.can_calibrate(texts.valid.as_ref())?;
+        self.can_abstain(texts.valid.as_ref())?;
         let Fitted {
             mut model,
             mut outcome,
@@ -217,7 +233,7 @@ impl Job<'_> {
             let batches = EvalBatches::USUAL;
             let mut acts = model.plan_eval(batches.limits(&part.examples))?;
             let total = part.examples.len();
-            evaluate(&model, &mut acts, &part.examples, batches, |rows| {
+            read_set(&model, &mut acts, &part.examples, batches, |rows| {
                 sink.event(&Event::Evaluating {
                     rows,
                     total,
@@ -226,26 +242,54 @@ impl Job<'_> {
                 !stop.load(Ordering::SeqCst)
             })
         };
-        let valid_metrics = match (&outcome.valid, valid) {
-            (Some(metrics), _) => Some(metrics.clone()),
+        let valid_reading = match (outcome.valid.take(), valid) {
+            (Some(reading), _) => Some(reading),
             (None, Some(part)) if !interrupted => measure(part, sink)?,
             _ => None,
         };
-        let test_metrics = match test {
+        let test_reading = match test {
             Some(part) if !interrupted => measure(part, sink)?,
             _ => None,
         };
-        let summarise = |metrics: Option<Metrics>, part: &Option<Prepared>, used: bool| {
+        fn sureness(reading: &Option<Reading>) -> Option<&[Sureness]> {
+            reading.as_ref().map(|r| &r.sureness[..])
+        }
+        let abstention = match (self.options.abstain_precision, sureness(&valid_reading)) {
+            (Some(wanted), Some(held_out)) if !interrupted => {
+                let found = Abstention::of(wanted, held_out, sureness(&test_reading));
+                Abstain::write(found.rule.as_ref(), &mut model.config.source);
+                Some(found)
+            }
+            _ => None,
+        };
+        let listed = [
+            ("test", &test_reading, test, &self.data.test),
+            ("valid", &valid_reading, valid, &self.data.valid),
+        ]
+        .into_iter()
+        .find_map(|(name, reading, prepared, part)| {
+            let (reading, prepared) = (reading.as_ref()?, prepared.as_ref()?);
+            Some((name, reading, prepared, part.as_ref()?))
+        });
+        let listed = match listed {
+            Some(found) if !interrupted => Some(self.list(found, &model.labels)?),
+            _ => None,
+        };
+        let summarise = |reading: Option<Reading>, part: &Option<Prepared>, used: bool| {
             Some(PartSummary {
                 used_for_selection: used,
-                metrics: metrics?,
+                metrics: reading?.metrics,
                 texts: part.as_ref()?.receipt.clone(),
             })
         };
         let summary = Summary {
-            valid: summarise(valid_metrics, valid, selecting),
-            test: summarise(test_metrics, test, false),
+            valid: summarise(valid_reading, valid, selecting),
+            test: summarise(test_reading, test, false),
+            gap: outcome.gap,
+            restart: outcome.restart,
             calibration,
+            abstention,
+            listed,
             train_loss: outcome.train_loss,
             train_texts: texts.train.receipt.clone(),
             best_step: outcome.selected_step,
@@ -266,52 +310,6 @@ impl Job<'_> {
             self.save(&model, &summary, out)?;
         }
         Ok((model, summary, outcome.ending))
-    }
-
-    /// Logits and labels of a part, rows without a known label left out; `None` where the user asked to stop.
-    fn answers<B: Backend>(
-        &self,
-        model: &Model<B>,
-        examples: &Examples,
-        sink: &mut dyn Sink,
-        stop: &AtomicBool,
-        started: Instant,
-    ) -> Result<Option<Answers>, TrainError> {
-        let batches = EvalBatches::USUAL;
-        let mut acts = model.plan_eval(batches.limits(examples))?;
-        let mut all = Answers::new(model.classes());
-        let mut each = |p: Prediction<'_>| {
-            if let Targets::Classes(classes) = &examples.targets
-                && let Some(class) = classes[p.index]
-            {
-                all.push(p.logits, class as usize);
-            }
-        };
-        let total = examples.len();
-        let whole = predict(model, &mut acts, examples, batches, &mut each, |rows| {
-            sink.event(&Event::Evaluating {
-                rows,
-                total,
-                seconds: started.elapsed().as_secs_f64(),
-            });
-            !stop.load(Ordering::SeqCst)
-        })?;
-        Ok(whole.then_some(all))
-    }
-
-    /// `--calibrate` needs classes, and held-out rows enough.
-    fn can_calibrate(&self, valid: Option<&Prepared>) -> Result<(), TrainError> {
-        let rows = valid.map_or(0, |v| v.examples.len());
-        let wrong = |what: String| Err(TrainError::Option(what));
-        match self.options.calibrate {
-            true if task_of(self.data.kind) != Task::Classify => {
-                wrong("--calibrate is for texts of one class each".to_owned())
-            }
-            true if rows < LEAST_ROWS => wrong(format!(
-                "--calibrate needs {LEAST_ROWS} validation rows at least, there are {rows}"
-            )),
-            _ => Ok(()),
-        }
     }
 
     /// Says what should be mended; an error where the job is strict.

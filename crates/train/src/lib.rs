@@ -8,12 +8,15 @@
 //! assert!(low < 0.8 && 0.8 < high);
 //! ```
 
+mod abstain;
 mod anchor;
+mod answer;
 mod augment;
 mod average;
 mod batches;
 mod calibrate;
 mod checkpoint;
+mod conclude;
 mod engine;
 mod error;
 mod evaluate;
@@ -29,11 +32,20 @@ pub mod metrics;
 mod options;
 mod prefix;
 mod prepare;
+mod reading;
+mod restart;
+mod resume;
+mod row_lists;
 mod scorer;
+pub mod special;
 mod start;
 mod targets;
 mod training;
+mod validation;
+pub mod watch;
 
+pub use abstain::{Abstain, Abstention, Answered};
+pub use answer::{RowAnswer, Said};
 pub use augment::{EpochTexts, EpochsDrawn, ModelWords};
 pub use average::Average;
 pub use batches::{BatchPlan, Order};
@@ -56,6 +68,8 @@ pub use logistic::Logistic;
 pub use options::{Cadence, ClassWeights, Options, Select};
 pub use prefix::{FrozenPrefix, PrefixCache};
 pub use prepare::{TextReceipt, Tokenising, kind_of, labelled, parse_task, task_of, unlabelled};
+pub use reading::{Reading, Sureness, read_set};
+pub use row_lists::{Listed, ListedRow, RowLists, RowText};
 pub use scorer::Scorer;
 pub use start::{Init, InitHead};
 pub use targets::TargetRule;

@@ -1,5 +1,6 @@
 //! A run's hyperparameters, all of them decided: what `run.toml` records.
 
+use crate::watch::CollapseGuard;
 use crate::{Average, Init, InitHead, Pool};
 use hone_optim::{Schedule, Warmup};
 use serde::{Deserialize, Serialize};
@@ -168,6 +169,11 @@ pub struct Options {
     pub select: Select,
     /// Whether a temperature is fitted on the validation rows and divided into the classifier.
     pub calibrate: bool,
+    /// Precision for which a threshold of abstention is found on the validation rows; none: none is.
+    pub abstain_precision: Option<f64>,
+    /// What happens to a run that learns nothing.
+    #[serde(default)]
+    pub collapse_guard: CollapseGuard,
     /// When checkpoints are written; none: only when interrupted.
     pub save_every: Option<Cadence>,
 }
@@ -235,6 +241,8 @@ impl Default for Options {
             patience: None,
             select: Select::Best,
             calibrate: false,
+            abstain_precision: None,
+            collapse_guard: CollapseGuard::Warn,
             save_every: None,
         }
     }

@@ -1,18 +1,18 @@
 //! The training loop: steps, evaluations, selection, early stopping, checkpoints.
 
 use crate::batches::{BatchPlan, Order};
-use crate::checkpoint::{Best, Checkpoints, Identity, State};
+use crate::checkpoint::{Best, Checkpoints, Identity};
 use crate::engine::{Draws, Engine, WordUpdates};
 use crate::error::some_rows;
-use crate::evaluate::{EvalBatches, evaluate};
 use crate::events::{Event, Plan, Sink, Step};
-use crate::metrics::Metrics;
 use crate::prefix::PrefixCache;
+use crate::reading::Reading;
+use crate::validation::Validation;
+use crate::watch::{Collapse, Gap, Guard, History, Restart};
 use crate::{EpochTexts, Examples, FrozenPrefix, Options, Select, TargetRule, TrainError};
-use hone_bert::{Acts, Limits, Model};
+use hone_bert::{Limits, Model};
 use hone_kernels::Backend;
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,8 @@ pub struct Training<'a, B: Backend> {
     pub words: WordUpdates,
     /// What decides the run's bits.
     pub identity: Identity,
+    /// Why and how this run began anew, where it did: `options` are then those of the second try.
+    pub restart: Option<Restart>,
     /// Bytes of texts, tokens and tokenizer, where they are known: a part of the plan.
     pub text_bytes: Option<u64>,
     /// Where checkpoints go; none: nowhere.
@@ -59,6 +61,8 @@ pub enum Ending {
     Early,
     /// The user asked to stop; a checkpoint was written where there is a place for it.
     Interrupted,
+    /// It collapsed and is to begin anew ([`Outcome::restart`] says how); the weights are of no use.
+    Collapsed,
 }
 
 impl Ending {
@@ -68,6 +72,7 @@ impl Ending {
             Ending::Done => "done",
             Ending::Early => "early_stop",
             Ending::Interrupted => "interrupted",
+            Ending::Collapsed => "collapsed",
         }
     }
 }
@@ -81,8 +86,12 @@ pub struct Outcome {
     pub steps: usize,
     /// Step whose weights the model now has.
     pub selected_step: usize,
-    /// Metrics of those weights on the validation part.
-    pub valid: Option<Metrics>,
+    /// What those weights say of the validation part.
+    pub valid: Option<Reading>,
+    /// How far training and validation texts are apart, where there are validation texts.
+    pub gap: Option<Gap>,
+    /// Why and how it began anew, or is to.
+    pub restart: Option<Restart>,
     /// Mean loss over the last epoch's worth of training steps.
     pub train_loss: f64,
     /// Tokens trained on.
@@ -96,21 +105,33 @@ pub struct Outcome {
 }
 
 /// What moves while a run goes.
-struct Progress<B: Backend> {
-    step: usize,
-    best: Option<Best>,
-    best_metrics: Option<Metrics>,
-    best_weights: Option<B::Buf<B::Master>>,
-    without_improvement: usize,
-    train_tokens: u64,
-    train_time: Duration,
-    earlier: f64,
-    started: Instant,
-    losses: VecDeque<f64>,
-    last_metrics: Option<(usize, Metrics)>,
+pub(crate) struct Progress<B: Backend> {
+    pub(crate) step: usize,
+    pub(crate) best: Option<Best>,
+    pub(crate) best_reading: Option<Reading>,
+    pub(crate) best_weights: Option<B::Buf<B::Master>>,
+    pub(crate) without_improvement: usize,
+    pub(crate) train_tokens: u64,
+    pub(crate) train_time: Duration,
+    pub(crate) earlier: f64,
+    pub(crate) started: Instant,
+    pub(crate) losses: VecDeque<f64>,
+    pub(crate) last_reading: Option<(usize, Reading)>,
+    pub(crate) history: History,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) collapse: Option<Collapse>,
 }
 
-impl<B: Backend> Training<'_, B> {
+impl<B: Backend> Progress<B> {
+    /// Whether the validation part was read at this step. (Checkpoints of older versions do not tell: then it was.)
+    fn validated(&self) -> bool {
+        let points = &self.history.points;
+        points.last().is_none_or(|p| p.step == self.step)
+            && (!points.is_empty() || self.best.is_some())
+    }
+}
+
+impl<'a, B: Backend> Training<'a, B> {
     /// Trains to the end, to an early stop or to an interruption.
     pub fn run(mut self) -> Result<Outcome, TrainError> {
         let options = self.options;
@@ -153,11 +174,9 @@ impl<B: Backend> Training<'_, B> {
             cache,
             self.words,
         )?;
-        let mut eval_acts = self
-            .valid
-            .map(|v| self.model.plan_eval(EvalBatches::USUAL.limits(v)))
-            .transpose()?;
-        let memory = self.memory(&engine, limits);
+        let mut validation = self.validation(per_epoch, steps)?;
+        let reading = validation.as_ref().map(Validation::limits);
+        let memory = self.memory(&engine, limits, reading);
         let planned_bytes = memory.iter().map(|(_, bytes)| bytes).sum();
         self.sink.event(&Event::Planned(Plan {
             rows,
@@ -172,7 +191,7 @@ impl<B: Backend> Training<'_, B> {
         let mut now = Progress {
             step: 0,
             best: None,
-            best_metrics: None,
+            best_reading: None,
             best_weights: None,
             without_improvement: 0,
             train_tokens: 0,
@@ -180,13 +199,24 @@ impl<B: Backend> Training<'_, B> {
             earlier: 0.0,
             started: Instant::now(),
             losses: VecDeque::new(),
-            last_metrics: None,
+            last_reading: None,
+            history: History::default(),
+            guard: self.guard(steps)?,
+            collapse: None,
         };
         if self.resume {
             self.restore(&mut engine, &mut now)?;
         }
         if now.step < steps {
-            self.forecast(&mut engine, &plan, steps, &now, tokens, planned_bytes)?;
+            let reading = validation.as_ref().map_or(0, Validation::tokens);
+            self.forecast(
+                &mut engine,
+                &plan,
+                steps,
+                &now,
+                [tokens, reading],
+                planned_bytes,
+            )?;
         }
         let every = options.eval_every.steps(per_epoch);
         let save = options.save_every.map(|c| c.steps(per_epoch));
@@ -194,7 +224,12 @@ impl<B: Backend> Training<'_, B> {
         let mut order = (usize::MAX, Vec::new());
         let train = self.train;
         let mut changed: Option<Examples> = None;
-        while now.step < steps {
+        // A validation that was interrupted comes first.
+        let last = now.step == steps;
+        if now.step > 0 && (now.step % every == 0 || last) && !now.validated() {
+            ending = self.validate(&mut engine, &mut validation, per_epoch, last, &mut now)?;
+        }
+        while ending == Ending::Done && now.step < steps {
             let (epoch, within) = (now.step / per_epoch, now.step % per_epoch);
             if order.0 != epoch {
                 order = (epoch, plan.epoch(rows, epoch));
@@ -213,28 +248,15 @@ impl<B: Backend> Training<'_, B> {
                 per_epoch,
                 &mut now,
             )?;
+            if let Some(collapse) = now.collapse.take()
+                && self.collapsed(collapse, steps)
+            {
+                ending = Ending::Collapsed;
+                break;
+            }
             let last = now.step == steps;
-            if self.valid.is_some() && (now.step % every == 0 || last) {
-                self.settle(&mut engine, &mut now)?;
-                engine.exchange(self.model, now.step);
-                let whole = self.evaluate(&mut eval_acts, per_epoch, &mut now)?;
-                engine.exchange(self.model, now.step);
-                if !whole {
-                    ending = Ending::Interrupted;
-                } else if options
-                    .patience
-                    .is_some_and(|p| now.without_improvement >= p)
-                    && !last
-                {
-                    self.sink.event(&Event::Stopped {
-                        step: now.step,
-                        reason: format!(
-                            "{} did not improve for {} evaluations",
-                            options.metric, now.without_improvement
-                        ),
-                    });
-                    ending = Ending::Early;
-                }
+            if now.step % every == 0 || last {
+                ending = self.validate(&mut engine, &mut validation, per_epoch, last, &mut now)?;
             }
             if self.stop.load(Ordering::SeqCst) {
                 ending = Ending::Interrupted;
@@ -244,18 +266,48 @@ impl<B: Backend> Training<'_, B> {
                 self.settle(&mut engine, &mut now)?;
                 self.save(&engine, &now)?;
             }
-            if ending != Ending::Done {
-                break;
-            }
         }
         self.settle(&mut engine, &mut now)?;
-        if ending != Ending::Interrupted {
+        if matches!(ending, Ending::Done | Ending::Early) {
             engine.exchange(self.model, now.step);
         }
         if let (Some(shared), Some(cache)) = (&mut self.prefix, engine.into_prefix()) {
             **shared = cache;
         }
-        self.finish(ending, per_epoch, now, planned_bytes)
+        self.finish(ending, per_epoch, &validation, now, planned_bytes)
+    }
+
+    /// Reads the validation part; whether training ends with that.
+    fn validate(
+        &mut self,
+        engine: &mut Engine<B>,
+        validation: &mut Option<Validation<'a, B>>,
+        per_epoch: usize,
+        last: bool,
+        now: &mut Progress<B>,
+    ) -> Result<Ending, TrainError> {
+        if validation.is_none() {
+            return Ok(Ending::Done);
+        }
+        self.settle(engine, now)?;
+        engine.exchange(self.model, now.step);
+        let whole = self.evaluate(validation, per_epoch, now)?;
+        engine.exchange(self.model, now.step);
+        if !whole {
+            return Ok(Ending::Interrupted);
+        }
+        let patience = self.options.patience;
+        if last || patience.is_none_or(|p| now.without_improvement < p) {
+            return Ok(Ending::Done);
+        }
+        self.sink.event(&Event::Stopped {
+            step: now.step,
+            reason: format!(
+                "{} did not improve for {} evaluations",
+                self.options.metric, now.without_improvement
+            ),
+        });
+        Ok(Ending::Early)
     }
 
     /// Makes the weights whole, before anybody but a step reads them. Timed as training, to which it belongs.
@@ -267,10 +319,15 @@ impl<B: Backend> Training<'_, B> {
     }
 
     /// Bytes by use: the engine's, those of validation and of the best weights, and the texts'.
-    fn memory(&self, engine: &Engine<B>, limits: Limits) -> Vec<(String, u64)> {
+    fn memory(
+        &self,
+        engine: &Engine<B>,
+        limits: Limits,
+        reading: Option<Limits>,
+    ) -> Vec<(String, u64)> {
         let mut rows = engine.memory(self.model, limits);
-        if let Some(valid) = self.valid {
-            let bytes = self.model.eval_bytes(EvalBatches::USUAL.limits(valid));
+        if let Some(reading) = reading {
+            let bytes = self.model.eval_bytes(reading);
             rows.push(("validation".to_owned(), bytes as u64));
             if self.options.select == Select::Best {
                 let bytes = self.model.layout().table.len() * size_of::<B::Master>();
@@ -318,7 +375,7 @@ impl<B: Backend> Training<'_, B> {
         plan: &BatchPlan,
         steps: usize,
         now: &Progress<B>,
-        tokens: usize,
+        [tokens, reading]: [usize; 2],
         memory_bytes: u64,
     ) -> Result<(), TrainError> {
         let order = plan.epoch(self.train.len(), 0);
@@ -333,11 +390,9 @@ impl<B: Backend> Training<'_, B> {
         }
         let per_epoch = plan.steps_per_epoch(self.train.len());
         let left = (steps - now.step) as f64 / per_epoch as f64;
-        let evaluations = self.valid.map_or(0.0, |v| {
-            // A forward pass is about a third of a training step.
-            let times = ((steps - now.step) / self.options.eval_every.steps(per_epoch)).max(1);
-            v.tokens() as f64 * times as f64 / 3.0
-        });
+        // A forward pass is about a third of a training step.
+        let times = ((steps - now.step) / self.options.eval_every.steps(per_epoch)).max(1);
+        let evaluations = reading as f64 * times as f64 / 3.0;
         self.sink.event(&Event::Forecast {
             seconds: (tokens as f64 * left + evaluations) / rate,
             tokens_per_s: rate,
@@ -346,7 +401,7 @@ impl<B: Backend> Training<'_, B> {
         Ok(())
     }
 
-    fn rule(&self) -> TargetRule {
+    pub(crate) fn rule(&self) -> TargetRule {
         TargetRule {
             label_smoothing: self.options.label_smoothing as f32,
             class_weights: match self.options.class_weights {
@@ -394,6 +449,10 @@ impl<B: Backend> Training<'_, B> {
             now.losses.pop_front();
         }
         now.losses.push_back(done.loss);
+        if let Some(guard) = now.guard.as_mut().filter(|g| g.watches(number)) {
+            let constant = guard.constant().step_loss(train, index, &rule);
+            now.collapse = guard.take(number, done.loss, constant);
+        }
         self.sink.event(&Event::Step(Step {
             step: number,
             steps,
@@ -409,156 +468,28 @@ impl<B: Backend> Training<'_, B> {
         Ok(())
     }
 
-    /// Reads the validation part; false where the user asked to stop meanwhile.
-    fn evaluate(
-        &mut self,
-        acts: &mut Option<Acts<B>>,
-        per_epoch: usize,
-        now: &mut Progress<B>,
-    ) -> Result<bool, TrainError> {
-        let (Some(valid), Some(acts)) = (self.valid, acts) else {
-            return Ok(true);
-        };
-        let started = Instant::now();
-        let sink = &mut *self.sink;
-        let stop = self.stop;
-        let metrics = evaluate(self.model, acts, valid, EvalBatches::USUAL, |rows| {
-            sink.event(&Event::Evaluating {
-                rows,
-                total: valid.len(),
-                seconds: started.elapsed().as_secs_f64(),
-            });
-            !stop.load(Ordering::SeqCst)
-        })?;
-        let Some(metrics) = metrics else {
-            return Ok(false);
-        };
-        let selected = metrics.value(&self.options.metric).ok_or_else(|| {
-            TrainError::Option(format!(
-                "--metric {} is not measured for this task",
-                self.options.metric
-            ))
-        })?;
-        let better = now
-            .best
-            .is_none_or(|best| crate::metrics::better(&self.options.metric, selected, best.value));
-        if better {
-            now.best = Some(Best {
-                step: now.step,
-                value: selected,
-            });
-            now.without_improvement = 0;
-            if self.options.select == Select::Best {
-                self.keep_best(now)?;
-                now.best_metrics = Some(metrics.clone());
-            }
-        } else {
-            now.without_improvement += 1;
-        }
-        self.sink.event(&Event::Evaluated {
-            step: now.step,
-            epoch: now.step as f64 / per_epoch as f64,
-            metrics: Box::new(metrics.clone()),
-            selected,
-            best: better,
-        });
-        now.last_metrics = Some((now.step, metrics));
-        Ok(true)
-    }
-
-    fn keep_best(&self, now: &mut Progress<B>) -> Result<(), TrainError> {
-        let b = self.model.backend().as_ref();
-        let len = self.model.layout().table.len();
-        let mut buf = match now.best_weights.take() {
-            Some(buf) => buf,
-            None => b.alloc(len)?,
-        };
-        b.copy(b.param(self.model.params(), 0..len), b.all_mut(&mut buf));
-        now.best_weights = Some(buf);
-        Ok(())
-    }
-
-    fn save(&mut self, engine: &Engine<B>, now: &Progress<B>) -> Result<(), TrainError> {
-        let Some(checkpoints) = &self.checkpoints else {
-            return Ok(());
-        };
-        let state = State {
-            version: 1,
-            step: now.step,
-            taken: engine.taken(self.model),
-            best: now.best,
-            without_improvement: now.without_improvement,
-            train_tokens: now.train_tokens,
-            train_seconds: now.train_time.as_secs_f64(),
-            seconds: now.earlier + now.started.elapsed().as_secs_f64(),
-            losses: now.losses.iter().copied().collect(),
-            identity: self.identity.clone(),
-        };
-        let model = &*self.model;
-        let path = checkpoints.write(&state, |folder| {
-            engine.save(model, folder)?;
-            if let Some(best) = &now.best_weights {
-                engine.save_arena(model, best, &folder.join("best.safetensors"))?;
-            }
-            Ok(())
-        })?;
-        self.sink.event(&Event::Checkpoint {
-            step: now.step,
-            path: path.display().to_string(),
-        });
-        Ok(())
-    }
-
-    fn restore(&mut self, engine: &mut Engine<B>, now: &mut Progress<B>) -> Result<(), TrainError> {
-        let Some(checkpoints) = &self.checkpoints else {
-            return Ok(());
-        };
-        let Some((path, state)) = checkpoints.newest()? else {
-            self.sink.event(&Event::Note {
-                text: "no checkpoint yet: starting from the beginning".to_owned(),
-            });
-            return Ok(());
-        };
-        checkpoints.check(&path, &state, &self.identity)?;
-        engine.restore(self.model, &path, &state.taken)?;
-        let best: &Path = &path.join("best.safetensors");
-        if best.is_file() {
-            now.best_weights = Some(engine.read_arena(self.model, best)?);
-        }
-        now.step = state.step;
-        now.best = state.best;
-        now.without_improvement = state.without_improvement;
-        now.train_tokens = state.train_tokens;
-        now.train_time = Duration::from_secs_f64(state.train_seconds.max(0.0));
-        now.earlier = state.seconds;
-        now.losses = state.losses.into();
-        self.sink.event(&Event::Note {
-            text: format!("resumed after step {} from {}", state.step, path.display()),
-        });
-        Ok(())
-    }
-
     fn finish(
         self,
         ending: Ending,
         per_epoch: usize,
+        validation: &Option<Validation<'a, B>>,
         mut now: Progress<B>,
         planned_bytes: u64,
     ) -> Result<Outcome, TrainError> {
         let mut selected_step = now.step;
         let mut valid = now
-            .last_metrics
+            .last_reading
             .take()
             .filter(|(step, _)| *step == now.step)
-            .map(|(_, metrics)| metrics);
-        if ending != Ending::Interrupted
+            .map(|(_, reading)| reading);
+        if matches!(ending, Ending::Done | Ending::Early)
             && let (Some(mut weights), Some(best)) = (now.best_weights.take(), now.best)
             && best.step != now.step
         {
             let b = self.model.backend().clone();
             b.param_swap(self.model.params_mut(), &mut weights);
             selected_step = best.step;
-            valid = now.best_metrics.take();
+            valid = now.best_reading.take();
         }
         debug_assert!(now.losses.len() <= per_epoch);
         Ok(Outcome {
@@ -566,6 +497,11 @@ impl<B: Backend> Training<'_, B> {
             steps: now.step,
             selected_step,
             valid,
+            gap: match ending {
+                Ending::Done | Ending::Early => self.gap(validation, &now, selected_step),
+                Ending::Interrupted | Ending::Collapsed => None,
+            },
+            restart: self.restart,
             train_loss: now.losses.iter().sum::<f64>() / now.losses.len().max(1) as f64,
             train_tokens: now.train_tokens,
             train_seconds: now.train_time.as_secs_f64(),

@@ -5,6 +5,7 @@ use hone_bert::{Model, Task};
 use hone_kernels::Backend;
 use hone_tensor::Depth;
 use hone_train::metrics::Metrics;
+use hone_train::watch::Restart;
 use hone_train::{Examples, Prediction, Targets, TrainError, write_beside};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -39,6 +40,9 @@ pub struct FoldRecord {
     pub best_epochs: f64,
     /// How training ended.
     pub ending: String,
+    /// Why and how it began anew, where its guard found a collapse: each fold decides for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
     /// Mean training loss over the last epoch's worth of steps.
     pub train_loss: f64,
     /// Metrics of the rows that selected.

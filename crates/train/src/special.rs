@@ -1,7 +1,7 @@
-//! Functions that statistics need: log Γ, Student's distribution, the fair coin's binomial.
+//! Functions that statistics need: log Γ, Student's distribution, binomial tails.
 
 /// log Γ(x) for x > 0 (Lanczos 1964, g = 7, nine terms: relative error near 1e-15).
-pub(crate) fn ln_gamma(x: f64) -> f64 {
+pub fn ln_gamma(x: f64) -> f64 {
     const TERMS: [f64; 9] = [
         0.999_999_999_999_809_9,
         676.520_368_121_885_1,
@@ -65,12 +65,33 @@ fn beta(x: f64, a: f64, b: f64) -> f64 {
 
 /// P(T ≤ t) of Student's distribution with `df` degrees of freedom.
 fn student_below(t: f64, df: f64) -> f64 {
+    if t > 0.0 {
+        1.0 - student_above(t, df)
+    } else {
+        student_above(-t, df)
+    }
+}
+
+/// P(T > t) of Student's distribution with `df` degrees of freedom.
+pub fn student_above(t: f64, df: f64) -> f64 {
+    if t.is_nan() {
+        return f64::NAN;
+    }
     let tail = 0.5 * beta(df / (df + t * t), 0.5 * df, 0.5);
-    if t > 0.0 { 1.0 - tail } else { tail }
+    if t < 0.0 { 1.0 - tail } else { tail }
+}
+
+/// P(X ≥ k) of n throws that succeed with probability `p` each.
+pub fn binomial_at_least(n: usize, k: usize, p: f64) -> f64 {
+    match k {
+        0 => 1.0,
+        k if k > n => 0.0,
+        k => beta(p, k as f64, (n - k) as f64 + 1.0),
+    }
 }
 
 /// The t that Student's distribution stays below with probability `p`, for p from 0.5 to below 1.
-pub(crate) fn student_quantile(p: f64, df: f64) -> f64 {
+pub fn student_quantile(p: f64, df: f64) -> f64 {
     let mut high = 1.0;
     while student_below(high, df) < p && high < 1e12 {
         high *= 2.0;
@@ -79,7 +100,7 @@ pub(crate) fn student_quantile(p: f64, df: f64) -> f64 {
 }
 
 /// The place between `low` and `high` up to which `before` holds.
-pub(crate) fn bisect(mut low: f64, mut high: f64, before: impl Fn(f64) -> bool) -> f64 {
+pub fn bisect(mut low: f64, mut high: f64, before: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..200 {
         let middle = 0.5 * (low + high);
         if middle <= low || middle >= high {
@@ -95,14 +116,14 @@ pub(crate) fn bisect(mut low: f64, mut high: f64, before: impl Fn(f64) -> bool) 
 }
 
 /// P(X = k) of n throws of a fair coin.
-pub(crate) fn coin_at(n: usize, k: usize) -> f64 {
+pub fn coin_at(n: usize, k: usize) -> f64 {
     let (n, k) = (n as f64, k as f64);
     let choose = ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0);
     (choose - n * std::f64::consts::LN_2).exp()
 }
 
 /// P(X ≤ k) of n throws of a fair coin.
-pub(crate) fn coin_below(n: usize, k: usize) -> f64 {
+pub fn coin_below(n: usize, k: usize) -> f64 {
     // The smallest terms first.
     (0..=k.min(n)).map(|i| coin_at(n, i)).sum::<f64>().min(1.0)
 }
@@ -115,7 +136,8 @@ mod tests {
     #[test]
     fn figures_are_scipys() {
         let file: serde_json::Value =
-            serde_json::from_str(include_str!("../fixtures/statistics.json")).unwrap();
+            serde_json::from_str(include_str!("../../experiment/fixtures/statistics.json"))
+                .unwrap();
         let check = |name: &str, got: &dyn Fn(f64, f64) -> f64| {
             for case in file[name].as_array().unwrap() {
                 let x: Vec<f64> = case
@@ -133,6 +155,19 @@ mod tests {
         };
         check("student", &student_quantile);
         check("binomial", &|n, k| coin_below(n as usize, k as usize));
+        // scipy.stats.t.sf, scipy.stats.binom.sf(k − 1, n, p).
+        for (got, want) in [
+            (student_above(2.5, 7.0), 0.020_496_109_292_876_444),
+            (student_above(-1.0, 30.0), 0.837_345_692_286_984_9),
+            (binomial_at_least(59, 59, 0.95), 0.048_494_525_249_423_11),
+            (binomial_at_least(650, 627, 0.95), 0.047_297_553_541_695_486),
+            (
+                binomial_at_least(20_000, 19_100, 0.95),
+                0.000_526_033_780_494_373_2,
+            ),
+        ] {
+            assert!((got - want).abs() <= 1e-9 * want, "{got} {want}");
+        }
         assert!((ln_gamma(0.5) - 0.5 * std::f64::consts::PI.ln()).abs() < 1e-14);
     }
 }

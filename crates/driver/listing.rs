@@ -1,0 +1,96 @@
+//! Wrong and uncertain rows, as `train` and `eval` show and write them.
+
+use crate::args::ListArgs;
+use anyhow::{Result, bail};
+use hone_bert::{Model, Task};
+use hone_data::Part;
+use hone_kernels::Backend;
+use hone_report::{Table, count, say};
+use hone_train::{Examples, RowLists, RowText};
+
+/// Characters of a text or an answer that are shown.
+const TEXT: usize = 60;
+
+/// A task that has no such list is refused before anything is read.
+pub fn can_list(args: &ListArgs, task: Task) -> Result<()> {
+    if args.uncertain.is_some() && task == Task::Regress {
+        bail!(
+            "--uncertain: a model of values gives no probabilities; --errors lists the values that are farthest off"
+        );
+    }
+    Ok(())
+}
+
+/// Writes what was asked for.
+pub fn write<B: Backend>(
+    args: &ListArgs,
+    lists: &RowLists,
+    model: &Model<B>,
+    set: &Examples,
+    part: &Part,
+) -> Result<()> {
+    if let Some(path) = &args.errors {
+        lists.write_errors(path, set, part, &model.labels)?;
+        say!(
+            "errors: {} rows in {}",
+            count(lists.errors.len()),
+            path.display()
+        );
+    }
+    if let Some(path) = &args.uncertain {
+        lists.write_uncertain(path, set, part, &model.labels)?;
+        say!(
+            "least certain: {} rows in {}",
+            count(lists.uncertain.len()),
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// The first characters of a text, on one line.
+fn short(text: &str) -> String {
+    let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((at, _)) = words.char_indices().nth(TEXT) {
+        words.truncate(at);
+        words.push('…');
+    }
+    words
+}
+
+/// Shows the first rows of both lists.
+pub fn show(task: Task, first: &[Vec<RowText>; 2], all: [usize; 2], files: Option<&str>) {
+    let titles = match task {
+        Task::Regress => ["farthest off", "least certain"],
+        _ => ["most confident errors", "least certain answers"],
+    };
+    let measure = match task {
+        Task::Regress => "error",
+        _ => "p",
+    };
+    for (((title, rows), all), name) in titles
+        .iter()
+        .zip(first)
+        .zip(all)
+        .zip(["errors", "uncertain"])
+    {
+        if rows.is_empty() {
+            continue;
+        }
+        let place = files.map_or(String::new(), |folder| {
+            format!("; {} in {folder}/{name}.csv", count(all))
+        });
+        say!("{title} (the first {}{place}):", rows.len());
+        let mut table = Table::new(&["line", "label", "answer", measure, "text"]);
+        for row in rows {
+            table.row([
+                row.row.to_string(),
+                short(&row.label),
+                short(&row.answer),
+                format!("{:.3}", row.measure),
+                short(&row.text),
+            ]);
+        }
+        eprint!("{table}");
+    }
+}

@@ -1,0 +1,69 @@
+//! One reading of a labelled set: its metrics, and what is kept of each row, which is a few numbers and never logits.
+
+use crate::evaluate::{EvalBatches, predict};
+use crate::metrics::Metrics;
+use crate::{Examples, RowAnswer, RowLists, Scorer, TrainError};
+use hone_bert::{Acts, Model};
+use hone_kernels::Backend;
+
+/// How sure an answer was, and whether it was right.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sureness {
+    /// Probability of the answer, from 0 to 1.
+    pub confidence: f64,
+    /// Whether it was right; an unknown label never is.
+    pub right: bool,
+}
+
+/// What one reading of a set found.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Metrics of the set.
+    pub metrics: Metrics,
+    /// Loss of each row; NaN where its label is not known.
+    pub losses: Vec<f32>,
+    /// How sure each answer was.
+    pub sureness: Vec<Sureness>,
+    /// Wrong rows and the least certain ones.
+    pub lists: RowLists,
+}
+
+/// Reads `examples`; `None` where `progress`, which hears how many are done, asked to stop.
+pub fn read_set<B: Backend>(
+    model: &Model<B>,
+    acts: &mut Acts<B>,
+    examples: &Examples,
+    batches: EvalBatches,
+    progress: impl FnMut(usize) -> bool,
+) -> Result<Option<Reading>, TrainError> {
+    let classes = model.classes();
+    let mut scorer = Scorer::new(model.task, &model.labels);
+    let mut lists = RowLists::new(model.task);
+    let mut losses = Vec::with_capacity(examples.len());
+    let mut sureness = Vec::with_capacity(examples.len());
+    let whole = predict(
+        model,
+        acts,
+        examples,
+        batches,
+        |p| {
+            scorer.push(examples, p);
+            if let Some(answer) = RowAnswer::of(classes, examples, p) {
+                losses.push(answer.loss as f32);
+                sureness.push(Sureness {
+                    confidence: answer.confidence,
+                    right: answer.right,
+                });
+                lists.push(p.index, answer);
+            }
+        },
+        progress,
+    )?;
+    lists.finish();
+    Ok(whole.then(|| Reading {
+        metrics: scorer.finish(),
+        losses,
+        sureness,
+        lists,
+    }))
+}
