@@ -7,4 +7,5 @@ mod crossval;
 mod demo;
 mod practices;
 mod runs;
+mod study;
 mod world;

@@ -12,9 +12,12 @@
 mod compare;
 mod crossval;
 mod demo;
+mod guard;
+mod held_out;
 mod probe;
 mod reviews;
 mod special;
+pub mod study;
 mod suspects;
 mod table;
 mod tfidf;

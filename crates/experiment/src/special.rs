@@ -1,4 +1,4 @@
-//! Functions that statistics need: log Γ, Student's distribution, the fair coin's binomial.
+//! Functions that statistics need: log Γ, Student's and the normal distribution, the fair coin's binomial.
 
 /// log Γ(x) for x > 0 (Lanczos 1964, g = 7, nine terms: relative error near 1e-15).
 pub(crate) fn ln_gamma(x: f64) -> f64 {
@@ -78,6 +78,34 @@ pub(crate) fn student_quantile(p: f64, df: f64) -> f64 {
     bisect(0.0, high, |t| student_below(t, df) < p)
 }
 
+/// The t that Student's distribution exceeds with probability `tail`, from 0 to 1/2; exact where `1 - tail` would
+/// lose the digits of `tail`. A tail of 0 is never reached.
+pub(crate) fn student_exceeded(tail: f64, df: f64) -> f64 {
+    if tail <= 0.0 {
+        return f64::INFINITY;
+    }
+    let above = |t: f64| 0.5 * beta(df / (df + t * t), 0.5 * df, 0.5);
+    let mut high = 1.0;
+    while above(high) > tail && high < 1e150 {
+        high *= 2.0;
+    }
+    bisect(0.0, high, |t| above(t) > tail)
+}
+
+/// P(Z > z) of the normal distribution.
+pub(crate) fn normal_above(z: f64) -> f64 {
+    0.5 * libm::erfc(z * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// The z that the normal distribution exceeds with probability `tail`, from 0 to 1/2.
+pub(crate) fn normal_exceeded(tail: f64) -> f64 {
+    if tail <= 0.0 {
+        return f64::INFINITY;
+    }
+    // Beyond 39 nothing is left of double precision.
+    bisect(0.0, 39.0, |z| normal_above(z) > tail)
+}
+
 /// The place between `low` and `high` up to which `before` holds.
 pub(crate) fn bisect(mut low: f64, mut high: f64, before: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..200 {
@@ -133,6 +161,20 @@ mod tests {
         };
         check("student", &student_quantile);
         check("binomial", &|n, k| coin_below(n as usize, k as usize));
+        let file: serde_json::Value =
+            serde_json::from_str(include_str!("../fixtures/study.json")).unwrap();
+        for (name, arguments) in [("student", 2), ("normal", 1)] {
+            for case in file["tails"][name].as_array().unwrap() {
+                let x: Vec<f64> = (0..=arguments).map(|i| case[i].as_f64().unwrap()).collect();
+                let got = match arguments {
+                    2 => student_exceeded(x[0], x[1]),
+                    _ => normal_exceeded(x[0]),
+                };
+                let want = x[arguments];
+                assert!((got - want).abs() <= 1e-10 * want, "{name} {x:?}: {got}");
+            }
+        }
+        assert_eq!(student_exceeded(0.0, 4.0), f64::INFINITY);
         assert!((ln_gamma(0.5) - 0.5 * std::f64::consts::PI.ln()).abs() < 1e-14);
     }
 }
