@@ -209,7 +209,7 @@ impl Sink for News<'_> {
 
 /// Logits of one held-out row: `[C]`, or `[seen words, C]` when tagging.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RowLogits {
+pub struct RowLogits {
     /// Place of the row among all examples.
     pub row: u32,
     /// Its logits.

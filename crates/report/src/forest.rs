@@ -107,12 +107,12 @@ impl Forest {
                 "<line x1=\"{:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>\
                  <circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"/>\
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-                 <text x=\"{}\" y=\"{3:.1}\">{}</text>",
+                 <text x=\"{}\" y=\"{4:.1}\">{}</text>",
                 px(from),
                 px(to),
                 px(row.effect),
-                y + 4.0,
                 LEFT - 12.0,
+                y + 4.0,
                 escape(&row.name),
                 WIDTH - RIGHT + 12.0,
                 escape(&row.note),

@@ -146,7 +146,7 @@ impl World {
                 .iter()
                 .map(|_| self.noise_sd * draws.normal())
                 .collect();
-            let mut right = |arm: usize, draws: &mut Draws| -> Vec<f64> {
+            let right = |arm: usize, draws: &mut Draws| -> Vec<f64> {
                 let luck = shift[arm] + luck_sd * draws.normal();
                 let each = held.iter().zip(&by_fold);
                 each.map(|(&r, fold)| {

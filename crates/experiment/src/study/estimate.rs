@@ -257,8 +257,8 @@ mod tests {
     #[test]
     fn the_parts_add_up_to_the_variance_of_the_mean() {
         const STUDIES: usize = 1500;
-        let (n, folds, repeats) = (40usize, 4usize, 3usize);
-        for (pair_sd, row_sd, noise_sd) in [(0.3, 0.0, 1.0), (0.0, 1.0, 1.0), (0.2, 0.7, 0.5)] {
+        let (n, folds, repeats) = (100usize, 4usize, 3usize);
+        for (pair_sd, row_sd, noise_sd) in [(0.2, 0.0, 1.0), (0.0, 1.0, 1.0), (0.1, 0.7, 0.5)] {
             let (mut squares, mut said, mut naive) = (0.0, 0.0, 0.0);
             for study in 0..STUDIES {
                 let rng = Philox::new(1000 * study as u64 + (10.0 * row_sd) as u64);
@@ -295,7 +295,7 @@ mod tests {
             }
             let ratio = said / squares;
             // Never much too small; a part that is cut off at zero may make it a little too large.
-            assert!((0.92..1.25).contains(&ratio), "{pair_sd} {row_sd}: {ratio}");
+            assert!((0.9..1.25).contains(&ratio), "{pair_sd} {row_sd}: {ratio}");
             if row_sd > 0.9 {
                 assert!(naive / squares < 0.7, "{}", naive / squares);
             }
@@ -315,8 +315,8 @@ mod tests {
         let need = |effect, rows| e(effect, rows).pairs_needed(0.05, 0.005, 5);
         let (large, small) = (need(0.018, 0.0).unwrap(), need(0.01, 0.0).unwrap());
         assert!(10 < large && large < small, "{large} {small}");
-        // t(0.975, n − 1)² · 0.0009/n ≤ 0.01²: n = 37.
-        assert_eq!(small, 37);
+        // t(0.975, n − 1)² · 0.0009/n ≤ 0.01²: at 37 pairs 2.0281² · 9 = 37.02, at 38 it is 36.95.
+        assert_eq!(small, 38);
         assert_eq!(need(0.01, 1e-4), None);
         // Nothing at all is found to be within the margin, in time.
         assert!(need(0.0, 0.0).unwrap() > 100);

@@ -355,6 +355,18 @@ fn labels_of_held_out_rows_change_nothing_of_training() {
     assert_ne!(trained(&plain), trained(&fitted));
 }
 
+/// An arm whose texts are changed.
+fn swapped(augmenter: &Augmenter) -> Arm<'_> {
+    let options = Options {
+        augment: augmenter.plan().to_string(),
+        ..options()
+    };
+    Arm {
+        augment: Some(augmenter),
+        ..arm("swap", options)
+    }
+}
+
 #[test]
 fn augmentation_sees_the_fitted_rows_alone() {
     let data = data();
@@ -364,22 +376,12 @@ fn augmentation_sees_the_fitted_rows_alone() {
         Augmenter::new(plan.clone(), protection, rows, data.kind, &sources).unwrap()
     };
     let augmenter = make(&data.train.rows);
-    let of = |augmenter| Arm {
-        augment: Some(augmenter),
-        ..arm(
-            "swap",
-            Options {
-                augment: plan.to_string(),
-                ..options()
-            },
-        )
-    };
-    let changed = trial(&of(&augmenter), |_| Vec::new());
+    let changed = trial(&swapped(&augmenter), |_| Vec::new());
     let plain = trial(&arm("plain", options()), |_| Vec::new());
     assert_ne!(changed.train_loss, plain.train_loss);
     assert_eq!(changed.train_rows, plain.train_rows);
     // Made without ever seeing a row, it draws the same.
     let blind = make(&[]);
-    let again = trial(&of(&blind), |_| Vec::new());
+    let again = trial(&swapped(&blind), |_| Vec::new());
     assert_eq!(changed.train_loss, again.train_loss);
 }
