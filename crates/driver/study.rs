@@ -3,7 +3,7 @@
 use crate::args::TrainArgs;
 use crate::device::{self, Device};
 use crate::study_arms::{self, ArmArgs};
-use crate::{Exit, augment, crossval, fetch, interrupt, out, settings, train};
+use crate::{Exit, augment, crossval, fetch, interrupt, out, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::{Config, Task};
