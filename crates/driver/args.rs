@@ -28,6 +28,9 @@ pub enum Verb {
     /// Estimate a recipe by k-fold cross-validation, and list labels that are probably wrong
     #[command(allow_negative_numbers = true)]
     Crossval(Box<crate::crossval::CrossvalArgs>),
+    /// Does a practice help on your data? Recipes beside a baseline over paired seeds and folds, with verdicts
+    #[command(allow_negative_numbers = true)]
+    Study(Box<crate::study::StudyArgs>),
     /// Compare two fine-tuned models on the same labelled texts
     Compare(crate::compare::CompareArgs),
     /// Write a data file with changed copies of its texts

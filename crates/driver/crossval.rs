@@ -101,7 +101,7 @@ impl CrossvalArgs {
 }
 
 /// All rows as one training part, and the part of a fold's training rows that selects.
-fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
+pub fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
     let mut source = settings::data_source(args, data)?;
     let (valid, inner) = match source.valid {
         ValidSource::Usual => (ValidSource::None, Some(INNER)),
@@ -161,7 +161,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
             "--abstain-precision: the models of a cross-validation are not kept as they are; use it in train"
         );
     }
-    let folder = output_folder(&args.train, &data)?;
+    let folder = output_folder(&args.train, &data, "cross-validation", "crossval.json")?;
     let mut own = toml::Table::new();
     own.insert("folds".into(), toml::Value::Integer(folds as i64));
     own.insert("repeats".into(), toml::Value::Integer(repeats as i64));
@@ -332,27 +332,28 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
     text + &format!("; {}\n", folder.join("crossval.json").display())
 }
 
-/// The folder it writes to; one that holds another run is not written to.
-fn output_folder(args: &TrainArgs, data: &Path) -> Result<PathBuf> {
+/// The folder that work of many runs writes to, `done` being what it leaves at the end; one that holds another run
+/// is not written to.
+pub fn output_folder(args: &TrainArgs, data: &Path, what: &str, done: &str) -> Result<PathBuf> {
     let folder = match &args.out {
         Some(out) => out.clone(),
         None if args.resume => {
-            bail!("--resume needs --out, the folder of the cross-validation to continue")
+            bail!("--resume needs --out, the folder of the {what} to continue")
         }
         None => train::next_run(data)?,
     };
     let holds = |name: &&str| folder.join(name).exists();
     if args.resume {
-        if holds(&"crossval.json") {
+        if holds(&done) {
             bail!(
-                "{}: this cross-validation is done; nothing is left to resume",
+                "{}: this {what} is done; nothing is left to resume",
                 folder.display()
             );
         }
     } else if let Some(found) = [
         "run.toml",
         "plan.json",
-        "crossval.json",
+        done,
         "summary.json",
         "checkpoints",
         "model.safetensors",

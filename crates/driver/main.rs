@@ -21,6 +21,8 @@ mod listing;
 mod out;
 mod progress;
 mod settings;
+mod study;
+mod study_arms;
 mod train;
 
 use args::{Cli, Verb};
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Train(args) => train::run(*args),
         Verb::Crossval(args) => crossval::run(*args),
+        Verb::Study(args) => study::run(*args),
         Verb::Compare(args) => compare::run(args),
         Verb::Augment(args) => augment::run(args),
         Verb::Eval(args) => infer::eval(args),

@@ -8,4 +8,5 @@ mod demo;
 mod practices;
 mod runs;
 mod watch;
+mod study;
 mod world;

@@ -36,5 +36,5 @@ pub use labels::{LabelSet, Labels, TaskKind, infer, label_names};
 pub use read::{read_as_is, read_file, read_labelled};
 pub use row::{Cell, Part, Row};
 pub use source::sha256_file;
-pub use split::stratified_split;
+pub use split::{bundle_of, stratified_split};
 pub use tokenize::{Encoded, Tokenizer, Truncate};

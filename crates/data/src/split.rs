@@ -49,6 +49,17 @@ pub(crate) fn bundles(keys: &[Vec<String>], strata: &[usize]) -> Vec<Bundle> {
         .collect()
 }
 
+/// The bundle of each row, from 0: rows that share a string in `keys` (their group, their text) are in one.
+pub fn bundle_of(keys: &[Vec<String>]) -> Vec<u32> {
+    let mut own = vec![0; keys.len()];
+    for (number, bundle) in bundles(keys, &vec![0; keys.len()]).into_iter().enumerate() {
+        for row in bundle.rows {
+            own[row as usize] = number as u32;
+        }
+    }
+    own
+}
+
 /// Deals the rows into parts whose sizes have the given weights, every stratum spread alike.
 ///
 /// `strata[row]` is its class (0 for all where there is none); rows that share a string in `keys[row]`
@@ -122,6 +133,13 @@ mod tests {
                 prop_assert!((got - 0.2 * n).abs() <= 1.0, "class {}: {} of {}", class, got, n);
             }
         }
+    }
+
+    #[test]
+    fn rows_that_share_a_key_are_one_bundle() {
+        let keys = [&["a"][..], &["b"], &["a", "g"], &["c"], &["d", "g"]];
+        let keys = keys.map(|k| k.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        assert_eq!(bundle_of(&keys), [0, 1, 0, 2, 0]);
     }
 
     #[test]

@@ -12,8 +12,11 @@
 mod compare;
 mod crossval;
 mod demo;
+mod guard;
+mod held_out;
 mod probe;
 mod reviews;
+pub mod study;
 mod suspects;
 mod table;
 mod tfidf;

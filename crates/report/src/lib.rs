@@ -22,12 +22,15 @@ macro_rules! say {
 
 mod curves;
 mod duration;
+mod forest;
 mod jsonl;
 mod progress;
+mod svg;
 mod table;
 
 pub use curves::{Curve, Curves};
 pub use duration::{bytes, count, duration};
+pub use forest::{Forest, ForestRow};
 pub use jsonl::JsonLines;
 pub use progress::Progress;
 pub use table::Table;

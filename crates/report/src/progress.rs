@@ -212,6 +212,53 @@ impl Sink for Progress {
                     )),
                 }
             }
+            Event::Trial {
+                number,
+                of,
+                pair,
+                arm,
+                train_rows,
+                held_out_rows,
+                seconds_left,
+            } => {
+                self.recent = Recent::default();
+                self.last_plain = None;
+                let left = seconds_left.map_or(String::new(), |s| {
+                    format!("; {} left at most", duration(s))
+                });
+                self.say(&format!(
+                    "trial {number}/{of}: pair {pair}, {arm}, {} texts to fit, {} held out{left}",
+                    count(*train_rows),
+                    count(*held_out_rows)
+                ));
+            }
+            Event::TrialDone {
+                number,
+                of,
+                pair,
+                arm,
+                metric,
+                value,
+                difference,
+                seconds,
+                ..
+            } => {
+                let beside = difference.map_or(String::new(), |d| format!(" ({d:+.4})"));
+                self.say(&format!(
+                    "trial {number}/{of}  pair {pair}, {arm}: {metric} {value:.4}{beside}, in {}",
+                    duration(*seconds)
+                ));
+            }
+            Event::Look {
+                pairs,
+                of,
+                arm,
+                effect,
+                interval: [low, high],
+                verdict,
+            } => self.say(&format!(
+                "look after {pairs} of {of} pairs  {arm}: {effect:+.4} [{low:+.4}, {high:+.4}]  {verdict}"
+            )),
             Event::Checkpoint { path, .. } => self.say(&format!("checkpoint: {path}")),
             Event::Stopped { step, reason } => {
                 self.say(&format!("stopped after step {step}: {reason}"));

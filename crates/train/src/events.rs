@@ -68,6 +68,59 @@ pub enum Event {
         /// Memory of its own that the process still holds, where the system says.
         memory_bytes: Option<u64>,
     },
+    /// A trial of a study begins: one recipe in one pair.
+    Trial {
+        /// Its number, from 1.
+        number: usize,
+        /// Trials at most, if no arm stops early.
+        of: usize,
+        /// The pair, from 1.
+        pair: usize,
+        /// Name of the recipe.
+        arm: String,
+        /// Rows that are fitted, those that select included.
+        train_rows: usize,
+        /// Rows that are held out.
+        held_out_rows: usize,
+        /// Seconds until the last trial is done at most, by those before it.
+        seconds_left: Option<f64>,
+    },
+    /// A trial's held-out rows were scored, which happens once.
+    TrialDone {
+        /// Its number, from 1.
+        number: usize,
+        /// Trials at most.
+        of: usize,
+        /// The pair, from 1.
+        pair: usize,
+        /// Name of the recipe.
+        arm: String,
+        /// What is compared.
+        metric: String,
+        /// Its value on the held-out rows.
+        value: f64,
+        /// The value minus the baseline's in the same pair; none for the baseline.
+        difference: Option<f64>,
+        /// Seconds of the trial.
+        seconds: f64,
+        /// Memory of its own that the process still holds, where the system says.
+        memory_bytes: Option<u64>,
+    },
+    /// A study looked at an arm.
+    Look {
+        /// Pairs so far.
+        pairs: usize,
+        /// Pairs at most.
+        of: usize,
+        /// Name of the arm.
+        arm: String,
+        /// Its effect.
+        effect: f64,
+        /// The interval it is judged by at this look.
+        interval: [f64; 2],
+        /// The verdict, or `open`.
+        verdict: String,
+    },
     /// Evaluation is under way.
     Evaluating {
         /// Rows read.

@@ -1,4 +1,4 @@
-//! Functions that statistics need: log Γ, Student's distribution, binomial tails.
+//! Functions that statistics need: log Γ, Student's and the normal distribution, binomial tails.
 
 /// log Γ(x) for x > 0 (Lanczos 1964, g = 7, nine terms: relative error near 1e-15).
 pub fn ln_gamma(x: f64) -> f64 {
@@ -97,6 +97,34 @@ pub fn student_quantile(p: f64, df: f64) -> f64 {
         high *= 2.0;
     }
     bisect(0.0, high, |t| student_below(t, df) < p)
+}
+
+/// The t that Student's distribution exceeds with probability `tail`, from 0 to 1/2; exact where `1 - tail` would
+/// lose the digits of `tail`. A tail of 0 is never reached.
+pub fn student_exceeded(tail: f64, df: f64) -> f64 {
+    if tail <= 0.0 {
+        return f64::INFINITY;
+    }
+    let above = |t: f64| 0.5 * beta(df / (df + t * t), 0.5 * df, 0.5);
+    let mut high = 1.0;
+    while above(high) > tail && high < 1e150 {
+        high *= 2.0;
+    }
+    bisect(0.0, high, |t| above(t) > tail)
+}
+
+/// P(Z > z) of the normal distribution.
+pub fn normal_above(z: f64) -> f64 {
+    0.5 * libm::erfc(z * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// The z that the normal distribution exceeds with probability `tail`, from 0 to 1/2.
+pub fn normal_exceeded(tail: f64) -> f64 {
+    if tail <= 0.0 {
+        return f64::INFINITY;
+    }
+    // Beyond 39 nothing is left of double precision.
+    bisect(0.0, 39.0, |z| normal_above(z) > tail)
 }
 
 /// The place between `low` and `high` up to which `before` holds.

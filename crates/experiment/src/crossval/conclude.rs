@@ -2,10 +2,11 @@
 
 use super::combine::{Combined, score, soup, vote};
 use super::plan::FoldPlan;
-use super::record::{FoldFolder, FoldRecord, RowLogits};
+use super::record::{FoldFolder, FoldRecord};
 use super::results::{OutOfFold, SuspectReport};
 use super::runner::{Combine, CrossVal};
 use super::statistics::{INTERVAL_METHOD, Spread, median};
+use crate::held_out::RowLogits;
 use hone_kernels::Backend;
 use hone_train::metrics::{self, Metrics};
 use hone_train::{

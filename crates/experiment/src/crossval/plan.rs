@@ -35,7 +35,7 @@ pub struct FoldPlan {
 }
 
 /// A seed that is a pure function of another and of a place; it fits the numbers of JSON exactly.
-fn derived(seed: u64, a: usize, b: usize) -> u64 {
+pub(crate) fn derived(seed: u64, a: usize, b: usize) -> u64 {
     Philox::new(seed).u64_at(a as u64, b as u64) >> 11
 }
 

@@ -1,14 +1,11 @@
 //! What a finished fold leaves on disk: `fold.json`, written last, and the logits of its held-out rows.
 
 use super::plan::Fold;
-use hone_bert::{Model, Task};
-use hone_kernels::Backend;
-use hone_tensor::Depth;
+use crate::held_out::RowLogits;
 use hone_train::metrics::Metrics;
 use hone_train::watch::Restart;
-use hone_train::{Examples, Prediction, Targets, TrainError, write_beside};
+use hone_train::{TrainError, write_beside};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// A finished fold.
@@ -53,82 +50,6 @@ pub struct FoldRecord {
     pub seconds: f64,
     /// Memory of its own that the process held after the fold.
     pub memory_bytes: Option<u64>,
-}
-
-/// Logits of one held-out row: `[C]`, or `[seen words, C]` when tagging.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RowLogits {
-    /// Place of the row among all examples.
-    pub row: u32,
-    /// Its logits.
-    pub logits: Vec<f64>,
-}
-
-impl RowLogits {
-    /// What is kept of a prediction; when tagging, the logits of words' first pieces.
-    pub fn of(examples: &Examples, row: u32, p: Prediction<'_>, classes: usize) -> RowLogits {
-        let logits = match &examples.targets {
-            Targets::Tags { first_pieces, .. } => first_pieces[p.index]
-                .iter()
-                .flatten()
-                .flat_map(|&piece| &p.logits[piece as usize * classes..][..classes])
-                .copied()
-                .collect(),
-            _ => p.logits.to_vec(),
-        };
-        RowLogits { row, logits }
-    }
-
-    /// The logits where a prediction over `examples`, which hold all rows, has them.
-    pub fn as_predicted(&self, examples: &Examples, classes: usize) -> Vec<f64> {
-        let i = self.row as usize;
-        let Targets::Tags { first_pieces, .. } = &examples.targets else {
-            return self.logits.clone();
-        };
-        let mut all = vec![0.0; examples.length(i) * classes];
-        let pieces = first_pieces[i].iter().flatten();
-        for (piece, word) in pieces.zip(self.logits.chunks(classes)) {
-            all[*piece as usize * classes..][..classes].copy_from_slice(word);
-        }
-        all
-    }
-}
-
-/// SHA-256 of a model's weights: (embeddings and encoder; pooler and classifier).
-pub fn start_hashes<B: Backend>(model: &Model<B>) -> Result<(String, String), TrainError> {
-    let (mut encoder, mut head) = (Sha256::new(), Sha256::new());
-    let table = model.layout().table.clone();
-    for (param, values) in table.params().iter().zip(model.download()?) {
-        let hash = match param.depth {
-            Depth::Head | Depth::Pooler => &mut head,
-            _ => &mut encoder,
-        };
-        hash.update(param.name.as_bytes());
-        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        hash.update(&bytes);
-    }
-    let hex = |hash: Sha256| super::plan::hex(&hash.finalize());
-    Ok((hex(encoder), hex(head)))
-}
-
-/// Labels of the model that no row of `examples` carries (classes and sets only).
-pub fn missing_labels(task: Task, labels: &[String], examples: &Examples) -> Vec<String> {
-    let mut seen = vec![false; labels.len()];
-    let mut mark = |c: u32| seen[c as usize] = true;
-    match &examples.targets {
-        Targets::Classes(all) => all.iter().flatten().copied().for_each(&mut mark),
-        Targets::Sets(all) => all.iter().flatten().copied().for_each(&mut mark),
-        Targets::Tags { words, .. } => words
-            .iter()
-            .flatten()
-            .flatten()
-            .copied()
-            .for_each(&mut mark),
-        Targets::Values(_) => return Vec::new(),
-    }
-    debug_assert!(task != Task::Regress);
-    let missing = labels.iter().zip(&seen).filter(|(_, seen)| !**seen);
-    missing.map(|(label, _)| label.clone()).collect()
 }
 
 /// A fold's folder.

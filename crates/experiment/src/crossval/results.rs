@@ -1,6 +1,7 @@
 //! What all held-out rows say together: pooled metrics, `oof.csv`, and the labels that are probably wrong.
 
-use super::record::{FoldRecord, RowLogits};
+use super::record::FoldRecord;
+use crate::held_out::RowLogits;
 use crate::suspects::{ConfidentJoint, RankBy, confident_joint, suspects};
 use crate::table::csv_text;
 use hone_bert::Task;

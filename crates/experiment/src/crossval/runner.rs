@@ -2,18 +2,17 @@
 
 use super::conclude::CrossValReport;
 use super::plan::{Fold, FoldPlan};
-use super::record::{FoldFolder, FoldRecord, RowLogits, missing_labels, start_hashes};
+use super::record::{FoldFolder, FoldRecord};
+use crate::held_out::{HeldOutRun, Judged, News, RowLogits, lacking};
 use hone_bert::Model;
 use hone_kernels::Backend;
-use hone_train::metrics::Metrics;
 use hone_train::{
-    Checkpoints, Ending, EvalBatches, Event, Examples, Fit, Fitted, InitHead, Job, Options,
-    PrefixCache, Scorer, Sink, Texts, TrainError, memory_now, predict, task_of, together,
+    Checkpoints, Event, InitHead, Job, Options, PrefixCache, Sink, Texts, TrainError, memory_now,
+    together,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 /// What is made of the folds' models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,28 +44,6 @@ pub struct CrossVal<'a> {
     pub final_fit: bool,
     /// Whether the folds' models stay on disk.
     pub keep_models: bool,
-}
-
-/// Of further folds only what is news: what the first one said of model, plan and memory holds for all.
-struct News<'a> {
-    sink: &'a mut dyn Sink,
-    first: bool,
-    planned: bool,
-}
-
-impl Sink for News<'_> {
-    fn event(&mut self, event: &Event) {
-        self.planned |= matches!(event, Event::Planned(_));
-        let known = match event {
-            Event::Planned(_) | Event::Forecast { .. } => true,
-            // The receipt of the weights; that a fold was resumed is said later.
-            Event::Note { .. } => !self.planned,
-            _ => false,
-        };
-        if self.first || !known {
-            self.sink.event(event);
-        }
-    }
 }
 
 /// A fold that was fitted and scored.
@@ -130,11 +107,7 @@ impl CrossVal<'_> {
                 held_out_rows: fold.held_out.len(),
                 seconds_left: (i > 0).then(|| seconds / i as f64 * (plan.folds.len() - i) as f64),
             });
-            let mut news = News {
-                sink: &mut *sink,
-                first: i == 0,
-                planned: false,
-            };
+            let mut news = News::of(sink, i == 0);
             let scored = self.fold(
                 backend, fold, &texts, &plan, &mut cache, &folder, &mut news, stop,
             )?;
@@ -183,22 +156,6 @@ impl CrossVal<'_> {
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Option<Scored<B>>, TrainError> {
-        let all = &texts.train.examples;
-        let (task, labels) = (task_of(self.job.data.kind), self.job.data.labels.names());
-        let train = all.select(&fold.train);
-        let own = (!fold.valid.is_empty()).then(|| all.select(&fold.valid));
-        let valid = own.as_ref().or(texts.valid.as_ref().map(|v| &v.examples));
-        let missing = missing_labels(task, labels, &train);
-        if !missing.is_empty() {
-            let line = format!(
-                "fold {} of repeat {}: its training rows lack {} of the labels ({}); held-out rows of them count as wrong",
-                fold.fold,
-                fold.repeat,
-                missing.len(),
-                missing.join(", ")
-            );
-            self.job.warn(sink, &[line])?;
-        }
         let options = Options {
             seed: fold.seed,
             ..self.job.options.clone()
@@ -208,45 +165,47 @@ impl CrossVal<'_> {
             out: Some(&folder.path),
             ..*self.job
         };
-        let mut hashes = None;
-        let mut begun = |model: &Model<B>| {
-            hashes = Some(start_hashes(model)?);
-            Ok(())
-        };
-        let marks = [
-            ("folds".to_owned(), plan.sha256.clone()),
-            ("fold".to_owned(), format!("{}-{}", fold.repeat, fold.fold)),
-        ];
-        let fit = Fit {
-            augment: None,
-            train: &train,
-            valid,
+        let run = HeldOutRun {
+            job: &job,
+            texts,
+            train: &fold.train,
+            valid: &fold.valid,
+            held_out: &fold.held_out,
             head_seed: self.job.options.seed,
-            marks: marks.into(),
-            prefix: Some(cache),
-            begun: Some(&mut begun),
+            marks: [
+                ("folds".to_owned(), plan.sha256.clone()),
+                ("fold".to_owned(), format!("{}-{}", fold.repeat, fold.fold)),
+            ]
+            .into(),
         };
-        let fitted = match job.fit(fit, backend.clone(), sink, stop) {
-            Err(TrainError::Interrupted) => return Ok(None),
-            other => other?,
-        };
-        let Fitted { model, outcome, .. } = fitted;
-        if outcome.ending == Ending::Interrupted {
-            return Ok(None);
+        let missing = run.missing_labels();
+        if !missing.is_empty() {
+            let name = format!("fold {} of repeat {}", fold.fold, fold.repeat);
+            self.job.warn(sink, &[lacking(&name, &missing)])?;
         }
-        let scoring = Instant::now();
-        let (held_out, logits) = score_once(&model, all, &fold.held_out)?;
-        let (encoder_sha256, head_sha256) = hashes.unwrap_or_default();
-        let per_epoch = train
-            .len()
+        let Some(judged) = run.run(Some(cache), backend, sink, stop)? else {
+            return Ok(None);
+        };
+        let Judged {
+            model,
+            outcome,
+            encoder_sha256,
+            head_sha256,
+            valid_rows,
+            held_out,
+            logits,
+            seconds,
+        } = judged;
+        let train_rows = fold.train.len();
+        let per_epoch = train_rows
             .div_ceil(options.batch_size * options.grad_accum)
             .max(1);
         let record = FoldRecord {
             repeat: fold.repeat,
             fold: fold.fold,
             seed: fold.seed,
-            train_rows: train.len(),
-            valid_rows: valid.map_or(0, Examples::len),
+            train_rows,
+            valid_rows,
             held_out_rows: fold.held_out.len(),
             missing_labels: missing,
             encoder_sha256,
@@ -259,7 +218,7 @@ impl CrossVal<'_> {
             train_loss: outcome.train_loss,
             valid: outcome.valid.map(|reading| reading.metrics),
             held_out,
-            seconds: outcome.seconds + scoring.elapsed().as_secs_f64(),
+            seconds,
             memory_bytes: None,
         };
         Ok(Some(Scored {
@@ -308,29 +267,4 @@ impl CrossVal<'_> {
             now.fold, now.repeat, first.encoder_sha256, now.encoder_sha256
         )))
     }
-}
-
-/// The one reading of a fold's held-out rows: metrics and logits from one pass. An interruption waits for it.
-fn score_once<B: Backend>(
-    model: &Model<B>,
-    all: &Examples,
-    held_out: &[u32],
-) -> Result<(Metrics, Vec<RowLogits>), TrainError> {
-    let examples = all.select(held_out);
-    let mut acts = model.plan_eval(EvalBatches::USUAL.limits(&examples))?;
-    let mut scorer = Scorer::new(model.task, &model.labels);
-    let mut logits = Vec::with_capacity(held_out.len());
-    predict(
-        model,
-        &mut acts,
-        &examples,
-        EvalBatches::USUAL,
-        |p| {
-            scorer.push(&examples, p);
-            let row = held_out[p.index];
-            logits.push(RowLogits::of(&examples, row, p, model.classes()));
-        },
-        |_| true,
-    )?;
-    Ok((scorer.finish(), logits))
 }

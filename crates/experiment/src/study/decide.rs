@@ -1,0 +1,313 @@
+//! Verdicts: what may be said of each arm after a look, so that false claims stay rare over all looks and arms.
+
+use super::design::Design;
+use super::estimate::{Difference, Estimate};
+use serde::Serialize;
+
+/// What a study says of an arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The metric gets better.
+    Helps,
+    /// The metric gets worse.
+    Hurts,
+    /// Whatever difference there is lies within the margin.
+    NoDifference,
+    /// The pairs are spent, and nothing of this is known.
+    Undecided,
+}
+
+impl Verdict {
+    /// As a person reads it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Helps => "helps",
+            Verdict::Hurts => "hurts",
+            Verdict::NoDifference => "no difference within the margin",
+            Verdict::Undecided => "undecided",
+        }
+    }
+}
+
+/// A verdict and what it rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Decision {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Whether "no effect at all" was rejected; the effect may still lie within the margin.
+    pub zero_rejected: bool,
+    /// The effect.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// The repeated interval at `level`.
+    pub interval: [f64; 2],
+    /// Two-sided level of the test at this look: what looks and arms left of α.
+    pub level: f64,
+    /// How many pairs a study would need to decide, about; absent where it is decided, or where only more texts
+    /// would help.
+    pub pairs_needed: Option<usize>,
+}
+
+/// The arms of a study, from look to look.
+///
+/// At each look Holm's procedure (1979) runs over the arms: with m whose null hypothesis stands, each may spend α/m
+/// over all looks ([`Design::level`]); what an arm that is rejected had passes to the others. That is the graphical
+/// procedure for group-sequential tests of Maurer & Bretz (2013), which keeps the probability of any false rejection
+/// within α as long as levels grow with the share that is spent, whatever the arms have in common (here: their
+/// baseline). An arm also stops when its interval lies within the margin; stopping early can only lose claims.
+#[derive(Debug, Clone)]
+pub struct Decisions {
+    design: Design,
+    arms: Vec<Option<Decision>>,
+}
+
+impl Decisions {
+    /// Of so many arms none is decided.
+    pub fn new(design: Design, arms: usize) -> Decisions {
+        Decisions {
+            design,
+            arms: vec![None; arms],
+        }
+    }
+
+    /// What is decided so far, arm by arm.
+    pub fn arms(&self) -> &[Option<Decision>] {
+        &self.arms
+    }
+
+    /// Whether every arm is.
+    pub fn all_decided(&self) -> bool {
+        self.arms.iter().all(Option::is_some)
+    }
+
+    /// What an arm looks like after so many pairs: its verdict, or the interval it would be judged by.
+    pub fn seen(&self, arm: usize, pairs: usize, differences: &[Difference]) -> Decision {
+        self.arms[arm]
+            .unwrap_or_else(|| judge(&self.design, Estimate::of(differences), self.level(pairs)))
+    }
+
+    /// Looks at the differences of each arm after `pairs` pairs; what is said of arms that are decided is not read.
+    /// At the last look every arm is decided, and be it as undecided.
+    pub fn look(&mut self, pairs: usize, differences: &[&Vec<Difference>]) {
+        let estimates: Vec<Option<Estimate>> = self
+            .arms
+            .iter()
+            .zip(differences)
+            .map(|(decided, d)| decided.is_none().then(|| Estimate::of(d)))
+            .collect();
+        // Each round of Holm's procedure has a larger share than the one before.
+        loop {
+            let level = self.level(pairs);
+            let mut rejected = false;
+            for (arm, estimate) in self.arms.iter_mut().zip(&estimates) {
+                let Some(estimate) = estimate.filter(|_| arm.is_none()) else {
+                    continue;
+                };
+                let decision = judge(&self.design, estimate, level);
+                if decision.zero_rejected {
+                    *arm = Some(decision);
+                    rejected = true;
+                }
+            }
+            if !rejected {
+                break;
+            }
+        }
+        let (level, last) = (self.level(pairs), pairs >= self.design.pairs);
+        let Design { margin, folds, .. } = self.design;
+        let share = self.share();
+        for (arm, estimate) in self.arms.iter_mut().zip(estimates) {
+            let Some(estimate) = estimate.filter(|_| arm.is_none()) else {
+                continue;
+            };
+            let mut decision = judge(&self.design, estimate, level);
+            if last && decision.verdict == Verdict::Undecided {
+                decision.pairs_needed = estimate.pairs_needed(share, margin, folds);
+            }
+            if last || decision.verdict == Verdict::NoDifference {
+                *arm = Some(decision);
+            }
+        }
+    }
+
+    /// What an arm whose null hypothesis stands may spend over all looks.
+    fn share(&self) -> f64 {
+        let standing = self.arms.iter().filter(|a| stands(a)).count();
+        self.design.alpha / standing.max(1) as f64
+    }
+
+    /// What it may spend at this one.
+    fn level(&self, pairs: usize) -> f64 {
+        self.design.level(pairs, self.share())
+    }
+}
+
+/// Whether "no effect" is not rejected: it is open, or the arm stopped without that.
+fn stands(arm: &Option<Decision>) -> bool {
+    arm.as_ref().is_none_or(|d| !d.zero_rejected)
+}
+
+/// What may be said at a level.
+fn judge(design: &Design, estimate: Estimate, level: f64) -> Decision {
+    let interval = estimate.interval(level);
+    let [low, high] = interval;
+    let zero_rejected = low > 0.0 || high < 0.0;
+    let verdict = if low >= -design.margin && high <= design.margin {
+        Verdict::NoDifference
+    } else if zero_rejected {
+        match (low > 0.0) == design.higher_is_better {
+            true => Verdict::Helps,
+            false => Verdict::Hurts,
+        }
+    } else {
+        Verdict::Undecided
+    };
+    Decision {
+        verdict,
+        zero_rejected,
+        estimate,
+        interval,
+        level,
+        pairs_needed: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn design(pairs: usize) -> Design {
+        Design {
+            pairs,
+            folds: 5,
+            alpha: 0.05,
+            margin: 0.005,
+            higher_is_better: true,
+        }
+    }
+
+    /// Pairs around `effect`, `spread` up and down.
+    fn pairs(n: usize, effect: f64, spread: f64) -> Vec<Difference> {
+        let one = |i: usize| Difference {
+            repeat: i / 5 + 1,
+            whole: effect + spread * if i.is_multiple_of(2) { 1.0 } else { -1.0 },
+            without: Vec::new(),
+        };
+        (0..n).map(one).collect()
+    }
+
+    #[test]
+    fn each_verdict() {
+        for (effect, spread, higher, want) in [
+            (0.03, 0.005, true, Verdict::Helps),
+            (-0.03, 0.005, true, Verdict::Hurts),
+            (0.03, 0.005, false, Verdict::Hurts),
+            (-0.03, 0.005, false, Verdict::Helps),
+            (0.001, 0.002, true, Verdict::NoDifference),
+            (0.0, 0.0, true, Verdict::NoDifference),
+            (0.01, 0.03, true, Verdict::Undecided),
+        ] {
+            let mut d = Decisions::new(
+                Design {
+                    higher_is_better: higher,
+                    ..design(10)
+                },
+                1,
+            );
+            d.look(10, &[&pairs(10, effect, spread)]);
+            let got = d.arms()[0].unwrap();
+            assert_eq!(got.verdict, want, "{effect} {spread}");
+            assert_eq!(got.pairs_needed.is_some(), want == Verdict::Undecided);
+        }
+        // Surely there, and surely too little to be worth having.
+        let mut d = Decisions::new(design(10), 1);
+        d.look(10, &[&pairs(10, 0.002, 0.001)]);
+        let got = d.arms()[0].unwrap();
+        assert!(got.zero_rejected && got.verdict == Verdict::NoDifference);
+    }
+
+    #[test]
+    fn an_early_look_asks_for_more_and_leaves_the_open_open() {
+        let clear = pairs(5, 0.03, 0.002);
+        let fair = pairs(5, 0.03, 0.015);
+        let mut d = Decisions::new(design(10), 2);
+        d.look(5, &[&clear, &fair]);
+        assert_eq!(d.arms()[0].unwrap().verdict, Verdict::Helps);
+        assert!(d.arms()[1].is_none() && !d.all_decided());
+        // As the only look the fair one would do.
+        let mut once = Decisions::new(design(5), 2);
+        once.look(5, &[&clear, &fair]);
+        assert_eq!(once.arms()[1].unwrap().verdict, Verdict::Helps);
+        // A verdict stays, whatever comes later.
+        d.look(10, &[&pairs(10, -0.5, 0.0), &pairs(10, 0.0, 0.03)]);
+        assert_eq!(d.arms()[0].unwrap().verdict, Verdict::Helps);
+        assert_eq!(d.arms()[0].unwrap().estimate.pairs, 5);
+        assert!(d.all_decided());
+    }
+
+    /// With a single look the procedure is Holm's: rejections by statsmodels from the p-values of the same t tests
+    /// (`xtask/python/study_fixtures.py`).
+    #[test]
+    fn one_look_is_holms_procedure() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            differences: Vec<Vec<f64>>,
+            rejected: Vec<bool>,
+        }
+        #[derive(serde::Deserialize)]
+        struct File {
+            holm: Vec<Case>,
+        }
+        let file: File = serde_json::from_str(include_str!("../../fixtures/study.json")).unwrap();
+        let mut all = Vec::new();
+        for case in file.holm {
+            let n = case.differences[0].len();
+            let arms: Vec<Vec<Difference>> = case
+                .differences
+                .iter()
+                .map(|values| {
+                    let one = |&whole: &f64| Difference {
+                        repeat: 1,
+                        whole,
+                        without: Vec::new(),
+                    };
+                    values.iter().map(one).collect()
+                })
+                .collect();
+            let mut d = Decisions::new(
+                Design {
+                    folds: n,
+                    ..design(n)
+                },
+                arms.len(),
+            );
+            d.look(n, &arms.iter().collect::<Vec<_>>());
+            let got: Vec<bool> = d.arms().iter().map(|a| a.unwrap().zero_rejected).collect();
+            assert_eq!(got, case.rejected);
+            all.extend(got);
+        }
+        assert!(all.contains(&true) && all.contains(&false));
+    }
+
+    #[test]
+    fn what_one_arm_leaves_the_others_get() {
+        let (clear, near) = (pairs(10, 0.05, 0.001), pairs(10, 0.0085, 0.01));
+        let say = |arms: &[&Vec<Difference>]| {
+            let mut d = Decisions::new(design(10), arms.len());
+            d.look(10, arms);
+            d.arms()[0].unwrap().zero_rejected
+        };
+        assert!(say(&[&near]));
+        assert!(say(&[&near, &clear]), "the clear one passes its share on");
+        assert!(!say(&[&near, &pairs(10, 0.0, 0.03)]));
+        // An arm that stopped as no difference keeps its share: nothing was rejected.
+        let same = pairs(10, 0.0, 0.0);
+        let mut d = Decisions::new(design(20), 2);
+        d.look(10, &[&pairs(10, 0.0, 0.03), &same]);
+        assert_eq!(d.arms()[1].unwrap().verdict, Verdict::NoDifference);
+        d.look(20, &[&pairs(20, 0.0, 0.03), &same]);
+        let level = d.arms()[0].unwrap().level;
+        assert!((level - design(20).level(20, 0.025)).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,100 @@
+//! How much is looked, and how much of the probability of a false claim each look may spend.
+
+use crate::special::{normal_above, normal_exceeded};
+use serde::{Deserialize, Serialize};
+
+/// What decides when a study ends and what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Design {
+    /// Pairs at most, at least 2.
+    pub pairs: usize,
+    /// Folds of a repeat, at least 2: a pair holds out one of so many parts.
+    pub folds: usize,
+    /// Probability of any false claim, all looks and all arms together.
+    pub alpha: f64,
+    /// Differences up to this, in the metric's units, are not worth having.
+    pub margin: f64,
+    /// Whether a higher metric is the better one.
+    pub higher_is_better: bool,
+}
+
+impl Design {
+    /// Pairs after which a look is taken: whole repeats, in which every row was held out equally often, and the end.
+    pub fn looks(&self) -> Vec<usize> {
+        let whole = (1..).map(|r| r * self.folds);
+        whole
+            .take_while(|&n| n < self.pairs)
+            .chain([self.pairs])
+            .collect()
+    }
+
+    /// The two-sided level of the test at the look after `pairs` pairs, where an arm may spend `share` over all
+    /// looks: what the O'Brien–Fleming-like spending function of Lan & DeMets (1983, "Discrete sequential boundaries
+    /// for clinical trials") grants between the look before and this one. A false claim at some look is then at
+    /// most as probable as the sum of the levels, which is `share`, however the looks depend on each other.
+    pub fn level(&self, pairs: usize, share: f64) -> f64 {
+        let all = self.pairs as f64;
+        let before = self.looks().into_iter().rfind(|&n| n < pairs);
+        let until = |n: usize| spent(share, n as f64 / all);
+        until(pairs) - before.map_or(0.0, until)
+    }
+}
+
+/// What may be spent of `alpha` by the part `t` of all pairs: 2 − 2Φ(z(α/2)/√t).
+fn spent(alpha: f64, t: f64) -> f64 {
+    2.0 * normal_above(normal_exceeded(0.5 * alpha) / t.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn design(pairs: usize, folds: usize) -> Design {
+        Design {
+            pairs,
+            folds,
+            alpha: 0.05,
+            margin: 0.005,
+            higher_is_better: true,
+        }
+    }
+
+    #[test]
+    fn looks_are_whole_repeats_and_the_end() {
+        for (pairs, folds, want) in [
+            (10, 5, vec![5, 10]),
+            (12, 5, vec![5, 10, 12]),
+            (3, 5, vec![3]),
+            (5, 5, vec![5]),
+        ] {
+            assert_eq!(design(pairs, folds).looks(), want);
+        }
+    }
+
+    #[test]
+    fn levels_add_up_to_the_share_and_grow_with_it() {
+        for (pairs, folds) in [(10, 5), (23, 4), (200, 2), (2, 5)] {
+            let d = design(pairs, folds);
+            let mut before = vec![0.0; d.looks().len()];
+            for share in [0.001, 0.0125, 0.05, 0.1, 0.3] {
+                let levels: Vec<f64> = d.looks().iter().map(|&n| d.level(n, share)).collect();
+                assert!((levels.iter().sum::<f64>() - share).abs() < 1e-12);
+                // Holm's procedure over looks needs that (Maurer & Bretz 2013).
+                assert!(levels.iter().zip(&before).all(|(now, was)| now >= was));
+                before = levels;
+            }
+        }
+    }
+
+    /// By scipy (`xtask/python/study_fixtures.py`).
+    #[test]
+    fn the_spending_function_is_lans_and_demets() {
+        let file: serde_json::Value =
+            serde_json::from_str(include_str!("../../fixtures/study.json")).unwrap();
+        for case in file["spent"].as_array().unwrap() {
+            let [alpha, t, want] = [0, 1, 2].map(|i| case[i].as_f64().unwrap());
+            let got = spent(alpha, t);
+            assert!((got - want).abs() <= 1e-9 * want, "{alpha} {t}: {got}");
+        }
+    }
+}

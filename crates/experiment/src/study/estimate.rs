@@ -1,0 +1,324 @@
+//! The effect of an arm from its pairs, and how sure it is.
+
+use crate::special::{normal_exceeded, student_exceeded};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How an interval comes about, for reports.
+pub const INTERVAL_METHOD: &str = "repeated interval of the mean difference: half² = max(t²·s²/J, z²·w) + t²·r; s² the \
+    variance over J pairs, w that of the rows within pairs, r that of rows which pairs of different repeats share \
+    (both by the jackknife over groups of rows); t with J − 1 degrees of freedom and z at the level that looks \
+    (Lan & DeMets 1983) and arms (Holm 1979) leave";
+
+/// What one pair says of an arm: its metric minus the baseline's, on the same held-out rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// Repeat of its fold: held-out rows of two pairs overlap only between repeats.
+    pub repeat: usize,
+    /// The difference over all its held-out rows.
+    pub whole: f64,
+    /// The same without one group of them: (group, difference). Rows of one text are in one group, and a group is
+    /// the same rows in every pair. Without any, rows count as certain.
+    pub without: Vec<(u32, f64)>,
+}
+
+/// A mean difference and the parts of its variance.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Pairs.
+    pub pairs: usize,
+    /// Mean difference.
+    pub effect: f64,
+    /// Standard deviation over the pairs, with J − 1.
+    pub std: f64,
+    /// Variance of the mean by the spread over pairs: s²/J.
+    pub between: f64,
+    /// The part of it that the chance of which rows were held out explains alone.
+    pub within: f64,
+    /// What the spread over pairs does not show: the practice does better on some rows and worse on others in every
+    /// pair that holds them out, and further texts would be other rows.
+    pub rows: f64,
+}
+
+impl Estimate {
+    /// From the pairs of an arm; at least two, or nothing is known.
+    ///
+    /// With y = δ + a(pair) + b(row) + e, the mean over pairs and rows has the variance σ²(a)/J + σ²(b)/rows +
+    /// σ²(e)/(all scores), as of runs crossed with rows (Cameron, Gelbach & Miller 2011, "Robust inference with
+    /// multiway clustering"; Gallas 2006 for readers and cases). `between` has all of it but that b is shared by
+    /// pairs of different repeats; products of those pairs' row effects estimate that. What a row contributes to
+    /// any metric is how much the metric changes without it (delete-a-group jackknife).
+    pub fn of(differences: &[Difference]) -> Estimate {
+        let pairs = differences.len();
+        let j = pairs.max(1) as f64;
+        let effect = differences.iter().map(|d| d.whole).sum::<f64>() / j;
+        let squares: f64 = differences.iter().map(|d| (d.whole - effect).powi(2)).sum();
+        let variance = match pairs {
+            0 | 1 => f64::INFINITY,
+            n => squares / (n - 1) as f64,
+        };
+        let mut within = 0.0;
+        // Sums over all pairs and over those of each repeat, by group.
+        let mut sums: BTreeMap<u32, (f64, BTreeMap<usize, f64>)> = BTreeMap::new();
+        for d in differences {
+            let groups = d.without.len() as f64;
+            let scale = ((groups - 1.0) / groups.max(1.0)).max(0.0).sqrt();
+            for &(group, left) in &d.without {
+                let u = scale * (d.whole - left);
+                within += u * u;
+                let (all, own) = sums.entry(group).or_default();
+                *all += u;
+                *own.entry(d.repeat).or_default() += u;
+            }
+        }
+        let shared: f64 = sums
+            .values()
+            .map(|(all, own)| all * all - own.values().map(|s| s * s).sum::<f64>())
+            .sum();
+        Estimate {
+            pairs,
+            effect,
+            std: variance.sqrt(),
+            between: variance / j,
+            within: within / (j * j),
+            rows: match pairs {
+                0 | 1 => 0.0,
+                // `between` lacks a little of σ²(b), because overlapping pairs resemble each other.
+                _ => shared.max(0.0) / (j * j) * j / (j - 1.0),
+            },
+        }
+    }
+
+    /// Half the width of the interval at a two-sided level. It is never narrower than Student's over the pairs, nor
+    /// than what the held-out rows alone leave open.
+    pub fn half(&self, level: f64) -> f64 {
+        if self.pairs < 2 {
+            return f64::INFINITY;
+        }
+        let t = student_exceeded(0.5 * level, (self.pairs - 1) as f64);
+        half(
+            self.between,
+            self.within,
+            self.rows,
+            t,
+            normal_exceeded(0.5 * level),
+        )
+    }
+
+    /// The interval at a two-sided level.
+    pub fn interval(&self, level: f64) -> [f64; 2] {
+        let half = self.half(level);
+        [self.effect - half, self.effect + half]
+    }
+
+    /// How many pairs a new study would need, about, to tell this effect from nothing or to find it within the
+    /// margin at a two-sided level, were it what it seems: `None` where more pairs alone cannot, only more texts.
+    pub fn pairs_needed(&self, level: f64, margin: f64, folds: usize) -> Option<usize> {
+        let now = self.pairs as f64;
+        let reach = self.effect.abs().max(margin - self.effect.abs());
+        // σ²(b)/rows is approached from below as repeats come: (1/n − 1/N) of it is seen so far.
+        let seen = 1.0 - folds as f64 / now;
+        let rows = match seen > 0.0 {
+            true => self.rows / seen,
+            false => 0.0,
+        };
+        let z = normal_exceeded(0.5 * level);
+        (self.pairs + 1..=MOST_PAIRS).find(|&n| {
+            let next = n as f64;
+            let t = student_exceeded(0.5 * level, next - 1.0);
+            let rows = rows * (1.0 - folds as f64 / next).max(0.0);
+            let scale = now / next;
+            half(self.between * scale, self.within * scale, rows, t, z) <= reach
+        })
+    }
+}
+
+/// Nobody trains more.
+const MOST_PAIRS: usize = 1000;
+
+fn half(between: f64, within: f64, rows: f64, t: f64, z: f64) -> f64 {
+    // 0 · ∞ where nothing varies and nothing may be spent.
+    let part = |factor: f64, variance: f64| match variance > 0.0 {
+        true => factor * factor * variance,
+        false => 0.0,
+    };
+    (part(t, between).max(part(z, within)) + part(t, rows)).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_tensor::Philox;
+
+    fn plain(values: &[f64]) -> Vec<Difference> {
+        let one = |&whole: &f64| Difference {
+            repeat: 1,
+            whole,
+            without: Vec::new(),
+        };
+        values.iter().map(one).collect()
+    }
+
+    /// By scipy's paired t and by a crossed sum over rows in numpy (`xtask/python/study_fixtures.py`).
+    #[test]
+    fn intervals_are_scipys_and_row_parts_numpys() {
+        #[derive(serde::Deserialize)]
+        struct Pair {
+            repeat: usize,
+            rows: Vec<u32>,
+            difference: Vec<f64>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Case {
+            pairs: Vec<Pair>,
+            effect: f64,
+            level: f64,
+            student: [f64; 2],
+            within: f64,
+            rows: f64,
+        }
+        #[derive(serde::Deserialize)]
+        struct File {
+            estimates: Vec<Case>,
+        }
+        let file: File = serde_json::from_str(include_str!("../../fixtures/study.json")).unwrap();
+        assert!(file.estimates.len() > 3);
+        for case in file.estimates {
+            let pairs: Vec<Difference> = case
+                .pairs
+                .iter()
+                .map(|p| {
+                    let (n, sum) = (p.rows.len() as f64, p.difference.iter().sum::<f64>());
+                    let without = |(&row, y): (&u32, &f64)| (row, (sum - y) / (n - 1.0));
+                    Difference {
+                        repeat: p.repeat,
+                        whole: sum / n,
+                        without: p.rows.iter().zip(&p.difference).map(without).collect(),
+                    }
+                })
+                .collect();
+            let got = Estimate::of(&pairs);
+            let close = |got: f64, want: f64| {
+                assert!(
+                    (got - want).abs() < 1e-12 + 1e-9 * want.abs(),
+                    "{got} {want}"
+                );
+            };
+            close(got.effect, case.effect);
+            close(got.within, case.within);
+            close(got.rows, case.rows);
+            let alone = Estimate {
+                within: 0.0,
+                rows: 0.0,
+                ..got
+            };
+            let [low, high] = alone.interval(case.level);
+            close(low, case.student[0]);
+            close(high, case.student[1]);
+            // The whole interval holds Student's.
+            let [wide_low, wide_high] = got.interval(case.level);
+            assert!(wide_low <= low && wide_high >= high);
+        }
+    }
+
+    #[test]
+    fn one_pair_knows_nothing_and_equal_pairs_are_certain_only_without_rows() {
+        assert_eq!(Estimate::of(&plain(&[0.1])).half(0.05), f64::INFINITY);
+        assert_eq!(Estimate::of(&plain(&[0.0; 5])).interval(0.05), [0.0, 0.0]);
+        // Ten of a hundred rows are gained in every pair: luck of the rows is left.
+        let pairs: Vec<Difference> = (0..5)
+            .map(|pair| Difference {
+                repeat: 1,
+                whole: 0.1,
+                without: (0..100)
+                    .map(|row| (pair * 100 + row, (10.0 - f64::from(row < 10)) / 99.0))
+                    .collect(),
+            })
+            .collect();
+        let got = Estimate::of(&pairs);
+        assert_eq!((got.between, got.rows), (0.0, 0.0));
+        // Binomial: z · sqrt(p(1 − p)/n), n rows of all pairs.
+        let want = 1.959_963_984_540_054 * (0.1f64 * 0.9 / 500.0).sqrt();
+        assert!(
+            (got.half(0.05) / want - 1.0).abs() < 0.01,
+            "{}",
+            got.half(0.05)
+        );
+    }
+
+    /// Draws like a normal variable: Irwin–Hall.
+    fn normal(rng: &Philox, a: u64, b: u64) -> f64 {
+        let one = |k: u64| (rng.u64_at(a, b * 12 + k) >> 11) as f64 / (1u64 << 53) as f64;
+        (0..12).map(one).sum::<f64>() - 6.0
+    }
+
+    /// The mean's true variance, over many data sets, beside what estimates say of it, for pairs that differ, rows
+    /// that differ, and both.
+    #[test]
+    fn the_parts_add_up_to_the_variance_of_the_mean() {
+        const STUDIES: usize = 1500;
+        let (n, folds, repeats) = (100usize, 4usize, 3usize);
+        for (pair_sd, row_sd, noise_sd) in [(0.2, 0.0, 1.0), (0.0, 1.0, 1.0), (0.1, 0.7, 0.5)] {
+            let (mut squares, mut said, mut naive) = (0.0, 0.0, 0.0);
+            for study in 0..STUDIES {
+                let rng = Philox::new(1000 * study as u64 + (10.0 * row_sd) as u64);
+                let row_effect: Vec<f64> =
+                    (0..n).map(|i| row_sd * normal(&rng, 1, i as u64)).collect();
+                let mut pairs = Vec::new();
+                for repeat in 1..=repeats {
+                    let order = hone_tensor::permutation(n, study as u64, repeat as u64);
+                    for fold in 0..folds {
+                        let at = (repeat * folds + fold) as u64;
+                        let shift = pair_sd * normal(&rng, 2, at);
+                        let held: Vec<u32> =
+                            order.iter().copied().skip(fold).step_by(folds).collect();
+                        let y: Vec<f64> = held
+                            .iter()
+                            .map(|&r| {
+                                let key = at * n as u64 + u64::from(r);
+                                shift + row_effect[r as usize] + noise_sd * normal(&rng, 3, key)
+                            })
+                            .collect();
+                        let (m, sum) = (y.len() as f64, y.iter().sum::<f64>());
+                        let without = held.iter().zip(&y);
+                        pairs.push(Difference {
+                            repeat,
+                            whole: sum / m,
+                            without: without.map(|(&r, y)| (r, (sum - y) / (m - 1.0))).collect(),
+                        });
+                    }
+                }
+                let e = Estimate::of(&pairs);
+                squares += e.effect * e.effect;
+                said += e.between + e.rows;
+                naive += e.between;
+            }
+            let ratio = said / squares;
+            // Never much too small; a part that is cut off at zero may make it a little too large.
+            assert!((0.9..1.25).contains(&ratio), "{pair_sd} {row_sd}: {ratio}");
+            if row_sd > 0.9 {
+                assert!(naive / squares < 0.7, "{}", naive / squares);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_needed_falls_with_the_effect_and_may_be_out_of_reach() {
+        let e = |effect: f64, rows: f64| Estimate {
+            pairs: 10,
+            effect,
+            std: 0.03,
+            between: 9e-5,
+            within: 3e-5,
+            rows,
+        };
+        let need = |effect, rows| e(effect, rows).pairs_needed(0.05, 0.005, 5);
+        let (large, small) = (need(0.018, 0.0).unwrap(), need(0.01, 0.0).unwrap());
+        assert!(10 < large && large < small, "{large} {small}");
+        // t(0.975, n − 1)² · 0.0009/n ≤ 0.01²: at 37 pairs 2.0281² · 9 = 37.02, at 38 it is 36.95.
+        assert_eq!(small, 38);
+        assert_eq!(need(0.01, 1e-4), None);
+        // Nothing at all is found to be within the margin, in time.
+        assert!(need(0.0, 0.0).unwrap() > 100);
+    }
+}

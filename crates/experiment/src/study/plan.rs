@@ -1,0 +1,41 @@
+//! Groups of rows that the jackknife leaves out one by one: the same rows in every pair.
+
+use hone_data::bundle_of;
+use hone_tensor::permutation;
+
+/// Most groups. Leaving out single texts tells most; of larger data this many parts tell as much.
+const MOST: usize = 1000;
+
+/// The group of each row. Rows of one text, or of one group of the user's, are in one group.
+pub(super) fn groups(keys: &[Vec<String>], seed: u64) -> Vec<u32> {
+    groups_of(keys, seed, MOST)
+}
+
+fn groups_of(keys: &[Vec<String>], seed: u64, most: usize) -> Vec<u32> {
+    let bundles = bundle_of(keys);
+    let count = bundles.iter().max().map_or(0, |&b| b as usize + 1);
+    if count <= most {
+        return bundles;
+    }
+    let place = permutation(count, seed, u64::MAX);
+    let group = |&b: &u32| place[b as usize] % most as u32;
+    bundles.iter().map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_text_are_together_and_groups_are_level() {
+        let keys: Vec<Vec<String>> = (0..200).map(|i| vec![(i / 2).to_string()]).collect();
+        let alone = groups_of(&keys, 3, 100);
+        assert!((0..200).all(|i| alone[i] == (i / 2) as u32));
+        let dealt = groups_of(&keys, 3, 10);
+        assert!((0..100).all(|i| dealt[2 * i] == dealt[2 * i + 1]));
+        for g in 0..10 {
+            assert_eq!(dealt.iter().filter(|&&d| d == g).count(), 20);
+        }
+        assert_ne!(dealt, groups_of(&keys, 4, 10));
+    }
+}

@@ -1,0 +1,131 @@
+//! What a finished trial leaves on disk: `trial.json`, written last.
+
+use crate::held_out::RowLogits;
+use hone_bert::Task;
+use hone_train::metrics::Metrics;
+use hone_train::{Examples, Prediction, Scorer, TrainError, write_beside};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// One recipe, fitted and judged in one pair.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Name of the recipe.
+    pub arm: String,
+    /// The pair, from 1.
+    pub pair: usize,
+    /// Seed of new weights, order and dropout.
+    pub seed: u64,
+    /// Rows that were fitted.
+    pub train_rows: usize,
+    /// Rows that selected.
+    pub valid_rows: usize,
+    /// Rows that were held out.
+    pub held_out_rows: usize,
+    /// SHA-256 of embeddings and encoder before the first step.
+    pub encoder_sha256: String,
+    /// SHA-256 of pooler and classifier before the first step.
+    pub head_sha256: String,
+    /// Steps done.
+    pub steps: usize,
+    /// Step whose weights were kept.
+    pub best_step: usize,
+    /// How training ended.
+    pub ending: String,
+    /// Tokens trained on.
+    pub train_tokens: u64,
+    /// Mean training loss over the last epoch's worth of steps.
+    pub train_loss: f64,
+    /// Metrics of the rows that selected.
+    pub valid: Option<Metrics>,
+    /// Metrics of the held-out rows, read once.
+    pub held_out: Metrics,
+    /// The study's metric on them.
+    pub value: f64,
+    /// The same without each group of rows: (group, value).
+    pub without: Vec<(u32, f64)>,
+    /// Bytes of memory that were planned.
+    pub planned_memory_bytes: u64,
+    /// Memory of its own that the process held after the trial.
+    pub memory_bytes: Option<u64>,
+    /// Seconds of training and scoring.
+    pub seconds: f64,
+}
+
+/// A metric without each of the groups that the held-out rows belong to, where they belong to several.
+pub(super) fn without(
+    task: Task,
+    labels: &[String],
+    all: &Examples,
+    groups: &[u32],
+    logits: &[RowLogits],
+    metric: &str,
+) -> Vec<(u32, f64)> {
+    let mut present: Vec<u32> = logits.iter().map(|r| groups[r.row as usize]).collect();
+    present.sort_unstable();
+    present.dedup();
+    if present.len() < 2 {
+        return Vec::new();
+    }
+    let said: Vec<(usize, Vec<f64>)> = logits
+        .iter()
+        .map(|r| (r.row as usize, r.as_predicted(all, labels.len())))
+        .collect();
+    let value = |group: u32| {
+        let mut scorer = Scorer::new(task, labels);
+        for (index, logits) in said.iter().filter(|(row, _)| groups[*row] != group) {
+            let index = *index;
+            scorer.push(all, Prediction { index, logits });
+        }
+        scorer.finish().value(metric).unwrap_or(f64::NAN)
+    };
+    present.into_iter().map(|g| (g, value(g))).collect()
+}
+
+/// A trial's folder.
+#[derive(Debug, Clone)]
+pub(super) struct TrialFolder {
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl TrialFolder {
+    /// That of a recipe in a pair, under a study's output folder.
+    pub fn of(out: &Path, pair: usize, arm: &str) -> TrialFolder {
+        TrialFolder {
+            path: out.join(format!("trials/{pair}/{arm}")),
+        }
+    }
+
+    fn broken(&self, reason: impl std::fmt::Display) -> TrainError {
+        TrainError::Checkpoint {
+            path: self.path.join("trial.json"),
+            reason: format!("not what this version wrote ({reason})"),
+        }
+    }
+
+    /// The finished trial, where it is finished.
+    pub fn read(&self) -> Result<Option<TrialRecord>, TrainError> {
+        let path = self.path.join("trial.json");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| self.broken(e))
+    }
+
+    /// Writes the record, whose presence says that the trial is done.
+    pub fn write(&self, record: &TrialRecord) -> Result<(), TrainError> {
+        std::fs::create_dir_all(&self.path).map_err(|source| TrainError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
+        let text = serde_json::to_string(record).map_err(|e| self.broken(e))?;
+        write_beside(&self.path.join("trial.json"), &(text + "\n"))
+    }
+}
