@@ -16,9 +16,13 @@ mod device;
 mod fetch;
 mod infer;
 mod inspect;
+mod interpolate;
 mod interrupt;
+mod knowledge;
 mod out;
 mod progress;
+mod report;
+mod report_run;
 mod settings;
 mod train;
 
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
         Verb::Train(args) => train::run(*args),
         Verb::Crossval(args) => crossval::run(*args),
         Verb::Compare(args) => compare::run(args),
+        Verb::Interpolate(args) => interpolate::run(*args),
+        Verb::Report(args) => report::run(*args),
         Verb::Augment(args) => augment::run(args),
         Verb::Eval(args) => infer::eval(args),
         Verb::Check(args) => check::run(*args),

@@ -12,6 +12,7 @@
 mod compare;
 mod crossval;
 mod demo;
+pub mod knowledge;
 mod probe;
 mod reviews;
 mod special;
