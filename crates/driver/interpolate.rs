@@ -129,7 +129,9 @@ fn plan(args: &InterpolateArgs) -> Result<Plan> {
         bail!("--out needs to know which place: --alpha A, or --keep best|within:X");
     }
     if !measured && args.out.is_none() {
-        bail!("nothing to do: give --data (or --similarity, --probe, --text), or --alpha and --out");
+        bail!(
+            "nothing to do: give --data (or --similarity, --probe, --text), or --alpha and --out"
+        );
     }
     let alphas = match (args.alpha, args.steps.unwrap_or(STEPS)) {
         (Some(_), _) if !measured => Vec::new(),
@@ -196,9 +198,8 @@ fn task_file(data: &Path) -> Result<PathBuf> {
 /// What rows of the run mean for what is read off them.
 fn row_warnings(rows: &Rows, summary: Option<&Value>, plan: &Plan) -> Vec<String> {
     let name = rows.file.display();
-    let of = |role: &str| {
-        summary.and_then(|s| s["hashes"][role].as_str()) == Some(rows.sha256.as_str())
-    };
+    let of =
+        |role: &str| summary.and_then(|s| s["hashes"][role].as_str()) == Some(rows.sha256.as_str());
     let stem = rows.file.file_name().and_then(|n| n.to_str());
     let called_test = stem.is_some_and(|n| n.split('.').next() == Some("test"));
     let mut lines = Vec::new();
@@ -213,12 +214,12 @@ fn row_warnings(rows: &Rows, summary: Option<&Value>, plan: &Plan) -> Vec<String
             false => "is called test",
         };
         let then = match plan.keep {
-            Some(_) => "alpha is chosen by test rows, so their figure is no test of the result any more",
+            Some(_) => {
+                "alpha is chosen by test rows, so their figure is no test of the result any more"
+            }
             None => "whoever chooses an alpha by these figures has no test rows left",
         };
-        lines.push(format!(
-            "{name} {what}: {then}; measure on validation rows"
-        ));
+        lines.push(format!("{name} {what}: {then}; measure on validation rows"));
     }
     lines
 }
@@ -298,22 +299,26 @@ impl Measuring<'_> {
 
     fn point(&self, task: hone_bert::Task, alpha: f64, here: &Found, ends: [&Found; 2]) -> Point {
         let [base, tuned] = ends;
-        let figure = here.answers.as_ref().zip(tuned.answers.as_ref()).map(|(a, t)| {
-            let metric = metrics::names(task)[0];
-            let value = a.metrics.value(metric).unwrap_or(f64::NAN);
-            let found = compare(task, t, a, self.seed);
-            let shares = found.shares.filter(|_| metric == "accuracy");
-            let paired = shares.map(|s| (s.difference, s.interval));
-            let paired = paired.or(found.metric.map(|m| (m.difference, m.interval)));
-            let (difference, interval) = paired.unwrap_or((f64::NAN, [f64::NAN; 2]));
-            TaskFigure {
-                metric,
-                value,
-                against_tuned: difference,
-                against_tuned_interval: interval,
-                metrics: a.metrics.clone(),
-            }
-        });
+        let figure = here
+            .answers
+            .as_ref()
+            .zip(tuned.answers.as_ref())
+            .map(|(a, t)| {
+                let metric = metrics::names(task)[0];
+                let value = a.metrics.value(metric).unwrap_or(f64::NAN);
+                let found = compare(task, t, a, self.seed);
+                let shares = found.shares.filter(|_| metric == "accuracy");
+                let paired = shares.map(|s| (s.difference, s.interval));
+                let paired = paired.or(found.metric.map(|m| (m.difference, m.interval)));
+                let (difference, interval) = paired.unwrap_or((f64::NAN, [f64::NAN; 2]));
+                TaskFigure {
+                    metric,
+                    value,
+                    against_tuned: difference,
+                    against_tuned_interval: interval,
+                    metrics: a.metrics.clone(),
+                }
+            });
         Point {
             alpha,
             task: figure,
@@ -373,6 +378,7 @@ fn execute<B: Backend>(backend: Arc<B>, args: &InterpolateArgs, plan: &Plan) -> 
     let task = opened.model.task;
     let mut blend = Blend::new(start, opened.model)?;
     let Some(mut points) = walk(&mut blend, &measuring, task, &plan.alphas)? else {
+        say!("interrupted; nothing was written");
         return Ok(Exit::Interrupted);
     };
     mark(&mut points);

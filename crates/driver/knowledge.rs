@@ -5,7 +5,9 @@ use crate::fetch;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::{Config, Model, Pool, Task, weight_files};
-use hone_data::{Columns, Tokenizer, Truncate, label_names, read_labelled, read_plain, sha256_file};
+use hone_data::{
+    Columns, Tokenizer, Truncate, label_names, read_labelled, read_plain, sha256_file,
+};
 use hone_experiment::knowledge::{Measures, ProbeSet, TextPairs, load_base};
 use hone_kernels::Backend;
 use hone_report::{count, say};
@@ -39,13 +41,28 @@ pub struct KnowledgeArgs {
     #[arg(long, value_name = "FILE", help_heading = "What is kept")]
     pub text: Option<PathBuf>,
     /// Most rows of each --probe, drawn with labels as frequent as in the file
-    #[arg(long, value_name = "N", default_value_t = 1000, help_heading = "What is kept")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        help_heading = "What is kept"
+    )]
     pub probe_rows: usize,
     /// Most word pieces of --text, in texts drawn from all of it
-    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "What is kept")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10_000,
+        help_heading = "What is kept"
+    )]
     pub text_tokens: usize,
     /// Seed of what is drawn: rows, folds, resamples
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "What is kept")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "What is kept"
+    )]
     pub seed: u64,
 }
 

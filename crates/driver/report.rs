@@ -2,15 +2,14 @@
 
 use crate::args::DeviceArgs;
 use crate::device::{self, Device};
-use crate::knowledge::{self, Base, KnowledgeArgs};
+use crate::knowledge::{self, Asked, Base, KnowledgeArgs};
 use crate::progress::Stage;
 use crate::report_run::RunReport;
 use crate::{Exit, infer, interrupt, out, settings};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use hone_experiment::knowledge::{
-    LayerCka, Measured, Moved, layer_cka, weights_moved,
-};
+use hone_bert::Model;
+use hone_experiment::knowledge::{Known, LayerCka, Measured, Moved, layer_cka, weights_moved};
 use hone_kernels::Backend;
 use hone_report::{Table, say};
 use hone_train::write_beside;
@@ -82,6 +81,7 @@ pub fn run(args: ReportArgs) -> Result<Exit> {
                 Device::Cpu(backend) => measure(backend, &args, &run)?,
             };
             let Some(kept) = kept else {
+                say!("interrupted");
                 return Ok(Exit::Interrupted);
             };
             Some(kept)
@@ -131,44 +131,58 @@ fn measure<B: Backend>(
         threads,
     )?;
     asked.measures.pools = knowledge::pools(&tuned.config, tuned.task);
-    let stop = interrupt::watch()?;
     let stage = Stage::new();
-    let going = || !stop.load(Ordering::SeqCst);
-    let mut known = Vec::new();
-    for (what, model) in [("the base", &before), ("the fine-tuned model", &tuned)] {
-        let found = asked.measures.of(model, |share| {
-            stage.at(what, share);
-            going()
-        })?;
-        let Some(found) = found else {
-            return Ok(None);
-        };
-        known.push(found);
-    }
-    let cka = match &asked.text {
-        None => None,
-        Some(texts) => {
-            let total = texts.len().max(1) as f64;
-            let found = layer_cka(&before, &tuned, texts, threads, |done| {
-                stage.at("representations", done as f64 / total);
-                going()
-            })?;
-            let Some(found) = found else {
-                return Ok(None);
-            };
-            Some(found)
-        }
-    };
+    let found = take(&before, &tuned, &asked, &stage)?;
     stage.end();
+    let Some(([base_knows, tuned_knows], cka)) = found else {
+        return Ok(None);
+    };
     let weights = weights_moved(&before, &tuned, |p| loaded.contains(&p.name))?;
     Ok(Some(Kept {
-        measures: asked.measures.change(&known[0], &known[1]),
+        measures: asked.measures.change(&base_knows, &tuned_knows),
         base,
         weights,
         cka,
         files: asked.files,
         warnings,
     }))
+}
+
+/// All that reads texts, of both encoders; `None` where the user asked to stop.
+fn take<B: Backend>(
+    before: &Model<B>,
+    tuned: &Model<B>,
+    asked: &Asked,
+    stage: &Stage,
+) -> Result<Option<([Known; 2], Option<Vec<LayerCka>>)>> {
+    let stop = interrupt::watch()?;
+    let going = || !stop.load(Ordering::SeqCst);
+    let known = |what: &'static str, model: &Model<B>| {
+        asked.measures.of(model, |share| {
+            stage.at(what, share);
+            going()
+        })
+    };
+    let Some(base_knows) = known("the base", before)? else {
+        return Ok(None);
+    };
+    let Some(tuned_knows) = known("the fine-tuned model", tuned)? else {
+        return Ok(None);
+    };
+    let mut cka = None;
+    if let Some(texts) = &asked.text {
+        let total = texts.len().max(1) as f64;
+        let threads = asked.measures.threads;
+        let found = layer_cka(before, tuned, texts, threads, |done| {
+            stage.at("representations", done as f64 / total);
+            going()
+        })?;
+        if found.is_none() {
+            return Ok(None);
+        }
+        cka = found;
+    }
+    Ok(Some(([base_knows, tuned_knows], cka)))
 }
 
 /// A measure as a table names it.
@@ -222,7 +236,9 @@ fn as_text(kept: &Kept, dir: &Path) -> String {
     text += &format!("\n{table}");
     if let Some(cka) = &kept.cka {
         let texts = kept.files.iter().find(|f| f.measure == "text");
-        let (tokens, file) = texts.map_or((0, String::new()), |f| (f.tokens, knowledge::short(&f.file)));
+        let (tokens, file) = texts.map_or((0, String::new()), |f| {
+            (f.tokens, knowledge::short(&f.file))
+        });
         text += &format!(
             "mean CKA of the layers: {:.4}, over {} word pieces of {file}\n",
             mean(cka),

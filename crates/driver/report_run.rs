@@ -107,10 +107,7 @@ impl RunReport {
         }
         if !self.curve.is_empty() {
             text += &format!("\n{}", self.table());
-            text += &format!(
-                "every step: {}\n",
-                self.dir.join("metrics.jsonl").display()
-            );
+            text += &format!("every step: {}\n", self.dir.join("metrics.jsonl").display());
         }
         text.push('\n');
         for part in ["valid", "test"] {
@@ -173,7 +170,10 @@ impl RunReport {
                 format!("{:.4}", p.train_loss),
             ];
             if validated {
-                row.extend([p.valid_loss, p.selected].map(|x| x.map_or(String::new(), |x| format!("{x:.4}"))));
+                row.extend(
+                    [p.valid_loss, p.selected]
+                        .map(|x| x.map_or(String::new(), |x| format!("{x:.4}"))),
+                );
             }
             row.push(match Some(p.step) == best {
                 true => "kept".to_owned(),
@@ -312,7 +312,14 @@ fn trained(options: &toml::Table, summary: &Value) -> String {
         shown("seed"),
     );
     const SAID: [&str; 8] = [
-        "epochs", "max_steps", "batch_size", "lr", "head_lr", "seed", "metric", "select",
+        "epochs",
+        "max_steps",
+        "batch_size",
+        "lr",
+        "head_lr",
+        "seed",
+        "metric",
+        "select",
     ];
     let usual = toml::Table::try_from(Options::default()).unwrap_or_default();
     let other: Vec<String> = usual

@@ -3,11 +3,11 @@
 use crate::{FOLDS, Probe};
 use hone_bert::{Model, Pool, Task};
 use hone_data::check::text_key;
-use hone_data::{
-    Cell, DataError, LabelSet, Labels, Part, TaskKind, infer, stratified_split,
-};
+use hone_data::{Cell, DataError, LabelSet, Labels, Part, TaskKind, infer, stratified_split};
 use hone_kernels::Backend;
-use hone_train::{EvalBatches, Examples, TextReceipt, Tokenising, TrainError, features, unlabelled};
+use hone_train::{
+    EvalBatches, Examples, TextReceipt, Tokenising, TrainError, features, unlabelled,
+};
 
 /// Labelled texts of another task than the model was fine-tuned for.
 #[derive(Debug, Clone)]

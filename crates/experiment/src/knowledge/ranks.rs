@@ -166,11 +166,7 @@ mod tests {
     fn rows_are_paired() {
         let noise = |i: usize| ((i * 7919) % 101) as f64 / 101.0;
         let gold: Vec<f64> = (0..200).map(|i| i as f64 / 200.0).collect();
-        let a: Vec<f64> = gold
-            .iter()
-            .enumerate()
-            .map(|(i, g)| g + noise(i))
-            .collect();
+        let a: Vec<f64> = gold.iter().enumerate().map(|(i, g)| g + noise(i)).collect();
         let b: Vec<f64> = gold
             .iter()
             .enumerate()
@@ -178,7 +174,10 @@ mod tests {
             .collect();
         let width = |i: [f64; 2]| i[1] - i[0];
         let found = rank_change(&gold, &a, &b, 1);
-        assert!(found.change < 0.0 && found.change_interval[1] < 0.0, "{found:?}");
+        assert!(
+            found.change < 0.0 && found.change_interval[1] < 0.0,
+            "{found:?}"
+        );
         assert!(width(found.change_interval) < 0.5 * width(found.before_interval));
         let same = rank_change(&gold, &a, &a, 1);
         assert_eq!((same.change, same.change_interval), (0.0, [0.0, 0.0]));

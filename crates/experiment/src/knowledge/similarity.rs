@@ -3,7 +3,9 @@
 use hone_bert::{Model, Pool, Task};
 use hone_data::{DataError, LabelSet, Labels, Part, Row, TaskKind};
 use hone_kernels::Backend;
-use hone_train::{EvalBatches, Examples, TextReceipt, Tokenising, TrainError, features_each, unlabelled};
+use hone_train::{
+    EvalBatches, Examples, TextReceipt, Tokenising, TrainError, features_each, unlabelled,
+};
 
 /// Fewest pairs a rank correlation is taken of.
 const LEAST: usize = 10;

@@ -191,7 +191,11 @@ fn measures_do_not_depend_on_threads_and_see_what_was_destroyed() {
     let names: Vec<(&str, &str)> = found.iter().map(|m| (m.measure, m.pool)).collect();
     assert_eq!(
         names,
-        [("similarity", "mean"), ("similarity", "cls"), ("probe", "mean")]
+        [
+            ("similarity", "mean"),
+            ("similarity", "cls"),
+            ("probe", "mean")
+        ]
     );
     let probe = &found[2].change;
     assert_eq!(probe.rows, 100);
@@ -215,7 +219,9 @@ fn a_blend_is_either_end_and_the_line_between_them() {
     // A zero's sign is a bit, too.
     let table = base.layout().table.clone();
     let mut base = base;
-    let row = table.index("bert.encoder.layer.0.output.dense.bias").unwrap();
+    let row = table
+        .index("bert.encoder.layer.0.output.dense.bias")
+        .unwrap();
     let zeros = vec![-0.0f32; table.params()[row].len()];
     base.set(row, &zeros).unwrap();
     let bits = |model: &Model<CpuBackend>| -> Vec<Vec<u32>> {
