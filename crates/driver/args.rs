@@ -33,6 +33,11 @@ pub enum Verb {
     Study(Box<crate::study::StudyArgs>),
     /// Compare two fine-tuned models on the same labelled texts
     Compare(crate::compare::CompareArgs),
+    /// Move a fine-tuned model back towards the one it began as, and show what that costs and keeps
+    #[command(allow_negative_numbers = true)]
+    Interpolate(Box<crate::interpolate::InterpolateArgs>),
+    /// Show what a run did, and what its model forgot
+    Report(Box<crate::report::ReportArgs>),
     /// Write a data file with changed copies of its texts
     Augment(AugmentArgs),
     /// Measure a fine-tuned model on labelled texts

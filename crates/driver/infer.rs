@@ -42,7 +42,8 @@ fn folder(model: Option<PathBuf>) -> Result<PathBuf> {
 pub struct Opened<B: Backend> {
     /// The model.
     pub model: Model<B>,
-    tokenizer: Tokenizer,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
     max_length: usize,
     truncate: Truncate,
 }
@@ -87,8 +88,8 @@ fn as_trained(path: &Path, columns: &ColumnArgs) -> Result<ColumnArgs> {
     Ok(columns)
 }
 
-/// Reads a fine-tuned model's folder.
-pub fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Result<Opened<B>> {
+/// A fine-tuned model and its tokenizer.
+pub fn whole<B: Backend>(backend: Arc<B>, path: &Path) -> Result<(Model<B>, Tokenizer)> {
     let (model, receipt) = Model::open(backend, path)?;
     if let Some((name, why)) = receipt.initialised.first() {
         bail!(
@@ -97,6 +98,12 @@ pub fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> R
         );
     }
     let tokenizer = Tokenizer::load(path, model.config.vocabulary)?;
+    Ok((model, tokenizer))
+}
+
+/// Reads a fine-tuned model's folder.
+pub fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Result<Opened<B>> {
+    let (model, tokenizer) = whole(backend, path)?;
     let columns = as_trained(path, columns)?;
     let max_length = match columns.max_length {
         Some(n) if !(3..=model.config.positions).contains(&n) => bail!(

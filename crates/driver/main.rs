@@ -16,10 +16,14 @@ mod device;
 mod fetch;
 mod infer;
 mod inspect;
+mod interpolate;
 mod interrupt;
 mod listing;
+mod knowledge;
 mod out;
 mod progress;
+mod report;
+mod report_run;
 mod settings;
 mod study;
 mod study_arms;
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
         Verb::Crossval(args) => crossval::run(*args),
         Verb::Study(args) => study::run(*args),
         Verb::Compare(args) => compare::run(args),
+        Verb::Interpolate(args) => interpolate::run(*args),
+        Verb::Report(args) => report::run(*args),
         Verb::Augment(args) => augment::run(args),
         Verb::Eval(args) => infer::eval(args),
         Verb::Check(args) => check::run(*args),

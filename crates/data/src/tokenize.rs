@@ -143,6 +143,11 @@ impl Tokenizer {
         words
     }
 
+    /// Whether both give every piece the same id.
+    pub fn same_vocabulary(&self, other: &Tokenizer) -> bool {
+        self.inner.get_vocab(true) == other.inner.get_vocab(true)
+    }
+
     /// Whether capitals make no difference to it.
     pub fn uncased(&self) -> Result<bool, DataError> {
         Ok(self.pieces("A Film")?.ids == self.pieces("a film")?.ids)

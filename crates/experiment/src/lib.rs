@@ -14,6 +14,7 @@ mod crossval;
 mod demo;
 mod guard;
 mod held_out;
+pub mod knowledge;
 mod probe;
 mod reviews;
 pub mod study;

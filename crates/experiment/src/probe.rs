@@ -102,7 +102,6 @@ impl Probe<'_> {
         threads: usize,
         mut progress: impl FnMut(f64),
     ) -> Result<ProbeReport, DataError> {
-        let n = self.labels.len();
         let classes: Vec<Vec<u32>> = self.labels.iter().map(|&l| vec![l as u32]).collect();
         let parts = folds(self.keys, &classes, FOLDS, self.seed)?;
         let contenders = 2 + self.features.len();
@@ -113,18 +112,55 @@ impl Probe<'_> {
             progress((done / steps).min(1.0));
         };
         let penalty = self.choose(&rest(&parts, 0), &parts, &mut step);
-        let mut said: Vec<Vec<usize>> = vec![vec![0; n]; contenders];
-        let mut seconds = vec![0.0; contenders];
-        // Each job writes what nobody else does, so that threads change nothing; the longest begin first.
-        let jobs: Vec<(usize, usize)> = (1..contenders)
-            .chain([0])
-            .flat_map(|k| (0..FOLDS).map(move |held| (k, held)))
+        // The longest begin first.
+        let order: Vec<usize> = (1..contenders).chain([0]).collect();
+        let (said, seconds) = self.out_of_fold(&order, &parts, penalty, threads, &mut step);
+        Ok(self.report(&said, &seconds, penalty))
+    }
+
+    /// What the first features alone say of every row, out of fold, and the penalty they chose; in the folds of
+    /// [`Probe::run`]. Reads no texts.
+    pub fn answers(
+        &self,
+        threads: usize,
+        mut progress: impl FnMut(f64),
+    ) -> Result<(Vec<usize>, f64), DataError> {
+        let classes: Vec<Vec<u32>> = self.labels.iter().map(|&l| vec![l as u32]).collect();
+        let parts = folds(self.keys, &classes, FOLDS, self.seed)?;
+        let steps = (PENALTIES.len() + FOLDS) as f64;
+        let mut done = 0.0;
+        let mut step = || {
+            done += 1.0;
+            progress(done / steps);
+        };
+        let penalty = self.choose(&rest(&parts, 0), &parts, &mut step);
+        let (mut said, _) = self.out_of_fold(&[2], &parts, penalty, threads, &mut step);
+        Ok((said.swap_remove(2), penalty))
+    }
+
+    /// What the listed contenders say of every row, each taught by the folds that the row is not in, and the seconds
+    /// each took; by contender.
+    fn out_of_fold(
+        &self,
+        contenders: &[usize],
+        parts: &[Vec<u32>],
+        penalty: f64,
+        threads: usize,
+        step: &mut impl FnMut(),
+    ) -> (Vec<Vec<usize>>, Vec<f64>) {
+        let count = 2 + self.features.len();
+        let mut said: Vec<Vec<usize>> = vec![vec![0; self.labels.len()]; count];
+        let mut seconds = vec![0.0; count];
+        // Each job writes what nobody else does, so that threads change nothing.
+        let jobs: Vec<(usize, usize)> = contenders
+            .iter()
+            .flat_map(|&k| (0..FOLDS).map(move |held| (k, held)))
             .collect();
         let next = AtomicUsize::new(0);
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            for _ in 0..threads.clamp(1, jobs.len()) {
-                let (send, next, jobs, parts) = (send.clone(), &next, &jobs, &parts);
+            for _ in 0..threads.clamp(1, jobs.len().max(1)) {
+                let (send, next, jobs) = (send.clone(), &next, &jobs);
                 scope.spawn(move || {
                     while let Some(&(k, held)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let started = Instant::now();
@@ -144,7 +180,7 @@ impl Probe<'_> {
                 step();
             }
         });
-        Ok(self.report(&said, &seconds, penalty))
+        (said, seconds)
     }
 
     /// What contender `k`, taught by `train`, says of `held`.
@@ -328,6 +364,11 @@ mod tests {
         let alone = probe.run(1, |_| {}).unwrap();
         let accuracies = |r: &ProbeReport| r.lines.iter().map(|l| l.accuracy).collect::<Vec<_>>();
         assert_eq!(accuracies(&report), accuracies(&alone));
+        // The features alone say the same as among the contenders.
+        let (said, penalty) = probe.answers(2, |p| last = p).unwrap();
+        let right = said.iter().zip(&labels).filter(|(s, l)| s == l).count();
+        assert_eq!((last, penalty), (1.0, report.penalty));
+        assert_eq!(right as f64 / 200.0, report.lines[2].accuracy);
         report
     }
 

@@ -22,6 +22,11 @@ impl EvalBatches {
         tokens: 2048,
     };
 
+    /// The listed examples in batches, in order.
+    pub fn cut<'a>(self, examples: &Examples, index: &'a [u32]) -> Vec<&'a [u32]> {
+        cut(examples, index, self.rows, self.tokens)
+    }
+
     /// The largest batch over `examples`.
     pub fn limits(self, examples: &Examples) -> Limits {
         let all: Vec<u32> = (0..examples.len() as u32).collect();

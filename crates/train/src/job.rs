@@ -397,27 +397,36 @@ impl Job<'_> {
 
     /// A model folder for transformers: weights, configuration and the tokenizer the run began with.
     pub fn save_model<B: Backend>(&self, model: &Model<B>, out: &Path) -> Result<(), TrainError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| TrainError::Io { path, source }
-        };
-        fs::create_dir_all(out).map_err(io(out))?;
-        model.save(out)?;
-        for name in [
-            "tokenizer.json",
-            "vocab.txt",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-        ] {
-            let (from, to) = (self.model.join(name), out.join(name));
-            if from.is_file() && from != to {
-                let beside = out.join(format!("{name}.part"));
-                fs::copy(&from, &beside).map_err(io(&beside))?;
-                fs::rename(&beside, &to).map_err(io(&to))?;
-            }
-        }
-        Ok(())
+        save_folder(model, self.model, out)
     }
+}
+
+/// A model folder for transformers: weights, configuration, and the tokenizer of the folder `from`.
+pub fn save_folder<B: Backend>(
+    model: &Model<B>,
+    from: &Path,
+    out: &Path,
+) -> Result<(), TrainError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| TrainError::Io { path, source }
+    };
+    fs::create_dir_all(out).map_err(io(out))?;
+    model.save(out)?;
+    for name in [
+        "tokenizer.json",
+        "vocab.txt",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+    ] {
+        let (from, to) = (from.join(name), out.join(name));
+        if from.is_file() && from != to {
+            let beside = out.join(format!("{name}.part"));
+            fs::copy(&from, &beside).map_err(io(&beside))?;
+            fs::rename(&beside, &to).map_err(io(&to))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file beside and renames it into place.

@@ -61,7 +61,9 @@ pub use examples::{Examples, Targets};
 pub use features::{Features, features, features_each};
 pub use fit::{Begun, Fit, Fitted, Prepared, Texts};
 pub use hone_bert::Pool;
-pub use job::{Done, Job, PartSummary, Strictness, Summary, memory_now, peak_memory, write_beside};
+pub use job::{
+    Done, Job, PartSummary, Strictness, Summary, memory_now, peak_memory, save_folder, write_beside,
+};
 pub use job_data::{DataSource, JobData, ValidSource, read_texts, together};
 pub use lbfgs::minimise;
 pub use logistic::Logistic;

@@ -1,0 +1,114 @@
+//! Can other labels still be read off the features? A linear probe on them, frozen, out of fold.
+
+use crate::{FOLDS, Probe};
+use hone_bert::{Model, Pool, Task};
+use hone_data::check::text_key;
+use hone_data::{Cell, DataError, LabelSet, Labels, Part, TaskKind, infer, stratified_split};
+use hone_kernels::Backend;
+use hone_train::{
+    EvalBatches, Examples, TextReceipt, Tokenising, TrainError, features, unlabelled,
+};
+
+/// Labelled texts of another task than the model was fine-tuned for.
+#[derive(Debug, Clone)]
+pub struct ProbeSet {
+    /// What the measure is called.
+    pub name: String,
+    /// The texts.
+    pub texts: Examples,
+    /// Class of each.
+    pub labels: Vec<usize>,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// Rows that share a key are never on both sides of a fold.
+    pub keys: Vec<Vec<String>>,
+}
+
+impl ProbeSet {
+    /// At most `rows` rows of a data file, drawn by `seed` with the labels as frequent as in the file; one label a
+    /// row. `names` are those of `labels.txt`.
+    pub fn read(
+        name: String,
+        part: &Part,
+        names: &[String],
+        rows: usize,
+        seed: u64,
+        how: Tokenising<'_>,
+    ) -> Result<(ProbeSet, TextReceipt), DataError> {
+        let wrong = |reason: String| DataError::Folder {
+            path: part.path.clone(),
+            reason,
+        };
+        let single = part.rows.iter().all(|r| matches!(r.label, Cell::Text(_)));
+        if !single || infer(part).0 != TaskKind::Classify {
+            let reason = "a probe tells one label a text apart; this is another task".to_owned();
+            return Err(wrong(reason));
+        }
+        let set = LabelSet::of(part, TaskKind::Classify, names)?;
+        let (Labels::Classes(all), _) = set.labels(part, TaskKind::Classify, names)? else {
+            return Err(wrong("one label a text was expected".to_owned()));
+        };
+        let all: Vec<usize> = all.iter().map(|c| c.unwrap_or(0) as usize).collect();
+        let chosen: Vec<u32> = match all.len() > rows {
+            false => (0..all.len() as u32).collect(),
+            true => {
+                let share = rows as f64 / all.len() as f64;
+                let keys = vec![Vec::new(); all.len()];
+                let mut drawn = stratified_split(&keys, &all, share, seed).1;
+                drawn.truncate(rows);
+                drawn
+            }
+        };
+        let labels: Vec<usize> = chosen.iter().map(|&r| all[r as usize]).collect();
+        let two = labels.iter().any(|l| *l != labels[0]);
+        if labels.len() < 2 * FOLDS || !two {
+            return Err(wrong(format!(
+                "a probe needs {} rows with two labels at least",
+                2 * FOLDS
+            )));
+        }
+        let own = chosen.iter().map(|&r| &part.rows[r as usize]);
+        let keys = own.clone().map(|r| vec![text_key(r)]).collect();
+        let own: Vec<_> = own.cloned().collect();
+        let (texts, receipt) = unlabelled(&own, Task::Classify, how)?;
+        let classes = set.names().to_vec();
+        let set = ProbeSet {
+            name,
+            texts,
+            labels,
+            classes,
+            keys,
+        };
+        Ok((set, receipt))
+    }
+
+    /// Which rows a probe on this encoder's features (the mean over tokens of the last layer) gets right, out of
+    /// fold. `progress` hears the share of the work done; `None` where it asked to stop.
+    pub(super) fn right<B: Backend>(
+        &self,
+        model: &Model<B>,
+        seed: u64,
+        threads: usize,
+        mut progress: impl FnMut(f64) -> bool,
+    ) -> Result<Option<Vec<bool>>, TrainError> {
+        // Reading the texts and fitting take about as long as each other.
+        let total = self.texts.len().max(1) as f64;
+        let read = |rows: usize| progress(0.5 * rows as f64 / total);
+        let Some(features) = features(model, &self.texts, Pool::Mean, EvalBatches::USUAL, read)?
+        else {
+            return Ok(None);
+        };
+        let probe = Probe {
+            texts: &[],
+            labels: &self.labels,
+            classes: &self.classes,
+            keys: &self.keys,
+            features: &[("mean over tokens", &features)],
+            seed,
+        };
+        let mut going = true;
+        let (said, _) = probe.answers(threads, |share| going &= progress(0.5 + 0.5 * share))?;
+        let right = said.iter().zip(&self.labels).map(|(s, l)| s == l).collect();
+        Ok(going.then_some(right))
+    }
+}
