@@ -17,6 +17,10 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// What these are in `hone find-lr`.
+const FOLDER: &str = "Folder for the plot and the curve: lr.svg, lr.csv, lr.json [default: runs/NAME-lr-N]";
+const OBJECT: &str = "Print what was found as one JSON object on standard output";
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -28,6 +32,9 @@ pub enum Verb {
     /// Estimate a recipe by k-fold cross-validation, and list labels that are probably wrong
     #[command(allow_negative_numbers = true)]
     Crossval(Box<crate::crossval::CrossvalArgs>),
+    /// Suggest a learning rate by a range test: the loss at ever larger rates, drawn and read
+    #[command(allow_negative_numbers = true, mut_arg("out", |a| a.help(FOLDER)), mut_arg("json", |a| a.help(OBJECT)))]
+    FindLr(Box<crate::find_lr::FindLrArgs>),
     /// Compare two fine-tuned models on the same labelled texts
     Compare(crate::compare::CompareArgs),
     /// Write a data file with changed copies of its texts
@@ -208,11 +215,12 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NORM", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
-    /// linear, cosine, constant, polynomial[:POWER] or one-cycle [default: linear]
+    /// linear, cosine, constant, polynomial[:POWER], one-cycle, slanted[:RATIO] or exponential:FROM, which grows
+    /// [default: linear]
     #[arg(long, value_name = "SHAPE", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// Steps of warm-up, or a fraction of all steps [default: 0.06]
+    /// Steps of warm-up, or a fraction of all steps [default: 0.06; one-cycle 0.3, slanted 0.1]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<String>,

@@ -14,6 +14,7 @@ mod crossval;
 mod demo;
 mod device;
 mod fetch;
+mod find_lr;
 mod infer;
 mod inspect;
 mod interrupt;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Train(args) => train::run(*args),
         Verb::Crossval(args) => crossval::run(*args),
+        Verb::FindLr(args) => find_lr::run(*args),
         Verb::Compare(args) => compare::run(args),
         Verb::Augment(args) => augment::run(args),
         Verb::Eval(args) => infer::eval(args),

@@ -5,6 +5,7 @@ mod bad_input;
 mod check;
 mod crossval;
 mod demo;
+mod find_lr;
 mod practices;
 mod runs;
 mod world;

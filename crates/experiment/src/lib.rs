@@ -12,6 +12,7 @@
 mod compare;
 mod crossval;
 mod demo;
+mod findlr;
 mod probe;
 mod reviews;
 mod special;
@@ -27,6 +28,7 @@ pub use crossval::{
     INTERVAL_METHOD, OutOfFold, Spread, SuspectReport,
 };
 pub use demo::{Contender, Demo, DemoReport, Judged, KINDS};
+pub use findlr::{Curve, Mean, Point, RangeReport, RangeTest, Repeat, STEPS, Suggestion, suggest};
 pub use hone_train::Logistic;
 pub use probe::{FOLDS, PENALTIES, Probe, ProbeLine, ProbeReport, Verdict, paired_interval};
 pub use reviews::{Review, reviews};

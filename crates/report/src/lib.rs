@@ -26,7 +26,7 @@ mod jsonl;
 mod progress;
 mod table;
 
-pub use curves::{Curve, Curves};
+pub use curves::{Curve, Curves, Mark, Scale};
 pub use duration::{bytes, count, duration};
 pub use jsonl::JsonLines;
 pub use progress::Progress;
