@@ -18,7 +18,8 @@ pub struct Cli {
 }
 
 /// What these are in `hone find-lr`.
-const FOLDER: &str = "Folder for the plot and the curve: lr.svg, lr.csv, lr.json [default: runs/NAME-lr-N]";
+const FOLDER: &str =
+    "Folder for the plot and the curve: lr.svg, lr.csv, lr.json [default: runs/NAME-lr-N]";
 const OBJECT: &str = "Print what was found as one JSON object on standard output";
 
 /// The verbs.

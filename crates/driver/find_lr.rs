@@ -6,15 +6,15 @@ use crate::{Exit, augment, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::Config;
-use hone_experiment::{RangeReport, RangeTest, STEPS, Suggestion, csv_text};
+use hone_experiment::{RangeReport, RangeTest, Suggestion, csv_text};
 use hone_kernels::Backend;
 use hone_optim::GroupPolicy;
 use hone_report::{Curve, Curves, Mark, Progress, Scale, Table, duration, say};
 use hone_tensor::Depth;
-use hone_train::{Job, Options, Sink, Strictness, WordUpdates, task_of, write_beside};
+use hone_train::{Job, Options, Strictness, WordUpdates, task_of, write_beside};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -169,11 +169,7 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     }
 }
 
-fn execute<B: Backend>(
-    backend: &Arc<B>,
-    test: &RangeTest<'_>,
-    found: &Found<'_>,
-) -> Result<Exit> {
+fn execute<B: Backend>(backend: &Arc<B>, test: &RangeTest<'_>, found: &Found<'_>) -> Result<Exit> {
     let started = Instant::now();
     let stop = interrupt::watch()?;
     let mut sink = Progress::new();
@@ -193,11 +189,21 @@ fn execute<B: Backend>(
     write_beside(&folder.join("lr.csv"), &csv_text(&columns(&report))?)?;
     let text = serde_json::to_string_pretty(&object)? + "\n";
     write_beside(&folder.join("lr.json"), &text)?;
+    let Some(suggestion) = &report.suggestion else {
+        bail!(
+            "no rate lowered the loss of the held-out texts: the curve is {}; try another --from and --to, more --steps \
+             or a larger --held-out",
+            folder.join("lr.svg").display()
+        );
+    };
     match found.args.json {
         true => out::line(serde_json::to_string(&object)?)?,
-        false => out::text(found.text(&report, &folder)?)?,
+        false => out::text(found.text(&report, suggestion, &folder)?)?,
     }
-    say!("range test done in {}", duration(started.elapsed().as_secs_f64()));
+    say!(
+        "range test done in {}",
+        duration(started.elapsed().as_secs_f64())
+    );
     Ok(Exit::Done)
 }
 
@@ -300,7 +306,9 @@ impl Found<'_> {
 
 /// The curve as CSV: the mean and every repeat, a line a measurement.
 fn columns(report: &RangeReport) -> Vec<Vec<String>> {
-    let mut head: Vec<String> = ["lr", "head_lr", "loss", "smoothed"].map(str::to_owned).into();
+    let mut head: Vec<String> = ["lr", "head_lr", "loss", "smoothed"]
+        .map(str::to_owned)
+        .into();
     head.extend((1..=report.repeats.len()).map(|n| format!("repeat_{n}")));
     let mut lines = vec![head];
     let longest = report.repeats.iter().max_by_key(|r| r.points.len());
@@ -331,18 +339,18 @@ impl Found<'_> {
                 .collect(),
         };
         let mean = &report.mean;
-        let smoothed = mean.rates.iter().copied().zip(mean.smoothed.iter().copied());
+        let smoothed = mean
+            .rates
+            .iter()
+            .copied()
+            .zip(mean.smoothed.iter().copied());
         let mut curves = vec![line("mean, smoothed".to_owned(), smoothed.collect())];
         for (n, repeat) in report.repeats.iter().enumerate() {
             let points = repeat.points.iter().map(|p| (p.lr, p.loss)).collect();
             curves.push(line(format!("repeat {}", n + 1), points));
         }
         Curves {
-            title: format!(
-                "range test: {} on {}",
-                self.model,
-                self.data.display()
-            ),
+            title: format!("range test: {} on {}", self.model, self.data.display()),
             x: "learning rate of the body".to_owned(),
             y: "loss of held-out training texts".to_owned(),
             scale: Scale::Log10,
@@ -359,16 +367,14 @@ impl Found<'_> {
     }
 
     /// What a person reads at the end.
-    fn text(&self, report: &RangeReport, folder: &Path) -> Result<String> {
+    fn text(&self, report: &RangeReport, s: &Suggestion, folder: &Path) -> Result<String> {
         let mean = &report.mean;
         let mut table = Table::new(&["body", "head", "loss", "smoothed", ""]);
         let every = mean.rates.len().div_ceil(SHOWN).max(1);
-        let nearest = report.suggestion.as_ref().and_then(|s| {
-            let far = |i: &usize| (mean.rates[*i].ln() - s.lr.ln()).abs();
-            let shown = (0..mean.rates.len()).filter(|i| i % every == every - 1);
-            shown.min_by(|a, b| far(a).total_cmp(&far(b)))
-        });
-        for i in (0..mean.rates.len()).filter(|i| i % every == every - 1) {
+        let shown = || (0..mean.rates.len()).filter(|i| i % every == every - 1);
+        let far = |i: usize| (mean.rates[i].ln() - s.lr.ln()).abs();
+        let nearest = shown().min_by(|&a, &b| far(a).total_cmp(&far(b)));
+        for i in shown() {
             table.row([
                 format!("{:.1e}", mean.rates[i]),
                 format!("{:.1e}", mean.rates[i] * report.head_ratio),
@@ -388,19 +394,16 @@ impl Found<'_> {
         );
         let ended = report.repeats.iter().filter(|r| r.diverged).count();
         if ended > 0 {
-            text += &format!("the loss diverged in {ended} of {} repeats\n", report.repeats.len());
-        }
-        let Some(s) = &report.suggestion else {
-            bail!(
-                "no rate lowered the loss of the held-out texts: the curve is {}; try another --from and --to, more \
-                 --steps or a larger --held-out",
-                folder.join("lr.svg").display()
+            text += &format!(
+                "the loss diverged in {ended} of {} repeats\n",
+                report.repeats.len()
             );
-        };
+        }
         let (lr, head_lr) = rates(report, s);
         text += &format!(
-            "lowest at body rate {:.1e} (loss {:.4})\n\nsuggested: body {lr:e}, head {head_lr:e} (ratio {})\n",
-            s.lowest_lr, s.lowest_loss, report.head_ratio
+            "half of the fall is done at body rate {:.1e}, the lowest loss, {:.4}, is at {:.1e}\n\n\
+             suggested: body {lr:e}, head {head_lr:e} (ratio {})\n",
+            s.middle_lr, s.lowest_loss, s.lowest_lr, report.head_ratio
         );
         let alone: Vec<String> = s
             .alone
@@ -414,7 +417,8 @@ impl Found<'_> {
             text += "  the repeats disagree: more --repeats or a larger --held-out make it surer\n";
         }
         if s.at_end {
-            text += "  the loss still fell at the last rate: a larger --to would show where it turns\n";
+            text +=
+                "  the loss still fell at the last rate: a larger --to would show where it turns\n";
         }
         if self.options.layer_decay != 1.0 {
             let policy = GroupPolicy {
@@ -429,7 +433,10 @@ impl Found<'_> {
                 let rate = policy.lr_at(Depth::Layer(layer));
                 each.push(format!("layer {layer} {rate:.2e}"));
             }
-            each.push(format!("embeddings {:.2e}", policy.lr_at(Depth::Embeddings)));
+            each.push(format!(
+                "embeddings {:.2e}",
+                policy.lr_at(Depth::Embeddings)
+            ));
             text += &format!("  per layer: {}\n", each.join(", "));
         }
         Ok(text

@@ -27,10 +27,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => all.extend(files(&path)),
-            false => all.push((
-                path.display().to_string(),
-                std::fs::read(&path).unwrap(),
-            )),
+            false => all.push((path.display().to_string(), std::fs::read(&path).unwrap())),
         }
     }
     all.sort();
@@ -44,16 +41,33 @@ fn a_curve_a_picture_a_rate_and_the_command_to_go_on_with() {
     let data = fixture().join("train.csv");
     let before = files(&model);
     let all = [
-        &["find-lr", "--model", "model", "--data", data.to_str().unwrap()][..],
+        &[
+            "find-lr",
+            "--model",
+            "model",
+            "--data",
+            data.to_str().unwrap(),
+        ][..],
         &RATES,
-        &["--steps", "60", "--json", "--layer-decay", "0.9", "--epochs", "4"],
+        &[
+            "--steps",
+            "60",
+            "--json",
+            "--layer-decay",
+            "0.9",
+            "--epochs",
+            "4",
+        ],
     ]
     .concat();
     let said = world.hone(&all).ok();
     let found: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(found, world.json("runs/trajectory-lr-1/lr.json"));
     assert!(files(&model) == before, "the model's folder changed");
-    let mut left: Vec<String> = files(&world.path("runs")).into_iter().map(|f| f.0).collect();
+    let mut left: Vec<String> = files(&world.path("runs"))
+        .into_iter()
+        .map(|f| f.0)
+        .collect();
     for name in ["lr.csv", "lr.json", "lr.svg"] {
         let at = left.iter().position(|path| path.ends_with(name));
         left.remove(at.unwrap_or_else(|| panic!("{name} is missing")));
@@ -79,14 +93,21 @@ fn a_curve_a_picture_a_rate_and_the_command_to_go_on_with() {
 
     let csv = String::from_utf8(world.read("runs/trajectory-lr-1/lr.csv")).unwrap();
     assert!(csv.starts_with("lr,head_lr,loss,smoothed,repeat_1,repeat_2\n"));
-    let longest = repeats.iter().map(|r| r["points"].as_array().unwrap().len());
+    let longest = repeats
+        .iter()
+        .map(|r| r["points"].as_array().unwrap().len());
     assert_eq!(csv.lines().count(), 1 + longest.max().unwrap());
     let svg = String::from_utf8(world.read("runs/trajectory-lr-1/lr.svg")).unwrap();
     assert!(svg.contains(&format!("suggested: {lr:e}")) && svg.contains("repeat 2"));
 
     // The command is the whole recipe, and runs.
     let command = found["command"].as_str().unwrap();
-    for part in ["--model model", "--layer-decay 0.9", "--epochs 4", &format!("--lr {lr:e}")] {
+    for part in [
+        "--model model",
+        "--layer-decay 0.9",
+        "--epochs 4",
+        &format!("--lr {lr:e}"),
+    ] {
         assert!(command.contains(part), "{part} is not in {command}");
     }
     assert!(!command.contains("--head-lr") && !command.contains("--steps"));
@@ -99,7 +120,16 @@ fn a_curve_a_picture_a_rate_and_the_command_to_go_on_with() {
 #[test]
 fn what_a_person_reads() {
     let world = World::new();
-    let flags = ["--steps", "40", "--layer-decay", "0.5", "--lr", "1e-3", "--head-lr", "4e-3"];
+    let flags = [
+        "--steps",
+        "40",
+        "--layer-decay",
+        "0.5",
+        "--lr",
+        "1e-3",
+        "--head-lr",
+        "4e-3",
+    ];
     let said = find_lr(&world, &[&RATES[..], &flags, &["--out", "here"]].concat()).ok();
     for part in [
         "held-out training texts, mean of 2 repeats",
@@ -165,19 +195,37 @@ fn every_task_and_practice_runs() {
     let model = fixture();
     for (file, more) in [
         ("pairs.csv", &["--freeze", "0", "--cache-frozen"][..]),
-        ("scores.csv", &["--unfreeze", "epoch", "--average", "ema:0.9"]),
+        (
+            "scores.csv",
+            &["--unfreeze", "epoch", "--average", "ema:0.9"],
+        ),
         ("sets.jsonl", &["--valid", "none", "--schedule", "slanted"]),
         ("tags.conll", &["--grad-accum", "2", "--batch-size", "8"]),
         ("pairs.csv", &["--augment", "swap:0.2", "--repeats", "1"]),
     ] {
         let usual = ["find-lr", "--data", file, "--steps", "40", "--json"];
-        let all = [&usual[..], &RATES, &["--model", model.to_str().unwrap()], more].concat();
+        let all = [
+            &usual[..],
+            &RATES,
+            &["--model", model.to_str().unwrap()],
+            more,
+        ]
+        .concat();
         let said = world.hone(&all).ok();
         let found: Value = serde_json::from_str(&said.out).unwrap();
         assert!(found["lr"].as_f64().unwrap() > 1e-5, "{file} {more:?}");
         if more.contains(&"--unfreeze") {
-            assert!(said.err.contains("--unfreeze") && said.err.contains("--average"), "{}", said.err);
-            assert!(found["command"].as_str().unwrap().contains("--average ema:0.9"));
+            assert!(
+                said.err.contains("--unfreeze") && said.err.contains("--average"),
+                "{}",
+                said.err
+            );
+            assert!(
+                found["command"]
+                    .as_str()
+                    .unwrap()
+                    .contains("--average ema:0.9")
+            );
         }
     }
 }
@@ -190,7 +238,10 @@ fn wrong_input_is_one_clear_line_and_leaves_nothing() {
     world.write("file", "");
     world.write("own.toml", "steps = \"many\"\n");
     for (more, says) in [
-        (&["--from", "1e-2", "--to", "1e-4"][..], &["--from 1e-2", "--to 1e-4"][..]),
+        (
+            &["--from", "1e-2", "--to", "1e-4"][..],
+            &["--from 1e-2", "--to 1e-4"][..],
+        ),
         (&["--from", "1e-2", "--to", "1e-2"], &["--from", "--to"]),
         (&["--from", "0"], &["--from 0"]),
         (&["--to", "-1"], &["--to -1"]),
@@ -198,7 +249,10 @@ fn wrong_input_is_one_clear_line_and_leaves_nothing() {
         (&["--steps", "0"], &["--steps 0", "at least 10"]),
         (&["--repeats", "0"], &["--repeats 0"]),
         (&["--held-out", "0"], &["--held-out 0"]),
-        (&["--data", "few.csv", "--valid", "none"], &["3 training texts"]),
+        (
+            &["--data", "few.csv", "--valid", "none"],
+            &["3 training texts"],
+        ),
         (&["--data", "none.csv"], &["none.csv"]),
         (&["--out", "taken"], &["taken", "run.toml", "--out"]),
         (&["--out", "file"], &["--out file", "folder"]),
@@ -219,10 +273,22 @@ fn wrong_input_is_one_clear_line_and_leaves_nothing() {
     assert_eq!(find_lr(&world, &["--no-such-flag"]).code, Some(2));
     assert!(!world.path("runs").exists());
     // Rates that teach nothing: the curve is kept, the answer is an error that names it.
-    find_lr(&world, &["--from", "1e-12", "--to", "1e-11", "--steps", "10", "--out", "flat"])
-        .fails(&["no rate lowered the loss", "flat/lr.svg"]);
+    find_lr(
+        &world,
+        &[
+            "--from", "1e-12", "--to", "1e-11", "--steps", "10", "--out", "flat",
+        ],
+    )
+    .fails(&["no rate lowered the loss", "flat/lr.svg"]);
     let help = world.hone(&["find-lr", "--help"]).ok();
-    for part in ["--from", "1e-7", "--held-out", "lr.svg", "--layer-decay", "slanted[:RATIO]"] {
+    for part in [
+        "--from",
+        "1e-7",
+        "--held-out",
+        "lr.svg",
+        "--layer-decay",
+        "slanted[:RATIO]",
+    ] {
         assert!(help.out.contains(part), "{part}");
     }
 }
@@ -232,7 +298,13 @@ fn wrong_input_is_one_clear_line_and_leaves_nothing() {
 fn an_interrupted_test_leaves_nothing() {
     let world = World::new();
     let (model, data) = (fixture(), fixture().join("train.csv"));
-    let words = ["find-lr", "--steps", "100000", "--model", model.to_str().unwrap()];
+    let words = [
+        "find-lr",
+        "--steps",
+        "100000",
+        "--model",
+        model.to_str().unwrap(),
+    ];
     let all = [&words[..], &["--data", data.to_str().unwrap()]].concat();
     let mut child = world.command(&all).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -245,6 +317,9 @@ fn an_interrupted_test_leaves_nothing() {
     assert!(kill.success());
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
-    assert!(rest.iter().any(|l| l.contains("nothing was written")), "{rest:?}");
+    assert!(
+        rest.iter().any(|l| l.contains("nothing was written")),
+        "{rest:?}"
+    );
     assert!(files(&world.path("")).is_empty());
 }

@@ -141,10 +141,18 @@ impl FromStr for Schedule {
                 power: given(1.0, |x| x > 0.0, "the power must be a positive number")?,
             },
             ("slanted", _) => Schedule::Slanted {
-                ratio: given(Schedule::RATIO, |x| x >= 1.0, "the ratio must be a number from 1")?,
+                ratio: given(
+                    Schedule::RATIO,
+                    |x| x >= 1.0,
+                    "the ratio must be a number from 1",
+                )?,
             },
             ("exponential", Some(_)) => Schedule::Exponential {
-                from: given(1.0, |x| x > 0.0 && x <= 1.0, "a number above 0, at most 1, was expected")?,
+                from: given(
+                    1.0,
+                    |x| x > 0.0 && x <= 1.0,
+                    "a number above 0, at most 1, was expected",
+                )?,
             },
             _ => {
                 return Err(format!(
@@ -307,7 +315,10 @@ mod tests {
             for step in 0..total {
                 let got = Schedule::Slanted { ratio }.factor(step, 0, total);
                 let want = paper(step as f64, total as f64, 0.1, ratio);
-                assert!((got - want).abs() < 1e-14, "{step} of {total}: {got}, {want}");
+                assert!(
+                    (got - want).abs() < 1e-14,
+                    "{step} of {total}: {got}, {want}"
+                );
             }
         }
         // Another cut: the warm-up. A quarter of 80 steps.

@@ -89,9 +89,8 @@ fn legend(points: &[(f64, f64)], lines: usize) -> (f64, f64) {
     let (width, height) = (LEGEND.0, LEGEND.1 * lines as f64 + 8.0);
     let (right, bottom) = (WIDTH - RIGHT - width, HEIGHT - BOTTOM - height);
     let hidden = |&(x, y): &(f64, f64)| {
-        let inside = |p: &&(f64, f64)| {
-            (x..x + width).contains(&p.0) && (y..y + height).contains(&p.1)
-        };
+        let inside =
+            |p: &&(f64, f64)| (x..x + width).contains(&p.0) && (y..y + height).contains(&p.1);
         points.iter().filter(inside).count()
     };
     let corners = [

@@ -26,8 +26,6 @@ const LEAST_STEPS: usize = 40;
 const LEAST_ROWS: usize = 10;
 /// A loss of so many times the best is a divergence (fastai's `LRFinder`).
 const DIVERGED: f64 = 4.0;
-/// And so is one that is worse by half than that of the untrained head.
-const WORSE: f64 = 1.5;
 
 /// A range test to do.
 pub struct RangeTest<'a> {
@@ -126,7 +124,7 @@ impl Recorder<'_> {
             loss,
             batch_loss,
         });
-        if !loss.is_finite() || loss > DIVERGED * best || loss > WORSE * self.start.get() {
+        if !loss.is_finite() || loss > DIVERGED * best {
             self.diverged = true;
             self.ends.store(true, Ordering::SeqCst);
         }
@@ -225,7 +223,15 @@ impl RangeTest<'_> {
                 });
             }
             let found = self.repeat(
-                backend, &texts, &split, steps, repeat, seed, &mut seconds, sink, stop,
+                backend,
+                &texts,
+                &split,
+                steps,
+                repeat,
+                seed,
+                &mut seconds,
+                sink,
+                stop,
             )?;
             match found {
                 Some(found) => repeats.push(found),

@@ -35,14 +35,19 @@ fn ramp(rate: f64) -> f64 {
 
 #[track_caller]
 fn close(got: f64, want: f64) {
-    assert!((got / want - 1.0).abs() < 1e-3, "{got:e}, expected {want:e}");
+    assert!(
+        (got / want - 1.0).abs() < 1e-3,
+        "{got:e}, expected {want:e}"
+    );
 }
 
 #[test]
-fn the_foot_of_a_known_descent_is_found() {
-    // 80 % of the fall along that line is at 1.6 of its two decades.
+fn the_middle_of_a_known_descent_is_found() {
+    // Half of the fall along that line is at the first of its two decades.
     let found = suggest(&[curve(2.0, 50, ramp)]).unwrap();
-    close(found.lr, 10f64.powf(-5.0 + 1.6));
+    close(found.middle_lr, 1e-4);
+    close(found.lr, 3e-4);
+    assert!((1e-3..4e-3).contains(&found.lowest_lr));
     close(found.lowest_loss, 1.0);
     assert!(!found.at_end && !found.unsure());
     // The scale of the losses is nothing to it, nor how long it goes on after the floor.
@@ -51,15 +56,15 @@ fn the_foot_of_a_known_descent_is_found() {
         close(again.lr, found.lr);
     }
     // The mean of two that are a factor of ten apart lies between them, and they disagree.
-    let later = curve(2.0, 50, |r| ramp(r / 10.0));
-    let both = suggest(&[curve(2.0, 50, ramp), later]).unwrap();
+    let later = curve(2.0, 60, |r| ramp(r / 10.0));
+    let both = suggest(&[curve(2.0, 60, ramp), later]).unwrap();
     assert!(both.lr > found.lr && both.lr < 10.0 * found.lr);
     close(both.alone[1].unwrap(), 10.0 * found.lr);
     assert!(both.unsure());
 }
 
 #[test]
-fn noise_on_the_floor_moves_the_lowest_point_but_not_the_foot() {
+fn noise_on_the_floor_moves_the_lowest_point_but_not_the_suggestion() {
     let plain = suggest(&[curve(2.0, 50, ramp)]).unwrap();
     let mut lowest = Vec::new();
     for seed in 0..20u64 {
@@ -67,10 +72,14 @@ fn noise_on_the_floor_moves_the_lowest_point_but_not_the_foot() {
         let noisy = |rate: f64| {
             let x = ((rate.ln() * 1e3).sin() * (seed as f64 + 1.7) * 43758.5).fract();
             let floor = ((rate.log10() + 3.2) / 0.5).clamp(0.0, 1.0);
-            ramp(rate) + 0.15 * floor * x
+            ramp(rate) + 0.1 * floor * x
         };
         let found = suggest(&[curve(2.0, 50, noisy)]).unwrap();
-        assert!((0.7..1.4).contains(&(found.lr / plain.lr)), "{seed}: {:e}", found.lr);
+        assert!(
+            (0.8..1.25).contains(&(found.lr / plain.lr)),
+            "{seed}: {:e}",
+            found.lr
+        );
         lowest.push(found.lowest_lr);
     }
     let spread = lowest.iter().copied().fold(0.0, f64::max)
@@ -96,10 +105,10 @@ fn what_falls_nowhere_suggests_nothing_and_what_still_falls_is_said() {
     assert!(half.alone[1].is_none() && half.unsure());
     // Up to 1e-4 the loss only falls.
     let cut = suggest(&[curve(2.0, 30, ramp)]).unwrap();
-    assert!(cut.at_end && cut.lr < 1e-4);
+    assert!(cut.at_end && cut.lr < 3e-4);
     // It had fallen before the first measurement.
     let found = suggest(&[curve(2.0, 20, |_| 1.0)]).unwrap();
-    assert_eq!(found.lr, 1e-7);
+    assert_eq!(found.middle_lr, 1e-7);
 }
 
 #[test]
@@ -143,7 +152,11 @@ struct Watch {
     steps: Vec<(usize, usize, f64, f64)>,
 }
 
-struct Eyes<'a>(&'a mut Vec<(usize, usize, f64, f64)>, &'a AtomicBool, Option<usize>);
+struct Eyes<'a>(
+    &'a mut Vec<(usize, usize, f64, f64)>,
+    &'a AtomicBool,
+    Option<usize>,
+);
 
 impl Sink for Eyes<'_> {
     fn event(&mut self, event: &Event) {
@@ -199,14 +212,20 @@ fn every_step_has_the_rate_of_the_closed_form_whatever_the_recipe_says() {
     };
     let mut watch = Watch::default();
     let report = run(&options, 0.1, &mut watch).unwrap();
-    assert_eq!((report.train_rows + report.held_out_rows, report.steps), (400, 30));
+    assert_eq!(
+        (report.train_rows + report.held_out_rows, report.steps),
+        (400, 30)
+    );
     assert!((45..=55).contains(&report.held_out_rows));
     assert!((report.head_ratio - 5.0).abs() < 1e-12);
     assert_eq!(watch.steps.len(), 60);
     for (i, &(step, of, lr, head_lr)) in watch.steps.iter().enumerate() {
         assert_eq!((step, of), (i + 1, 60));
         let want = 1e-5 * 1e4f64.powf((i % 30) as f64 / 29.0);
-        assert!((lr / want - 1.0).abs() < 1e-9, "step {step}: {lr:e}, {want:e}");
+        assert!(
+            (lr / want - 1.0).abs() < 1e-9,
+            "step {step}: {lr:e}, {want:e}"
+        );
         assert!((head_lr / (5.0 * want) - 1.0).abs() < 1e-9);
     }
     // Every second step is measured, the first repeat has the run's own seed, starts are measured before any step.
