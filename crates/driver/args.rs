@@ -17,6 +17,11 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// What these are in `hone find-lr`.
+const FOLDER: &str =
+    "Folder for the plot and the curve: lr.svg, lr.csv, lr.json [default: runs/NAME-lr-N]";
+const OBJECT: &str = "Print what was found as one JSON object on standard output";
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -31,6 +36,9 @@ pub enum Verb {
     /// Does a practice help on your data? Recipes beside a baseline over paired seeds and folds, with verdicts
     #[command(allow_negative_numbers = true)]
     Study(Box<crate::study::StudyArgs>),
+    /// Suggest a learning rate by a range test: the loss at ever larger rates, drawn and read
+    #[command(allow_negative_numbers = true, mut_arg("out", |a| a.help(FOLDER)), mut_arg("json", |a| a.help(OBJECT)))]
+    FindLr(Box<crate::find_lr::FindLrArgs>),
     /// Compare two fine-tuned models on the same labelled texts
     Compare(crate::compare::CompareArgs),
     /// Move a fine-tuned model back towards the one it began as, and show what that costs and keeps
@@ -227,11 +235,12 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NORM", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
-    /// linear, cosine, constant, polynomial[:POWER] or one-cycle [default: linear]
+    /// linear, cosine, constant, polynomial[:POWER], one-cycle, slanted[:RATIO] or exponential:FROM, which grows
+    /// [default: linear]
     #[arg(long, value_name = "SHAPE", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// Steps of warm-up, or a fraction of all steps [default: 0.06]
+    /// Steps of warm-up, or a fraction of all steps [default: 0.06; one-cycle 0.3, slanted 0.1]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<String>,

@@ -14,6 +14,7 @@ mod crossval;
 mod demo;
 mod device;
 mod fetch;
+mod find_lr;
 mod infer;
 mod inspect;
 mod interpolate;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Train(args) => train::run(*args),
         Verb::Crossval(args) => crossval::run(*args),
         Verb::Study(args) => study::run(*args),
+        Verb::FindLr(args) => find_lr::run(*args),
         Verb::Compare(args) => compare::run(args),
         Verb::Interpolate(args) => interpolate::run(*args),
         Verb::Report(args) => report::run(*args),

@@ -181,6 +181,12 @@ pub fn options(
             "a number from 0 to below 1",
         )
     };
+    let schedule = word::<Schedule>("schedule", args.schedule.as_deref(), "linear")?;
+    // One-cycle and slanted rise by themselves; a warm-up that is given is their rising part.
+    let warmup = match schedule.rises_by_itself() {
+        true => "0",
+        false => "0.06",
+    };
     let usual = Options::default();
     let lr = positive("lr", args.lr, usual.lr)?;
     let clip = not_negative("clip", args.clip, 1.0)?;
@@ -244,8 +250,8 @@ pub fn options(
         beta2: decay("beta2", args.beta2, usual.beta2)?,
         eps: positive("eps", args.eps, usual.eps)?,
         clip: (clip > 0.0).then_some(clip),
-        schedule: word::<Schedule>("schedule", args.schedule.as_deref(), "linear")?,
-        warmup: word::<Warmup>("warmup", args.warmup.as_deref(), "0.06")?,
+        schedule,
+        warmup: word::<Warmup>("warmup", args.warmup.as_deref(), warmup)?,
         dropout,
         attention_dropout: probability(
             "attention-dropout",
@@ -347,6 +353,21 @@ mod tests {
             (0.0, 0.0, 0.1)
         );
         assert_eq!(o.metric, "pearson");
+    }
+
+    #[test]
+    fn schedules_that_rise_by_themselves_have_no_other_warm_up_unless_it_is_given() {
+        for (flags, steps) in [
+            (&[][..], 6),
+            (&["--schedule", "cosine"], 6),
+            (&["--schedule", "slanted"], 0),
+            (&["--schedule", "slanted:10", "--warmup", "0.25"], 25),
+            (&["--schedule", "one-cycle"], 0),
+            (&["--schedule", "one-cycle", "--warmup", "12"], 12),
+        ] {
+            let o = options(&args(flags), &bert(), Task::Classify, 500).unwrap();
+            assert_eq!(o.warmup.steps(100), steps, "{flags:?}");
+        }
     }
 
     #[test]

@@ -212,6 +212,11 @@ pub fn output_folder(args: &TrainArgs, data: &Path) -> Result<PathBuf> {
 
 /// `runs/NAME-N`, the first N that is free.
 pub fn next_run(data: &Path) -> Result<PathBuf> {
+    next_run_as(data, "")
+}
+
+/// The same with a word behind the name.
+pub fn next_run_as(data: &Path, word: &str) -> Result<PathBuf> {
     let stem = data
         .file_name()
         .and_then(|n| n.to_str())
@@ -224,7 +229,7 @@ pub fn next_run(data: &Path) -> Result<PathBuf> {
     let runs = Path::new("runs");
     fs::create_dir_all(runs).with_context(|| runs.display().to_string())?;
     (1..)
-        .map(|n| runs.join(format!("{name}-{n}")))
+        .map(|n| runs.join(format!("{name}{word}-{n}")))
         .find(|p| !p.exists())
         .context("no free name under runs/")
 }

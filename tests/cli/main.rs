@@ -6,6 +6,7 @@ mod check;
 mod crossval;
 mod demo;
 mod knowledge;
+mod find_lr;
 mod practices;
 mod runs;
 mod watch;

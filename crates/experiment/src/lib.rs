@@ -15,6 +15,7 @@ mod demo;
 mod guard;
 mod held_out;
 pub mod knowledge;
+mod findlr;
 mod probe;
 mod reviews;
 pub mod study;
@@ -32,6 +33,7 @@ pub use crossval::{
     INTERVAL_METHOD, OutOfFold, Spread, SuspectReport,
 };
 pub use demo::{Contender, Demo, DemoReport, Judged, KINDS};
+pub use findlr::{Curve, Mean, Point, RangeReport, RangeTest, Repeat, STEPS, Suggestion, suggest};
 pub use hone_train::Logistic;
 pub use probe::{FOLDS, PENALTIES, Probe, ProbeLine, ProbeReport, Verdict, paired_interval};
 pub use reviews::{Review, reviews};

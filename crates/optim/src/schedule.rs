@@ -1,5 +1,6 @@
 //! Learning-rate schedules, step for step those of transformers
-//! (`optimization.py`, `get_*_schedule_with_warmup`) and PyTorch (`OneCycleLR`).
+//! (`optimization.py`, `get_*_schedule_with_warmup`), PyTorch (`OneCycleLR`) and ULMFiT (slanted triangular), and the
+//! exponential growth of a range test.
 
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
@@ -23,17 +24,41 @@ pub enum Schedule {
     /// Up from 1/25 of the peak along a cosine, down to 1/250 000 (Smith & Topin 2018, as
     /// `torch.optim.lr_scheduler.OneCycleLR`; the warm-up is its rising part, 30 % where none is given).
     OneCycle,
+    /// Up from 1/`ratio` of the peak in a short straight line, down to it in a long one (Howard & Ruder 2018, "Universal
+    /// language model fine-tuning for text classification", equation 3; the warm-up is its rising part, `cut_frac` = a
+    /// tenth where none is given).
+    Slanted {
+        /// The peak is this many times the lowest rate (32 in the paper).
+        ratio: f64,
+    },
+    /// Up from `from` of the peak to the peak by one factor a step, whatever the warm-up: a range test (Smith 2017,
+    /// "Cyclical learning rates for training neural networks", §3.3, in logarithmic steps).
+    Exponential {
+        /// Multiplier of the first step.
+        from: f64,
+    },
 }
 
 impl Schedule {
     const DIV: f64 = 25.0;
     const FINAL_DIV: f64 = 1e4;
     const RISING: f64 = 0.3;
+    const RATIO: f64 = 32.0;
+    /// ULMFiT's 1/cut_frac.
+    const CUT: usize = 10;
+
+    /// Whether the rising part is the schedule's own where no warm-up is given.
+    pub fn rises_by_itself(self) -> bool {
+        matches!(self, Schedule::OneCycle | Schedule::Slanted { .. })
+    }
 
     /// Multiplier of the learning rate at `step` (from 0) of `total`, `warmup` of them rising.
     pub fn factor(self, step: usize, warmup: usize, total: usize) -> f64 {
-        if self == Schedule::OneCycle {
-            return one_cycle(step, warmup, total);
+        match self {
+            Schedule::OneCycle => return one_cycle(step, warmup, total),
+            Schedule::Slanted { ratio } => return slanted(step, warmup, total, ratio),
+            Schedule::Exponential { from } => return exponential(step, total, from),
+            _ => {}
         }
         if step < warmup {
             return step as f64 / warmup.max(1) as f64;
@@ -46,9 +71,30 @@ impl Schedule {
             Schedule::Cosine => (0.5 * (1.0 + (PI * 0.5 * 2.0 * done).cos())).max(0.0),
             Schedule::Polynomial { .. } if step > total => 0.0,
             Schedule::Polynomial { power } => (1.0 - done).max(0.0).powf(power),
-            Schedule::Constant | Schedule::OneCycle => 1.0,
+            _ => 1.0,
         }
     }
+}
+
+/// Equation 3 of the paper, where its p would fall below 0 (the last steps, when `total` is no multiple of ten) 0.
+fn slanted(step: usize, warmup: usize, total: usize, ratio: f64) -> f64 {
+    let (cut, falling) = match warmup {
+        0 => {
+            let cut = (total / Schedule::CUT).max(1);
+            (cut, cut * (Schedule::CUT - 1))
+        }
+        n => (n, total.saturating_sub(n).max(1)),
+    };
+    let p = match step < cut {
+        true => step as f64 / cut as f64,
+        false => 1.0 - (step - cut) as f64 / falling as f64,
+    };
+    (1.0 + p.max(0.0) * (ratio - 1.0)) / ratio
+}
+
+fn exponential(step: usize, total: usize, from: f64) -> f64 {
+    let last = total.saturating_sub(1).max(1) as f64;
+    from.powf(1.0 - (step as f64 / last).min(1.0))
 }
 
 fn one_cycle(step: usize, warmup: usize, total: usize) -> f64 {
@@ -76,22 +122,42 @@ impl FromStr for Schedule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (word, power) = match text.split_once(':') {
-            Some((word, power)) => (word, Some(power)),
+        let (word, number) = match text.split_once(':') {
+            Some((word, number)) => (word, Some(number)),
             None => (text, None),
         };
-        Ok(match (word, power) {
+        let parsed = number.map(str::parse::<f64>);
+        let given = |usual: f64, fits: fn(f64) -> bool, expected: &str| match &parsed {
+            None => Ok(usual),
+            Some(Ok(x)) if x.is_finite() && fits(*x) => Ok(*x),
+            Some(_) => Err(format!("{text:?}: {expected}")),
+        };
+        Ok(match (word, number) {
             ("linear", None) => Schedule::Linear,
             ("cosine", None) => Schedule::Cosine,
             ("constant", None) => Schedule::Constant,
             ("one-cycle", None) => Schedule::OneCycle,
-            ("polynomial", power) => match power.unwrap_or("1").parse::<f64>() {
-                Ok(power) if power > 0.0 && power.is_finite() => Schedule::Polynomial { power },
-                _ => return Err(format!("{text:?}: the power must be a positive number")),
+            ("polynomial", _) => Schedule::Polynomial {
+                power: given(1.0, |x| x > 0.0, "the power must be a positive number")?,
+            },
+            ("slanted", _) => Schedule::Slanted {
+                ratio: given(
+                    Schedule::RATIO,
+                    |x| x >= 1.0,
+                    "the ratio must be a number from 1",
+                )?,
+            },
+            ("exponential", Some(_)) => Schedule::Exponential {
+                from: given(
+                    1.0,
+                    |x| x > 0.0 && x <= 1.0,
+                    "a number above 0, at most 1, was expected",
+                )?,
             },
             _ => {
                 return Err(format!(
-                    "{text:?} is none of linear, cosine, constant, polynomial[:POWER], one-cycle"
+                    "{text:?} is none of linear, cosine, constant, polynomial[:POWER], one-cycle, slanted[:RATIO], \
+                     exponential:FROM"
                 ));
             }
         })
@@ -113,6 +179,8 @@ impl From<Schedule> for String {
             Schedule::Constant => "constant".to_owned(),
             Schedule::OneCycle => "one-cycle".to_owned(),
             Schedule::Polynomial { power } => format!("polynomial:{power}"),
+            Schedule::Slanted { ratio } => format!("slanted:{ratio}"),
+            Schedule::Exponential { from } => format!("exponential:{from}"),
         }
     }
 }
@@ -186,11 +254,26 @@ mod tests {
             ("polynomial:1.5", Schedule::Polynomial { power: 1.5 }),
             ("polynomial", Schedule::Polynomial { power: 1.0 }),
             ("one-cycle", Schedule::OneCycle),
+            ("slanted", Schedule::Slanted { ratio: 32.0 }),
+            ("slanted:10", Schedule::Slanted { ratio: 10.0 }),
+            ("exponential:1e-5", Schedule::Exponential { from: 1e-5 }),
         ] {
             assert_eq!(text.parse(), Ok(want));
             assert_eq!(String::from(want).parse(), Ok(want));
         }
-        for text in ["", "lin", "linear:2", "polynomial:x", "polynomial:-1"] {
+        for text in [
+            "",
+            "lin",
+            "linear:2",
+            "polynomial:x",
+            "polynomial:-1",
+            "slanted:",
+            "slanted:0.5",
+            "slanted:inf",
+            "exponential",
+            "exponential:0",
+            "exponential:2",
+        ] {
             assert!(text.parse::<Schedule>().is_err(), "{text}");
         }
         for (text, steps) in [
@@ -214,5 +297,60 @@ mod tests {
         assert!((f(0) - 0.04).abs() < 1e-15);
         assert!((f(29) - 1.0).abs() < 1e-15);
         assert!((f(99) - 4e-6).abs() < 1e-12);
+    }
+
+    /// Howard & Ruder 2018, equation 3, as it stands there.
+    fn paper(t: f64, total: f64, cut_frac: f64, ratio: f64) -> f64 {
+        let cut = (total * cut_frac).floor();
+        let p = match t < cut {
+            true => t / cut,
+            false => 1.0 - (t - cut) / (cut * (1.0 / cut_frac - 1.0)),
+        };
+        (1.0 + p * (ratio - 1.0)) / ratio
+    }
+
+    #[test]
+    fn slanted_is_the_papers_closed_form_step_for_step() {
+        for (total, ratio) in [(10, 32.0), (100, 32.0), (130, 10.0), (1000, 32.0)] {
+            for step in 0..total {
+                let got = Schedule::Slanted { ratio }.factor(step, 0, total);
+                let want = paper(step as f64, total as f64, 0.1, ratio);
+                assert!(
+                    (got - want).abs() < 1e-14,
+                    "{step} of {total}: {got}, {want}"
+                );
+            }
+        }
+        // Another cut: the warm-up. A quarter of 80 steps.
+        for step in 0..80 {
+            let got = Schedule::Slanted { ratio: 32.0 }.factor(step, 20, 80);
+            assert!((got - paper(step as f64, 80.0, 0.25, 32.0)).abs() < 1e-14);
+        }
+        // Where the tenth is no whole number the paper's line ends below 0 rates; here it ends at the lowest.
+        let f = |step, total| Schedule::Slanted { ratio: 32.0 }.factor(step, 0, total);
+        assert!(paper(62.0, 63.0, 0.1, 32.0) < 0.0);
+        for total in [1, 2, 9, 11, 19, 63, 99] {
+            for step in 0..total {
+                let want = paper(step as f64, total as f64, 0.1, 32.0);
+                if total >= 10 && want >= 1.0 / 32.0 {
+                    assert!((f(step, total) - want).abs() < 1e-14);
+                }
+                assert!((1.0 / 32.0..=1.0).contains(&f(step, total)));
+            }
+        }
+        assert_eq!((f(0, 100), f(10, 100)), (1.0 / 32.0, 1.0));
+    }
+
+    #[test]
+    fn exponential_grows_by_one_factor_from_end_to_end() {
+        let schedule = Schedule::Exponential { from: 1e-5 };
+        let rate = |step| 1e-2 * schedule.factor(step, 7, 101);
+        assert!((rate(0) / 1e-7 - 1.0).abs() < 1e-12);
+        assert_eq!(rate(100), 1e-2);
+        for step in 0..100 {
+            let factor = rate(step + 1) / rate(step);
+            assert!((factor / 1e5f64.powf(0.01) - 1.0).abs() < 1e-12, "{step}");
+        }
+        assert_eq!(schedule.factor(0, 0, 1), 1e-5);
     }
 }

@@ -1,4 +1,4 @@
-//! Curves as SVG, by hand: a training run's losses in one picture, no fonts or scripts needed.
+//! Curves as SVG, by hand: a training run's losses or a range test in one picture, no fonts or scripts needed.
 
 use crate::svg::{COLOURS, escape, label, ticks};
 use std::fmt::Write;
@@ -12,8 +12,27 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Several lines over one pair of axes.
+/// How places along the x axis are measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scale {
+    /// Evenly.
+    #[default]
+    Linear,
+    /// By their logarithm, a line a decade; points that are not positive are left out.
+    Log10,
+}
+
+/// A place on the x axis worth knowing.
 #[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    /// Where.
+    pub x: f64,
+    /// What it is.
+    pub name: String,
+}
+
+/// Several lines over one pair of axes.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Curves {
     /// Above the picture.
     pub title: String,
@@ -21,6 +40,10 @@ pub struct Curves {
     pub x: String,
     /// Beside the y axis.
     pub y: String,
+    /// How x is measured.
+    pub scale: Scale,
+    /// Upright dashed lines.
+    pub marks: Vec<Mark>,
     /// The lines.
     pub curves: Vec<Curve>,
 }
@@ -31,15 +54,43 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 48.0;
+/// Size of a legend's line.
+const LEGEND: (f64, f64) = (150.0, 16.0);
+
+/// Where the legend hides the fewest points: its left edge and its first line.
+fn legend(points: &[(f64, f64)], lines: usize) -> (f64, f64) {
+    let (width, height) = (LEGEND.0, LEGEND.1 * lines as f64 + 8.0);
+    let (right, bottom) = (WIDTH - RIGHT - width, HEIGHT - BOTTOM - height);
+    let hidden = |&(x, y): &(f64, f64)| {
+        let inside =
+            |p: &&(f64, f64)| (x..x + width).contains(&p.0) && (y..y + height).contains(&p.1);
+        points.iter().filter(inside).count()
+    };
+    let corners = [
+        (right, TOP),
+        (LEFT + 8.0, TOP),
+        (LEFT + 8.0, bottom),
+        (right, bottom),
+    ];
+    let (x, y) = corners.into_iter().min_by_key(hidden).unwrap_or(corners[0]);
+    (x, y + 14.0)
+}
+
 
 impl Curves {
     /// The picture.
     pub fn to_svg(&self) -> String {
+        // Along x everything is measured in decades where the axis is logarithmic.
+        let along = |x: f64| match self.scale {
+            Scale::Linear => x,
+            Scale::Log10 => x.log10(),
+        };
+        let place = |p: &(f64, f64)| (along(p.0), p.1);
         let finite = || {
-            let all = self.curves.iter().flat_map(|c| &c.points);
+            let all = self.curves.iter().flat_map(|c| &c.points).map(place);
             all.filter(|(x, y)| x.is_finite() && y.is_finite())
         };
-        let fold = |f: fn(f64, f64) -> f64, start: f64, pick: fn(&(f64, f64)) -> f64| {
+        let fold = |f: fn(f64, f64) -> f64, start: f64, pick: fn((f64, f64)) -> f64| {
             finite().map(pick).fold(start, f)
         };
         let (mut x0, mut x1, mut y0, mut y1) = (
@@ -51,7 +102,10 @@ impl Curves {
         if x0 > x1 {
             (x0, x1, y0, y1) = (0.0, 1.0, 0.0, 1.0);
         }
-        let (x_low, x_high, x_step) = ticks(x0, x1);
+        let (x_low, x_high, x_step) = match self.scale {
+            Scale::Linear => ticks(x0, x1),
+            Scale::Log10 => (x0.floor(), x1.ceil().max(x0.floor() + 1.0), 1.0),
+        };
         let (y_low, y_high, y_step) = ticks(y0, y1);
         let px = |x: f64| LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT);
         let py =
@@ -75,7 +129,10 @@ impl Curves {
                 "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\" {grid}/>\
                  <text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
                 bottom + 16.0,
-                label(x, x_step)
+                match self.scale {
+                    Scale::Linear => label(x, x_step),
+                    Scale::Log10 => format!("1e{x:.0}"),
+                }
             ));
         }
         for k in 0..=((y_high - y_low) / y_step).round() as usize {
@@ -98,17 +155,37 @@ impl Curves {
             (TOP + HEIGHT - BOTTOM) / 2.0,
             escape(&self.y)
         ));
+        let drawn: Vec<(f64, f64)> = finite().map(|(x, y)| (px(x), py(y))).collect();
+        let corner = legend(&drawn, self.curves.len());
+        for mark in &self.marks {
+            let x = along(mark.x);
+            if !(x_low..=x_high).contains(&x) {
+                continue;
+            }
+            let at = px(x);
+            let (text, anchor) = match at > WIDTH / 2.0 {
+                true => (at - 5.0, "end"),
+                false => (at + 5.0, "start"),
+            };
+            line(format!(
+                "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{}\" stroke=\"#555\" stroke-width=\"1.2\" \
+                 stroke-dasharray=\"5 4\"/><text x=\"{text:.1}\" y=\"{}\" text-anchor=\"{anchor}\" \
+                 fill=\"#333\">{}</text>",
+                HEIGHT - BOTTOM,
+                TOP - 4.0,
+                escape(&mark.name)
+            ));
+        }
         for (k, curve) in self.curves.iter().enumerate() {
             let colour = COLOURS[k % COLOURS.len()];
             let mut points = String::new();
-            for (x, y) in &curve.points {
+            for (x, y) in curve.points.iter().map(place) {
                 if x.is_finite() && y.is_finite() {
                     // Writing to a String cannot fail.
-                    let _ = write!(points, "{:.1},{:.1} ", px(*x), py(*y));
+                    let _ = write!(points, "{:.1},{:.1} ", px(x), py(y));
                 }
             }
-            let y = TOP + 14.0 + 16.0 * k as f64;
-            let x = WIDTH - RIGHT - 150.0;
+            let (x, y) = (corner.0, corner.1 + LEGEND.1 * k as f64);
             line(format!(
                 "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" points=\"{}\"/>\
                  <line x1=\"{x}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"3\"/>\
@@ -139,9 +216,48 @@ mod tests {
                 name: "train & valid".into(),
                 points: vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 0.5)],
             }],
+            ..Curves::default()
         }
         .to_svg();
         assert!(svg.contains("a &lt; b") && svg.contains("train &amp; valid"));
         assert!(!svg.contains("NaN") && svg.ends_with("</svg>\n"));
+    }
+    #[test]
+    fn a_logarithmic_axis_has_a_line_a_decade_and_marks_stand_at_their_place() {
+        let svg = Curves {
+            scale: Scale::Log10,
+            marks: vec![
+                Mark {
+                    x: 1e-5,
+                    name: "here".into(),
+                },
+                Mark {
+                    x: 1.0,
+                    name: "outside".into(),
+                },
+            ],
+            curves: vec![Curve {
+                name: "loss".into(),
+                points: vec![(1e-7, 1.0), (1e-5, 0.5), (1e-3, 2.0), (0.0, 1.0)],
+            }],
+            ..Curves::default()
+        }
+        .to_svg();
+        for decade in ["1e-7", "1e-6", "1e-5", "1e-4", "1e-3"] {
+            assert!(svg.contains(&format!(">{decade}</text>")), "{decade}");
+        }
+        // Half way along the axis, as the middle of its four decades.
+        let middle = (LEFT + WIDTH - RIGHT) / 2.0;
+        assert!(svg.contains(&format!("<line x1=\"{middle:.1}\" y1=\"40\"")));
+        assert!(svg.contains(">here<") && !svg.contains("outside") && !svg.contains("inf"));
+    }
+
+    #[test]
+    fn the_legend_avoids_the_lines() {
+        let (left, top) = (LEFT + 8.0, TOP + 14.0);
+        let right = WIDTH - RIGHT - LEGEND.0;
+        assert_eq!(legend(&[], 2), (right, top));
+        assert_eq!(legend(&[(right + 9.0, top)], 2), (left, top));
+        assert_eq!(legend(&[(right + 9.0, top), (left + 9.0, top)], 2).0, left);
     }
 }

@@ -28,7 +28,7 @@ mod progress;
 mod svg;
 mod table;
 
-pub use curves::{Curve, Curves};
+pub use curves::{Curve, Curves, Mark, Scale};
 pub use duration::{bytes, count, duration};
 pub use forest::{Forest, ForestRow};
 pub use jsonl::JsonLines;

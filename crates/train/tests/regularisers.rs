@@ -5,6 +5,7 @@ mod common;
 use common::{Record, Run, data, folder, options, weights};
 use hone_kernels::{Backend, Loss, Reference};
 use hone_kernels_cpu::CpuBackend;
+use hone_optim::{Schedule, Warmup};
 use hone_tensor::SafetensorsFile;
 use hone_train::{Average, Options, TrainError, ValidSource, WordUpdates};
 use std::path::Path;
@@ -169,6 +170,12 @@ fn stopped_and_resumed() {
         ("r_drop", |o| (o.r_drop, o.dropout) = (1.0, 0.2)),
         ("ema", |o| o.average = Average::Ema(0.9)),
         ("tail", |o| o.average = Average::Tail(0.5)),
+        ("slanted", |o| {
+            (o.schedule, o.warmup) = (Schedule::Slanted { ratio: 32.0 }, Warmup::Steps(0));
+        }),
+        ("exponential", |o| {
+            o.schedule = Schedule::Exponential { from: 1e-3 }
+        }),
     ] {
         let options = with(|o| {
             change(o);

@@ -1,0 +1,260 @@
+//! The rule on curves whose answer is known, and range tests of a tiny BERT.
+
+use super::{Curve, Mean, RangeTest, Suggestion, suggest};
+use hone_data::{Columns, Truncate};
+use hone_kernels_cpu::CpuBackend;
+use hone_optim::Warmup;
+use hone_train::{
+    DataSource, Event, FrozenPrefix, Job, JobData, Options, Sink, Strictness, ValidSource,
+    WordUpdates,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Ten points a decade from 1e-7.
+fn rates(n: usize) -> Vec<f64> {
+    (0..n).map(|i| 1e-7 * 10f64.powf(i as f64 / 10.0)).collect()
+}
+
+fn curve(start: f64, n: usize, loss: impl Fn(f64) -> f64) -> Curve {
+    let rates = rates(n);
+    Curve {
+        start,
+        losses: rates.iter().map(|&r| loss(r)).collect(),
+        rates,
+    }
+}
+
+/// From 2 down along a line over the logarithm of the rate, from 1e-5 to 1e-3; then flat at 1, then up.
+fn ramp(rate: f64) -> f64 {
+    let decades = (rate.log10() + 5.0).clamp(0.0, 2.0);
+    let up = (rate.log10() + 2.5).max(0.0);
+    2.0 - 0.5 * decades + up
+}
+
+#[track_caller]
+fn close(got: f64, want: f64) {
+    assert!(
+        (got / want - 1.0).abs() < 1e-3,
+        "{got:e}, expected {want:e}"
+    );
+}
+
+#[test]
+fn the_middle_of_a_known_descent_is_found() {
+    // Half of the fall along that line is at the first of its two decades.
+    let found = suggest(&[curve(2.0, 50, ramp)]).unwrap();
+    close(found.middle_lr, 1e-4);
+    close(found.lr, 3e-4);
+    assert!((1e-3..4e-3).contains(&found.lowest_lr));
+    close(found.lowest_loss, 1.0);
+    assert!(!found.at_end && !found.unsure());
+    // The scale of the losses is nothing to it, nor how long it goes on after the floor.
+    for (scale, n) in [(1e-3, 50), (700.0, 50), (1.0, 46)] {
+        let again = suggest(&[curve(2.0 * scale, n, |r| scale * ramp(r))]).unwrap();
+        close(again.lr, found.lr);
+    }
+    // The mean of two that are a factor of ten apart lies between them, and they disagree.
+    let later = curve(2.0, 60, |r| ramp(r / 10.0));
+    let both = suggest(&[curve(2.0, 60, ramp), later]).unwrap();
+    assert!(both.lr > found.lr && both.lr < 10.0 * found.lr);
+    close(both.alone[1].unwrap(), 10.0 * found.lr);
+    assert!(both.unsure());
+}
+
+#[test]
+fn noise_on_the_floor_moves_the_lowest_point_but_not_the_suggestion() {
+    let plain = suggest(&[curve(2.0, 50, ramp)]).unwrap();
+    let mut lowest = Vec::new();
+    for seed in 0..20u64 {
+        // A fixed sequence in -1 to 1, larger where rates are larger.
+        let noisy = |rate: f64| {
+            let x = ((rate.ln() * 1e3).sin() * (seed as f64 + 1.7) * 43758.5).fract();
+            let floor = ((rate.log10() + 3.2) / 0.5).clamp(0.0, 1.0);
+            ramp(rate) + 0.1 * floor * x
+        };
+        let found = suggest(&[curve(2.0, 50, noisy)]).unwrap();
+        assert!(
+            (0.8..1.25).contains(&(found.lr / plain.lr)),
+            "{seed}: {:e}",
+            found.lr
+        );
+        lowest.push(found.lowest_lr);
+    }
+    let spread = lowest.iter().copied().fold(0.0, f64::max)
+        / lowest.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(spread > 2.0, "the noise does nothing: {spread}");
+}
+
+#[test]
+fn what_falls_nowhere_suggests_nothing_and_what_still_falls_is_said() {
+    for losses in [
+        (|_| 2.0) as fn(f64) -> f64,
+        |_| 1.97,
+        |r| 2.0 + r.log10() + 7.0,
+        |_| f64::NAN,
+    ] {
+        assert_eq!(suggest(&[curve(2.0, 50, losses)]), None);
+    }
+    assert_eq!(suggest(&[]), None);
+    assert_eq!(suggest(&[curve(2.0, 0, ramp)]), None);
+    // One repeat of two: the mean falls, and the other is told of.
+    let flat = curve(2.0, 50, |_| 2.0);
+    let half = suggest(&[curve(2.0, 50, ramp), flat]).unwrap();
+    assert!(half.alone[1].is_none() && half.unsure());
+    // Up to 1e-4 the loss only falls.
+    let cut = suggest(&[curve(2.0, 30, ramp)]).unwrap();
+    assert!(cut.at_end && cut.lr < 3e-4);
+    // It had fallen before the first measurement.
+    let found = suggest(&[curve(2.0, 20, |_| 1.0)]).unwrap();
+    assert_eq!(found.middle_lr, 1e-7);
+}
+
+#[test]
+fn a_mean_goes_as_far_as_all_of_its_curves() {
+    let mean = Mean::of(&[curve(2.0, 5, |_| 1.0), curve(4.0, 3, |_| 2.0)]);
+    assert_eq!((mean.start, mean.rates.len()), (3.0, 3));
+    assert_eq!(mean.losses, [1.5; 3]);
+    // Weights 1, 2, 3, 2, 1 of those that are there.
+    let one = Curve {
+        losses: vec![0.0, 0.0, 9.0, 0.0, 0.0, 0.0],
+        ..curve(1.0, 6, |_| 0.0)
+    };
+    let want = [9.0 / 6.0, 18.0 / 8.0, 3.0, 18.0 / 9.0, 9.0 / 8.0, 0.0];
+    for (got, want) in Mean::of(&[one]).smoothed.iter().zip(want) {
+        assert!((got - want).abs() < 1e-12, "{got}, {want}");
+    }
+}
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/fixtures/trajectory")
+}
+
+fn data() -> JobData {
+    DataSource {
+        data: model().join("train.csv"),
+        valid: ValidSource::None,
+        test: None,
+        columns: Columns::default(),
+        kind: None,
+        split_seed: 0,
+    }
+    .read()
+    .unwrap()
+}
+
+/// What was said, and after how many steps the user asks to stop.
+#[derive(Default)]
+struct Watch {
+    stop: AtomicBool,
+    after: Option<usize>,
+    steps: Vec<(usize, usize, f64, f64)>,
+}
+
+struct Eyes<'a>(
+    &'a mut Vec<(usize, usize, f64, f64)>,
+    &'a AtomicBool,
+    Option<usize>,
+);
+
+impl Sink for Eyes<'_> {
+    fn event(&mut self, event: &Event) {
+        if let Event::Step(s) = event {
+            self.0.push((s.step, s.steps, s.lr, s.head_lr));
+            if self.2 == Some(self.0.len()) {
+                self.1.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+fn run(options: &Options, to: f64, watch: &mut Watch) -> Option<super::RangeReport> {
+    let (folder, data) = (model(), data());
+    let job = Job {
+        model: &folder,
+        data: &data,
+        options,
+        max_length: None,
+        truncate: Truncate::Head,
+        strict: Strictness::Warn,
+        out: None,
+        resume: false,
+        frozen: FrozenPrefix::Recompute,
+        words: WordUpdates::Deferred,
+        augment: None,
+    };
+    let test = RangeTest {
+        job: &job,
+        from: 1e-5,
+        to,
+        steps: Some(30),
+        repeats: 2,
+        held_out: 50,
+    };
+    let Watch { stop, after, steps } = watch;
+    let backend = Arc::new(CpuBackend::new(2));
+    test.run(&backend, &mut Eyes(steps, stop, *after), stop)
+        .unwrap()
+}
+
+#[test]
+fn every_step_has_the_rate_of_the_closed_form_whatever_the_recipe_says() {
+    let options = Options {
+        // None of these may reach the test but the ratio of the rates.
+        lr: 7e-5,
+        head_lr: 3.5e-4,
+        epochs: 9.0,
+        max_steps: Some(3),
+        warmup: Warmup::Steps(20),
+        seed: 4,
+        ..Options::default()
+    };
+    let mut watch = Watch::default();
+    let report = run(&options, 0.1, &mut watch).unwrap();
+    assert_eq!(
+        (report.train_rows + report.held_out_rows, report.steps),
+        (400, 30)
+    );
+    assert!((45..=55).contains(&report.held_out_rows));
+    assert!((report.head_ratio - 5.0).abs() < 1e-12);
+    assert_eq!(watch.steps.len(), 60);
+    for (i, &(step, of, lr, head_lr)) in watch.steps.iter().enumerate() {
+        assert_eq!((step, of), (i + 1, 60));
+        let want = 1e-5 * 1e4f64.powf((i % 30) as f64 / 29.0);
+        assert!(
+            (lr / want - 1.0).abs() < 1e-9,
+            "step {step}: {lr:e}, {want:e}"
+        );
+        assert!((head_lr / (5.0 * want) - 1.0).abs() < 1e-9);
+    }
+    // Every second step is measured, the first repeat has the run's own seed, starts are measured before any step.
+    for repeat in &report.repeats {
+        let steps: Vec<usize> = repeat.points.iter().map(|p| p.step).collect();
+        assert_eq!(steps, (1..=15).map(|k| 2 * k).collect::<Vec<_>>());
+        assert!((repeat.points[0].loss / repeat.start - 1.0).abs() < 0.01);
+    }
+    assert_eq!(report.repeats[0].seed, 4);
+    assert_ne!(report.repeats[1].seed, 4);
+    let Some(Suggestion { lr, .. }) = report.suggestion else {
+        panic!("no suggestion: {:?}", report.mean);
+    };
+    assert!((1e-4..0.1).contains(&lr), "{lr:e}");
+}
+
+#[test]
+fn it_ends_where_the_loss_diverges_and_where_the_user_asks() {
+    let options = Options::default();
+    let report = run(&options, 1e4, &mut Watch::default()).unwrap();
+    for repeat in &report.repeats {
+        assert!(repeat.diverged && repeat.points.len() < 15, "{repeat:?}");
+    }
+    for after in [1, 9, 31, 50] {
+        let mut watch = Watch {
+            after: Some(after),
+            ..Watch::default()
+        };
+        assert_eq!(run(&options, 0.1, &mut watch), None, "after {after}");
+        assert!(watch.steps.len() <= after + 1);
+    }
+}
