@@ -1,5 +1,5 @@
-//! What is asked of a model once it is trained: answers to calibrate on, whether there are rows enough to be sure of
-//! anything, and lists of rows worth reading.
+//! What is asked of a model once it is trained: answers to calibrate on, and whether there are rows enough to be sure of
+//! anything.
 
 use crate::abstain::least_rows;
 use crate::calibrate::{Answers, LEAST_ROWS};
@@ -9,38 +9,13 @@ use crate::examples::Targets;
 use crate::fit::Prepared;
 use crate::job::Job;
 use crate::prepare::task_of;
-use crate::reading::Reading;
-use crate::row_lists::Listed;
 use crate::{Examples, TrainError};
 use hone_bert::{Model, Task};
-use hone_data::Part;
 use hone_kernels::Backend;
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 impl Job<'_> {
-    /// Writes wrong and uncertain rows of a part beside the model, and keeps the first of them.
-    pub(crate) fn list(
-        &self,
-        (name, reading, prepared, part): (&'static str, &Reading, &Prepared, &Part),
-        labels: &[String],
-    ) -> Result<Listed, TrainError> {
-        let lists = &reading.lists;
-        if let Some(out) = self.out {
-            fs::create_dir_all(out).map_err(|source| TrainError::Io {
-                path: out.to_owned(),
-                source,
-            })?;
-            lists.write_errors(&out.join("errors.csv"), &prepared.examples, part, labels)?;
-            if task_of(self.data.kind) != Task::Regress {
-                let path = out.join("uncertain.csv");
-                lists.write_uncertain(&path, &prepared.examples, part, labels)?;
-            }
-        }
-        Ok(lists.summary(name, &prepared.examples, part, labels))
-    }
-
     /// Logits and labels of a part, rows without a known label left out; `None` where the user asked to stop.
     pub(crate) fn answers<B: Backend>(
         &self,

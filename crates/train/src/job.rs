@@ -271,25 +271,25 @@ impl Job<'_> {
             let (reading, prepared) = (reading.as_ref()?, prepared.as_ref()?);
             Some((name, reading, prepared, part.as_ref()?))
         });
-        let listed = match listed {
-            Some(found) if !interrupted => Some(self.list(found, &model.labels)?),
-            _ => None,
-        };
-        let summarise = |reading: Option<Reading>, part: &Option<Prepared>, used: bool| {
+        let listed = listed.filter(|_| !interrupted);
+        let summarise = |reading: &Option<Reading>, part: &Option<Prepared>, used: bool| {
             Some(PartSummary {
                 used_for_selection: used,
-                metrics: reading?.metrics,
+                metrics: reading.as_ref()?.metrics.clone(),
                 texts: part.as_ref()?.receipt.clone(),
             })
         };
         let summary = Summary {
-            valid: summarise(valid_reading, valid, selecting),
-            test: summarise(test_reading, test, false),
+            valid: summarise(&valid_reading, valid, selecting),
+            test: summarise(&test_reading, test, false),
             gap: outcome.gap,
             restart: outcome.restart,
             calibration,
             abstention,
-            listed,
+            listed: listed.map(|(name, reading, prepared, part)| {
+                let lists = &reading.lists;
+                lists.summary(name, &prepared.examples, part, &model.labels)
+            }),
             train_loss: outcome.train_loss,
             train_texts: texts.train.receipt.clone(),
             best_step: outcome.selected_step,
@@ -307,7 +307,12 @@ impl Job<'_> {
             weights,
         };
         if let (Some(out), false) = (self.out, interrupted) {
-            self.save(&model, &summary, out)?;
+            self.save_model(&model, out)?;
+            if let Some((_, reading, prepared, part)) = listed {
+                let lists = &reading.lists;
+                lists.write_both(out, &prepared.examples, part, &model.labels)?;
+            }
+            self.save_summary(&summary, out)?;
         }
         Ok((model, summary, outcome.ending))
     }
@@ -378,14 +383,8 @@ impl Job<'_> {
         Ok(hashes)
     }
 
-    /// Model, tokenizer and summary into the output folder; then the checkpoints have done their work.
-    fn save<B: Backend>(
-        &self,
-        model: &Model<B>,
-        summary: &Summary,
-        out: &Path,
-    ) -> Result<(), TrainError> {
-        self.save_model(model, out)?;
+    /// The summary, last: then the run is done, and the checkpoints have done their work.
+    fn save_summary(&self, summary: &Summary, out: &Path) -> Result<(), TrainError> {
         let path = out.join("summary.json");
         let text = serde_json::to_string_pretty(summary).map_err(|e| TrainError::Checkpoint {
             path: path.clone(),

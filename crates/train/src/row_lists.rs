@@ -184,6 +184,21 @@ impl RowLists {
         }
     }
 
+    /// Writes `errors.csv` and, where there are probabilities, `uncertain.csv` into a folder.
+    pub(crate) fn write_both(
+        &self,
+        folder: &Path,
+        set: &Examples,
+        part: &Part,
+        labels: &[String],
+    ) -> Result<(), TrainError> {
+        self.write_errors(&folder.join("errors.csv"), set, part, labels)?;
+        match self.task {
+            Task::Regress => Ok(()),
+            _ => self.write_uncertain(&folder.join("uncertain.csv"), set, part, labels),
+        }
+    }
+
     /// Writes the wrong rows as CSV.
     pub fn write_errors(
         &self,
