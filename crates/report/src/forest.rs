@@ -156,7 +156,8 @@ mod tests {
 
     /// The numbers of an attribute, in order.
     fn numbers(svg: &str, attribute: &str) -> Vec<f64> {
-        let pieces = svg.split(&format!("{attribute}=\"")).skip(1);
+        let before = format!("{attribute}=\"");
+        let pieces = svg.split(&before).skip(1);
         let all = pieces.filter_map(|p| p.split('"').next()?.parse().ok());
         all.collect()
     }

@@ -123,13 +123,29 @@ impl Estimate {
             false => 0.0,
         };
         let z = normal_exceeded(0.5 * level);
-        (self.pairs + 1..=MOST_PAIRS).find(|&n| {
+        let enough = |n: usize| {
             let next = n as f64;
             let t = student_exceeded(0.5 * level, next - 1.0);
             let rows = rows * (1.0 - folds as f64 / next).max(0.0);
             let scale = now / next;
             half(self.between * scale, self.within * scale, rows, t, z) <= reach
-        })
+        };
+        let (mut low, mut high) = (self.pairs + 1, MOST_PAIRS.max(self.pairs + 1));
+        if enough(low) {
+            return Some(low);
+        }
+        if !enough(high) {
+            return None;
+        }
+        // Not enough at `low`, enough at `high`.
+        while high - low > 1 {
+            let middle = (low + high) / 2;
+            match enough(middle) {
+                true => high = middle,
+                false => low = middle,
+            }
+        }
+        Some(high)
     }
 }
 
