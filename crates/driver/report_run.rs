@@ -142,7 +142,7 @@ impl RunReport {
             word("version"),
             word("kernel_path"),
             match word("ending") {
-                "completed" => "all steps done".to_owned(),
+                "done" => "all steps done".to_owned(),
                 other => format!("ended: {other}"),
             }
         );
@@ -294,6 +294,8 @@ fn curve(steps: &Steps, evaluations: BTreeMap<usize, Value>) -> Vec<Point> {
 fn trained(options: &toml::Table, summary: &Value) -> String {
     let shown = |key: &str| match options.get(key) {
         Some(toml::Value::String(s)) => s.clone(),
+        Some(toml::Value::Float(x)) if *x != 0.0 && x.abs() < 1e-3 => format!("{x:e}"),
+        Some(toml::Value::Float(x)) => x.to_string(),
         Some(other) => other.to_string(),
         None => "?".to_owned(),
     };
