@@ -403,7 +403,10 @@ impl Found<'_> {
         text += &format!(
             "half of the fall is done at body rate {:.1e}, the lowest loss, {:.4}, is at {:.1e}\n\n\
              suggested: body {lr:e}, head {head_lr:e} (ratio {})\n",
-            s.middle_lr, s.lowest_loss, s.lowest_lr, report.head_ratio
+            s.middle_lr,
+            s.lowest_loss,
+            s.lowest_lr,
+            (report.head_ratio * 1e4).round() / 1e4
         );
         let alone: Vec<String> = s
             .alone

@@ -3,9 +3,9 @@
 //! With AdamW a step moves every weight by about its rate, and under rates that grow by a constant factor the steps so
 //! far add up to a constant number of steps at the rate of now. So the curve of a range test is: nothing, while the
 //! weights have hardly moved; a smooth steep descent; then, where a single step is so large that it overshoots, noise
-//! on a floor, and at last a rise. The lowest point is the luckiest of a noisy floor and differs by a factor of two
-//! between seeds; the middle of the descent hardly differs, and hardly depends on how deep the floor is. The rule reads
-//! the middle, the rate at which half of the fall is done, and takes a multiple of it: with that a run of some dozens
+//! on a floor, and at last a rise. The lowest point is the luckiest of a noisy floor, where training already shakes; the
+//! middle of the descent hardly differs between seeds, and hardly depends on how deep the floor is. The rule reads the
+//! middle, the rate at which half of the fall is done, and takes a multiple of it: with that a run of some dozens
 //! of steps moves ten times as far as what took off half of the loss, and still stays below the rates that shake.
 
 use serde::Serialize;

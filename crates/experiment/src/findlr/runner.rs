@@ -101,7 +101,8 @@ struct Recorder<'a> {
     /// Repeats in all, and this one from 0.
     repeats: usize,
     repeat: usize,
-    earlier_seconds: f64,
+    /// Seconds and tokens of the repeats before.
+    earlier: (f64, u64),
     start: &'a Cell<f64>,
     last: Option<Step>,
     batches: Vec<f64>,
@@ -147,7 +148,8 @@ impl Sink for Recorder<'_> {
                 self.sink.event(&Event::Step(Step {
                     step: before + step.step,
                     steps: self.repeats * step.steps,
-                    train_seconds: self.earlier_seconds + step.train_seconds,
+                    train_seconds: self.earlier.0 + step.train_seconds,
+                    train_tokens: self.earlier.1 + step.train_tokens,
                     ..*step
                 }));
             }
@@ -209,7 +211,7 @@ impl RangeTest<'_> {
             }
         }
         let steps = self.steps(rows);
-        let (mut repeats, mut seconds) = (Vec::new(), 0.0);
+        let (mut repeats, mut earlier) = (Vec::new(), (0.0, 0));
         let (mut train_rows, mut held_out_rows) = (0, 0);
         for repeat in 0..self.repeats {
             let seed = seed_of(self.job.options.seed, repeat);
@@ -231,7 +233,7 @@ impl RangeTest<'_> {
                 steps,
                 repeat,
                 seed,
-                &mut seconds,
+                &mut earlier,
                 sink,
                 stop,
             )?;
@@ -312,7 +314,7 @@ impl RangeTest<'_> {
         steps: usize,
         repeat: usize,
         seed: u64,
-        seconds: &mut f64,
+        earlier: &mut (f64, u64),
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Option<RangeRepeat>, TrainError> {
@@ -370,7 +372,7 @@ impl RangeTest<'_> {
             start: &start,
             repeats: self.repeats,
             repeat,
-            earlier_seconds: *seconds,
+            earlier: *earlier,
             last: None,
             batches: Vec::new(),
             points: Vec::new(),
@@ -380,13 +382,18 @@ impl RangeTest<'_> {
         let Recorder {
             points,
             mut diverged,
+            last,
             ..
         } = recorder;
+        if let Some(step) = last {
+            earlier.0 += step.train_seconds;
+            earlier.1 += step.train_tokens;
+        }
         if stop.load(Ordering::SeqCst) {
             return Ok(None);
         }
         match ended {
-            Ok(fitted) => *seconds += fitted.outcome.train_seconds,
+            Ok(_) => {}
             // So large a rate that the arithmetic ended: what a range test looks for, unless it began so.
             Err(TrainError::Loss { .. } | TrainError::Gradient { .. }) if !points.is_empty() => {
                 diverged = true;
