@@ -161,6 +161,7 @@ fn measure(
                         rows,
                         Acc::Set,
                         b.all_mut(&mut dw[next]),
+                        None,
                     ),
                     3 => matrixmultiply_dot(&left, &right[next], &mut c1),
                     4 => gemm_dot(threads, &left, &right[next], &mut c2),

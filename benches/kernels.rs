@@ -114,7 +114,14 @@ fn products(c: &mut Criterion) {
                 });
                 group.bench_function(id("wgrad"), |bench| {
                     bench.iter(|| {
-                        b.linear_wgrad(b.view(&dy), b.view(&x), rows, Acc::Set, b.all_mut(&mut dw));
+                        b.linear_wgrad(
+                            b.view(&dy),
+                            b.view(&x),
+                            rows,
+                            Acc::Set,
+                            b.all_mut(&mut dw),
+                            None,
+                        );
                     });
                 });
                 // The opponent: ndarray's dot, one thread.

@@ -9,8 +9,10 @@ use hone_tensor::GradLayout;
 pub struct Grads<B: Backend> {
     layout: GradLayout,
     arena: B::Buf<B::Master>,
-    /// Squared norm of each row of the table, 0 where frozen.
+    /// Squared norm of each row of the table, where it is known.
     squared: B::Buf<f64>,
+    /// Whether it is that of the gradient as it now is: products leave it behind.
+    known: Vec<bool>,
     /// Rows of the word embeddings the step has touched, ascending; the others hold zeros.
     touched: Vec<u32>,
     touched_device: B::Buf<u32>,
@@ -37,6 +39,7 @@ impl<B: Backend> Grads<B> {
         Ok(Grads {
             arena: b.alloc(layout.len)?,
             squared: b.alloc(layout.offsets.len())?,
+            known: vec![false; layout.offsets.len()],
             touched: Vec::new(),
             touched_device: b.alloc(touched)?,
             layout,
@@ -88,8 +91,25 @@ impl<B: Backend> Grads<B> {
     ) -> Option<B::ViewMut<'a, B::Master>> {
         let at = self.layout.offsets[weight.first]?;
         let len = weight.range(&model.table).len();
+        self.known[weight.first..weight.first + weight.count].fill(false);
         let all = b.all_mut(&mut self.arena);
         Some(b.slice_mut(all, at..at + len))
+    }
+
+    /// Gradients of a stack of matrices, and the squared norm of each, which whoever writes the gradients writes too.
+    pub(crate) fn matrices<'a>(
+        &'a mut self,
+        b: &B,
+        model: &Layout,
+        weight: WeightRef,
+    ) -> Option<(B::ViewMut<'a, B::Master>, B::ViewMut<'a, f64>)> {
+        let at = self.layout.offsets[weight.first]?;
+        let len = weight.range(&model.table).len();
+        let rows = weight.first..weight.first + weight.count;
+        self.known[rows.clone()].fill(true);
+        let squared = b.all_mut(&mut self.squared);
+        let all = b.all_mut(&mut self.arena);
+        Some((b.slice_mut(all, at..at + len), b.slice_mut(squared, rows)))
     }
 
     /// Gradients of two rows, the first lying below the second.
@@ -100,6 +120,7 @@ impl<B: Backend> Grads<B> {
         (first, second): (usize, usize),
     ) -> Option<(B::ViewMut<'a, B::Master>, B::ViewMut<'a, B::Master>)> {
         let (low, high) = (self.layout.offsets[first]?, self.layout.offsets[second]?);
+        (self.known[first], self.known[second]) = (false, false);
         let rows = model.table.params();
         let (below, above) = b.split_mut(b.all_mut(&mut self.arena), high);
         Some((
@@ -158,11 +179,19 @@ impl<B: Backend> Grads<B> {
         max_norm: Option<f64>,
         coefficient: &mut B::Buf<f64>,
     ) -> Result<GradNorm, BertError> {
-        b.fill(0.0, b.all_mut(&mut self.squared));
         for index in 0..self.layout.offsets.len() {
-            let Some(at) = self.layout.offsets[index].filter(|_| counted(index)) else {
+            let Some(at) = self.layout.offsets[index] else {
                 continue;
             };
+            if !counted(index) {
+                let all = b.all_mut(&mut self.squared);
+                b.fill(0.0, b.slice_mut(all, index..index + 1));
+                self.known[index] = false;
+                continue;
+            }
+            if self.known[index] {
+                continue;
+            }
             let param = &model.table.params()[index];
             let grad = b.slice(b.view(&self.arena), at..at + param.len());
             let all = b.all_mut(&mut self.squared);

@@ -111,8 +111,8 @@ impl<B: Backend> HeadPass<'_, B> {
             b.head_mut(&mut acts.dinput, r * h),
         );
         let d = b.head(&acts.dinput, r * h);
-        if let Some(dw) = grads.slot(b, self.layout, pooler.weight()) {
-            b.linear_wgrad(d, b.head(&stream.x, r * h), r, acc, dw);
+        if let Some((dw, squared)) = grads.matrices(b, self.layout, pooler.weight()) {
+            b.linear_wgrad(d, b.head(&stream.x, r * h), r, acc, dw, Some(squared));
         }
         if let Some(db) = grads.slot(b, self.layout, WeightRef::one(pooler.bias)) {
             b.bias_grad(d, r, acc, db);

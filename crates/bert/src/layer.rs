@@ -361,8 +361,8 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         rows: usize,
     ) {
         let stack = |first| WeightRef { first, count };
-        if let Some(dw) = grads.slot(self.b, self.layout, stack(weight)) {
-            self.b.linear_wgrad(dy, x, rows, acc, dw);
+        if let Some((dw, squared)) = grads.matrices(self.b, self.layout, stack(weight)) {
+            self.b.linear_wgrad(dy, x, rows, acc, dw, Some(squared));
         }
         if let Some(db) = grads.slot(self.b, self.layout, stack(bias)) {
             self.b.bias_grad(dy, rows, acc, db);

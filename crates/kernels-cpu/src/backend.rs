@@ -15,7 +15,7 @@ use hone_kernels::{
     Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, BackendError, Drop, EmbedTables,
     Loss, Norm, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
 };
-use hone_tensor::{Element, ParamTable};
+use hone_tensor::{Element, Kind, ParamTable};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -91,6 +91,16 @@ impl CpuBackend {
 
     fn scratch(&self) -> MutexGuard<'_, Scratch> {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sums of squares that a weight gradient `[m, n]` leaves.
+    fn square_sums(&self, m: usize, n: usize) -> usize {
+        with_kernel!(self.path, K => gemm::squares_len::<<K as GemmKernel>::Grad>(m, n))
+    }
+
+    /// Whether a matrix of so many rows is whole tiles of a weight gradient.
+    fn tile_rows_divide(&self, rows: usize) -> bool {
+        with_kernel!(self.path, K => rows.is_multiple_of(<K as GemmKernel>::Grad::MR))
     }
 
     fn product(&self, a: &[f32], right: gemm::Right<'_>, onto: Onto<'_>, c: &mut [f32]) {
@@ -297,10 +307,15 @@ impl Backend for CpuBackend {
     }
 
     fn params(&self, table: Arc<ParamTable>) -> Result<CpuParams, BackendError> {
-        // Norms of its gradients need room for the partial sums of the largest tensor, whole or by rows.
+        // Norms of its gradients need room for the partial sums of the largest tensor: whole, by rows, or, of three
+        // matrices side by side, by tiles of their product.
         let room = table.params().iter().map(|p| {
             let rows = p.shape.first().copied().unwrap_or(0);
-            rows.max(sweep::norm_chunks(p.len()))
+            let tiles = match (p.kind, &p.shape[..]) {
+                (Kind::Matrix, &[m, n]) => self.square_sums(3 * m, n),
+                _ => 0,
+            };
+            rows.max(sweep::norm_chunks(p.len())).max(tiles)
         });
         let room = room.max().unwrap_or(0);
         let mut scratch = self.scratch();
@@ -531,14 +546,38 @@ impl Backend for CpuBackend {
         ));
     }
 
-    fn linear_wgrad(&self, dy: &[f32], x: &[f32], rows: usize, acc: Acc, dw: &mut [f32]) {
-        let scratch = self.scratch();
-        let Some(pack) = &scratch.pack else {
+    fn linear_wgrad(
+        &self,
+        dy: &[f32],
+        x: &[f32],
+        rows: usize,
+        acc: Acc,
+        dw: &mut [f32],
+        squared: Option<&mut [f64]>,
+    ) {
+        let mut scratch = self.scratch();
+        let Scratch { pack, wide, .. } = &mut *scratch;
+        let Some(pack) = pack else {
             unreachable!("reserve comes before kernels")
         };
         with_kernel!(self.path, K => gemm::weight_grad::<<K as GemmKernel>::Grad>(
-            &self.team, self.blocking, pack, dy, x, rows, acc, dw,
+            &self.team, self.blocking, pack, dy, x, rows, acc, dw, wide,
         ));
+        let Some(squared) = squared else { return };
+        let each = dw.len() / squared.len();
+        let (columns, matrices) = (x.len() / rows.max(1), squared.len());
+        let tiles = self.square_sums(each / columns.max(1), columns);
+        // Tiles that lie in two matrices tell nothing of either.
+        let apart = rows > 0 && (matrices == 1 || self.tile_rows_divide(each / columns));
+        for (k, out) in squared.iter_mut().enumerate() {
+            *out = match apart {
+                true => wide[k * tiles..(k + 1) * tiles].iter().sum(),
+                false => {
+                    let dw = &dw[k * each..(k + 1) * each];
+                    sweep::squared_norm(&self.team, self.path, dw, wide)
+                }
+            };
+        }
     }
 
     fn bias_grad(&self, dy: &[f32], rows: usize, acc: Acc, db: &mut [f32]) {
@@ -572,7 +611,7 @@ impl Backend for CpuBackend {
         if let Some(dx) = dx {
             self.linear_dgrad(params, weight, dlogits, Acc::Set, dx);
         }
-        self.linear_wgrad(dlogits, x, rows, acc, dw);
+        self.linear_wgrad(dlogits, x, rows, acc, dw, None);
         self.bias_grad(dlogits, rows, acc, db);
     }
 

@@ -254,6 +254,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// Backward of a product to its weight: `dw[out, in] (+)= dyᵀ · x`, `dy[R, out]`, `x[R, in]`.
+    ///
+    /// `squared[N]`, where wanted: `dw` cut into N matrices of as many rows each (a stack), Σ of the squares of
+    /// each as it now is; what a norm of gradients needs, taken while they are at hand. No matrix is larger than
+    /// the largest of an arena made before.
     fn linear_wgrad(
         &self,
         dy: Self::View<'_, Self::Act>,
@@ -261,6 +265,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         rows: usize,
         acc: Acc,
         dw: Self::ViewMut<'_, Self::Master>,
+        squared: Option<Self::ViewMut<'_, f64>>,
     );
 
     /// Backward of a bias: `db[out] (+)= Σ_r dy[r, out]`.

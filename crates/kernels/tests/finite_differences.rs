@@ -111,7 +111,14 @@ fn products() {
             );
         } else {
             b.linear_dgrad(&p, one, b.view(&dy), Acc::Set, b.all_mut(&mut dx));
-            b.linear_wgrad(b.view(&dy), b.view(&xs), rows, Acc::Set, b.all_mut(&mut dw));
+            b.linear_wgrad(
+                b.view(&dy),
+                b.view(&xs),
+                rows,
+                Acc::Set,
+                b.all_mut(&mut dw),
+                None,
+            );
             b.bias_grad(b.view(&dy), rows, Acc::Set, b.all_mut(&mut db));
         }
         check("product, x", &x, &host(&b, &dx), |x| f(&w, &bias, x));

@@ -61,6 +61,18 @@ impl GemmKernel for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn send(from: *const f32, size: (usize, usize), to: *mut f32, stride: usize) -> f64 {
+        // SAFETY: handed on from the caller.
+        unsafe { send(from, Self::NR, size, to, stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn squares(at: *const f32, stride: usize, size: (usize, usize)) -> f64 {
+        // SAFETY: handed on from the caller.
+        unsafe { squares(at, stride, size) }
+    }
+
+    #[inline(always)]
     fn fence() {
         // SAFETY: every x86-64 has it.
         unsafe { _mm_sfence() };
@@ -195,6 +207,69 @@ unsafe fn square(from: *const f32, stride: usize) -> [__m256; 8] {
         }
         transpose8(rows)
     }
+}
+
+/// # Safety
+/// As [`GemmKernel::send`], `from` in rows of `from_stride`.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn send(
+    from: *const f32,
+    from_stride: usize,
+    (rows, columns): (usize, usize),
+    to: *mut f32,
+    stride: usize,
+) -> f64 {
+    let lines = to.addr().is_multiple_of(64) && stride.is_multiple_of(16);
+    // Whole lines alone go past the caches: half a line would be read first after all.
+    let streamed = if lines { columns / 16 * 16 } else { 0 };
+    for i in 0..rows {
+        // SAFETY: rows and columns exist on both sides.
+        unsafe {
+            let (from, to) = (from.add(i * from_stride), to.add(i * stride));
+            for at in (0..streamed).step_by(8) {
+                _mm256_stream_ps(to.add(at), _mm256_loadu_ps(from.add(at)));
+            }
+            let rest = columns - streamed;
+            std::ptr::copy_nonoverlapping(from.add(streamed), to.add(streamed), rest);
+        }
+    }
+    // SAFETY: handed on from the caller.
+    unsafe { squares(from, from_stride, (rows, columns)) }
+}
+
+/// # Safety
+/// As [`GemmKernel::squares`].
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn squares(
+    at: *const f32,
+    stride: usize,
+    (rows, columns): (usize, usize),
+) -> f64 {
+    let mut sums = [_mm256_setzero_pd(); 4];
+    let mut rest = 0.0;
+    for i in 0..rows {
+        // SAFETY: rows and columns exist.
+        unsafe {
+            let row = at.add(i * stride);
+            for quarter in 0..columns / 4 {
+                let wide = _mm256_cvtps_pd(_mm_loadu_ps(row.add(4 * quarter)));
+                let sum = &mut sums[quarter % 4];
+                *sum = _mm256_fmadd_pd(wide, wide, *sum);
+            }
+            for j in columns / 4 * 4..columns {
+                let x = f64::from(*row.add(j));
+                rest += x * x;
+            }
+        }
+    }
+    let mut total = rest;
+    for sum in sums {
+        let mut lanes = [0.0; 4];
+        // SAFETY: four numbers.
+        unsafe { _mm256_storeu_pd(lanes.as_mut_ptr(), sum) };
+        total += lanes.iter().sum::<f64>();
+    }
+    total
 }
 
 /// # Safety

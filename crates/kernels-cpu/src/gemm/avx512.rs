@@ -65,6 +65,24 @@ impl<const MR: usize, const WIDE: usize> GemmKernel for Tile<MR, WIDE> {
     }
 
     #[inline(always)]
+    unsafe fn send(from: *const f32, size: (usize, usize), to: *mut f32, stride: usize) -> f64 {
+        // SAFETY: handed on from the caller.
+        unsafe {
+            if size.1 == Self::NR && to.addr().is_multiple_of(64) && stride.is_multiple_of(16) {
+                send::<WIDE>(from, size.0, to, stride)
+            } else {
+                avx2::send(from, Self::NR, size, to, stride)
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn squares(at: *const f32, stride: usize, size: (usize, usize)) -> f64 {
+        // SAFETY: handed on from the caller; this path includes AVX2.
+        unsafe { avx2::squares(at, stride, size) }
+    }
+
+    #[inline(always)]
     fn fence() {
         avx2::Avx2::fence();
     }
@@ -158,6 +176,37 @@ unsafe fn tile<const ROWS: usize, const WIDE: usize, L: Left>(
             }
         }
     }
+}
+
+/// # Safety
+/// As [`GemmKernel::send`] with `NR = 16 · WIDE` and whole rows; `to` and its rows stand at multiples of 64 bytes.
+#[target_feature(enable = "avx512f")]
+unsafe fn send<const WIDE: usize>(
+    from: *const f32,
+    rows: usize,
+    to: *mut f32,
+    stride: usize,
+) -> f64 {
+    let mut sums = [_mm512_setzero_pd(); 4];
+    for i in 0..rows {
+        for w in 0..WIDE {
+            // SAFETY: column 16·w of row i exists on both sides.
+            unsafe {
+                let x = from.add((i * WIDE + w) * LANES);
+                _mm512_stream_ps(to.add(i * stride + w * LANES), _mm512_loadu_ps(x));
+                for half in 0..2 {
+                    let wide = _mm512_cvtps_pd(_mm256_loadu_ps(x.add(8 * half)));
+                    let sum = &mut sums[(w * 2 + half) % 4];
+                    *sum = _mm512_fmadd_pd(wide, wide, *sum);
+                }
+            }
+        }
+    }
+    let sum = _mm512_add_pd(
+        _mm512_add_pd(sums[0], sums[1]),
+        _mm512_add_pd(sums[2], sums[3]),
+    );
+    _mm512_reduce_add_pd(sum)
 }
 
 /// # Safety

@@ -3,33 +3,62 @@
 
 use crate::{Split, Team};
 
-/// Depth of a block in the weight gradient, where K counts tokens and both operands are packed.
-pub const KC_TOKENS: usize = 256;
+/// Depth of a block in the weight gradient of many tokens; there K counts tokens and both operands are packed.
+const KC_TOKENS: usize = 256;
+/// Tokens that are one block still: dW is then written once and never read.
+const MOST_TOGETHER: usize = 512;
+
+/// Tokens of a block of the weight gradient of so many. Bits depend on it, so it depends on nothing else.
+pub fn tokens_together(tokens: usize) -> usize {
+    match tokens {
+        0..=MOST_TOGETHER => tokens,
+        _ => KC_TOKENS,
+    }
+}
 
 /// Rows and columns of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blocking {
     /// Most rows of A in a block: `rows · 384` floats take a third of the second-level cache.
     pub rows: usize,
-    /// Most rows of a tile of a weight gradient.
-    pub grad_rows: usize,
-    /// Most columns of a tile of a weight gradient.
-    pub grad_columns: usize,
+    /// Floats of a weight gradient's left operand in a tile, three eighths of the second-level cache.
+    grad_left: usize,
+    /// Floats of its right operand, three quarters of it: the left one passes by strip by strip.
+    grad_right: usize,
 }
+
+/// Rows and columns of a tile of a weight gradient, at least and at most. Multiples of 12 are multiples of every
+/// kernel's MR, multiples of 96 of every NR for gradients.
+const GRAD_ROWS: (usize, usize) = (48, 384);
+const GRAD_COLUMNS: (usize, usize) = (96, 768);
 
 impl Blocking {
     /// Blocks for a second-level cache of so many bytes.
     pub fn for_cache(second_level: usize) -> Blocking {
         let floats = second_level / 4;
-        // Multiples of 12 are multiples of every kernel's MR, multiples of 96 of every NR for gradients.
         let rows = (floats * 3 / 8 / 384 / 12 * 12).clamp(48, 480);
-        let grad_rows = (floats * 3 / 8 / KC_TOKENS / 12 * 12).clamp(48, 384);
-        let grad_columns = (floats * 3 / 4 / KC_TOKENS / 96 * 96).clamp(96, 768);
+        let within = |floats: usize, (least, most): (usize, usize)| {
+            floats.clamp(least * MOST_TOGETHER, most * MOST_TOGETHER)
+        };
         Blocking {
             rows,
-            grad_rows,
-            grad_columns,
+            grad_left: within(floats * 3 / 8, GRAD_ROWS),
+            grad_right: within(floats * 3 / 4, GRAD_COLUMNS),
         }
+    }
+
+    /// Most rows and columns of a tile of a weight gradient whose blocks are of `k` tokens.
+    pub fn grad_tile(&self, k: usize) -> (usize, usize) {
+        let (k, (rows, columns)) = (k.max(1), (GRAD_ROWS, GRAD_COLUMNS));
+        (
+            (self.grad_left / k / 12 * 12).clamp(rows.0, rows.1),
+            (self.grad_right / k / 96 * 96).clamp(columns.0, columns.1),
+        )
+    }
+
+    /// Floats of the packed operands of such a tile, at most.
+    pub fn grad_room(&self) -> (usize, usize) {
+        (self.grad_left, self.grad_right)
     }
 
     /// Blocks for this machine.
@@ -143,10 +172,17 @@ mod tests {
     fn blocks_fit_the_cache_and_the_kernels() {
         for kb in [128, 256, 512, 1024, 2048, 4096] {
             let b = Blocking::for_cache(kb << 10);
-            assert_eq!(
-                (b.rows % 12, b.grad_rows % 12, b.grad_columns % 96),
-                (0, 0, 0)
-            );
+            assert_eq!(b.rows % 12, 0);
+            let (left, right) = b.grad_room();
+            for tokens in [1, 16, 100, 255, 256, 416, 512, 513, 4096] {
+                let k = tokens_together(tokens);
+                let (rows, columns) = b.grad_tile(k);
+                assert_eq!((rows % 12, columns % 96), (0, 0));
+                assert!(
+                    rows * k <= left && columns * k <= right,
+                    "{tokens} in {kb} KB"
+                );
+            }
         }
     }
 

@@ -130,7 +130,42 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
         unsafe { Self::copy(from, stride, depth, to) };
     }
 
-    /// Makes what [`GemmKernel::transpose`] and [`GemmKernel::stream`] wrote visible to others.
+    /// Writes a tile that lies in rows of NR to `to`, rows `stride` apart, past the caches where the path can; returns
+    /// Σ of its squares.
+    ///
+    /// # Safety
+    /// `size` rows and columns exist on both sides, `from` stands at a multiple of 64 bytes; the processor can run
+    /// this path. [`GemmKernel::fence`] comes before anybody else reads.
+    unsafe fn send(from: *const f32, size: (usize, usize), to: *mut f32, stride: usize) -> f64 {
+        for i in 0..size.0 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let from = from.add(i * Self::NR);
+                std::ptr::copy_nonoverlapping(from, to.add(i * stride), size.1);
+            }
+        }
+        // SAFETY: handed on from the caller.
+        unsafe { Self::squares(from, Self::NR, size) }
+    }
+
+    /// Σ of the squares of a tile, rows `stride` apart, in an order that depends on its size alone.
+    ///
+    /// # Safety
+    /// `size` rows and columns exist; the processor can run this path.
+    unsafe fn squares(at: *const f32, stride: usize, size: (usize, usize)) -> f64 {
+        let mut total = 0.0;
+        for i in 0..size.0 {
+            for j in 0..size.1 {
+                // SAFETY: the caller's promise.
+                let x = f64::from(unsafe { *at.add(i * stride + j) });
+                total += x * x;
+            }
+        }
+        total
+    }
+
+    /// Makes what [`GemmKernel::transpose`], [`GemmKernel::stream`] and [`GemmKernel::send`] wrote visible to
+    /// others.
     fn fence() {}
 
     /// Asks for a line to be brought into the second-level cache. A hint: any address may be given.

@@ -39,7 +39,7 @@ pub use kernel::{BAND, GemmKernel};
 pub use peak::{fma_peak, fma_rate};
 pub use portable::Portable;
 pub use product::{Epilogue, Onto, Plain, Right, Stack, product};
-pub use weight_grad::{PackScratch, weight_grad};
+pub use weight_grad::{PackScratch, squares_len, weight_grad};
 
 /// Calls a function that is generic over the microkernel with the one a [`crate::Path`] names.
 macro_rules! with_kernel {

@@ -213,7 +213,21 @@ fn run_grad<K: GemmKernel>(
         Acc::Set => vec![f32::NAN; m * n],
         Acc::Add => numbers(m * n, 3),
     };
-    weight_grad::<K::Grad>(team, blocking, &scratch, &dy, &x, tokens, acc, &mut dw);
+    let mut squares = vec![f64::NAN; squares_len::<K::Grad>(m, n)];
+    weight_grad::<K::Grad>(
+        team,
+        blocking,
+        &scratch,
+        &dy,
+        &x,
+        tokens,
+        acc,
+        &mut dw,
+        &mut squares,
+    );
+    let want: f64 = dw.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let sum: f64 = squares.iter().sum();
+    assert!((sum - want).abs() <= 1e-12 * want, "{sum} for {want}");
     dw
 }
 
@@ -225,6 +239,7 @@ fn weight_gradients_match_f64_at_awkward_sizes() {
         (7, 52, 24),
         (300, 13, 17),
         (257, 60, 100),
+        (500, 96, 64),
         (600, 61, 35),
     ];
     for path in Path::all() {
@@ -304,9 +319,9 @@ fn no_tokens_is_a_zero_gradient() {
         let blocking = Blocking::detect();
         let scratch = PackScratch::new(1, blocking).unwrap();
         let mut dw = [7.0f32; 6];
-        with_kernel!(path, K => weight_grad::<K>(&team, blocking, &scratch, &[], &[], 0, Acc::Add, &mut dw));
+        with_kernel!(path, K => weight_grad::<K>(&team, blocking, &scratch, &[], &[], 0, Acc::Add, &mut dw, &mut []));
         assert_eq!(dw, [7.0; 6]);
-        with_kernel!(path, K => weight_grad::<K>(&team, blocking, &scratch, &[], &[], 0, Acc::Set, &mut dw));
+        with_kernel!(path, K => weight_grad::<K>(&team, blocking, &scratch, &[], &[], 0, Acc::Set, &mut dw, &mut []));
         assert_eq!(dw, [0.0; 6]);
     }
 }

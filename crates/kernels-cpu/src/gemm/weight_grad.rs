@@ -1,7 +1,7 @@
 //! The weight gradient, `dW[out, in] (+)= dyᵀ · x`: K counts tokens, both operands are packed block by block
 //! into the worker's own scratch.
 
-use super::blocking::{Blocking, Grid, KC_TOKENS};
+use super::blocking::{Blocking, Grid, tokens_together};
 use super::kernel::{GemmKernel, Plus};
 use super::pack;
 use super::product::{EDGE, Edge, join_edge};
@@ -10,9 +10,6 @@ use crate::{Parts, Team};
 use hone_kernels::{Acc, BackendError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-
-/// Blocks of tokens whose right operand a worker keeps from one tile to the next.
-const KEPT: usize = 2;
 
 /// Packing room of each worker.
 #[derive(Debug)]
@@ -26,16 +23,14 @@ pub struct PackScratch {
 #[derive(Debug)]
 struct Room {
     buf: Buf<f32>,
-    /// The call and the first panel whose right operand is packed, all blocks of tokens of it.
+    /// The call and the first panel whose right operand is packed, where all tokens are one block.
     right: Option<(u64, usize)>,
 }
 
 impl PackScratch {
     /// Room for a team and its blocks.
     pub fn new(threads: usize, blocking: Blocking) -> Result<PackScratch, BackendError> {
-        // Both are multiples of every kernel's MR and NR, so panels round nothing up.
-        let left = blocking.grad_rows * KC_TOKENS;
-        let right = blocking.grad_columns * KC_TOKENS * KEPT;
+        let (left, right) = blocking.grad_room();
         let workers = (0..threads)
             .map(|_| {
                 let buf = Buf::zeroed(left + right, "packed operands")?;
@@ -58,7 +53,13 @@ impl PackScratch {
     }
 }
 
-/// `dw[M, N] (+)= dyᵀ[M, rows] · x[rows, N]`.
+/// Numbers of `squares` in [`weight_grad`] for `dw[m, n]`: one a tile of the microkernel.
+pub fn squares_len<K: GemmKernel>(m: usize, n: usize) -> usize {
+    m.div_ceil(K::MR) * n.div_ceil(K::NR)
+}
+
+/// `dw[M, N] (+)= dyᵀ[M, rows] · x[rows, N]`; into `squares` go Σ of the squares of each of the microkernel's tiles
+/// of it, tile rows one after the other.
 ///
 /// # Panics
 /// When the lengths do not fit together.
@@ -71,6 +72,7 @@ pub fn weight_grad<K: GemmKernel>(
     tokens: usize,
     acc: Acc,
     dw: &mut [f32],
+    squares: &mut [f64],
 ) {
     if tokens == 0 {
         assert!(dy.is_empty() && x.is_empty(), "no tokens, no elements");
@@ -83,20 +85,25 @@ pub fn weight_grad<K: GemmKernel>(
     assert_eq!(dy.len(), tokens * m, "dy is [R, out]");
     assert_eq!(x.len(), tokens * n, "x is [R, in]");
     assert_eq!(dw.len(), m * n, "dW is [out, in]");
+    assert!(squares.len() >= squares_len::<K>(m, n), "squares");
     if m == 0 || n == 0 {
         return;
     }
-    let panels = n.div_ceil(K::NR);
+    let all_panels = n.div_ceil(K::NR);
+    let together = tokens_together(tokens);
+    let (most_rows, most_columns) = blocking.grad_tile(together);
     let grid = Grid::new(
         team,
-        (m, panels, tokens),
+        (m, all_panels, tokens),
         (K::MR, K::NR),
-        (blocking.grad_rows, blocking.grad_columns / K::NR),
+        (most_rows, most_columns / K::NR),
     );
-    let dw = Parts::new(dw);
+    let (dw, squares) = (Parts::new(dw), Parts::new(squares));
     let call = scratch.calls.fetch_add(1, Ordering::Relaxed);
-    // A worker's next tile mostly lies below its last: the same columns of x, which then are packed already.
-    let keeps = tokens <= KEPT * KC_TOKENS;
+    let one_block = together == tokens;
+    // Then nothing of dW is read: a tile is made beside it and sent there past the caches, for it is read again only
+    // when all gradients are there.
+    let fresh = one_block && acc == Acc::Set;
     team.run_workers(grid.down * grid.across, &|worker, tile| {
         let mut room = scratch.workers[worker]
             .lock()
@@ -104,19 +111,18 @@ pub fn weight_grad<K: GemmKernel>(
         let row = tile % grid.down * grid.rows;
         let rows = grid.rows.min(m - row);
         let panel = tile / grid.down * grid.panels;
-        let panels = grid.panels.min(panels - panel);
+        let panels = grid.panels.min(all_panels - panel);
         let column = panel * K::NR;
         let columns = (panels * K::NR).min(n - column);
-        let packed = keeps && room.right.replace((call, panel)) == Some((call, panel));
-        let (left, all_right) = room.buf.split_at_mut(scratch.left);
+        // A worker's next tile mostly lies below its last: the same columns of x, which then are packed already.
+        let packed = one_block && room.right.replace((call, panel)) == Some((call, panel));
+        let (left, right) = room.buf.split_at_mut(scratch.left);
         let mut edge = Edge([0.0; EDGE]);
         // LOOP 4: blocks of tokens, in order; never shared out.
-        for p in (0..tokens).step_by(KC_TOKENS) {
-            let k = KC_TOKENS.min(tokens - p);
+        for p in (0..tokens).step_by(together) {
+            let k = together.min(tokens - p);
+            let last = p + k == tokens;
             pack::left_panels::<K>(&dy[p * m + row..], m, k, rows, left);
-            // Whole panels, so that a block begins where the one before ends.
-            let at = if keeps { p * panels * K::NR } else { 0 };
-            let right = &mut all_right[at..at + k * panels * K::NR];
             if !packed {
                 pack::right_panels::<K>(&x[p * n + column..], n, k, columns, right);
             }
@@ -130,32 +136,45 @@ pub fn weight_grad<K: GemmKernel>(
                 let height = K::MR.min(rows - i);
                 for at in (0..columns).step_by(K::NR) {
                     let b = right[at * k..][..k * K::NR].as_ptr();
-                    let width = K::NR.min(columns - at);
-                    // The next tile of dW has been pushed out by the operands since the last block.
-                    let next = match at + K::NR < columns {
-                        true => (row + i) * n + column + at + K::NR,
-                        false => (row + i + K::MR) * n + column,
-                    };
-                    for q in 0..K::MR {
-                        for line in (0..K::NR).step_by(16) {
-                            let at = next + q * n + line;
-                            K::prefetch(dw.as_ptr().wrapping_add(at).cast_const());
+                    let size = (height, K::NR.min(columns - at));
+                    if !fresh {
+                        // The next tile of dW has been pushed out by the operands since the last block.
+                        let next = match at + K::NR < columns {
+                            true => (row + i) * n + column + at + K::NR,
+                            false => (row + i + K::MR) * n + column,
+                        };
+                        for q in 0..K::MR {
+                            for line in (0..K::NR).step_by(16) {
+                                let at = next + q * n + line;
+                                K::prefetch(dw.as_ptr().wrapping_add(at).cast_const());
+                            }
                         }
                     }
+                    let e = edge.0.as_mut_ptr();
                     // SAFETY: the tile lies inside dW (checked above) and in no other tile of the grid;
-                    // `a` and `b` are whole panels of depth k; the kernel's path is available.
-                    unsafe {
+                    // `a` and `b` are whole panels of depth k; the edge holds a whole tile; the kernel's path is
+                    // available; the fence comes below.
+                    let sum = unsafe {
                         let c = dw.as_ptr().add((row + i) * n + column + at);
-                        if width == K::NR {
-                            K::tile(height, k, a, K::PACKED, b, c, n, plus);
-                        } else {
-                            let e = edge.0.as_mut_ptr();
+                        if fresh {
                             K::tile(height, k, a, K::PACKED, b, e, K::NR, Plus::Nothing);
-                            join_edge(e, K::NR, c, n, (height, width), plus);
+                            K::send(e, size, c, n)
+                        } else {
+                            if size.1 == K::NR {
+                                K::tile(height, k, a, K::PACKED, b, c, n, plus);
+                            } else {
+                                K::tile(height, k, a, K::PACKED, b, e, K::NR, Plus::Nothing);
+                                join_edge(e, K::NR, c, n, size, plus);
+                            }
+                            if last { K::squares(c, n, size) } else { 0.0 }
                         }
-                    }
+                    };
+                    let index = (row + i) / K::MR * all_panels + (column + at) / K::NR;
+                    // SAFETY: each tile has a number of its own.
+                    unsafe { squares.range(index..index + 1)[0] = sum };
                 }
             }
         }
+        K::fence();
     });
 }

@@ -1,17 +1,19 @@
 //! Ragged attention within each sequence and head, in a worker's own scratch; forward above backward.
 //!
-//! An item is one head of one sequence: its queries, keys and values are copied out of the strided buffer
-//! (into rows of whole vectors), everything else happens in cache, and what it writes is its own.
+//! An item is one head of one sequence: its queries, keys and values are read where they lie (heads that are not
+//! whole vectors are copied first), everything else happens in cache, and what it writes is its own.
 
 use super::rows::drop_probabilities;
 use super::small_gemm::{Strided, small_gemm};
 use crate::path::Path;
 use crate::simd::{LANES, Vector, dispatch, exp};
 use crate::team::{Parts, Team};
-use hone_kernels::{Attention, Drop};
+use hone_kernels::Attention;
 
 /// Queries of a forward pass's block of scores.
 const BLOCK: usize = 48;
+/// Queries whose dropout is drawn together: of rows that are whole vectors, so many are whole turns of the generator.
+const DRAWN: usize = 4;
 /// What fills a row of scores behind its last key: its exponential is exactly 0.
 const NOTHING: f32 = -1e30;
 
@@ -105,8 +107,8 @@ fn pad(n: usize) -> usize {
 /// Scratch of one worker for sequences up to `longest` and heads of `head_dim` channels.
 pub fn scratch_len(longest: usize, head_dim: usize) -> usize {
     let (n, d) = (pad(longest), pad(head_dim));
-    // Ten operands of [n, d], two of [n, n], a row of factors.
-    10 * n * d + 2 * n * n + n
+    // Ten operands of [n, d], two of [n, n], some rows of factors.
+    10 * n * d + 2 * n * n + DRAWN * n
 }
 
 /// Cuts scratch into pieces.
@@ -134,34 +136,72 @@ fn copy<V: Vector>(from: &[f32], to: &mut [f32]) {
     }
 }
 
-/// Copies an item's rows into rows of `d`, zeros behind the last channel.
+/// An item's rows: whole vectors, a fixed distance apart.
+#[derive(Debug, Clone, Copy)]
+struct Matrix<'a> {
+    data: &'a [f32],
+    row: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows from `first` on as the left operand of a product.
+    fn left(self, first: usize) -> Strided<'a> {
+        Strided {
+            data: &self.data[first * self.row..],
+            row: self.row,
+            column: 1,
+        }
+    }
+
+    /// Transposed, as the left operand of a product.
+    fn turned(self) -> Strided<'a> {
+        Strided {
+            data: self.data,
+            row: 1,
+            column: self.row,
+        }
+    }
+
+    /// As the right operand of a product.
+    fn right(self) -> (&'a [f32], usize) {
+        (self.data, self.row)
+    }
+}
+
+/// An item's `rows` where they lie; heads that are not whole vectors are copied to `room`, zeros behind the last
+/// channel.
 #[inline(always)]
-fn gather<V: Vector>(
-    from: Columns<'_>,
-    first: usize,
-    rows: usize,
+fn gather<'a, V: Vector>(
+    from: Columns<'a>,
+    (first, rows): (usize, usize),
     head: usize,
     dim: usize,
-    d: usize,
-    to: &mut [f32],
-) {
+    room: &'a mut [f32],
+) -> Matrix<'a> {
+    let at = first * from.stride + from.column + head * dim;
+    let data = &from.data[at..];
+    let d = pad(dim);
+    if d == dim {
+        let row = from.stride;
+        return Matrix { data, row };
+    }
     for r in 0..rows {
-        let at = (first + r) * from.stride + from.column + head * dim;
-        let row = &mut to[r * d..(r + 1) * d];
-        copy::<V>(&from.data[at..at + dim], &mut row[..dim]);
+        let row = &mut room[r * d..(r + 1) * d];
+        copy::<V>(&data[r * from.stride..][..dim], &mut row[..dim]);
         row[dim..].fill(0.0);
     }
+    Matrix { data: room, row: d }
 }
 
 /// `[rows, d]` to `[d, n]`, zeros behind the last row.
 #[inline(always)]
-fn transpose<V: Vector>(from: &[f32], rows: usize, sizes: Sizes, to: &mut [f32]) {
+fn transpose<V: Vector>(from: Matrix<'_>, rows: usize, sizes: Sizes, to: &mut [f32]) {
     for r in (0..sizes.n).step_by(LANES) {
         let rows = LANES.min(rows - r);
         for c in (0..sizes.d).step_by(LANES) {
             let mut square = [V::splat(0.0); LANES];
             for (j, row) in square.iter_mut().enumerate().take(rows) {
-                if let Some(eight) = from[(r + j) * sizes.d + c..].first_chunk() {
+                if let Some(eight) = from.data[(r + j) * from.row + c..].first_chunk() {
                     *row = V::load(eight);
                 }
             }
@@ -327,37 +367,29 @@ fn forward_item<V: Vector>(
     let kt = cutter.take(s.d * s.n);
     let out = cutter.take(item.queries * s.d);
     let scores = cutter.take(BLOCK.min(item.queries) * s.n);
-    gather::<V>(
-        operands.q,
-        item.first_query,
-        item.queries,
-        item.head,
-        dim,
-        s.d,
-        q,
-    );
-    gather::<V>(operands.k, item.start, item.keys, item.head, dim, s.d, k);
-    gather::<V>(operands.v, item.start, item.keys, item.head, dim, s.d, v);
+    let queries = (item.first_query, item.queries);
+    let keys = (item.start, item.keys);
+    let q = gather::<V>(operands.q, queries, item.head, dim, q);
+    let k = gather::<V>(operands.k, keys, item.head, dim, k);
+    let v = gather::<V>(operands.v, keys, item.head, dim, v);
     transpose::<V>(k, item.keys, s, kt);
     let example = attention.drop.map_or([0; 4], |d| d.key.example(id));
     let mut first = 0;
     while first < item.queries {
         let rows = (item.queries - first).min(BLOCK);
-        let a = Strided {
-            data: &q[first * s.d..],
-            row: s.d,
-            column: 1,
-        };
+        let a = q.left(first);
         small_gemm::<V>((rows, s.n, dim), a, (kt, s.n), (scores, s.n));
-        for r in 0..rows {
-            let row = &mut scores[r * s.n..(r + 1) * s.n];
-            let log_sum = softmax_row::<V>(scale, item.keys, row);
-            let at = (item.first_query + first + r) * attention.heads + item.head;
-            // SAFETY: one element of one head and row belongs to one item.
-            let one = unsafe { lse.range(at..at + 1) };
-            one[0] = log_sum;
+        for (turn, some) in scores[..rows * s.n].chunks_mut(DRAWN * s.n).enumerate() {
+            let query = first + turn * DRAWN;
+            for (r, row) in some.chunks_exact_mut(s.n).enumerate() {
+                let log_sum = softmax_row::<V>(scale, item.keys, row);
+                let at = (item.first_query + query + r) * attention.heads + item.head;
+                // SAFETY: one element of one head and row belongs to one item.
+                let one = unsafe { lse.range(at..at + 1) };
+                one[0] = log_sum;
+            }
             if let Some(drop) = &attention.drop {
-                mask::<V>(drop, example, item.head, first + r, row);
+                drop_probabilities::<V>(drop, example, item.head as u32, query as u32, s.n, some);
             }
         }
         let a = Strided {
@@ -368,7 +400,7 @@ fn forward_item<V: Vector>(
         small_gemm::<V>(
             (rows, s.d, item.keys),
             a,
-            (v, s.d),
+            v.right(),
             (&mut out[first * s.d..], s.d),
         );
         first += rows;
@@ -382,11 +414,6 @@ fn forward_item<V: Vector>(
         s.d,
         context,
     );
-}
-
-#[inline(always)]
-fn mask<V: Vector>(drop: &Drop, example: [u32; 4], head: usize, query: usize, row: &mut [f32]) {
-    drop_probabilities::<V>(drop, example, head as u32, query as u32, row);
 }
 
 /// Where the gradients of queries, keys and values go.
@@ -468,57 +495,28 @@ fn backward_item<V: Vector>(
     let grad = cutter.take(queries.max(keys) * s.d);
     let p = cutter.take(queries * s.n);
     let dp = cutter.take(queries * s.n);
-    let kept = cutter.take(s.n);
+    let kept = cutter.take(DRAWN * s.n);
     let rows_of = |data| Columns {
         data,
         stride: hidden,
         column: 0,
     };
-    gather::<V>(
-        operands.q,
-        item.first_query,
-        queries,
-        item.head,
-        dim,
-        s.d,
-        q,
-    );
-    gather::<V>(operands.k, item.start, keys, item.head, dim, s.d, k);
-    gather::<V>(operands.v, item.start, keys, item.head, dim, s.d, v);
-    gather::<V>(
-        rows_of(dcontext),
-        item.first_query,
-        queries,
-        item.head,
-        dim,
-        s.d,
-        dout,
-    );
-    let rows = |data, row| Strided {
-        data,
-        row,
-        column: 1,
-    };
-    let columns = |data, row| Strided {
-        data,
-        row: 1,
-        column: row,
-    };
+    let (of_queries, of_keys) = ((item.first_query, queries), (item.start, keys));
+    let q = gather::<V>(operands.q, of_queries, item.head, dim, q);
+    let k = gather::<V>(operands.k, of_keys, item.head, dim, k);
+    let v = gather::<V>(operands.v, of_keys, item.head, dim, v);
+    let dout = gather::<V>(rows_of(dcontext), of_queries, item.head, dim, dout);
+    let square = |data| Matrix { data, row: s.n };
     // Probabilities once more, from the saved log-sums.
     transpose::<V>(k, keys, s, turned);
-    small_gemm::<V>((queries, s.n, dim), rows(q, s.d), (turned, s.n), (p, s.n));
+    small_gemm::<V>((queries, s.n, dim), q.left(0), (turned, s.n), (p, s.n));
     for r in 0..queries {
         let log_sum = lse[(item.first_query + r) * heads + item.head];
         probabilities_row::<V>(scale, keys, log_sum, &mut p[r * s.n..(r + 1) * s.n]);
     }
     // Gradient of the dropped probabilities, then of what they were before.
     transpose::<V>(v, keys, s, turned);
-    small_gemm::<V>(
-        (queries, s.n, dim),
-        rows(dout, s.d),
-        (turned, s.n),
-        (dp, s.n),
-    );
+    small_gemm::<V>((queries, s.n, dim), dout.left(0), (turned, s.n), (dp, s.n));
     let example = attention.drop.map_or([0; 4], |d| d.key.example(id));
     for r in 0..queries {
         let at = (item.first_query + r) * hidden + item.head * dim;
@@ -526,11 +524,12 @@ fn backward_item<V: Vector>(
         let delta = dot::<V>(&dcontext[at..at + dim], &context[at..at + dim]);
         let (p8, _) = p[r * s.n..(r + 1) * s.n].as_chunks_mut::<LANES>();
         let (d8, _) = dp[r * s.n..(r + 1) * s.n].as_chunks_mut::<LANES>();
-        if let Some(drop) = &attention.drop {
+        if let (Some(drop), true) = (&attention.drop, r.is_multiple_of(DRAWN)) {
+            let kept = &mut kept[..DRAWN.min(queries - r) * s.n];
             kept.fill(1.0);
-            mask::<V>(drop, example, item.head, r, kept);
+            drop_probabilities::<V>(drop, example, item.head as u32, r as u32, s.n, kept);
         }
-        let (kept8, _) = kept.as_chunks::<LANES>();
+        let (kept8, _) = kept[r % DRAWN * s.n..][..s.n].as_chunks::<LANES>();
         let (shift, scale) = (V::splat(delta), V::splat(scale));
         for i in 0..p8.len() {
             let (p, mut dp) = (V::load(&p8[i]), V::load(&d8[i]));
@@ -545,12 +544,17 @@ fn backward_item<V: Vector>(
     // dV = Pᵀ·dO, dQ = dS·K, dK = dSᵀ·Q.
     small_gemm::<V>(
         (keys, s.d, queries),
-        columns(p, s.n),
-        (dout, s.d),
+        square(p).turned(),
+        dout.right(),
         (grad, s.d),
     );
     scatter::<V>(grad, item.start, keys, item.head, dim, s.d, &gradients.dv);
-    small_gemm::<V>((queries, s.d, keys), rows(dp, s.n), (k, s.d), (grad, s.d));
+    small_gemm::<V>(
+        (queries, s.d, keys),
+        square(dp).left(0),
+        k.right(),
+        (grad, s.d),
+    );
     scatter::<V>(
         grad,
         item.first_query,
@@ -562,8 +566,8 @@ fn backward_item<V: Vector>(
     );
     small_gemm::<V>(
         (keys, s.d, queries),
-        columns(dp, s.n),
-        (q, s.d),
+        square(dp).turned(),
+        q.right(),
         (grad, s.d),
     );
     scatter::<V>(grad, item.start, keys, item.head, dim, s.d, &gradients.dk);

@@ -2,31 +2,30 @@
 
 use super::{join, row_sums, rows_per_chunk};
 use crate::path::Path;
-use crate::simd::{Vector, dispatch};
+use crate::simd::{Block, Vector, dispatch};
 use crate::team::{Parts, Team};
 use hone_kernels::{Acc, Drop};
 
-/// Multiplies neighbouring channels (or keys) by their mask: `counter` are the words of Philox after the
-/// block's own.
+/// Multiplies rows that lie one after the other by their masks: `counter` are the words of Philox after block and row.
 #[inline(always)]
-pub(crate) fn mask_row<V: Vector>(
+fn mask_rows<V: Vector>(
     key: [u32; 2],
-    counter: [u32; 3],
-    threshold: u32,
-    scale: f32,
+    first: Block,
+    counter: [u32; 2],
+    drop: &Drop,
     x: &mut [f32],
 ) {
-    let scale = V::splat(scale);
+    let (threshold, scale) = (drop.threshold, V::splat(drop.scale as f32));
+    let mut at = first;
     let (whole, rest) = x.as_chunks_mut::<32>();
-    let mut block = 0;
     for x in whole {
-        V::keep32(key, block, counter, threshold, scale, x);
-        block += 8;
+        V::keep32(key, at, counter, threshold, scale, x);
+        at = at.plus(8);
     }
     if !rest.is_empty() {
         let mut last = [0.0; 32];
         last[..rest.len()].copy_from_slice(rest);
-        V::keep32(key, block, counter, threshold, scale, &mut last);
+        V::keep32(key, at, counter, threshold, scale, &mut last);
         rest.copy_from_slice(&last[..rest.len()]);
     }
 }
@@ -35,31 +34,30 @@ pub(crate) fn mask_row<V: Vector>(
 #[inline(always)]
 pub(crate) fn drop_row<V: Vector>(drop: &Drop, example_id: u64, position: u32, x: &mut [f32]) {
     let e = drop.key.example(example_id);
-    mask_row::<V>(
-        [e[0], e[1]],
-        [position, e[2], e[3]],
-        drop.threshold,
-        drop.scale as f32,
-        x,
-    );
+    let first = Block {
+        row: position,
+        block: 0,
+        per_row: u32::MAX,
+    };
+    mask_rows::<V>([e[0], e[1]], first, [e[2], e[3]], drop, x);
 }
 
-/// Applies the mask of one query's attention probabilities.
+/// Applies the masks of attention probabilities: rows of `keys` (a multiple of four) from query `first` on.
 #[inline(always)]
 pub(crate) fn drop_probabilities<V: Vector>(
     drop: &Drop,
-    example: [u32; 4],
+    e: [u32; 4],
     head: u32,
-    query: u32,
+    first: u32,
+    keys: usize,
     x: &mut [f32],
 ) {
-    mask_row::<V>(
-        [example[0], example[1]],
-        [query, example[2] ^ head, example[3]],
-        drop.threshold,
-        drop.scale as f32,
-        x,
-    );
+    let first = Block {
+        row: first,
+        block: 0,
+        per_row: keys as u32 / 4,
+    };
+    mask_rows::<V>([e[0], e[1]], first, [e[2] ^ head, e[3]], drop, x);
 }
 
 /// See [`hone_kernels::Backend::dropout`].

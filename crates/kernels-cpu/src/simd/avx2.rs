@@ -1,6 +1,6 @@
 //! The AVX2 path: a 256-bit register; fused multiply-add.
 
-use super::{LANES, Vector};
+use super::{Block, LANES, Vector};
 use std::arch::x86_64::*;
 
 /// Eight f32 in a register.
@@ -164,8 +164,8 @@ impl Vector for Avx2 {
     #[inline(always)]
     fn keep32(
         key: [u32; 2],
-        first: u32,
-        counter: [u32; 3],
+        first: Block,
+        counter: [u32; 2],
         threshold: u32,
         scale: Self,
         x: &mut [f32; 32],
@@ -175,8 +175,16 @@ impl Vector for Avx2 {
             let all = |w: u32| _mm256_set1_epi32(w as i32);
             // Lanes 0–3 are blocks 0, 2, 4, 6 and lanes 4–7 blocks 1, 3, 5, 7, so that unpacking within
             // the halves of a register leaves channels in order.
-            let mut c0 = _mm256_add_epi32(all(first), _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
-            let (mut c1, mut c2, mut c3) = (all(counter[0]), all(counter[1]), all(counter[2]));
+            let order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+            let mut c0 = _mm256_add_epi32(all(first.block), order);
+            let mut c1 = all(first.row);
+            for _ in 0..(first.block + 7) / first.per_row {
+                // Lanes behind a row's last block: back by a row's blocks, on by a row.
+                let behind = _mm256_cmpgt_epi32(c0, all(first.per_row - 1));
+                c0 = _mm256_sub_epi32(c0, _mm256_and_si256(behind, all(first.per_row)));
+                c1 = _mm256_sub_epi32(c1, behind);
+            }
+            let (mut c2, mut c3) = (all(counter[0]), all(counter[1]));
             let (mut k0, mut k1) = (key[0], key[1]);
             for _ in 0..hone_tensor::Philox::ROUNDS {
                 let (high0, low0) = wide(c0, _mm256_set1_epi32(M0));

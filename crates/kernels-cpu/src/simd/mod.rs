@@ -17,6 +17,33 @@ pub use portable::Portable;
 /// Lanes of a [`Vector`].
 pub const LANES: usize = 8;
 
+/// Where in rows of draws one begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Block {
+    /// Row.
+    pub row: u32,
+    /// Block in it, below `per_row`.
+    pub block: u32,
+    /// Blocks of a row, 1 at least; `u32::MAX` where there is one row.
+    pub per_row: u32,
+}
+
+impl Block {
+    /// So many blocks further on.
+    #[inline(always)]
+    pub fn plus(self, blocks: u32) -> Block {
+        let mut next = Block {
+            block: self.block + blocks,
+            ..self
+        };
+        while next.block >= next.per_row {
+            next.block -= next.per_row;
+            next.row += 1;
+        }
+        next
+    }
+}
+
 /// Eight f32 in a register, or in an array that stands for one.
 ///
 /// Methods that take pointers are unsafe for the usual reason; all methods of a path's type may only be
@@ -56,12 +83,13 @@ pub trait Vector: Copy {
     fn largest(self) -> f32;
     /// Rows become columns: lane `j` of `out[i]` is lane `i` of `rows[j]`.
     fn transpose(rows: [Self; LANES]) -> [Self; LANES];
-    /// Multiplies `x` by the dropout mask of 32 neighbouring channels: zero where the draw is below
-    /// `threshold`, `scale` elsewhere. Channel 4b + k is word k of Philox at `[first + b, c1, c2, c3]`.
+    /// Multiplies `x` by the dropout mask of eight blocks of four neighbours: zero where the draw is below
+    /// `threshold`, `scale` elsewhere. Element 4b + k is word k of Philox at `[block, row, c2, c3]`; blocks count
+    /// on from `first`, and behind the last of a row's comes the first of the next row.
     fn keep32(
         key: [u32; 2],
-        first: u32,
-        counter: [u32; 3],
+        first: Block,
+        counter: [u32; 2],
         threshold: u32,
         scale: Self,
         x: &mut [f32; 32],

@@ -1,6 +1,6 @@
 //! The portable path: an array of eight, in plain Rust.
 
-use super::{LANES, Vector};
+use super::{Block, LANES, Vector};
 use hone_tensor::Philox;
 
 /// Eight f32 in an array.
@@ -119,20 +119,16 @@ impl Vector for Portable {
     #[inline(always)]
     fn keep32(
         key: [u32; 2],
-        first: u32,
-        counter: [u32; 3],
+        first: Block,
+        counter: [u32; 2],
         threshold: u32,
         scale: Self,
         x: &mut [f32; 32],
     ) {
         let philox = Philox::with_key(key);
         for b in 0..8 {
-            let words = philox.at([
-                first.wrapping_add(b as u32),
-                counter[0],
-                counter[1],
-                counter[2],
-            ]);
+            let at = first.plus(b as u32);
+            let words = philox.at([at.block, at.row, counter[0], counter[1]]);
             for k in 0..4 {
                 x[4 * b + k] *= if words[k] < threshold {
                     0.0

@@ -130,20 +130,25 @@ fn lane_arithmetic() {
 #[test]
 fn masks_are_philox_word_for_word() {
     for path in Path::all() {
-        for (key, first, counter) in [
-            ([1, 2], 0, [3, 4, 5]),
-            ([u32::MAX, 7], u32::MAX - 3, [0, u32::MAX, 9]),
+        for (key, per_row, counter) in [
+            ([1, 2], 1, [4, 5]),
+            ([1, 2], 2, [4, 5]),
+            ([1, 2], 5, [4, 5]),
+            ([1, 2], 12, [4, 5]),
+            ([u32::MAX, 7], u32::MAX, [u32::MAX, 9]),
         ] {
+            let first = Block {
+                row: 6,
+                block: per_row.min(1000) - 1,
+                per_row,
+            };
             for threshold in [1u32, 1 << 29, 1 << 31, u32::MAX] {
                 let mut x = [2.0f32; 32];
                 dispatch!(path, V => V::keep32(key, first, counter, threshold, V::splat(3.0), &mut x));
                 for (c, x) in x.iter().enumerate() {
-                    let at = [
-                        first.wrapping_add(c as u32 / 4),
-                        counter[0],
-                        counter[1],
-                        counter[2],
-                    ];
+                    let block = u64::from(first.block) + c as u64 / 4;
+                    let (row, block) = (block / u64::from(per_row), block % u64::from(per_row));
+                    let at = [block as u32, 6 + row as u32, counter[0], counter[1]];
                     let word = Philox::with_key(key).at(at)[c % 4];
                     assert_eq!(*x, if word < threshold { 0.0 } else { 6.0 }, "channel {c}");
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Rows, inputs, outputs of one matrix, matrices side by side (which lie so only where their size is a multiple
 /// of the alignment).
-const SIZES: [(usize, usize, usize, usize); 8] = [
+const SIZES: [(usize, usize, usize, usize); 9] = [
     (1, 1, 1, 1),
     (7, 5, 3, 1),
     (13, 32, 17, 3),
@@ -16,6 +16,7 @@ const SIZES: [(usize, usize, usize, usize); 8] = [
     (97, 400, 50, 2),
     (97, 401, 50, 1),
     (6, 16, 16, 3),
+    (37, 64, 48, 3),
 ];
 
 pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
@@ -95,8 +96,19 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
             b.linear_dgrad(&params, weight, b.view(&dy), acc, b.all_mut(&mut dx));
             rig.keep(format!("linear_dgrad {acc:?} {size}"), &dx);
             let mut dw = rig.masters(wide * input);
-            b.linear_wgrad(b.view(&dy), b.view(&x), rows, acc, b.all_mut(&mut dw));
+            let mut squared: B::Buf<f64> = b.alloc(count).expect("memory");
+            b.linear_wgrad(
+                b.view(&dy),
+                b.view(&x),
+                rows,
+                acc,
+                b.all_mut(&mut dw),
+                Some(b.all_mut(&mut squared)),
+            );
             rig.keep(format!("linear_wgrad {acc:?} {size}"), &dw);
+            rig.keep(format!("linear_wgrad {acc:?} {size}, squared"), &squared);
+            b.linear_wgrad(b.view(&dy), b.view(&x), rows, acc, b.all_mut(&mut dw), None);
+            rig.keep(format!("linear_wgrad {acc:?} {size}, no norm"), &dw);
             let mut db = rig.masters(wide);
             b.bias_grad(b.view(&dy), rows, acc, b.all_mut(&mut db));
             rig.keep(format!("bias_grad {acc:?} {size}"), &db);

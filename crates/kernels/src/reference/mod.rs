@@ -298,7 +298,15 @@ impl<F: Scalar> Backend for Reference<F> {
         }
     }
 
-    fn linear_wgrad(&self, dy: &[F], x: &[F], rows: usize, acc: Acc, dw: &mut [F]) {
+    fn linear_wgrad(
+        &self,
+        dy: &[F],
+        x: &[F],
+        rows: usize,
+        acc: Acc,
+        dw: &mut [F],
+        squared: Option<&mut [f64]>,
+    ) {
         let (out, input) = (dy.len() / rows, x.len() / rows);
         assert_eq!(dw.len(), out * input, "wgrad: [{out}, {input}]");
         product(
@@ -307,6 +315,12 @@ impl<F: Scalar> Backend for Reference<F> {
             |k, j| x[k * input + j],
             |at, sum| put(acc, &mut dw[at], sum),
         );
+        if let Some(squared) = squared {
+            let each = dw.len() / squared.len();
+            for (out, dw) in squared.chunks_mut(1).zip(dw.chunks(each)) {
+                self.squared_norm(dw, out);
+            }
+        }
     }
 
     fn bias_grad(&self, dy: &[F], rows: usize, acc: Acc, db: &mut [F]) {
@@ -340,7 +354,7 @@ impl<F: Scalar> Backend for Reference<F> {
         if let Some(dx) = dx {
             self.linear_dgrad(params, weight, dlogits, Acc::Set, dx);
         }
-        self.linear_wgrad(dlogits, x, rows, acc, dw);
+        self.linear_wgrad(dlogits, x, rows, acc, dw, None);
         self.bias_grad(dlogits, rows, acc, db);
     }
 
