@@ -6,7 +6,7 @@ use crate::{Exit, augment, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::Config;
-use hone_experiment::{RangeReport, RangeTest, Suggestion, csv_text};
+use hone_experiment::{RangeReport, RangeTest, SuggestedRate, csv_text};
 use hone_kernels::Backend;
 use hone_optim::GroupPolicy;
 use hone_report::{Curve, Curves, Mark, Progress, Scale, Table, duration, say};
@@ -240,7 +240,7 @@ fn rounded(rate: f64) -> f64 {
 }
 
 /// Body's and head's rate as they are printed.
-fn rates(report: &RangeReport, suggestion: &Suggestion) -> (f64, f64) {
+fn rates(report: &RangeReport, suggestion: &SuggestedRate) -> (f64, f64) {
     let lr = rounded(suggestion.lr);
     (lr, rounded(lr * report.head_ratio))
 }
@@ -256,7 +256,7 @@ fn quoted(word: &str) -> String {
 
 impl Found<'_> {
     /// The command to go on with: what was given here, with the rates that were found.
-    fn command(&self, report: &RangeReport, suggestion: &Suggestion) -> Result<String> {
+    fn command(&self, report: &RangeReport, suggestion: &SuggestedRate) -> Result<String> {
         let (lr, head_lr) = rates(report, suggestion);
         let mut words = vec!["hone train".to_owned()];
         let mut flag = |key: &str, value: String| {
@@ -367,7 +367,7 @@ impl Found<'_> {
     }
 
     /// What a person reads at the end.
-    fn text(&self, report: &RangeReport, s: &Suggestion, folder: &Path) -> Result<String> {
+    fn text(&self, report: &RangeReport, s: &SuggestedRate, folder: &Path) -> Result<String> {
         let mean = &report.mean;
         let mut table = Table::new(&["body", "head", "loss", "smoothed", ""]);
         let every = mean.rates.len().div_ceil(SHOWN).max(1);
@@ -403,7 +403,10 @@ impl Found<'_> {
         text += &format!(
             "half of the fall is done at body rate {:.1e}, the lowest loss, {:.4}, is at {:.1e}\n\n\
              suggested: body {lr:e}, head {head_lr:e} (ratio {})\n",
-            s.middle_lr, s.lowest_loss, s.lowest_lr, report.head_ratio
+            s.middle_lr,
+            s.lowest_loss,
+            s.lowest_lr,
+            (report.head_ratio * 1e4).round() / 1e4
         );
         let alone: Vec<String> = s
             .alone

@@ -33,7 +33,10 @@ pub use crossval::{
     INTERVAL_METHOD, OutOfFold, Spread, SuspectReport,
 };
 pub use demo::{Contender, Demo, DemoReport, Judged, KINDS};
-pub use findlr::{Curve, Mean, Point, RangeReport, RangeTest, Repeat, STEPS, Suggestion, suggest};
+pub use findlr::{
+    RangeCurve, RangeMean, RangePoint, RangeRepeat, RangeReport, RangeTest, SuggestedRate,
+    suggest_rate,
+};
 pub use hone_train::Logistic;
 pub use probe::{FOLDS, PENALTIES, Probe, ProbeLine, ProbeReport, Verdict, paired_interval};
 pub use reviews::{Review, reviews};

@@ -3,9 +3,9 @@
 //! With AdamW a step moves every weight by about its rate, and under rates that grow by a constant factor the steps so
 //! far add up to a constant number of steps at the rate of now. So the curve of a range test is: nothing, while the
 //! weights have hardly moved; a smooth steep descent; then, where a single step is so large that it overshoots, noise
-//! on a floor, and at last a rise. The lowest point is the luckiest of a noisy floor and differs by a factor of two
-//! between seeds; the middle of the descent hardly differs, and hardly depends on how deep the floor is. The rule reads
-//! the middle, the rate at which half of the fall is done, and takes a multiple of it: with that a run of some dozens
+//! on a floor, and at last a rise. The lowest point is the luckiest of a noisy floor, where training already shakes; the
+//! middle of the descent hardly differs between seeds, and hardly depends on how deep the floor is. The rule reads the
+//! middle, the rate at which half of the fall is done, and takes a multiple of it: with that a run of some dozens
 //! of steps moves ten times as far as what took off half of the loss, and still stays below the rates that shake.
 
 use serde::Serialize;
@@ -25,7 +25,7 @@ const DISAGREE: f64 = 2.0;
 
 /// The losses of one repeat, or of their mean, by rate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Curve {
+pub struct RangeCurve {
     /// Loss before the first step.
     pub start: f64,
     /// Body's rates, ascending by a constant factor.
@@ -36,7 +36,7 @@ pub struct Curve {
 
 /// The mean of the repeats.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Mean {
+pub struct RangeMean {
     /// Mean loss before the first step.
     pub start: f64,
     /// Body's rates that every repeat reached.
@@ -49,7 +49,7 @@ pub struct Mean {
 
 /// The rate to train with.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Suggestion {
+pub struct SuggestedRate {
     /// Peak rate of the body.
     pub lr: f64,
     /// Where half of the fall was done.
@@ -64,15 +64,15 @@ pub struct Suggestion {
     pub at_end: bool,
 }
 
-impl Mean {
+impl RangeMean {
     /// Of curves over the same rates, as far as all of them go.
-    pub fn of(curves: &[Curve]) -> Mean {
+    pub fn of(curves: &[RangeCurve]) -> RangeMean {
         let shared = curves.iter().map(|c| c.losses.len()).min().unwrap_or(0);
-        let mean = |each: &dyn Fn(&Curve) -> f64| {
+        let mean = |each: &dyn Fn(&RangeCurve) -> f64| {
             curves.iter().map(each).sum::<f64>() / curves.len().max(1) as f64
         };
         let losses: Vec<f64> = (0..shared).map(|i| mean(&|c| c.losses[i])).collect();
-        Mean {
+        RangeMean {
             start: mean(&|c| c.start),
             rates: curves
                 .first()
@@ -104,13 +104,13 @@ impl Mean {
 }
 
 /// What the mean of the curves suggests; none where the loss fell nowhere.
-pub fn suggest(curves: &[Curve]) -> Option<Suggestion> {
-    let mean = Mean::of(curves);
+pub fn suggest_rate(curves: &[RangeCurve]) -> Option<SuggestedRate> {
+    let mean = RangeMean::of(curves);
     let (middle_lr, lowest) = mean.read()?;
     let alone = curves
         .iter()
-        .map(|c| Mean::of(std::slice::from_ref(c)).read());
-    Some(Suggestion {
+        .map(|c| RangeMean::of(std::slice::from_ref(c)).read());
+    Some(SuggestedRate {
         lr: TIMES * middle_lr,
         middle_lr,
         lowest_lr: mean.rates[lowest],
@@ -120,7 +120,7 @@ pub fn suggest(curves: &[Curve]) -> Option<Suggestion> {
     })
 }
 
-impl Suggestion {
+impl SuggestedRate {
     /// Whether the repeats disagree by more than a factor of two.
     pub fn unsure(&self) -> bool {
         let all = || self.alone.iter().flatten().copied();

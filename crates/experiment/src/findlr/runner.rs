@@ -1,6 +1,6 @@
 //! Runs the range test: short trainings on a part of the training rows, the loss of the others measured on the way.
 
-use super::rule::{Curve, Mean, Suggestion, suggest};
+use super::rule::{RangeCurve, RangeMean, SuggestedRate, suggest_rate};
 use hone_bert::Model;
 use hone_data::{Part, stratified_split};
 use hone_kernels::Backend;
@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Steps of a repeat, where nobody says otherwise.
+const STEPS: usize = 100;
 /// Steps between two measurements.
 const EVERY: usize = 2;
 /// Most passes over the training rows in one repeat: a test of a tiny set need not be longer than its training.
@@ -46,7 +48,7 @@ pub struct RangeTest<'a> {
 
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point {
+pub struct RangePoint {
     /// Steps done.
     pub step: usize,
     /// Body's rate of the last of them.
@@ -61,13 +63,13 @@ pub struct Point {
 
 /// One training of the test.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Repeat {
+pub struct RangeRepeat {
     /// Seed of its head, order and dropout, and of its held-out rows.
     pub seed: u64,
     /// Loss of the held-out rows before the first step.
     pub start: f64,
     /// What was measured.
-    pub points: Vec<Point>,
+    pub points: Vec<RangePoint>,
     /// Whether the loss diverged before the last step.
     pub diverged: bool,
 }
@@ -84,11 +86,11 @@ pub struct RangeReport {
     /// Head's rate over body's.
     pub head_ratio: f64,
     /// The repeats.
-    pub repeats: Vec<Repeat>,
+    pub repeats: Vec<RangeRepeat>,
     /// Their mean.
-    pub mean: Mean,
+    pub mean: RangeMean,
     /// What it says; none where the loss fell nowhere.
-    pub suggestion: Option<Suggestion>,
+    pub suggestion: Option<SuggestedRate>,
 }
 
 /// Takes down rates and losses, hands on what a person should see, and raises the flag that ends a repeat.
@@ -99,11 +101,12 @@ struct Recorder<'a> {
     /// Repeats in all, and this one from 0.
     repeats: usize,
     repeat: usize,
-    earlier_seconds: f64,
+    /// Seconds and tokens of the repeats before.
+    earlier: (f64, u64),
     start: &'a Cell<f64>,
     last: Option<Step>,
     batches: Vec<f64>,
-    points: Vec<Point>,
+    points: Vec<RangePoint>,
     diverged: bool,
 }
 
@@ -117,7 +120,7 @@ impl Recorder<'_> {
             .iter()
             .map(|p| p.loss)
             .fold(self.start.get(), f64::min);
-        self.points.push(Point {
+        self.points.push(RangePoint {
             step: step.step,
             lr: step.lr,
             head_lr: step.head_lr,
@@ -145,7 +148,8 @@ impl Sink for Recorder<'_> {
                 self.sink.event(&Event::Step(Step {
                     step: before + step.step,
                     steps: self.repeats * step.steps,
-                    train_seconds: self.earlier_seconds + step.train_seconds,
+                    train_seconds: self.earlier.0 + step.train_seconds,
+                    train_tokens: self.earlier.1 + step.train_tokens,
                     ..*step
                 }));
             }
@@ -207,7 +211,7 @@ impl RangeTest<'_> {
             }
         }
         let steps = self.steps(rows);
-        let (mut repeats, mut seconds) = (Vec::new(), 0.0);
+        let (mut repeats, mut earlier) = (Vec::new(), (0.0, 0));
         let (mut train_rows, mut held_out_rows) = (0, 0);
         for repeat in 0..self.repeats {
             let seed = seed_of(self.job.options.seed, repeat);
@@ -229,7 +233,7 @@ impl RangeTest<'_> {
                 steps,
                 repeat,
                 seed,
-                &mut seconds,
+                &mut earlier,
                 sink,
                 stop,
             )?;
@@ -238,15 +242,15 @@ impl RangeTest<'_> {
                 None => return Ok(None),
             }
         }
-        let curves: Vec<Curve> = repeats.iter().map(Repeat::curve).collect();
+        let curves: Vec<RangeCurve> = repeats.iter().map(RangeRepeat::curve).collect();
         Ok(Some(RangeReport {
             train_rows,
             held_out_rows,
             steps,
             head_ratio: self.job.options.head_lr / self.job.options.lr,
             repeats,
-            mean: Mean::of(&curves),
-            suggestion: suggest(&curves),
+            mean: RangeMean::of(&curves),
+            suggestion: suggest_rate(&curves),
         }))
     }
 
@@ -256,7 +260,7 @@ impl RangeTest<'_> {
         let fitted = rows - self.held_out.min(rows / 5);
         let per_epoch = fitted.div_ceil(options.batch_size * options.grad_accum);
         self.steps
-            .unwrap_or_else(|| (PASSES * per_epoch).clamp(LEAST_STEPS, super::STEPS))
+            .unwrap_or_else(|| (PASSES * per_epoch).clamp(LEAST_STEPS, STEPS))
     }
 
     /// Rows of one text or group stay on one side; classes are spread alike.
@@ -310,10 +314,10 @@ impl RangeTest<'_> {
         steps: usize,
         repeat: usize,
         seed: u64,
-        seconds: &mut f64,
+        earlier: &mut (f64, u64),
         sink: &mut dyn Sink,
         stop: &AtomicBool,
-    ) -> Result<Option<Repeat>, TrainError> {
+    ) -> Result<Option<RangeRepeat>, TrainError> {
         let options = self.options(steps, seed);
         let job = Job {
             options: &options,
@@ -368,7 +372,7 @@ impl RangeTest<'_> {
             start: &start,
             repeats: self.repeats,
             repeat,
-            earlier_seconds: *seconds,
+            earlier: *earlier,
             last: None,
             batches: Vec::new(),
             points: Vec::new(),
@@ -378,20 +382,25 @@ impl RangeTest<'_> {
         let Recorder {
             points,
             mut diverged,
+            last,
             ..
         } = recorder;
+        if let Some(step) = last {
+            earlier.0 += step.train_seconds;
+            earlier.1 += step.train_tokens;
+        }
         if stop.load(Ordering::SeqCst) {
             return Ok(None);
         }
         match ended {
-            Ok(fitted) => *seconds += fitted.outcome.train_seconds,
+            Ok(_) => {}
             // So large a rate that the arithmetic ended: what a range test looks for, unless it began so.
             Err(TrainError::Loss { .. } | TrainError::Gradient { .. }) if !points.is_empty() => {
                 diverged = true;
             }
             Err(error) => return Err(error),
         }
-        Ok(Some(Repeat {
+        Ok(Some(RangeRepeat {
             seed,
             start: start.get(),
             points,
@@ -400,10 +409,10 @@ impl RangeTest<'_> {
     }
 }
 
-impl Repeat {
+impl RangeRepeat {
     /// As the rule reads it.
-    pub fn curve(&self) -> Curve {
-        Curve {
+    pub fn curve(&self) -> RangeCurve {
+        RangeCurve {
             start: self.start,
             rates: self.points.iter().map(|p| p.lr).collect(),
             losses: self.points.iter().map(|p| p.loss).collect(),

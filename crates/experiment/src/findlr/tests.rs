@@ -1,6 +1,6 @@
 //! The rule on curves whose answer is known, and range tests of a tiny BERT.
 
-use super::{Curve, Mean, RangeTest, Suggestion, suggest};
+use super::{RangeCurve, RangeMean, RangeTest, SuggestedRate, suggest_rate};
 use hone_data::{Columns, Truncate};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
@@ -17,9 +17,9 @@ fn rates(n: usize) -> Vec<f64> {
     (0..n).map(|i| 1e-7 * 10f64.powf(i as f64 / 10.0)).collect()
 }
 
-fn curve(start: f64, n: usize, loss: impl Fn(f64) -> f64) -> Curve {
+fn curve(start: f64, n: usize, loss: impl Fn(f64) -> f64) -> RangeCurve {
     let rates = rates(n);
-    Curve {
+    RangeCurve {
         start,
         losses: rates.iter().map(|&r| loss(r)).collect(),
         rates,
@@ -44,7 +44,7 @@ fn close(got: f64, want: f64) {
 #[test]
 fn the_middle_of_a_known_descent_is_found() {
     // Half of the fall along that line is at the first of its two decades.
-    let found = suggest(&[curve(2.0, 50, ramp)]).unwrap();
+    let found = suggest_rate(&[curve(2.0, 50, ramp)]).unwrap();
     close(found.middle_lr, 1e-4);
     close(found.lr, 3e-4);
     assert!((1e-3..4e-3).contains(&found.lowest_lr));
@@ -52,12 +52,12 @@ fn the_middle_of_a_known_descent_is_found() {
     assert!(!found.at_end && !found.unsure());
     // The scale of the losses is nothing to it, nor how long it goes on after the floor.
     for (scale, n) in [(1e-3, 50), (700.0, 50), (1.0, 46)] {
-        let again = suggest(&[curve(2.0 * scale, n, |r| scale * ramp(r))]).unwrap();
+        let again = suggest_rate(&[curve(2.0 * scale, n, |r| scale * ramp(r))]).unwrap();
         close(again.lr, found.lr);
     }
     // The mean of two that are a factor of ten apart lies between them, and they disagree.
     let later = curve(2.0, 60, |r| ramp(r / 10.0));
-    let both = suggest(&[curve(2.0, 60, ramp), later]).unwrap();
+    let both = suggest_rate(&[curve(2.0, 60, ramp), later]).unwrap();
     assert!(both.lr > found.lr && both.lr < 10.0 * found.lr);
     close(both.alone[1].unwrap(), 10.0 * found.lr);
     assert!(both.unsure());
@@ -65,7 +65,7 @@ fn the_middle_of_a_known_descent_is_found() {
 
 #[test]
 fn noise_on_the_floor_moves_the_lowest_point_but_not_the_suggestion() {
-    let plain = suggest(&[curve(2.0, 50, ramp)]).unwrap();
+    let plain = suggest_rate(&[curve(2.0, 50, ramp)]).unwrap();
     let mut lowest = Vec::new();
     for seed in 0..20u64 {
         // A fixed sequence in -1 to 1, larger where rates are larger.
@@ -74,7 +74,7 @@ fn noise_on_the_floor_moves_the_lowest_point_but_not_the_suggestion() {
             let floor = ((rate.log10() + 3.2) / 0.5).clamp(0.0, 1.0);
             ramp(rate) + 0.1 * floor * x
         };
-        let found = suggest(&[curve(2.0, 50, noisy)]).unwrap();
+        let found = suggest_rate(&[curve(2.0, 50, noisy)]).unwrap();
         assert!(
             (0.8..1.25).contains(&(found.lr / plain.lr)),
             "{seed}: {:e}",
@@ -95,34 +95,34 @@ fn what_falls_nowhere_suggests_nothing_and_what_still_falls_is_said() {
         |r| 2.0 + r.log10() + 7.0,
         |_| f64::NAN,
     ] {
-        assert_eq!(suggest(&[curve(2.0, 50, losses)]), None);
+        assert_eq!(suggest_rate(&[curve(2.0, 50, losses)]), None);
     }
-    assert_eq!(suggest(&[]), None);
-    assert_eq!(suggest(&[curve(2.0, 0, ramp)]), None);
+    assert_eq!(suggest_rate(&[]), None);
+    assert_eq!(suggest_rate(&[curve(2.0, 0, ramp)]), None);
     // One repeat of two: the mean falls, and the other is told of.
     let flat = curve(2.0, 50, |_| 2.0);
-    let half = suggest(&[curve(2.0, 50, ramp), flat]).unwrap();
+    let half = suggest_rate(&[curve(2.0, 50, ramp), flat]).unwrap();
     assert!(half.alone[1].is_none() && half.unsure());
     // Up to 1e-4 the loss only falls.
-    let cut = suggest(&[curve(2.0, 30, ramp)]).unwrap();
+    let cut = suggest_rate(&[curve(2.0, 30, ramp)]).unwrap();
     assert!(cut.at_end && cut.lr < 3e-4);
     // It had fallen before the first measurement.
-    let found = suggest(&[curve(2.0, 20, |_| 1.0)]).unwrap();
+    let found = suggest_rate(&[curve(2.0, 20, |_| 1.0)]).unwrap();
     assert_eq!(found.middle_lr, 1e-7);
 }
 
 #[test]
 fn a_mean_goes_as_far_as_all_of_its_curves() {
-    let mean = Mean::of(&[curve(2.0, 5, |_| 1.0), curve(4.0, 3, |_| 2.0)]);
+    let mean = RangeMean::of(&[curve(2.0, 5, |_| 1.0), curve(4.0, 3, |_| 2.0)]);
     assert_eq!((mean.start, mean.rates.len()), (3.0, 3));
     assert_eq!(mean.losses, [1.5; 3]);
     // Weights 1, 2, 3, 2, 1 of those that are there.
-    let one = Curve {
+    let one = RangeCurve {
         losses: vec![0.0, 0.0, 9.0, 0.0, 0.0, 0.0],
         ..curve(1.0, 6, |_| 0.0)
     };
     let want = [9.0 / 6.0, 18.0 / 8.0, 3.0, 18.0 / 9.0, 9.0 / 8.0, 0.0];
-    for (got, want) in Mean::of(&[one]).smoothed.iter().zip(want) {
+    for (got, want) in RangeMean::of(&[one]).smoothed.iter().zip(want) {
         assert!((got - want).abs() < 1e-12, "{got}, {want}");
     }
 }
@@ -236,7 +236,7 @@ fn every_step_has_the_rate_of_the_closed_form_whatever_the_recipe_says() {
     }
     assert_eq!(report.repeats[0].seed, 4);
     assert_ne!(report.repeats[1].seed, 4);
-    let Some(Suggestion { lr, .. }) = report.suggestion else {
+    let Some(SuggestedRate { lr, .. }) = report.suggestion else {
         panic!("no suggestion: {:?}", report.mean);
     };
     assert!((1e-4..0.1).contains(&lr), "{lr:e}");
