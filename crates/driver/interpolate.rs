@@ -551,6 +551,7 @@ fn picture(points: &[Point], dir: &Path) -> String {
         x: "alpha".to_owned(),
         y: "figure".to_owned(),
         curves,
+        ..Curves::default()
     };
     picture.to_svg()
 }

@@ -226,6 +226,7 @@ impl RunReport {
             x: "step".to_owned(),
             y: "loss, metric".to_owned(),
             curves,
+            ..Curves::default()
         };
         Some(picture.to_svg())
     }

@@ -12,10 +12,10 @@
 mod compare;
 mod crossval;
 mod demo;
+mod findlr;
 mod guard;
 mod held_out;
 pub mod knowledge;
-mod findlr;
 mod probe;
 mod reviews;
 pub mod study;

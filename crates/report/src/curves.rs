@@ -76,7 +76,6 @@ fn legend(points: &[(f64, f64)], lines: usize) -> (f64, f64) {
     (x, y + 14.0)
 }
 
-
 impl Curves {
     /// The picture.
     pub fn to_svg(&self) -> String {

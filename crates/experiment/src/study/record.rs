@@ -3,6 +3,7 @@
 use crate::held_out::RowLogits;
 use hone_bert::Task;
 use hone_train::metrics::Metrics;
+use hone_train::watch::Restart;
 use hone_train::{Examples, Prediction, Scorer, TrainError, write_beside};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,9 @@ pub struct TrialRecord {
     pub train_tokens: u64,
     /// Mean training loss over the last epoch's worth of steps.
     pub train_loss: f64,
+    /// Why and how training began anew, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
     /// Metrics of the rows that selected.
     pub valid: Option<Metrics>,
     /// Metrics of the held-out rows, read once.
