@@ -29,6 +29,9 @@ pub struct Args {
     /// Only works whose name contains this (also: curves, start)
     #[arg(long)]
     only: Option<String>,
+    /// Only opponents whose name contains this (grouped, dynamic, max)
+    #[arg(long)]
+    rival: Option<String>,
     /// Write all measurements here as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -98,6 +101,12 @@ fn works(args: &Args, scratch: &Path) -> Vec<Work> {
         });
     }
     all.retain(|work| args.wants(&work.name));
+    if let Some(only) = &args.rival {
+        for work in &mut all {
+            work.rivals.retain(|(name, _)| name.contains(only));
+        }
+        all.retain(|work| !work.rivals.is_empty());
+    }
     all
 }
 

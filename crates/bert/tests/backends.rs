@@ -73,6 +73,16 @@ fn step<B: Backend>(
     micro: &[Ragged],
     awake: &dyn Fn(&str) -> bool,
 ) -> (f64, Vec<Vec<f64>>) {
+    let (loss, grads) = accumulate(model, micro, awake);
+    (loss, by_row(model, &grads))
+}
+
+/// Loss and gradients of a step made of micro-batches.
+fn accumulate<B: Backend>(
+    model: &Model<B>,
+    micro: &[Ragged],
+    awake: &dyn Fn(&str) -> bool,
+) -> (f64, Grads<B>) {
     let b = model.backend().as_ref();
     let limits = micro
         .iter()
@@ -105,20 +115,22 @@ fn step<B: Backend>(
         model.backward(&mut acts, &mut grads, acc).unwrap();
         acc = Acc::Add;
     }
+    (total, grads)
+}
+
+/// Every gradient by row of the table; nothing where it has no room.
+fn by_row<B: Backend>(model: &Model<B>, grads: &Grads<B>) -> Vec<Vec<f64>> {
+    let b = model.backend().as_ref();
     let params = model.layout().table.params();
-    let all = params
-        .iter()
-        .enumerate()
-        .map(|(i, p)| {
-            let Some(view) = grads.param(b, model.layout(), i) else {
-                return Vec::new();
-            };
-            let mut host = vec![B::Master::default(); p.len()];
-            b.download(view, &mut host).unwrap();
-            host.into_iter().map(Real::to_f64).collect()
-        })
-        .collect();
-    (total, all)
+    let rows = params.iter().enumerate().map(|(i, p)| {
+        let Some(view) = grads.param(b, model.layout(), i) else {
+            return Vec::new();
+        };
+        let mut host = vec![B::Master::default(); p.len()];
+        b.download(view, &mut host).unwrap();
+        host.into_iter().map(Real::to_f64).collect()
+    });
+    rows.collect()
 }
 
 fn distance(a: &[f64], b: &[f64]) -> f64 {
@@ -191,6 +203,48 @@ fn micro_batches_add_up() {
     assert!((a.0 - b.0).abs() < 1e-12);
     for (a, b) in a.1.iter().zip(&b.1) {
         assert!(distance(a, b) < 1e-12);
+    }
+}
+
+/// Products leave norms behind; whoever asks gets those of the gradients as they then are.
+#[test]
+fn norms_are_those_of_the_gradients_as_they_now_are() {
+    let micro = [batch(&[2, 7, 30], 0), batch(&[12, 5], 3)];
+    // Matrices of 24 rows are whole tiles of every path's products, those of 20 are not.
+    for (hidden, heads, inner) in [(24, 3, 52), (20, 4, 36)] {
+        for backend in CpuBackend::every_path(2) {
+            let path = backend.path();
+            let model = model(backend, Task::Classify, hidden, heads, inner);
+            let b = model.backend().as_ref();
+            let (_, mut grads) = accumulate(&model, &micro, &|_| true);
+            let mut coefficient = b.alloc(2).unwrap();
+            let asleep = 7;
+            for turn in 0..3 {
+                if turn == 1 {
+                    // Somebody changes two gradients after the backward pass.
+                    for name in ["key.weight", "output.dense.bias"] {
+                        let params = model.layout().table.params();
+                        let row = params.iter().position(|p| p.name.ends_with(name)).unwrap();
+                        let grad = grads.param_mut(b, model.layout(), row).unwrap();
+                        b.fill(0.25, grad);
+                    }
+                }
+                let counted = |row: usize| turn < 2 || row != asleep;
+                let norms = grads
+                    .norms(b, model.layout(), counted, None, &mut coefficient)
+                    .unwrap();
+                let all = by_row(&model, &grads);
+                for (row, grad) in all.iter().enumerate() {
+                    let want: f64 = grad.iter().map(|x| x * x).sum();
+                    let want = if counted(row) { want } else { 0.0 };
+                    assert!(
+                        (norms.squared[row] - want).abs() <= 1e-12 * want,
+                        "{path} turn {turn} row {row}: {} for {want}",
+                        norms.squared[row]
+                    );
+                }
+            }
+        }
     }
 }
 
