@@ -15,7 +15,7 @@ const USUAL: World = World {
     seed_sd: 0.02,
     pool_sd: 0.0,
     row_sd: 0.0,
-    noise_sd: 0.3,
+    noise_sd: 0.4,
 };
 
 fn tally(world: World, studies: usize) -> Tally {
@@ -41,7 +41,7 @@ fn the_same_recipe_with_another_seed_hardly_ever_wins() {
     // A claim of help is half of them or so, so the bound holds with room.
     assert!(upper_bound(t.helps, t.studies) <= 0.05);
     // They do differ, as reruns do.
-    assert!((0.08..0.12).contains(&t.differ), "{}", t.differ);
+    assert!((0.08..0.13).contains(&t.differ), "{}", t.differ);
 }
 
 #[test]

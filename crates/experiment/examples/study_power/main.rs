@@ -27,7 +27,7 @@ fn main() {
         seed_sd: 0.007,
         pool_sd: 0.0,
         row_sd: 0.0,
-        noise_sd: 0.3,
+        noise_sd: 0.4,
     };
     row([
         format!("{studies} studies each"),

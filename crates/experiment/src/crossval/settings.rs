@@ -59,7 +59,7 @@ impl Settings {
                 was.repeats.to_string(),
                 now.repeats.to_string(),
             ),
-            ("--valid", inner(&was), inner(&now)),
+            ("--valid", inner(was), inner(now)),
             (
                 "--soup or --vote",
                 format!("{:?}", was.combine).to_lowercase(),

@@ -48,6 +48,7 @@ fn options() -> Options {
     Options {
         max_steps: Some(12),
         batch_size: 16,
+        new_head: true,
         lr: 2e-3,
         head_lr: 2e-2,
         warmup: Warmup::Steps(2),
