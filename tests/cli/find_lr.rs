@@ -10,12 +10,27 @@ use std::{
 };
 
 /// The tiny model learns at rates that would ruin a real one.
-const RATES: [&str; 4] = ["--from", "1e-5", "--to", "1"];
+const RATES: [&str; 4] = ["--from", "1e-4", "--to", "1"];
+
+/// Texts whose label one word tells, so that a tiny model learns it in some hundred steps.
+fn films(world: &World) -> String {
+    let mut text = "text,label\n".to_owned();
+    for i in 0..400 {
+        let (word, label) = [("bright", "good"), ("dull", "bad"), ("slow", "fair")][i % 3];
+        let (a, b) = (
+            ["film", "actor", "plot"][i / 3 % 3],
+            ["always", "never"][i / 9 % 2],
+        );
+        text += &format!("{a} {word} {b} {a},{label}\n");
+    }
+    let path = world.write("trajectory/train.csv", text);
+    path.display().to_string()
+}
 
 fn find_lr(world: &World, more: &[&str]) -> Said {
-    let (model, data) = (fixture(), fixture().join("train.csv"));
+    let (model, data) = (fixture(), films(world));
     let mut all = vec!["find-lr", "--model", model.to_str().unwrap()];
-    all.extend(["--data", data.to_str().unwrap()]);
+    all.extend(["--data", &data]);
     all.extend(more);
     world.hone(&all)
 }
@@ -38,20 +53,14 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
 fn a_curve_a_picture_a_rate_and_the_command_to_go_on_with() {
     let world = World::new();
     let model = world.model("model");
-    let data = fixture().join("train.csv");
+    let data = films(&world);
     let before = files(&model);
     let all = [
-        &[
-            "find-lr",
-            "--model",
-            "model",
-            "--data",
-            data.to_str().unwrap(),
-        ][..],
+        &["find-lr", "--model", "model", "--data", &data][..],
         &RATES,
         &[
             "--steps",
-            "60",
+            "200",
             "--json",
             "--layer-decay",
             "0.9",
@@ -81,7 +90,7 @@ fn a_curve_a_picture_a_rate_and_the_command_to_go_on_with() {
     assert_ne!(repeats[0]["points"], repeats[1]["points"]);
     for point in repeats.iter().flat_map(|r| r["points"].as_array().unwrap()) {
         let number = |key: &str| point[key].as_f64().unwrap();
-        let want = 1e-5 * 1e5f64.powf((number("step") - 1.0) / 59.0);
+        let want = 1e-4 * 1e4f64.powf((number("step") - 1.0) / 199.0);
         assert!((number("lr") / want - 1.0).abs() < 1e-9, "{point}");
         assert!((number("head_lr") / want - 10.0).abs() < 1e-7, "{point}");
         assert_eq!(number("step") % 2.0, 0.0);
@@ -122,7 +131,7 @@ fn what_a_person_reads() {
     let world = World::new();
     let flags = [
         "--steps",
-        "40",
+        "200",
         "--layer-decay",
         "0.5",
         "--lr",
@@ -164,7 +173,7 @@ fn what_a_person_reads() {
 fn threads_do_not_change_a_bit_and_the_seed_does() {
     let world = World::new();
     let run = |out: &str, more: &[&str]| {
-        let usual = [&RATES[..], &["--steps", "30", "--out", out]].concat();
+        let usual = [&RATES[..], &["--steps", "100", "--out", out]].concat();
         find_lr(&world, &[&usual[..], more].concat()).ok();
         world.read(&format!("{out}/lr.csv"))
     };
@@ -203,7 +212,7 @@ fn every_task_and_practice_runs() {
         ("tags.conll", &["--grad-accum", "2", "--batch-size", "8"]),
         ("pairs.csv", &["--augment", "swap:0.2", "--repeats", "1"]),
     ] {
-        let usual = ["find-lr", "--data", file, "--steps", "40", "--json"];
+        let usual = ["find-lr", "--data", file, "--steps", "200", "--json"];
         let all = [
             &usual[..],
             &RATES,

@@ -84,7 +84,7 @@ fn noise_on_the_floor_moves_the_lowest_point_but_not_the_suggestion() {
     }
     let spread = lowest.iter().copied().fold(0.0, f64::max)
         / lowest.iter().copied().fold(f64::INFINITY, f64::min);
-    assert!(spread > 2.0, "the noise does nothing: {spread}");
+    assert!(spread > 1.5, "the noise does nothing: {spread}");
 }
 
 #[test]
