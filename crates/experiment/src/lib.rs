@@ -1,5 +1,5 @@
-//! Experiments around training: baselines that a fine-tuned model must beat, cross-validation, labels that are
-//! probably wrong, two models on the same rows, and the demonstration that a first run gives.
+//! Experiments around training: baselines that a fine-tuned model must beat, cross-validation, a range test of learning
+//! rates, labels that are probably wrong, two models on the same rows, and the demonstration that a first run gives.
 //!
 //! ```
 //! use hone_experiment::TfIdf;

@@ -147,7 +147,7 @@ impl Curves {
         }
         line(format!(
             "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\
-             <text x=\"16\" y=\"{}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {1})\">{}</text>",
+             <text x=\"16\" y=\"{}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {3})\">{}</text>",
             (LEFT + WIDTH - RIGHT) / 2.0,
             HEIGHT - 10.0,
             escape(&self.x),
@@ -245,6 +245,8 @@ mod tests {
         for decade in ["1e-7", "1e-6", "1e-5", "1e-4", "1e-3"] {
             assert!(svg.contains(&format!(">{decade}</text>")), "{decade}");
         }
+        // The name of the y axis turns about its own middle.
+        assert!(svg.contains("y=\"196\" text-anchor=\"middle\" transform=\"rotate(-90 16 196)\""));
         // Half way along the axis, as the middle of its four decades.
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
         assert!(svg.contains(&format!("<line x1=\"{middle:.1}\" y1=\"40\"")));

@@ -6,6 +6,7 @@ use hone_data::{Part, stratified_split};
 use hone_kernels::Backend;
 use hone_optim::{Schedule, Warmup};
 use hone_tensor::Philox;
+use hone_train::watch::CollapseGuard;
 use hone_train::{
     Average, Cadence, EpochTexts, EvalBatches, Event, Examples, Fit, Job, Options, Select, Sink,
     Step, Targets, Texts, Tokenising, TrainError, evaluate, task_of, together,
@@ -26,7 +27,8 @@ const PASSES: usize = 10;
 const LEAST_STEPS: usize = 40;
 /// Training texts without which there is nothing to hold out.
 const LEAST_ROWS: usize = 10;
-/// A loss of so many times the best is a divergence (fastai's `LRFinder`).
+/// A loss of so many times the best is a divergence (fastai's `LRFinder`), if it is worse than before training too: after
+/// a best of nearly nothing the first means little.
 const DIVERGED: f64 = 4.0;
 
 /// A range test to do.
@@ -127,7 +129,7 @@ impl Recorder<'_> {
             loss,
             batch_loss,
         });
-        if !loss.is_finite() || loss > DIVERGED * best {
+        if !loss.is_finite() || loss > (DIVERGED * best).max(self.start.get()) {
             self.diverged = true;
             self.ends.store(true, Ordering::SeqCst);
         }
@@ -297,6 +299,8 @@ impl RangeTest<'_> {
             // An average lags behind the rates, and gradual unfreezing would test little but the head.
             average: Average::None,
             unfreeze: "none".to_owned(),
+            // Small rates learn nothing yet; to begin anew there would be no range test.
+            collapse_guard: CollapseGuard::Off,
             eval_every: Cadence::Steps(EVERY),
             patience: None,
             select: Select::Last,

@@ -29,7 +29,7 @@ fn curve(start: f64, n: usize, loss: impl Fn(f64) -> f64) -> RangeCurve {
 /// From 2 down along a line over the logarithm of the rate, from 1e-5 to 1e-3; then flat at 1, then up.
 fn ramp(rate: f64) -> f64 {
     let decades = (rate.log10() + 5.0).clamp(0.0, 2.0);
-    let up = (rate.log10() + 2.5).max(0.0);
+    let up = (rate.log10() + 2.0).max(0.0);
     2.0 - 0.5 * decades + up
 }
 
@@ -47,7 +47,7 @@ fn the_middle_of_a_known_descent_is_found() {
     let found = suggest_rate(&[curve(2.0, 50, ramp)]).unwrap();
     close(found.middle_lr, 1e-4);
     close(found.lr, 3e-4);
-    assert!((1e-3..4e-3).contains(&found.lowest_lr));
+    assert!((1e-3..1.1e-2).contains(&found.lowest_lr));
     close(found.lowest_loss, 1.0);
     assert!(!found.at_end && !found.unsure());
     // The scale of the losses is nothing to it, nor how long it goes on after the floor.
@@ -131,9 +131,19 @@ fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/fixtures/trajectory")
 }
 
+/// Texts of the tiny model's words, where one word decides.
 fn data() -> JobData {
+    let words = ["film", "actor", "plot", "music", "slow", "bright", "dull"];
+    let mut text = "text,label\n".to_owned();
+    for i in 0..240 {
+        let (a, b, c) = (words[i % 4], words[4 + i % 3], words[i / 7 % 4]);
+        text += &format!("{a} {b} {c},{}\n", b == "bright");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("texts.csv");
+    std::fs::write(&path, text).unwrap();
     DataSource {
-        data: model().join("train.csv"),
+        data: path,
         valid: ValidSource::None,
         test: None,
         columns: Columns::default(),
@@ -214,9 +224,10 @@ fn every_step_has_the_rate_of_the_closed_form_whatever_the_recipe_says() {
     let report = run(&options, 0.1, &mut watch).unwrap();
     assert_eq!(
         (report.train_rows + report.held_out_rows, report.steps),
-        (400, 30)
+        (240, 30)
     );
-    assert!((45..=55).contains(&report.held_out_rows));
+    // A fifth at most; rows of one text stay together.
+    assert!((40..=60).contains(&report.held_out_rows));
     assert!((report.head_ratio - 5.0).abs() < 1e-12);
     assert_eq!(watch.steps.len(), 60);
     for (i, &(step, of, lr, head_lr)) in watch.steps.iter().enumerate() {
