@@ -1,14 +1,11 @@
 //! [`CpuBackend`]: the kernel contract on this machine's processor. Thin glue; the work is in `gemm` and `ops`.
 
-use crate::gemm::{
-    self, Blocking, Epilogue, GemmKernel, Onto, PackScratch, Plain, product, with_kernel,
-};
+use crate::gemm::{self, Blocking, GemmKernel, Onto, PackScratch, Plain, product, with_kernel};
 use crate::mem::Buf;
+use crate::ops::activation::{Activate, Slope};
 use crate::ops::attention::{Batch, Columns, Gradients, Operands, Target};
 use crate::ops::norm::{Gain, RowDrop};
-use crate::ops::{
-    activation, attention, embedding, loss, norm, optimizer, row_sums_len, rows, sweep,
-};
+use crate::ops::{activation, adamw, attention, embedding, loss, norm, row_sums_len, rows, sweep};
 use crate::params::CpuParams;
 use crate::{Parts, Path, Split, Team};
 use hone_kernels::{
@@ -156,58 +153,6 @@ fn operands<'a>(qkv: &Qkv<'a, CpuBackend>, hidden: usize) -> Operands<'a> {
         },
     }
 }
-
-/// Writes the activation of a hot tile of pre-activations to another matrix.
-struct Activate<'a> {
-    path: Path,
-    kind: Activation,
-    y: Parts<'a, f32>,
-    columns: usize,
-}
-
-impl Epilogue for Activate<'_> {
-    fn beside(&self) -> [Option<*const f32>; 2] {
-        [Some(self.y.as_ptr().cast_const()), None]
-    }
-
-    unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
-        let start = at.0 * self.columns + at.1;
-        // SAFETY: the caller's promise about c; y has the same shape, so its tiles are disjoint as c's are.
-        unsafe {
-            let y = self.y.as_ptr().add(start);
-            activation::activate_tile(self.path, self.kind, c, y, stride, size);
-        }
-    }
-}
-
-/// Multiplies a hot tile of gradients by the activation's derivative, and writes the activation once more.
-struct Slope<'a> {
-    path: Path,
-    kind: Activation,
-    pre: &'a [f32],
-    y: Parts<'a, f32>,
-    columns: usize,
-}
-
-impl Epilogue for Slope<'_> {
-    fn beside(&self) -> [Option<*const f32>; 2] {
-        [Some(self.pre.as_ptr()), Some(self.y.as_ptr().cast_const())]
-    }
-
-    unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
-        let start = at.0 * self.columns + at.1;
-        let pre = &self.pre[start..];
-        // SAFETY: the caller's promise about c; `pre` and y have the same shape, so tiles of y are disjoint as c's
-        // are.
-        unsafe {
-            let y = self.y.as_ptr().add(start);
-            activation::slope_tile(self.path, self.kind, pre.as_ptr(), c, y, stride, size);
-        }
-    }
-}
-
-/// Elements of an AdamW chunk: small enough to balance, large enough to stream.
-const ADAMW_CHUNK: usize = 32_768;
 
 impl Backend for CpuBackend {
     type Act = f32;
@@ -369,52 +314,19 @@ impl Backend for CpuBackend {
         coefficient: &[f64],
         step: AdamwStep,
     ) {
-        /// A piece of a tensor: where it begins in the tensor, among weights and among gradients.
-        struct Piece {
-            row: usize,
-            start: usize,
-            weights: usize,
-            grads: usize,
-            len: usize,
-        }
-        let constants: Vec<optimizer::Constants> = rows
-            .iter()
-            .map(|row| optimizer::Constants::new(row, step, coefficient[1]))
-            .collect();
-        let table = params.table.clone();
-        let (w, packer) = params.split();
-        let mut pieces = Vec::new();
-        for (k, row) in rows.iter().enumerate() {
-            let range = table.params()[row.param].range();
-            let most = packer.band(row.param).unwrap_or(ADAMW_CHUNK);
-            for start in (0..range.len()).step_by(most) {
-                pieces.push(Piece {
-                    row: k,
-                    start,
-                    weights: range.start + start,
-                    grads: row.grad_offset + start,
-                    len: most.min(range.len() - start),
-                });
-            }
-        }
-        let (w, m, v) = (Parts::new(w), Parts::new(m), Parts::new(v));
-        self.team.run(pieces.len(), &|k| {
-            let p = &pieces[k];
-            let at = p.grads..p.grads + p.len;
-            let row = &rows[p.row];
-            let start = match (row.start_decay != 0.0, start) {
-                (false, _) => None,
-                (true, Some(start)) => Some(&start[p.weights..p.weights + p.len]),
-                (true, None) => unreachable!("a decay towards a start that is not given"),
-            };
-            // SAFETY: tensors do not overlap in either arena, nor do pieces of one; each runs once.
-            unsafe {
-                let w = w.range(p.weights..p.weights + p.len);
-                let (m, v) = (m.range(at.clone()), v.range(at.clone()));
-                optimizer::adamw(self.path, &constants[p.row], w, start, &grads[at], m, v);
-                packer.pack(row.param, p.start, w);
-            }
-        });
+        let coefficient = coefficient[1];
+        adamw::step(
+            &self.team,
+            self.path,
+            params,
+            rows,
+            start,
+            grads,
+            m,
+            v,
+            coefficient,
+            step,
+        );
     }
 
     fn adamw_rows(
@@ -428,48 +340,10 @@ impl Backend for CpuBackend {
         v: &mut [f32],
         step: AdamwStep,
     ) {
-        /// Rows of a turn: how many steps each missed differs widely.
-        const TURN: usize = 4;
-        let Some(one) = history.first() else {
-            return;
-        };
-        assert_eq!(rows.len(), since.len(), "adamw_rows");
-        let last = history.len() - 1;
-        let coefficient = grads.map_or(1.0, |(_, c)| c[1]);
-        let constants: Vec<optimizer::Constants> = (0..history.len())
-            .map(|k| {
-                let of_now = if k == last { coefficient } else { 1.0 };
-                optimizer::Constants::new(&history[k], step, of_now)
-            })
-            .collect();
-        let table = params.table.clone();
-        let param = &table.params()[one.param];
-        let width = param.shape[1];
-        let (w, packer) = params.split();
-        assert!(packer.band(one.param).is_none(), "rows of a matrix");
-        let (w, m, v) = (Parts::new(w), Parts::new(m), Parts::new(v));
-        self.team.run(rows.len().div_ceil(TURN), &|t| {
-            for k in t * TURN..((t + 1) * TURN).min(rows.len()) {
-                let at = rows[k] as usize * width;
-                let of_grads = one.grad_offset + at..one.grad_offset + at + width;
-                // SAFETY: the list has no row twice, and each of its entries is taken once.
-                let (w, m, v) = unsafe {
-                    (
-                        w.range(param.offset + at..param.offset + at + width),
-                        m.range(of_grads.clone()),
-                        v.range(of_grads.clone()),
-                    )
-                };
-                let missed = since[k] as usize..if grads.is_some() { last } else { last + 1 };
-                if !missed.is_empty() {
-                    optimizer::sat_out(self.path, &constants[missed], w, m, v);
-                }
-                if let Some((grads, _)) = grads {
-                    let now = &constants[last];
-                    optimizer::adamw(self.path, now, w, None, &grads[of_grads], m, v);
-                }
-            }
-        });
+        let grads = grads.map(|(grads, coefficient)| (grads, coefficient[1]));
+        adamw::step_rows(
+            &self.team, self.path, params, history, rows, since, grads, m, v, step,
+        );
     }
 
     fn linear(

@@ -1,6 +1,7 @@
 //! The feed-forward's nonlinearity and the pooler's tanh.
 
 use super::LEAST_ELEMENTS;
+use crate::gemm::Epilogue;
 use crate::path::Path;
 use crate::simd::{LANES, Vector, activate, activate_and_slope, dispatch, tanh};
 use crate::team::{Parts, Team};
@@ -181,4 +182,64 @@ pub fn tanh_backward(team: &Team, y: &[f32], d: &mut [f32]) {
             *d *= 1.0 - y * y;
         }
     });
+}
+
+/// Writes the activation of a hot tile of pre-activations to another matrix.
+#[derive(Debug)]
+pub struct Activate<'a> {
+    /// The kernels.
+    pub path: Path,
+    /// Which activation.
+    pub kind: Activation,
+    /// Where the activation goes, of C's shape.
+    pub y: Parts<'a, f32>,
+    /// Columns of C.
+    pub columns: usize,
+}
+
+impl Epilogue for Activate<'_> {
+    fn beside(&self) -> [Option<*const f32>; 2] {
+        [Some(self.y.as_ptr().cast_const()), None]
+    }
+
+    unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
+        let start = at.0 * self.columns + at.1;
+        // SAFETY: the caller's promise about c; y has the same shape, so its tiles are disjoint as c's are.
+        unsafe {
+            let y = self.y.as_ptr().add(start);
+            activate_tile(self.path, self.kind, c, y, stride, size);
+        }
+    }
+}
+
+/// Multiplies a hot tile of gradients by the activation's derivative, and writes the activation once more.
+#[derive(Debug)]
+pub struct Slope<'a> {
+    /// The kernels.
+    pub path: Path,
+    /// Which activation.
+    pub kind: Activation,
+    /// Pre-activations, of C's shape.
+    pub pre: &'a [f32],
+    /// Where the activation goes, of C's shape.
+    pub y: Parts<'a, f32>,
+    /// Columns of C.
+    pub columns: usize,
+}
+
+impl Epilogue for Slope<'_> {
+    fn beside(&self) -> [Option<*const f32>; 2] {
+        [Some(self.pre.as_ptr()), Some(self.y.as_ptr().cast_const())]
+    }
+
+    unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
+        let start = at.0 * self.columns + at.1;
+        let pre = &self.pre[start..];
+        // SAFETY: the caller's promise about c; `pre` and y have the same shape, so tiles of y are disjoint as c's
+        // are.
+        unsafe {
+            let y = self.y.as_ptr().add(start);
+            slope_tile(self.path, self.kind, pre.as_ptr(), c, y, stride, size);
+        }
+    }
 }

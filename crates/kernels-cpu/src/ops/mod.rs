@@ -4,6 +4,7 @@
 //! order, so that no result depends on the number of threads.
 
 pub mod activation;
+pub mod adamw;
 pub mod attention;
 pub mod embedding;
 pub mod loss;

@@ -1,0 +1,156 @@
+//! What a model's passes need: buffers planned once from the longest batch, and the prefix that trains nothing.
+
+use crate::acts::{HeadActs, LayerActs, Purpose, RowSet, Slopes, Stream, acts_bytes};
+use crate::embeddings::EmbeddingActs;
+use crate::{BertError, DeviceBatch, Limits, Model, Pass};
+use hone_kernels::{Backend, Workspace};
+use hone_tensor::{Depth, GradLayout};
+
+/// Buffers of forward and backward passes for batches up to planned limits.
+pub struct Acts<B: Backend> {
+    pub(crate) batch: DeviceBatch<B>,
+    pub(crate) stream: Stream<B>,
+    pub(crate) embeddings: EmbeddingActs<B>,
+    pub(crate) layers: Vec<LayerActs<B>>,
+    /// Which of `layers` an encoder layer writes to.
+    pub(crate) slots: Vec<usize>,
+    pub(crate) head: HeadActs<B>,
+    pub(crate) slopes: Option<Slopes<B>>,
+    /// Output of the frozen prefix, `[T, H]`, where [`Model::keep_prefix`] made room for it.
+    pub(crate) prefix: Option<B::Buf<B::Act>>,
+    pub(crate) last: RowSet,
+    pub(crate) pass: Pass,
+}
+
+/// The lowest part a backward pass must reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Bottom {
+    Embeddings,
+    Layer(usize),
+    Head,
+}
+
+impl<B: Backend> Model<B> {
+    fn reserve(&self, limits: Limits) -> Result<(), BertError> {
+        self.backend().reserve(&Workspace {
+            tokens: limits.tokens,
+            sequences: limits.sequences,
+            longest: limits.longest,
+            hidden: self.config.hidden,
+            intermediate: self.config.intermediate,
+            heads: self.config.heads,
+            classes: self.classes(),
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn bottom(&self, trains: impl Fn(usize) -> bool) -> Bottom {
+        let rows = self.layout().table.params().iter().enumerate();
+        rows.filter(|(i, _)| trains(*i))
+            .map(|(_, p)| match p.depth {
+                Depth::Embeddings => Bottom::Embeddings,
+                Depth::Layer(l) => Bottom::Layer(l),
+                Depth::Pooler | Depth::Head => Bottom::Head,
+            })
+            .min()
+            .unwrap_or(Bottom::Head)
+    }
+
+    /// Buffers for training batches up to `limits` with gradients as laid out.
+    pub fn plan_train(&self, limits: Limits, layout: &GradLayout) -> Result<Acts<B>, BertError> {
+        let saved_from = self.frozen_prefix(layout).unwrap_or(0);
+        self.plan(limits, saved_from, Some(()), self.last_rows())
+    }
+
+    /// Buffers for evaluating batches up to `limits`: one layer's worth.
+    pub fn plan_eval(&self, limits: Limits) -> Result<Acts<B>, BertError> {
+        self.plan(limits, self.config.layers, None, self.last_rows())
+    }
+
+    pub(crate) fn plan(
+        &self,
+        limits: Limits,
+        saved_from: usize,
+        slopes: Option<()>,
+        last: RowSet,
+    ) -> Result<Acts<B>, BertError> {
+        let b = self.backend().as_ref();
+        let c = &self.config;
+        self.reserve(limits)?;
+        let mut layers = Vec::new();
+        let mut slots = Vec::new();
+        let mut shared = None;
+        for l in 0..c.layers {
+            let rows = if l + 1 == c.layers { last } else { RowSet::All };
+            let slot = if l >= saved_from || rows == RowSet::First {
+                layers.push(LayerActs::new(b, c, limits, rows)?);
+                layers.len() - 1
+            } else {
+                match shared {
+                    Some(slot) => slot,
+                    None => {
+                        layers.push(LayerActs::new(b, c, limits, rows)?);
+                        *shared.insert(layers.len() - 1)
+                    }
+                }
+            };
+            slots.push(slot);
+        }
+        Ok(Acts {
+            batch: DeviceBatch::new(b, limits)?,
+            stream: Stream::new(b, c, limits)?,
+            embeddings: EmbeddingActs {
+                sum: b.alloc(limits.tokens * c.hidden)?,
+                stats: b.alloc(limits.tokens * 2)?,
+            },
+            head: HeadActs::new(b, c.hidden, self.head_rows().count(limits), self.classes())?,
+            slopes: slopes.map(|()| Slopes::new(b, c, limits)).transpose()?,
+            layers,
+            slots,
+            prefix: None,
+            last,
+            pass: Pass::eval(),
+        })
+    }
+
+    /// Bytes of activations that [`Model::plan_train`] takes.
+    pub fn train_bytes(&self, limits: Limits, layout: &GradLayout) -> usize {
+        let saved_from = self.frozen_prefix(layout).unwrap_or(0);
+        self.acts_bytes(limits, Purpose::Train { saved_from })
+    }
+
+    /// Bytes that [`Model::plan_eval`] takes.
+    pub fn eval_bytes(&self, limits: Limits) -> usize {
+        self.acts_bytes(limits, Purpose::Eval)
+    }
+
+    fn acts_bytes(&self, limits: Limits, purpose: Purpose) -> usize {
+        let rows = (self.last_rows(), self.head_rows());
+        acts_bytes::<B>(&self.config, limits, purpose, rows, self.classes())
+    }
+
+    /// Encoder layers of the frozen prefix: those below everything that `layout` trains, on top of frozen
+    /// embeddings. `None` where the embeddings train.
+    pub fn frozen_prefix(&self, layout: &GradLayout) -> Option<usize> {
+        match self.bottom(|i| layout.trains(i)) {
+            Bottom::Embeddings => None,
+            Bottom::Layer(l) => Some(l),
+            Bottom::Head => Some(self.config.layers),
+        }
+    }
+
+    /// Which rows of a batch the output of a prefix of so many layers has.
+    pub fn prefix_rows(&self, layers: usize) -> RowSet {
+        if layers == self.config.layers {
+            self.last_rows()
+        } else {
+            RowSet::All
+        }
+    }
+
+    /// Makes room in `acts` for the output of a frozen prefix: needed before [`Model::forward_saved`].
+    pub fn keep_prefix(&self, acts: &mut Acts<B>, limits: Limits) -> Result<(), BertError> {
+        acts.prefix = Some(self.backend().alloc(limits.tokens * self.config.hidden)?);
+        Ok(())
+    }
+}
