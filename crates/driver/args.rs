@@ -359,9 +359,8 @@ pub struct TrainArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abstain_precision: Option<f64>,
     /// What becomes of a run whose training loss is no better than the labels' shares alone would be (200 steps after
-    /// warm-up, or half-way): off, warn, or restart, which begins anew, once, with a quarter of the rate and a longer
-    /// warm-up
-    /// [default: warn]
+    /// warm-up, or half-way; runs of under 40 steps, and those with --focal-loss or --r-drop, are not judged): off,
+    /// warn, or restart, which begins anew, once, with a quarter of the rate and a longer warm-up [default: warn]
     #[arg(long, value_name = "HOW", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collapse_guard: Option<String>,

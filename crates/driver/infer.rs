@@ -187,6 +187,12 @@ fn abstain<B: Backend>(asked: bool, path: &Path, model: &Model<B>) -> Result<Opt
     if !asked {
         return Ok(None);
     }
+    if model.task != Task::Classify {
+        bail!(
+            "{}: --abstain is for texts of one class each",
+            path.display()
+        );
+    }
     let rule = Abstain::read(&model.config.source)
         .map_err(|e| anyhow!("{}: {e}", path.display()))?
         .with_context(|| {
@@ -195,12 +201,6 @@ fn abstain<B: Backend>(asked: bool, path: &Path, model: &Model<B>) -> Result<Opt
                 path.display()
             )
         })?;
-    if model.task != Task::Classify {
-        bail!(
-            "{}: --abstain is for texts of one class each",
-            path.display()
-        );
-    }
     Ok(Some(rule))
 }
 
@@ -242,7 +242,6 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
     .context("the evaluation was stopped")?;
     let seconds = started.elapsed().as_secs_f64();
     let answered = abstain.map(|rule| (rule, rule.on(&sureness)));
-    listing::write(&args.lists, &lists, model, &examples, &part)?;
     if args.json {
         let mut object = serde_json::to_value(&metrics)?;
         if let Value::Object(map) = &mut object {
@@ -279,6 +278,8 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
             None,
         );
     }
+    // Last, so that a file that cannot be written costs no figure.
+    listing::write(&args.lists, &lists, model, &examples, &part)?;
     Ok(Exit::Done)
 }
 

@@ -3,19 +3,19 @@
 
 use crate::args::{ColumnArgs, DeviceArgs};
 use crate::device::{self, Device};
-use crate::knowledge::{self, Base, KnowledgeArgs, Read};
+use crate::interpolate_table::{Told, picture};
+use crate::knowledge::{self, Base, KnowledgeArgs};
 use crate::progress::Stage;
-use crate::{Exit, infer, interrupt, out, report, settings};
+use crate::{Exit, infer, interrupt, out, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::{Pool, weight_files};
 use hone_data::sha256_file;
-use hone_experiment::knowledge::{Blend, Keep, Known, Measured, Measures, frontier, layer_cka};
-use hone_experiment::{Answers, answers, compare};
+use hone_experiment::knowledge::{Blend, Keep, Walk};
 use hone_kernels::Backend;
-use hone_report::{Curve, Curves, Table, count, say};
-use hone_train::metrics::{self, Metrics};
-use hone_train::{Examples, save_folder, write_beside};
+use hone_report::say;
+use hone_train::metrics;
+use hone_train::{save_folder, write_beside};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub struct InterpolateArgs {
     /// Print one JSON object on standard output
     #[arg(long)]
     pub json: bool,
-    /// How --data is read; the other files have their columns under the usual names
+    /// How --data is read; the other files have their columns under the usual names, and are cut alike
     #[command(flatten)]
     pub columns: ColumnArgs,
     /// Where it runs
@@ -67,48 +67,25 @@ pub struct InterpolateArgs {
 
 /// Rows the task was measured on.
 #[derive(Debug, Clone, Serialize)]
-struct Rows {
-    file: PathBuf,
+pub struct Rows {
+    /// Their file.
+    pub file: PathBuf,
     sha256: String,
-    rows: usize,
+    /// How many.
+    pub rows: usize,
     /// Whether alpha was chosen by them.
     used_for_selection: bool,
 }
 
-/// The task's figure at one place.
-#[derive(Debug, Clone, Serialize)]
-struct TaskFigure {
-    metric: &'static str,
-    value: f64,
-    /// Minus that of the fine-tuned model, on the same rows.
-    against_tuned: f64,
-    /// Its 95 % interval (Tango's, or a paired bootstrap).
-    against_tuned_interval: [f64; 2],
-    metrics: Metrics,
-}
-
-/// One place.
-#[derive(Debug, Clone, Serialize)]
-struct Point {
-    alpha: f64,
-    task: Option<TaskFigure>,
-    /// Before: the base; after: here.
-    against_base: Vec<Measured>,
-    /// Before: the fine-tuned model; after: here.
-    against_tuned: Vec<Measured>,
-    /// Mean linear CKA of the layers with the base's.
-    cka: Option<f64>,
-    /// Whether no other place is better in one figure and as good in all.
-    frontier: bool,
-}
-
 /// Where the model is measured and which place is wanted.
-struct Plan {
+pub struct Plan {
     alphas: Vec<f64>,
-    keep: Option<Keep>,
+    /// How a place is chosen.
+    pub keep: Option<Keep>,
     /// The place that is written, where it needs no choice.
     alpha: Option<f64>,
-    rule: String,
+    /// The same as it was asked for.
+    pub rule: String,
 }
 
 fn plan(args: &InterpolateArgs) -> Result<Plan> {
@@ -132,6 +109,9 @@ fn plan(args: &InterpolateArgs) -> Result<Plan> {
         bail!(
             "nothing to do: give --data (or --similarity, --probe, --text), or --alpha and --out"
         );
+    }
+    if args.svg.is_some() && !measured {
+        bail!("--svg draws figures: give --data, --similarity, --probe or --text");
     }
     let alphas = match (args.alpha, args.steps.unwrap_or(STEPS)) {
         (Some(_), _) if !measured => Vec::new(),
@@ -224,112 +204,6 @@ fn row_warnings(rows: &Rows, summary: Option<&Value>, plan: &Plan) -> Vec<String
     lines
 }
 
-/// What is measured at each place.
-struct Measuring<'a> {
-    examples: Option<&'a Examples>,
-    measures: &'a Measures,
-    text: Option<&'a Examples>,
-    threads: usize,
-    seed: u64,
-}
-
-/// What was found at one place.
-struct Found {
-    answers: Option<Answers>,
-    known: Known,
-    cka: Option<f64>,
-}
-
-impl Measuring<'_> {
-    /// Measures the model where it stands; `None` where `progress`, which hears the share, asked to stop.
-    fn at<B: Backend>(
-        &self,
-        blend: &Blend<B>,
-        progress: &mut dyn FnMut(f64) -> bool,
-    ) -> Result<Option<Found>> {
-        // In tokens read; probes are fitted too, and representations need both encoders and their products.
-        let tokens = |e: Option<&Examples>| e.map_or(0, Examples::tokens) as f64;
-        let own = self.measures.similarity.iter().map(|p| p.texts.tokens());
-        let sets = self.measures.probes.iter().map(|p| 2 * p.texts.tokens());
-        let [task, knowledge, text] = [
-            tokens(self.examples),
-            own.chain(sets).sum::<usize>() as f64,
-            3.0 * tokens(self.text),
-        ];
-        let total = (task + knowledge + text).max(1.0);
-        let model = blend.model();
-        let answers = match self.examples {
-            None => None,
-            Some(examples) => {
-                let rows = examples.len().max(1) as f64;
-                let found = answers(model, examples, |done| {
-                    progress(task * done as f64 / rows / total)
-                })?;
-                match found {
-                    None => return Ok(None),
-                    found => found,
-                }
-            }
-        };
-        let known = self
-            .measures
-            .of(model, |share| progress((task + knowledge * share) / total))?;
-        let Some(known) = known else {
-            return Ok(None);
-        };
-        let cka = match self.text {
-            None => None,
-            Some(texts) => {
-                let rows = texts.len().max(1) as f64;
-                let found = layer_cka(blend.base(), model, texts, self.threads, |done| {
-                    progress((task + knowledge + text * done as f64 / rows) / total)
-                })?;
-                match found {
-                    None => return Ok(None),
-                    Some(layers) => Some(report::mean(&layers)),
-                }
-            }
-        };
-        Ok(Some(Found {
-            answers,
-            known,
-            cka,
-        }))
-    }
-
-    fn point(&self, task: hone_bert::Task, alpha: f64, here: &Found, ends: [&Found; 2]) -> Point {
-        let [base, tuned] = ends;
-        let figure = here
-            .answers
-            .as_ref()
-            .zip(tuned.answers.as_ref())
-            .map(|(a, t)| {
-                let metric = metrics::names(task)[0];
-                let value = a.metrics.value(metric).unwrap_or(f64::NAN);
-                let found = compare(task, t, a, self.seed);
-                let shares = found.shares.filter(|_| metric == "accuracy");
-                let paired = shares.map(|s| (s.difference, s.interval));
-                let paired = paired.or(found.metric.map(|m| (m.difference, m.interval)));
-                let (difference, interval) = paired.unwrap_or((f64::NAN, [f64::NAN; 2]));
-                TaskFigure {
-                    metric,
-                    value,
-                    against_tuned: difference,
-                    against_tuned_interval: interval,
-                    metrics: a.metrics.clone(),
-                }
-            });
-        Point {
-            alpha,
-            task: figure,
-            against_base: self.measures.change(&base.known, &here.known),
-            against_tuned: self.measures.change(&tuned.known, &here.known),
-            cka: here.cka,
-            frontier: false,
-        }
-    }
-}
-
 fn execute<B: Backend>(backend: Arc<B>, args: &InterpolateArgs, plan: &Plan) -> Result<Exit> {
     let threads = device::threads(&args.machine)?;
     let run = knowledge::run_toml(&args.dir)?;
@@ -368,7 +242,7 @@ fn execute<B: Backend>(backend: Arc<B>, args: &InterpolateArgs, plan: &Plan) -> 
     )?;
     // What the encoder keeps, not what the head reads of it: one way of pooling, the field's usual one.
     asked.measures.pools = vec![Pool::Mean];
-    let measuring = Measuring {
+    let walk = Walk {
         examples: examples.as_ref(),
         measures: &asked.measures,
         text: asked.text.as_ref(),
@@ -376,16 +250,37 @@ fn execute<B: Backend>(backend: Arc<B>, args: &InterpolateArgs, plan: &Plan) -> 
         seed: args.knowledge.seed,
     };
     let task = opened.model.task;
+    let own = run.as_ref().and_then(|r| r.get("metric")?.as_str());
+    if let (Some(own), true) = (
+        own.filter(|m| *m != metrics::names(task)[0]),
+        args.data.is_some(),
+    ) {
+        say!(
+            "the run selected by {own}; places are compared by {}, which has an interval",
+            metrics::names(task)[0]
+        );
+    }
     let mut blend = Blend::new(start, opened.model)?;
-    let Some(mut points) = walk(&mut blend, &measuring, task, &plan.alphas)? else {
+    let stop = interrupt::watch()?;
+    let stage = Stage::new();
+    let points = walk.run(&mut blend, task, &plan.alphas, &mut |share| {
+        stage.at("interpolating", share);
+        !stop.load(Ordering::SeqCst)
+    });
+    stage.end();
+    let Some(points) = points? else {
         say!("interrupted; nothing was written");
         return Ok(Exit::Interrupted);
     };
-    mark(&mut points);
     let kept = match plan.keep {
         None => plan.alpha,
-        Some(keep) => choose(keep, &points),
+        Some(keep) => keep.of(&points),
     };
+    if kept.is_some_and(|alpha| alpha < 1.0) && blend.has_threshold() {
+        let line = "the fine-tuned model's abstention threshold was found on its own answers: it stays behind";
+        say!("warning: {line}");
+        warnings.push(line.to_owned());
+    }
     let tuned_files = weight_files(&args.dir)?;
     let tuned_hashes = tuned_files.iter().map(|f| sha256_file(f));
     let at = |alpha: f64| points.iter().find(|p| p.alpha == alpha);
@@ -431,77 +326,6 @@ fn execute<B: Backend>(backend: Arc<B>, args: &InterpolateArgs, plan: &Plan) -> 
     Ok(Exit::Done)
 }
 
-/// Measures all places: both ends first, which the others are compared with.
-fn walk<B: Backend>(
-    blend: &mut Blend<B>,
-    measuring: &Measuring<'_>,
-    task: hone_bert::Task,
-    alphas: &[f64],
-) -> Result<Option<Vec<Point>>> {
-    if alphas.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
-    let stop = interrupt::watch()?;
-    let stage = Stage::new();
-    let middle = alphas.iter().copied().filter(|a| *a > 0.0 && *a < 1.0);
-    let order: Vec<f64> = [0.0, 1.0].into_iter().chain(middle).collect();
-    let mut found = Vec::new();
-    for (k, &alpha) in order.iter().enumerate() {
-        blend.set(alpha)?;
-        let here = measuring.at(blend, &mut |share| {
-            stage.at("interpolating", (k as f64 + share) / order.len() as f64);
-            !stop.load(Ordering::SeqCst)
-        })?;
-        let Some(here) = here else {
-            stage.end();
-            return Ok(None);
-        };
-        found.push((alpha, here));
-    }
-    stage.end();
-    let ends = [&found[0].1, &found[1].1];
-    let mut points: Vec<Point> = found
-        .iter()
-        .map(|(alpha, here)| measuring.point(task, *alpha, here, ends))
-        .collect();
-    points.sort_by(|a, b| a.alpha.total_cmp(&b.alpha));
-    Ok(Some(points))
-}
-
-/// The figures that count, the larger the better: the task's, and each measure's; representations only where nothing
-/// says what the encoder can do.
-fn figures(point: &Point) -> Vec<(String, f64)> {
-    let mut all = Vec::new();
-    if let Some(t) = &point.task {
-        all.push((t.metric.to_owned(), t.value));
-    }
-    for m in &point.against_base {
-        all.push((format!("{} {}", m.measure, m.name), m.change.after));
-    }
-    if let (true, Some(cka)) = (point.against_base.is_empty(), point.cka) {
-        all.push(("CKA".to_owned(), cka));
-    }
-    all
-}
-
-fn mark(points: &mut [Point]) {
-    let all: Vec<Vec<f64>> = points
-        .iter()
-        .map(|p| figures(p).into_iter().map(|f| f.1).collect())
-        .collect();
-    for (point, on) in points.iter_mut().zip(frontier(&all)) {
-        point.frontier = on;
-    }
-}
-
-fn choose(keep: Keep, points: &[Point]) -> Option<f64> {
-    let alphas: Vec<f64> = points.iter().map(|p| p.alpha).collect();
-    let tasks = points.iter().filter_map(|p| p.task.as_ref());
-    let figures: Vec<f64> = tasks.clone().map(|t| t.value).collect();
-    let metric = tasks.map(|t| t.metric).next()?;
-    keep.choose(metric, &alphas, &figures).map(|i| alphas[i])
-}
-
 /// The model folder, how its texts are cut, and the receipt.
 fn save<B: Backend>(
     blend: &Blend<B>,
@@ -527,161 +351,4 @@ fn save<B: Backend>(
     }
     let text = serde_json::to_string_pretty(receipt)? + "\n";
     Ok(write_beside(&out.join("interpolation.json"), &text)?)
-}
-
-fn picture(points: &[Point], dir: &Path) -> String {
-    let mut curves: Vec<Curve> = Vec::new();
-    for p in points {
-        let mut all = figures(p);
-        if let (false, Some(cka)) = (p.against_base.is_empty(), p.cka) {
-            all.push(("CKA".to_owned(), cka));
-        }
-        for (name, value) in all {
-            match curves.iter_mut().find(|c| c.name == name) {
-                Some(curve) => curve.points.push((p.alpha, value)),
-                None => curves.push(Curve {
-                    name,
-                    points: vec![(p.alpha, value)],
-                }),
-            }
-        }
-    }
-    let picture = Curves {
-        title: format!("from the base (0) to {} (1)", dir.display()),
-        x: "alpha".to_owned(),
-        y: "figure".to_owned(),
-        curves,
-        ..Curves::default()
-    };
-    picture.to_svg()
-}
-
-/// What a person reads.
-struct Told<'a> {
-    args: &'a InterpolateArgs,
-    plan: &'a Plan,
-    base: &'a Base,
-    files: &'a [Read],
-    rows: Option<&'a Rows>,
-    points: &'a [Point],
-    kept: Option<f64>,
-}
-
-impl Told<'_> {
-    fn text(&self) -> String {
-        let mut text = String::new();
-        if !self.points.is_empty() {
-            text += &format!(
-                "alpha 0: {}; alpha 1: {}\n\n{}\n",
-                self.base.name,
-                self.args.dir.display(),
-                self.table()
-            );
-            text += &self.notes();
-        }
-        if let Some(kept) = self.kept {
-            text += &self.chosen(kept);
-        }
-        if let (Some(out), Some(alpha)) = (&self.args.out, self.kept) {
-            let out = out.display();
-            text += &format!(
-                "model of alpha {alpha}: {out}\ntry: hone predict --model {out} \"Not bad at all\"\n"
-            );
-        }
-        if let Some(path) = &self.args.svg {
-            text += &format!("picture: {}\n", path.display());
-        }
-        text
-    }
-
-    fn table(&self) -> Table {
-        let first = &self.points[0];
-        let mut headings = vec!["alpha".to_owned()];
-        headings.extend(first.task.as_ref().map(|t| t.metric.to_owned()));
-        let names = first.against_base.iter();
-        headings.extend(names.map(|m| format!("{} {}", m.measure, m.name)));
-        headings.extend(first.cka.map(|_| "CKA".to_owned()));
-        headings.push("frontier".to_owned());
-        let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-        let mut table = Table::new(&headings);
-        for p in self.points {
-            let mut row = vec![label(p.alpha)];
-            row.extend(p.task.as_ref().map(|t| format!("{:.4}", t.value)));
-            let values = p.against_base.iter();
-            row.extend(values.map(|m| format!("{:.4}", m.change.after)));
-            row.extend(p.cka.map(|c| format!("{c:.4}")));
-            row.push(if p.frontier { "*" } else { "" }.to_owned());
-            table.row(row);
-        }
-        table
-    }
-
-    fn notes(&self) -> String {
-        let mut text = String::new();
-        if let Some(rows) = self.rows {
-            text += &format!(
-                "{}: {} rows of {}; the head is the fine-tuned one everywhere, so near alpha 0 this says how old \
-                 features suit it, not what they hold\n",
-                self.points[0].task.as_ref().map_or("task", |t| t.metric),
-                count(rows.rows),
-                rows.file.display()
-            );
-        }
-        for m in &self.points[0].against_base {
-            text += &format!("{}, {} rows\n", report::title(m), count(m.change.rows));
-        }
-        if let Some(f) = self.files.iter().find(|f| f.measure == "text") {
-            text += &format!(
-                "CKA: mean over the layers, with the base, over {} word pieces of {}\n",
-                count(f.tokens),
-                knowledge::short(&f.file)
-            );
-        }
-        let of: Vec<String> = figures(&self.points[0]).into_iter().map(|f| f.0).collect();
-        text + &format!(
-            "frontier (*): no other alpha is better in one of {} and as good in all\n",
-            of.join(", ")
-        )
-    }
-
-    /// How the chosen place differs from the fine-tuned model, with intervals.
-    fn chosen(&self, kept: f64) -> String {
-        let Some(p) = self.points.iter().find(|p| p.alpha == kept) else {
-            return String::new();
-        };
-        let interval = |x: f64, i: [f64; 2]| format!("{x:+.4} [{:+.4}, {:+.4}]", i[0], i[1]);
-        let mut parts = Vec::new();
-        if let Some(t) = &p.task {
-            parts.push(format!(
-                "{} {}",
-                t.metric,
-                interval(t.against_tuned, t.against_tuned_interval)
-            ));
-        }
-        for m in &p.against_tuned {
-            let c = &m.change;
-            let found = interval(c.change, c.change_interval);
-            parts.push(format!("{} {} {found}", m.measure, m.name));
-        }
-        let mut text = format!(
-            "\nalpha {} ({}) against the fine-tuned model, 95 % intervals on the same rows: {}\n",
-            label(kept),
-            self.plan.rule,
-            parts.join("; ")
-        );
-        if let (Some(_), Some(rows)) = (self.plan.keep, self.rows) {
-            text += &format!(
-                "alpha was chosen by the {} rows of {}: judge the result on other rows (hone eval)\n",
-                count(rows.rows),
-                rows.file.display()
-            );
-        }
-        text
-    }
-}
-
-/// A place without a tail of digits.
-fn label(alpha: f64) -> String {
-    let text = format!("{alpha:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -18,6 +18,7 @@ mod find_lr;
 mod infer;
 mod inspect;
 mod interpolate;
+mod interpolate_table;
 mod interrupt;
 mod knowledge;
 mod listing;

@@ -9,7 +9,9 @@ use crate::{Exit, infer, interrupt, out, settings};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Model;
-use hone_experiment::knowledge::{Known, LayerCka, Measured, Moved, layer_cka, weights_moved};
+use hone_experiment::knowledge::{
+    Known, LayerCka, Measured, Moved, layer_cka, mean_cka, weights_moved,
+};
 use hone_kernels::Backend;
 use hone_report::{Table, say};
 use hone_train::write_beside;
@@ -241,18 +243,11 @@ fn as_text(kept: &Kept, dir: &Path) -> String {
         });
         text += &format!(
             "mean CKA of the layers: {:.4}, over {} word pieces of {file}\n",
-            mean(cka),
+            mean_cka(cka),
             hone_report::count(tokens)
         );
     }
     text
-}
-
-/// Mean over the layers, embeddings left out.
-pub fn mean(cka: &[LayerCka]) -> f64 {
-    let layers = cka.iter().skip(1);
-    let n = layers.len().max(1) as f64;
-    layers.map(|l| l.cka).sum::<f64>() / n
 }
 
 /// For programs.

@@ -52,8 +52,9 @@ impl RunReport {
     pub fn read(dir: &Path) -> Result<RunReport> {
         let crossval = dir.join("crossval.json").is_file();
         let log = dir.join("metrics.jsonl");
-        // A cross-validation's log is of many runs.
-        let (steps, evaluations) = match log.is_file() && !crossval {
+        // The log of a cross-validation or a study, both of which have a plan, is of many runs.
+        let many = crossval || dir.join("plan.json").is_file();
+        let (steps, evaluations) = match log.is_file() && !many {
             true => read_log(&log)?,
             false => Default::default(),
         };
@@ -81,7 +82,15 @@ impl RunReport {
                 "{dir}: this is a cross-validation; its figures are in {dir}/crossval.json"
             );
         }
-        if self.options.is_some() {
+        if self.dir.join("study.json").is_file() {
+            return format!("{dir}: this is a study; its figures are in {dir}/study.json");
+        }
+        if self.dir.join("plan.json").is_file() {
+            return format!(
+                "{dir}: an unfinished cross-validation or study; go on with the verb that began it and --resume"
+            );
+        }
+        if self.options.is_some() && !self.dir.join("model.safetensors").is_file() {
             return format!(
                 "{dir}: no summary.json, so this run is not done; go on with: hone train … --out {dir} --resume"
             );
@@ -234,7 +243,8 @@ impl RunReport {
 
 type Steps = BTreeMap<usize, (f64, f64)>;
 
-/// Epoch and loss of each step, and the validations. A resumed run wrote some steps twice, with the same bits.
+/// Epoch and loss of each step, and the validations. A resumed run wrote some steps twice, with the same bits;
+/// of a run that began anew the last try counts.
 fn read_log(path: &Path) -> Result<(Steps, BTreeMap<usize, Value>)> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let (mut steps, mut evaluations) = (Steps::new(), BTreeMap::new());
@@ -246,8 +256,17 @@ fn read_log(path: &Path) -> Result<(Steps, BTreeMap<usize, Value>)> {
             }
             anyhow::bail!("{}: line {number}: no JSON", path.display());
         };
-        let step = event["step"].as_u64().unwrap_or(0) as usize;
-        match event["event"].as_str() {
+        let kind = event["event"].as_str();
+        if kind == Some("collapsed") && !event["restart"].is_null() {
+            // What came before was another try.
+            steps.clear();
+            evaluations.clear();
+        }
+        let Some(step) = event["step"].as_u64() else {
+            continue;
+        };
+        let step = step as usize;
+        match kind {
             Some("step") => {
                 let number = |key: &str| event[key].as_f64().unwrap_or(f64::NAN);
                 steps.insert(step, (number("epoch"), number("loss")));
@@ -333,8 +352,26 @@ fn trained(options: &toml::Table, summary: &Value) -> String {
         })
         .map(|(key, _)| format!("{} {}", key.replace('_', "-"), shown(key)))
         .collect();
+    // Options that are usually absent.
+    const ABSENT: [&str; 5] = [
+        "patience",
+        "abstain_precision",
+        "save_every",
+        "no_shuffle",
+        "group_column",
+    ];
+    let given = ABSENT.iter().filter(|key| options.contains_key(**key));
+    let given = given.map(|key| format!("{} {}", key.replace('_', "-"), shown(key)));
+    let other: Vec<String> = other.into_iter().chain(given).collect();
     if !other.is_empty() {
         text += &format!("not as usual: {}\n", other.join(", "));
+    }
+    let again = &summary["restart"];
+    if let (Some(lr), Some(head)) = (again["lr"].as_f64(), again["head_lr"].as_f64()) {
+        text += &format!(
+            "collapsed by step {}; begun anew with rate {lr:e} (head {head:e}) and {} steps of warm-up\n",
+            again["collapse"]["step"], again["warmup"]
+        );
     }
     text
 }
@@ -353,4 +390,27 @@ fn interpolated(i: &Value) -> String {
         text += &format!("measured on {} rows of {file}\n", i["data"]["rows"]);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_run_that_began_anew_the_second_try_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("metrics.jsonl");
+        let step = |step: usize, loss: f64| {
+            format!("{{\"event\":\"step\",\"step\":{step},\"epoch\":1.0,\"loss\":{loss}}}\n")
+        };
+        let told = "{\"event\":\"collapsed\",\"restart\":null}\n";
+        let again = "{\"event\":\"collapsed\",\"restart\":{\"lr\":1e-5}}\n";
+        let first = step(1, 3.0) + &step(2, 3.0) + &step(3, 3.0);
+        std::fs::write(&log, first.clone() + told).unwrap();
+        assert_eq!(read_log(&log).unwrap().0.len(), 3);
+        // The second try ended sooner, and its last line is half a line.
+        std::fs::write(&log, first + again + &step(1, 1.0) + "{\"event\":").unwrap();
+        let (steps, _) = read_log(&log).unwrap();
+        assert_eq!(steps.into_iter().collect::<Vec<_>>(), [(1, (1.0, 1.0))]);
+    }
 }

@@ -211,6 +211,17 @@ pub fn options(
     if args.patience.is_some() && valid_rows == 0 {
         bail!("--patience needs validation rows; --valid none leaves none");
     }
+    if let Some(n) = args.reinit_top.filter(|n| *n > config.layers) {
+        bail!("--reinit-top {n}: the model has {} layers", config.layers);
+    }
+    if args.collapse_guard.as_deref() == Some("restart")
+        && (args.focal_loss.is_some_and(|x| x > 0.0) || args.r_drop.is_some_and(|x| x > 0.0))
+    {
+        bail!(
+            "--collapse-guard restart compares the training loss with the entropy of the labels, which is another \
+             quantity under --focal-loss or --r-drop: leave one of them out"
+        );
+    }
     if args.patience == Some(0) {
         bail!("--patience 0: at least 1 was expected");
     }

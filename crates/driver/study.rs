@@ -11,6 +11,7 @@ use hone_data::augment::Augmenter;
 use hone_experiment::study::{Arm, ArmReport, Design, Study, StudyReport, Verdict};
 use hone_kernels::Backend;
 use hone_report::{Forest, ForestRow, JsonLines, Progress, Table, bytes, duration, say};
+use hone_train::watch::CollapseGuard;
 use hone_train::{
     Job, JobData, Options, Sink, Strictness, WordUpdates, metrics, task_of, write_beside,
 };
@@ -181,12 +182,15 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
         (None, None) => 0,
     };
     let (base, augmenter) = recipe(&args.train, &config, task, valid_rows, &data_set, &model)?;
+    // Words that augmentation protects or exchanges are no options.
+    let words = |a: &Option<Augmenter>| a.as_ref().map(Augmenter::hashes);
+    let base_words = words(&augmenter);
     let mut recipes: Vec<(ArmArgs, Options, Option<Augmenter>)> = Vec::new();
     for arm in typed {
         let named = || format!("arm {}", arm.name);
         let (options, augmenter) =
             recipe(&arm.args, &config, task, valid_rows, &data_set, &model).with_context(named)?;
-        if same(&base, &options) {
+        if same(&base, &options) && words(&augmenter) == base_words {
             bail!(
                 "arm {}: {} changes nothing of the baseline",
                 arm.name,
@@ -238,12 +242,17 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
 
 /// Whether two recipes do the same.
 fn same(a: &Options, b: &Options) -> bool {
-    // How often a run is saved changes no result.
-    let saved = Options {
-        save_every: a.save_every,
-        ..b.clone()
+    // How often a run is saved changes no result, nor does a guard that only warns.
+    let guard = |options: &Options| match options.collapse_guard {
+        CollapseGuard::Restart => CollapseGuard::Restart,
+        CollapseGuard::Off | CollapseGuard::Warn => CollapseGuard::Off,
     };
-    *a == saved
+    let without = |options: &Options| Options {
+        save_every: None,
+        collapse_guard: guard(options),
+        ..options.clone()
+    };
+    without(a) == without(b)
 }
 
 /// A recipe's hyperparameters, and what changes its texts.
@@ -259,6 +268,9 @@ fn recipe(
     if options.calibrate {
         bail!("--calibrate: the models of a study are not kept; calibrate the one of train");
     }
+    if options.abstain_precision.is_some() {
+        bail!("--abstain-precision: the models of a study are not kept; use it in train");
+    }
     let (_, augmenter) = augment::of_training(args.clone(), data, model)?;
     Ok((options, augmenter))
 }
@@ -266,6 +278,10 @@ fn recipe(
 /// `run.toml`: what was typed, not what was decided, because what an arm means depends on it (its `--lr` moves a
 /// `--head-lr` that nobody gave). Every recipe's options as decided stand in `plan.json`.
 fn record(args: &StudyArgs, design: Design, folder: &Path, model: &str) -> Result<()> {
+    // What goes on keeps the record it began with: a refused --resume must not change it.
+    if args.train.resume && folder.join("run.toml").is_file() {
+        return Ok(());
+    }
     let mut table = toml::Table::try_from(&args.train)?;
     table.insert("model".into(), model.into());
     table.insert("arms".into(), args.arms.clone().into());
@@ -314,7 +330,9 @@ fn verdict(arm: &ArmReport) -> String {
     let decision = &arm.decision;
     match (decision.verdict, decision.pairs_needed) {
         (Verdict::Undecided, Some(n)) => format!("undecided; about {n} pairs would tell"),
-        (Verdict::Undecided, None) => "undecided; only more texts would tell".to_owned(),
+        (Verdict::Undecided, None) => {
+            "undecided; more texts would tell, more pairs hardly".to_owned()
+        }
         (other, _) => other.name().to_owned(),
     }
 }
@@ -350,7 +368,7 @@ fn as_text(report: &StudyReport, folder: &Path) -> String {
         bytes(base.cost.planned_memory_bytes),
     );
     text += &format!(
-        "intervals hold over all looks and arms: the probability of any false claim is at most {}; differences up to {} \
+        "verdicts hold over all looks and arms: the probability of any false claim is at most {}; differences up to {} \
          count as none\n",
         report.design.alpha, report.design.margin
     );

@@ -35,7 +35,7 @@ const PRACTICES: [(&str, &str); 13] = [
 ];
 
 /// Options that every arm has as the baseline has them: they say what is studied, or where it runs.
-const SHARED: [&str; 18] = [
+const SHARED: [&str; 19] = [
     "model",
     "data",
     "valid",
@@ -54,6 +54,7 @@ const SHARED: [&str; 18] = [
     "precision",
     "threads",
     "calibrate",
+    "abstain_precision",
 ];
 
 /// All arms, those of `--practices` first.

@@ -288,6 +288,10 @@ pub fn record_as(
     options: &Options,
     model: &str,
 ) -> Result<()> {
+    // What goes on keeps the record it began with: a refused --resume must not change it.
+    if args.resume && out.join("run.toml").is_file() {
+        return Ok(());
+    }
     let mut table = toml::Table::try_from(options)?;
     // No clipping is `--clip 0` in the words of the command line; TOML has no word for nothing.
     if options.clip.is_none() {

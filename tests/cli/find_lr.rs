@@ -1,6 +1,6 @@
 //! `hone find-lr` from end to end: what it prints and leaves, and that it changes nothing else.
 
-use crate::world::{Said, World, fixture};
+use crate::world::{Said, World, fixture, texts};
 use serde_json::Value;
 use std::path::Path;
 #[cfg(unix)]
@@ -12,25 +12,13 @@ use std::{
 /// The tiny model learns at rates that would ruin a real one.
 const RATES: [&str; 4] = ["--from", "1e-4", "--to", "1"];
 
-/// Texts for every task, in the tiny model's words, where one word decides: text, the deciding word, another one.
-fn texts() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let words = ["film", "actor", "plot", "music", "slow", "bright", "dull"];
-    (0..240).map(move |i| (words[i % 4], words[4 + i % 3], words[i / 7 % 4]))
-}
-
 /// Writes `reviews.csv` and tests on it.
 fn find_lr(world: &World, more: &[&str]) -> Said {
     find_lr_of(world, fixture().to_str().unwrap(), more)
 }
 
 fn find_lr_of(world: &World, model: &str, more: &[&str]) -> Said {
-    let mut reviews = "text,label\n".to_owned();
-    for (a, b, c) in texts() {
-        let label = ["bad", "good"][usize::from(b == "bright")];
-        reviews += &format!("{a} {b} {c},{label}\n");
-    }
-    world.write("reviews.csv", reviews);
-    let mut all = vec!["find-lr", "--model", model, "--data", "reviews.csv"];
+    let mut all = vec!["find-lr", "--model", model, "--data", world.reviews()];
     all.extend(more);
     world.hone(&all)
 }

@@ -36,9 +36,10 @@ fn timeless(mut value: Value) -> String {
     value.to_string()
 }
 
+/// One word decides, and 80 steps find it.
 const USUAL: [&str; 10] = [
     "--max-steps",
-    "20",
+    "80",
     "--lr",
     "2e-3",
     "--folds",
@@ -60,13 +61,22 @@ fn arms_get_effects_verdicts_costs_a_table_and_a_picture() {
         "--arm",
         "swap: --augment swap:0.2",
     ];
-    let said = study(&world, &[&USUAL[..], &more].concat()).ok();
-    let out = "runs/trajectory-1";
+    let model = fixture();
+    let on = |more: &[&str]| world.hone(&words(model.to_str().unwrap(), world.reviews(), more));
+    let said = on(&[&USUAL[..], &more].concat()).ok();
+    let out = "runs/reviews-1";
     let found = world.json(&format!("{out}/study.json"));
     let arms = found["arms"].as_array().unwrap();
     let named = |name: &str| arms.iter().find(|a| a["name"] == name).unwrap();
     assert_eq!(arms.len(), 4);
-    assert_eq!(named("longer")["flags"], "--max-steps 40");
+    assert_eq!(named("longer")["flags"], "--max-steps 160");
+    // A model that hardly moves gives every text the same label.
+    assert_eq!(named("crawl")["verdict"], "hurts");
+    assert!(named("crawl")["interval"][1].as_f64().unwrap() < -0.05);
+    assert_eq!(found["baseline"]["mean"], 1.0);
+    // Where no answer changed, so few texts do not show that none would.
+    assert_eq!(named("longer")["effect"], 0.0);
+    assert_eq!(named("longer")["verdict"], "undecided");
     for arm in arms {
         let number = |key: &str| arm[key].as_f64().unwrap();
         let ends = [0, 1].map(|i| arm["interval"][i].as_f64().unwrap());
@@ -86,12 +96,12 @@ fn arms_get_effects_verdicts_costs_a_table_and_a_picture() {
     let ratio = named("longer")["cost"]["tokens_ratio"].as_f64().unwrap();
     assert!((1.8..2.2).contains(&ratio), "{ratio}");
     assert!(
-        said.out.contains("no difference within the margin") && said.out.contains("study.svg"),
+        said.out.contains("hurts") && said.out.contains("study.svg"),
         "{}",
         said.out
     );
     for word in [
-        "arm longer: --max-steps 40",
+        "arm longer: --max-steps 160",
         "arm head-start: --init-head probe",
         "trial 2/",
         "left at most",
@@ -112,8 +122,8 @@ fn arms_get_effects_verdicts_costs_a_table_and_a_picture() {
     );
     assert!(!world.path(&format!("{out}/model.safetensors")).exists());
     // Done is done, a folder is not written to twice, and the recorded study can be run again.
-    study(&world, &["--practices", "longer", "--out", out, "--resume"]).fails(&["done"]);
-    study(&world, &["--practices", "longer", "--out", out]).fails(&["already holds a run"]);
+    on(&["--practices", "longer", "--out", out, "--resume"]).fails(&["done"]);
+    on(&["--practices", "longer", "--out", out]).fails(&["already holds a run"]);
     let toml = format!("{out}/run.toml");
     let again = world
         .hone(&[
@@ -268,8 +278,16 @@ fn wrong_input_is_one_clear_line() {
         (&["--arm", "baseline: --lr 1"], &["baseline"]),
         (&["--arm", "a: --calibrate"], &["--calibrate"]),
         (
+            &["--arm", "a: --abstain-precision 0.9"],
+            &["--abstain-precision"],
+        ),
+        (
+            &["--arm", "a: --collapse-guard off"],
+            &["arm a", "changes nothing"],
+        ),
+        (
             &["--arm", "a: --reinit-top 99"],
-            &["a, pair 1", "--reinit-top 99"],
+            &["arm a", "--reinit-top 99"],
         ),
         (&["--pairs", "0"], &["--pairs 0", "at least 2"]),
         (&["--pairs", "1"], &["--pairs 1"]),

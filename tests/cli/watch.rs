@@ -163,7 +163,7 @@ fn values_have_errors_and_no_uncertainty() {
             "scores.csv",
             "--abstain",
         ])
-        .fails(&["--abstain", "--abstain-precision"]);
+        .fails(&["--abstain", "one class each"]);
 }
 
 /// Sets of labels and tagged words: a row is wrong where any of its answers is.

@@ -10,6 +10,12 @@ pub fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/train/fixtures/trajectory")
 }
 
+/// Texts for every task, in the tiny model's words, where one word decides: text, the deciding word, another one.
+pub fn texts() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let words = ["film", "actor", "plot", "music", "slow", "bright", "dull"];
+    (0..240).map(move |i| (words[i % 4], words[4 + i % 3], words[i / 7 % 4]))
+}
+
 pub struct World {
     folder: tempfile::TempDir,
 }
@@ -26,6 +32,17 @@ impl World {
         World {
             folder: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// Writes `reviews.csv`: [`texts`], whose label one word decides.
+    pub fn reviews(&self) -> &'static str {
+        let mut all = "text,label\n".to_owned();
+        for (a, b, c) in texts() {
+            let label = ["bad", "good"][usize::from(b == "bright")];
+            all += &format!("{a} {b} {c},{label}\n");
+        }
+        self.write("reviews.csv", all);
+        "reviews.csv"
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use hone_tensor::Depth;
 use hone_train::metrics::Metrics;
 use hone_train::{
     Ending, EpochTexts, EvalBatches, Event, Examples, Fit, Fitted, Job, Outcome, Prediction,
-    PrefixCache, Scorer, Sink, Targets, Texts, Tokenising, TrainError, predict, task_of,
+    PrefixCache, Scorer, Sink, Targets, Texts, Tokenising, TrainError, predict, read_set, task_of,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -110,11 +110,19 @@ impl HeldOutRun<'_> {
             Err(TrainError::Interrupted) => return Ok(None),
             other => other?,
         };
-        let Fitted { model, outcome, .. } = fitted;
+        let Fitted {
+            model, mut outcome, ..
+        } = fitted;
         if outcome.ending == Ending::Interrupted {
             return Ok(None);
         }
         let scoring = Instant::now();
+        // A run that was resumed behind its best step does not know any more what that said.
+        if let (None, Some(valid)) = (&outcome.valid, valid) {
+            let batches = EvalBatches::USUAL;
+            let mut acts = model.plan_eval(batches.limits(valid))?;
+            outcome.valid = read_set(&model, &mut acts, valid, batches, |_| true)?;
+        }
         let (held_out, logits) = score_once(&model, all, self.held_out)?;
         let (encoder_sha256, head_sha256) = hashes.unwrap_or_default();
         Ok(Some(Judged {

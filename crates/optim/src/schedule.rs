@@ -52,6 +52,15 @@ impl Schedule {
         matches!(self, Schedule::OneCycle | Schedule::Slanted { .. })
     }
 
+    /// Steps of so many in which the rate rises, where `warmup` was given (0: none was).
+    pub fn rising(self, warmup: usize, total: usize) -> usize {
+        match (self, warmup) {
+            (Schedule::OneCycle, 0) => (Self::RISING * total as f64) as usize,
+            (Schedule::Slanted { .. }, 0) => (total / Self::CUT).max(1),
+            (_, n) => n,
+        }
+    }
+
     /// Multiplier of the learning rate at `step` (from 0) of `total`, `warmup` of them rising.
     pub fn factor(self, step: usize, warmup: usize, total: usize) -> f64 {
         match self {
@@ -80,7 +89,7 @@ impl Schedule {
 fn slanted(step: usize, warmup: usize, total: usize, ratio: f64) -> f64 {
     let (cut, falling) = match warmup {
         0 => {
-            let cut = (total / Schedule::CUT).max(1);
+            let cut = Schedule::Slanted { ratio }.rising(0, total);
             (cut, cut * (Schedule::CUT - 1))
         }
         n => (n, total.saturating_sub(n).max(1)),

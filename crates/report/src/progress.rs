@@ -208,7 +208,8 @@ impl Sink for Progress {
                         ));
                     }
                     None => self.say(&format!(
-                        "warning: {found}; lower --lr or lengthen --warmup (--collapse-guard restart does)"
+                        "warning: {found}: nothing was learned so far; try another --lr (a lower one, if it once learned) or a longer \
+                         --warmup"
                     )),
                 }
             }

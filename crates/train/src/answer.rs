@@ -48,8 +48,14 @@ fn two_best(p: &[f64]) -> (f64, f64) {
 }
 
 impl RowAnswer {
-    /// The answer to one of `examples`, by its logits; `None` where the examples are of another task.
-    pub fn of(classes: usize, examples: &Examples, p: Prediction<'_>) -> Option<RowAnswer> {
+    /// The answer to one of `examples`, by its logits; `None` where the examples are of another task. Of tags a word
+    /// that was cut off counts as `outside`, the class of words in no entity, as in the figures.
+    pub fn of(
+        classes: usize,
+        outside: Option<u32>,
+        examples: &Examples,
+        p: Prediction<'_>,
+    ) -> Option<RowAnswer> {
         let i = p.index;
         let cost = |probability: f64| -probability.max(f64::MIN_POSITIVE).ln();
         Some(match &examples.targets {
@@ -117,7 +123,10 @@ impl RowAnswer {
                 let (gold, pieces) = (words.get(i)?, first_pieces.get(i)?);
                 let said = word_classes(pieces, p, classes);
                 let mut answer = RowAnswer {
-                    right: *gold == said && !said.contains(&None),
+                    right: gold
+                        .iter()
+                        .zip(&said)
+                        .all(|(g, s)| g.is_some() && *g == s.or(outside)),
                     said: Said::Tags(Vec::new()),
                     loss: 0.0,
                     confidence: 1.0,
@@ -169,7 +178,7 @@ mod tests {
             let mut examples = Examples::new(Task::Classify);
             examples.push(0, 2, &[1, 2, 3], &[0, 0, 0]);
             examples.targets = targets;
-            RowAnswer::of(2, &examples, Prediction { index: 0, logits }).unwrap()
+            RowAnswer::of(2, Some(0), &examples, Prediction { index: 0, logits }).unwrap()
         };
         let right = ask(Targets::Classes(vec![Some(0)]), &logits);
         assert_eq!((right.said, right.right), (Said::Class(0), true));
@@ -211,7 +220,9 @@ mod tests {
         close(one.wrong_by, 0.75);
         close(one.confidence, 2.0 / 3.0);
         close(one.margin, 1.0 / 3.0);
-        // A word that was cut off is wrong, but nothing was said of it.
+        // A word that was cut off counts as outside; where it is not, the row is wrong, but nothing was said of it.
+        let outside = tags(vec![Some(0), Some(0)], vec![Some(0), None]);
+        assert!(outside.right);
         let cut = tags(vec![Some(0), Some(1)], vec![Some(0), None]);
         assert!(!cut.right);
         close(cut.wrong_by, 0.0);

@@ -251,6 +251,14 @@ impl Job<'_> {
             Some(part) if !interrupted => measure(part, sink)?,
             _ => None,
         };
+        let missed = |part: &Option<Prepared>, reading: &Option<Reading>| {
+            part.is_some() && reading.is_none()
+        };
+        if !interrupted && (missed(valid, &valid_reading) || missed(test, &test_reading)) {
+            let text = "interrupted while validation or test texts were read: their figures, and a threshold of \
+                        --abstain-precision, are missing; hone eval gives the figures";
+            sink.event(&Event::Warning { text: text.into() });
+        }
         fn sureness(reading: &Option<Reading>) -> Option<&[Sureness]> {
             reading.as_ref().map(|r| &r.sureness[..])
         }

@@ -249,6 +249,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Steps of a run of so many in which the rate rises: the warm-up, or the schedule's own.
+    pub fn rising_steps(&self, steps: usize) -> usize {
+        self.schedule.rising(self.warmup.steps(steps), steps)
+    }
+
     /// Optimiser steps of the run.
     pub fn steps(&self, steps_per_epoch: usize) -> usize {
         self.max_steps

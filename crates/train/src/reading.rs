@@ -39,6 +39,7 @@ pub fn read_set<B: Backend>(
     let classes = model.classes();
     let mut scorer = Scorer::new(model.task, &model.labels);
     let mut lists = RowLists::new(model.task);
+    let outside = model.labels.iter().position(|l| l == "O").map(|i| i as u32);
     let mut losses = Vec::with_capacity(examples.len());
     let mut sureness = Vec::with_capacity(examples.len());
     let whole = predict(
@@ -48,7 +49,7 @@ pub fn read_set<B: Backend>(
         batches,
         |p| {
             scorer.push(examples, p);
-            if let Some(answer) = RowAnswer::of(classes, examples, p) {
+            if let Some(answer) = RowAnswer::of(classes, outside, examples, p) {
                 losses.push(answer.loss as f32);
                 sureness.push(Sureness {
                     confidence: answer.confidence,

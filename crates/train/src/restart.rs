@@ -11,7 +11,7 @@ impl<B: Backend> Training<'_, B> {
     pub(crate) fn guard(&mut self, steps: usize) -> Result<Option<Guard>, TrainError> {
         let options = self.options;
         let mode = options.collapse_guard;
-        let at = Guard::judged_at(options.warmup.steps(steps), steps);
+        let at = Guard::judged_at(options.rising_steps(steps), steps);
         // Those losses are no entropies: the constant answer costs something else.
         let other = options.focal_loss > 0.0 || options.r_drop > 0.0;
         match (mode, at) {
@@ -23,7 +23,11 @@ impl<B: Backend> Training<'_, B> {
                         .to_owned(),
                 ));
             }
-            (CollapseGuard::Warn, _) if other => return Ok(None),
+            (CollapseGuard::Warn, Some(_)) if other => {
+                let text = "no collapse guard: under --focal-loss or --r-drop the training loss is no entropy";
+                self.sink.event(&Event::Note { text: text.into() });
+                return Ok(None);
+            }
             _ => {}
         }
         let constant = ConstantAnswer::best(
@@ -40,7 +44,10 @@ impl<B: Backend> Training<'_, B> {
                     at / 2 + 1,
                     constant.mean_loss(self.train, &self.rule())
                 ),
-                None => "collapse guard: the run is too short to be judged".to_owned(),
+                None => {
+                    "collapse guard: the run is too short, or its warm-up too long, to be judged"
+                        .to_owned()
+                }
             };
             self.sink.event(&Event::Note { text });
         }

@@ -63,15 +63,6 @@ fn beta(x: f64, a: f64, b: f64) -> f64 {
     front * sum / a
 }
 
-/// P(T ≤ t) of Student's distribution with `df` degrees of freedom.
-fn student_below(t: f64, df: f64) -> f64 {
-    if t > 0.0 {
-        1.0 - student_above(t, df)
-    } else {
-        student_above(-t, df)
-    }
-}
-
 /// P(T > t) of Student's distribution with `df` degrees of freedom.
 pub fn student_above(t: f64, df: f64) -> f64 {
     if t.is_nan() {
@@ -93,10 +84,11 @@ pub fn binomial_at_least(n: usize, k: usize, p: f64) -> f64 {
 /// The t that Student's distribution stays below with probability `p`, for p from 0.5 to below 1.
 pub fn student_quantile(p: f64, df: f64) -> f64 {
     let mut high = 1.0;
-    while student_below(high, df) < p && high < 1e12 {
+    let below = |t: f64| student_above(-t, df);
+    while below(high) < p && high < 1e12 {
         high *= 2.0;
     }
-    bisect(0.0, high, |t| student_below(t, df) < p)
+    bisect(0.0, high, |t| below(t) < p)
 }
 
 /// The t that Student's distribution exceeds with probability `tail`, from 0 to 1/2; exact where `1 - tail` would
@@ -105,12 +97,11 @@ pub fn student_exceeded(tail: f64, df: f64) -> f64 {
     if tail <= 0.0 {
         return f64::INFINITY;
     }
-    let above = |t: f64| 0.5 * beta(df / (df + t * t), 0.5 * df, 0.5);
     let mut high = 1.0;
-    while above(high) > tail && high < 1e150 {
+    while student_above(high, df) > tail && high < 1e150 {
         high *= 2.0;
     }
-    bisect(0.0, high, |t| above(t) > tail)
+    bisect(0.0, high, |t| student_above(t, df) > tail)
 }
 
 /// P(Z > z) of the normal distribution.

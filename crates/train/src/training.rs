@@ -184,7 +184,7 @@ impl<'a, B: Backend> Training<'a, B> {
             valid_rows: self.valid.map_or(0, Examples::len),
             steps,
             steps_per_epoch: per_epoch,
-            warmup_steps: options.warmup.steps(steps),
+            warmup_steps: options.rising_steps(steps),
             groups: engine.groups(),
             memory,
         }));
@@ -258,7 +258,7 @@ impl<'a, B: Backend> Training<'a, B> {
             if now.step % every == 0 || last {
                 ending = self.validate(&mut engine, &mut validation, per_epoch, last, &mut now)?;
             }
-            if self.stop.load(Ordering::SeqCst) {
+            if ending == Ending::Done && self.stop.load(Ordering::SeqCst) {
                 ending = Ending::Interrupted;
             }
             let due = save.is_some_and(|n| now.step % n == 0) && !last;

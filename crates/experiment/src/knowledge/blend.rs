@@ -7,7 +7,7 @@
 use hone_bert::Model;
 use hone_kernels::{Backend, BackendError};
 use hone_tensor::Depth;
-use hone_train::TrainError;
+use hone_train::{Abstain, TrainError};
 
 /// A fine-tuned model whose encoder can be moved towards the one it began as.
 pub struct Blend<B: Backend> {
@@ -16,6 +16,8 @@ pub struct Blend<B: Backend> {
     /// The blended weights before they are exchanged with the model's; the tuned ones after that.
     other: B::Buf<B::Master>,
     blended: bool,
+    /// Where the tuned model abstains: what was promised of its answers holds for no other's.
+    threshold: Option<Abstain>,
 }
 
 impl<B: Backend> Blend<B> {
@@ -28,6 +30,7 @@ impl<B: Backend> Blend<B> {
         }
         let other = tuned.backend().alloc(tuned.layout().table.len())?;
         Ok(Blend {
+            threshold: Abstain::read(&tuned.config.source)?,
             base,
             model: tuned,
             other,
@@ -45,6 +48,11 @@ impl<B: Backend> Blend<B> {
         &self.model
     }
 
+    /// Whether the tuned model abstains below a confidence; places below α = 1 do not.
+    pub fn has_threshold(&self) -> bool {
+        self.threshold.is_some()
+    }
+
     /// Goes to α, from 0 to 1: at the ends the very bits of either encoder.
     pub fn set(&mut self, alpha: f64) -> Result<(), TrainError> {
         if !(0.0..=1.0).contains(&alpha) {
@@ -59,6 +67,8 @@ impl<B: Backend> Blend<B> {
             self.mix(alpha)?;
             self.exchange();
         }
+        let own = self.threshold.as_ref().filter(|_| alpha == 1.0);
+        Abstain::write(own, &mut self.model.config.source);
         Ok(())
     }
 

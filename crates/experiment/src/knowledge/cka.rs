@@ -202,6 +202,13 @@ fn wide<T: Real>(x: &[T]) -> Vec<f64> {
     x.iter().map(|v| v.to_f64()).collect()
 }
 
+/// Mean over the layers, embeddings left out.
+pub fn mean_cka(found: &[LayerCka]) -> f64 {
+    let layers = found.iter().skip(1);
+    let n = layers.len().max(1) as f64;
+    layers.map(|l| l.cka).sum::<f64>() / n
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,8 @@
 //! All measures of what an encoder knows, of one encoder, and compared between two.
 
+use super::ranks::rank_change;
 use super::similarity::cosines;
-use super::{Change, ProbeSet, TextPairs, rank_change};
+use super::{Change, ProbeSet, TextPairs};
 use crate::PairedShares;
 use hone_bert::{Model, Pool};
 use hone_kernels::Backend;

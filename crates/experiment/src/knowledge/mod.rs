@@ -4,7 +4,8 @@
 //! cosine of two sentence vectors should rank ([`TextPairs`]), and other labels that a linear probe reads off frozen
 //! features ([`ProbeSet`]). [`Measures::of`] takes them of one encoder, [`Measures::change`] compares two on the same
 //! rows. How far the encoder moved is a matter of weights ([`weights_moved`]) and of representations ([`layer_cka`]).
-//! [`Blend`] stands anywhere between both encoders; [`frontier`] says where nothing better is to be had.
+//! [`Blend`] stands anywhere between both encoders, [`Walk`] measures it on the way; [`frontier`] says where nothing better
+//! is to be had.
 //!
 //! None of it reads the head. All results are the same for any number of threads.
 //!
@@ -28,16 +29,17 @@ mod ranks;
 mod similarity;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use blend::Blend;
-pub use cka::{LayerCka, layer_cka, linear_cka};
+pub use cka::{LayerCka, layer_cka, linear_cka, mean_cka};
 pub use drift::{Moved, weights_moved};
-pub use encoders::{differences, load_base};
+pub use encoders::load_base;
 pub use frontier::{Keep, frontier};
 pub use measures::{Known, Measured, Measures};
 pub use probes::ProbeSet;
-pub use ranks::rank_change;
-pub use similarity::{TextPairs, cosines};
+pub use similarity::TextPairs;
+pub use walk::{Point, TaskFigure, Walk};
 
 use serde::Serialize;
 

@@ -1,12 +1,13 @@
 //! Two tiny encoders: what a planted change does to every measure, and the line between them.
 
+use super::encoders::differences;
 use super::*;
 use hone_bert::{HeadChoice, Model, Pool, Task};
 use hone_data::{Cell, Part, Row, Tokenizer, Truncate};
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_tensor::Depth;
-use hone_train::{Tokenising, unlabelled};
+use hone_train::{Abstain, Tokenising, unlabelled};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -197,6 +198,11 @@ fn measures_do_not_depend_on_threads_and_see_what_was_destroyed() {
             ("probe", "mean")
         ]
     );
+    // A broken vocabulary tells similar texts apart no better than another one.
+    assert_ne!(before, after);
+    for measure in &found[..2] {
+        assert_ne!(measure.change.before, measure.change.after, "{measure:?}");
+    }
     let probe = &found[2].change;
     assert_eq!(probe.rows, 100);
     assert!(probe.before_interval[0] < probe.before && probe.before < probe.before_interval[1]);
@@ -232,9 +238,20 @@ fn a_blend_is_either_end_and_the_line_between_them() {
     };
     let (start, end) = (base.download().unwrap(), tuned.download().unwrap());
     let (start_bits, end_bits) = (bits(&base), bits(&tuned));
+    let promise = Abstain {
+        above: 0.9,
+        precision: 0.95,
+        certainty: 0.95,
+        coverage: 0.5,
+        rows: 300,
+    };
+    Abstain::write(Some(&promise), &mut tuned.config.source);
     let mut blend = Blend::new(base, tuned).unwrap();
     for alpha in [0.25, 1.0, 0.0, 0.5, 0.0, 1.0, 0.75] {
         blend.set(alpha).unwrap();
+        // What was promised of the tuned model's answers holds for them alone.
+        let promised = Abstain::read(&blend.model().config.source).unwrap();
+        assert_eq!(promised.is_some(), alpha == 1.0);
         let (found, found_bits) = (blend.model().download().unwrap(), bits(blend.model()));
         for (i, param) in table.params().iter().enumerate() {
             let head = matches!(param.depth, Depth::Pooler | Depth::Head);

@@ -115,7 +115,6 @@ impl Decisions {
             }
         }
         let (level, last) = (self.level(pairs), pairs >= self.design.pairs);
-        let Design { margin, folds, .. } = self.design;
         let share = self.share();
         for (arm, estimate) in self.arms.iter_mut().zip(estimates) {
             let Some(estimate) = estimate.filter(|_| arm.is_none()) else {
@@ -123,7 +122,7 @@ impl Decisions {
             };
             let mut decision = judge(&self.design, estimate, level);
             if last && decision.verdict == Verdict::Undecided {
-                decision.pairs_needed = estimate.pairs_needed(share, margin, folds);
+                decision.pairs_needed = estimate.pairs_needed(share, &self.design);
             }
             if last || decision.verdict == Verdict::NoDifference {
                 *arm = Some(decision);

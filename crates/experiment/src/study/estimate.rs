@@ -1,5 +1,6 @@
 //! The effect of an arm from its pairs, and how sure it is.
 
+use super::Design;
 use crate::special::{normal_exceeded, student_exceeded};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub struct Estimate {
     /// What the spread over pairs does not show: the practice does better on some rows and worse on others in every
     /// pair that holds them out, and further texts would be other rows.
     pub rows: f64,
+    /// Groups of rows that were scored, over all pairs; 0 where rows count as certain.
+    pub scored: usize,
 }
 
 impl Estimate {
@@ -81,6 +84,7 @@ impl Estimate {
             std: variance.sqrt(),
             between: variance / j,
             within: within / (j * j),
+            scored: differences.iter().map(|d| d.without.len()).sum(),
             rows: match pairs {
                 0 | 1 => 0.0,
                 // `between` lacks a little of σ²(b), because overlapping pairs resemble each other.
@@ -90,19 +94,19 @@ impl Estimate {
     }
 
     /// Half the width of the interval at a two-sided level. It is never narrower than Student's over the pairs, nor
-    /// than what the held-out rows alone leave open.
+    /// than what the held-out rows alone leave open: of n rows none of which changed, up to 1 − (level/2)^(1/n) of all
+    /// rows may change after all (the rule of three).
     pub fn half(&self, level: f64) -> f64 {
         if self.pairs < 2 {
             return f64::INFINITY;
         }
         let t = student_exceeded(0.5 * level, (self.pairs - 1) as f64);
-        half(
-            self.between,
-            self.within,
-            self.rows,
-            t,
-            normal_exceeded(0.5 * level),
-        )
+        let z = normal_exceeded(0.5 * level);
+        let drawn = half(self.between, self.within, self.rows, t, z);
+        match self.within == 0.0 && self.scored > 0 {
+            true => drawn.max(-(0.5 * level).ln() / self.scored as f64),
+            false => drawn,
+        }
     }
 
     /// The interval at a two-sided level.
@@ -111,28 +115,37 @@ impl Estimate {
         [self.effect - half, self.effect + half]
     }
 
-    /// How many pairs a new study would need, about, to tell this effect from nothing or to find it within the
-    /// margin at a two-sided level, were it what it seems: `None` where more pairs alone cannot, only more texts.
-    pub fn pairs_needed(&self, level: f64, margin: f64, folds: usize) -> Option<usize> {
-        let now = self.pairs as f64;
-        let reach = self.effect.abs().max(margin - self.effect.abs());
+    /// How many pairs a new study of this design would need, about, to tell this effect from nothing or to find it
+    /// within the margin at its last look, were it what it seems: `None` where a thousand pairs cannot. An arm may
+    /// spend `share` over all looks.
+    pub fn pairs_needed(&self, share: f64, design: &Design) -> Option<usize> {
+        let (now, folds) = (self.pairs as f64, design.folds);
+        let reach = self.effect.abs().max(design.margin - self.effect.abs());
         // σ²(b)/rows is approached from below as repeats come: (1/n − 1/N) of it is seen so far.
         let seen = 1.0 - folds as f64 / now;
         let rows = match seen > 0.0 {
             true => self.rows / seen,
             false => 0.0,
         };
-        let z = normal_exceeded(0.5 * level);
-        let enough = |n: usize| {
-            let next = n as f64;
-            let t = student_exceeded(0.5 * level, next - 1.0);
-            let rows = rows * (1.0 - folds as f64 / next).max(0.0);
+        let enough = |repeats: usize| {
+            let pairs = repeats * folds;
+            let level = Design { pairs, ..*design }.level(pairs, share);
+            let next = pairs as f64;
             let scale = now / next;
-            half(self.between * scale, self.within * scale, rows, t, z) <= reach
+            let there = Estimate {
+                pairs,
+                between: self.between * scale,
+                within: self.within * scale,
+                rows: rows * (1.0 - folds as f64 / next).max(0.0),
+                scored: (self.scored as f64 / scale) as usize,
+                ..*self
+            };
+            there.half(level) <= reach
         };
-        let (mut low, mut high) = (self.pairs + 1, MOST_PAIRS.max(self.pairs + 1));
+        let low = self.pairs / folds + 1;
+        let (mut low, mut high) = (low, (MOST_PAIRS / folds).max(low));
         if enough(low) {
-            return Some(low);
+            return Some(low * folds);
         }
         if !enough(high) {
             return None;
@@ -145,7 +158,7 @@ impl Estimate {
                 false => low = middle,
             }
         }
-        Some(high)
+        Some(high * folds)
     }
 }
 
@@ -241,6 +254,19 @@ mod tests {
     fn one_pair_knows_nothing_and_equal_pairs_are_certain_only_without_rows() {
         assert_eq!(Estimate::of(&plain(&[0.1])).half(0.05), f64::INFINITY);
         assert_eq!(Estimate::of(&plain(&[0.0; 5])).interval(0.05), [0.0, 0.0]);
+        // No row of 500 changed: the exact bound is that of Clopper & Pearson for 0 of 500.
+        let still: Vec<Difference> = (0..5)
+            .map(|pair| Difference {
+                repeat: 1,
+                whole: 0.0,
+                without: (0..100).map(|row| (pair * 100 + row, 0.0)).collect(),
+            })
+            .collect();
+        let (got, exact) = (
+            Estimate::of(&still).half(0.05),
+            1.0 - 0.025f64.powf(1.0 / 500.0),
+        );
+        assert!((got / exact - 1.0).abs() < 0.005, "{got} {exact}");
         // Ten of a hundred rows are gained in every pair: luck of the rows is left.
         let pairs: Vec<Difference> = (0..5)
             .map(|pair| Difference {
@@ -327,12 +353,20 @@ mod tests {
             between: 9e-5,
             within: 3e-5,
             rows,
+            scored: 1000,
         };
-        let need = |effect, rows| e(effect, rows).pairs_needed(0.05, 0.005, 5);
+        let design = Design {
+            pairs: 10,
+            folds: 5,
+            alpha: 0.05,
+            margin: 0.005,
+            higher_is_better: true,
+        };
+        let need = |effect, rows| e(effect, rows).pairs_needed(0.05, &design);
         let (large, small) = (need(0.018, 0.0).unwrap(), need(0.01, 0.0).unwrap());
         assert!(10 < large && large < small, "{large} {small}");
-        // t(0.975, n − 1)² · 0.0009/n ≤ 0.01²: at 37 pairs 2.0281² · 9 = 37.02, at 38 it is 36.95.
-        assert_eq!(small, 38);
+        // Were the last look granted all of 0.05, 38 pairs would do; its own part is less than a fifth of that.
+        assert_eq!(small, 70);
         assert_eq!(need(0.01, 1e-4), None);
         // Nothing at all is found to be within the margin, in time.
         assert!(need(0.0, 0.0).unwrap() > 100);

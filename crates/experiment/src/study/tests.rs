@@ -110,7 +110,8 @@ fn with<T>(
             pairs,
             folds: 3,
             alpha: 0.05,
-            margin: 0.005,
+            // What 400 texts can show: none of them changed, and 2 % of all may after all.
+            margin: 0.03,
             higher_is_better: true,
         },
         inner: Some(0.2),

@@ -92,7 +92,7 @@ impl Restart {
             collapse,
             lr: LOWER_RATE * options.lr,
             head_lr: LOWER_RATE * options.head_lr,
-            warmup: longer.max(2 * options.warmup.steps(steps)).min(steps),
+            warmup: longer.max(2 * options.rising_steps(steps)).min(steps),
         }
     }
 
@@ -118,10 +118,11 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// The step by which a run is judged; `None` where it is too short.
+    /// The step by which a run is judged, whose rate rises for `warmup` steps; `None` where it is too short, or still
+    /// warming up by then.
     pub fn judged_at(warmup: usize, steps: usize) -> Option<usize> {
         let at = (steps / 2).min(warmup + AFTER_WARMUP);
-        (steps >= LEAST_STEPS).then_some(at)
+        (steps >= LEAST_STEPS && at > warmup).then_some(at)
     }
 
     /// A guard that judges at a step.
@@ -146,9 +147,7 @@ impl Guard {
 
     /// Takes a step of the window with its loss and the constant answer's; a verdict at the stated step.
     pub fn take(&mut self, step: usize, loss: f64, constant: f64) -> Option<Collapse> {
-        if !self.watches(step) {
-            return None;
-        }
+        debug_assert!(self.watches(step));
         let state = &mut self.state;
         state.steps += 1;
         state.loss += loss;
