@@ -3,7 +3,7 @@
 use crate::args::TrainArgs;
 use crate::device::{self, Device};
 use crate::{Exit, augment, fetch, interrupt, out, settings, train};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Config;
 use hone_experiment::{RangeReport, RangeTest, SuggestedRate, csv_text};
@@ -11,7 +11,7 @@ use hone_kernels::Backend;
 use hone_optim::GroupPolicy;
 use hone_report::{Curve, Curves, Mark, Progress, Scale, Table, duration, say};
 use hone_tensor::Depth;
-use hone_train::{Job, Options, Strictness, WordUpdates, task_of, write_beside};
+use hone_train::{Options, task_of, write_beside};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -60,31 +60,16 @@ struct Range {
 impl FindLrArgs {
     /// Lays the flags over the file that `--config` names.
     fn with_config(self) -> Result<(TrainArgs, Range)> {
-        let path = self.train.config.clone().unwrap_or_default();
         let (train, file) = settings::with_config_and(self.train, &OWN)?;
-        let wrong =
-            |key: &str, what: &str| anyhow!("{}: {key}: {what} was expected", path.display());
         let rate = |key: &str, given: Option<f64>, usual: f64| {
-            let value = match (given, file.get(key)) {
-                (Some(x), _) => x,
-                (None, None) => usual,
-                (None, Some(toml::Value::Float(x))) => *x,
-                (None, Some(_)) => return Err(wrong(key, "a number such as 1e-6")),
-            };
+            let value = file.real(key, given)?.unwrap_or(usual);
             match value.is_finite() && value > 0.0 {
                 true => Ok(value),
                 false => bail!("--{key} {value}: a positive number was expected"),
             }
         };
         let number = |key: &str, given: Option<usize>, least: usize| {
-            let value = match (given, file.get(key)) {
-                (Some(n), _) => Some(n),
-                (None, None) => None,
-                (None, Some(value)) => {
-                    let n = value.as_integer().and_then(|n| usize::try_from(n).ok());
-                    Some(n.ok_or_else(|| wrong(key, "a whole number"))?)
-                }
-            };
+            let value = file.number(key, given)?;
             match value {
                 Some(n) if n < least => bail!(
                     "--{} {n}: at least {least} was expected",
@@ -133,22 +118,7 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     let config = Config::read(&Config::path_in(&model))?;
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
-    let job = Job {
-        model: &model,
-        data: &data_set,
-        options: &options,
-        max_length: args.columns.max_length,
-        truncate: settings::truncate(&args.columns)?,
-        strict: match args.columns.strict {
-            true => Strictness::Fail,
-            false => Strictness::Warn,
-        },
-        out: None,
-        resume: false,
-        frozen: settings::frozen(&args),
-        words: WordUpdates::Deferred,
-        augment: augmenter.as_ref(),
-    };
+    let job = settings::job(&args, &model, &data_set, &options, augmenter.as_ref(), None)?;
     let test = RangeTest {
         job: &job,
         from: range.from,

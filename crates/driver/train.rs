@@ -8,8 +8,7 @@ use hone_bert::{Config, Task};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
 use hone_train::{
-    Abstention, Ending, Job, Options, Sink, Strictness, Summary, TrainError, WordUpdates, task_of,
-    write_beside,
+    Abstention, Ending, Job, Options, Sink, Summary, TrainError, task_of, write_beside,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,23 +29,14 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
     let out = output_folder(&args, &data)?;
-    let job = Job {
-        model: &model,
-        data: &data_set,
-        options: &options,
-        max_length: args.columns.max_length,
-        truncate: settings::truncate(&args.columns)?,
-        strict: if args.columns.strict {
-            Strictness::Fail
-        } else {
-            Strictness::Warn
-        },
-        out: Some(&out),
-        resume: args.resume,
-        frozen: settings::frozen(&args),
-        words: WordUpdates::Deferred,
-        augment: augmenter.as_ref(),
-    };
+    let job = settings::job(
+        &args,
+        &model,
+        &data_set,
+        &options,
+        augmenter.as_ref(),
+        Some(&out),
+    )?;
     record(&out, &args, &options, &name)?;
     if args.out.is_none() {
         point_latest(&out);
