@@ -36,6 +36,9 @@ pub enum Verb {
     /// Does a practice help on your data? Recipes beside a baseline over paired seeds and folds, with verdicts
     #[command(allow_negative_numbers = true)]
     Study(Box<crate::study::StudyArgs>),
+    /// Search for hyperparameters within a time: random trials, successive halving, a winner judged anew
+    #[command(allow_negative_numbers = true)]
+    Tune(Box<crate::tune::TuneArgs>),
     /// Suggest a learning rate by a range test: the loss at ever larger rates, drawn and read
     #[command(allow_negative_numbers = true, mut_arg("out", |a| a.help(FOLDER)), mut_arg("json", |a| a.help(OBJECT)))]
     FindLr(Box<crate::find_lr::FindLrArgs>),

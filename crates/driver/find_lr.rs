@@ -1,6 +1,7 @@
 //! `hone find-lr`: a learning-rate range test, and the rate to train with.
 
 use crate::args::TrainArgs;
+use crate::command::train_command;
 use crate::device::{self, Device};
 use crate::{Exit, augment, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
@@ -215,45 +216,15 @@ fn rates(report: &RangeReport, suggestion: &SuggestedRate) -> (f64, f64) {
     (lr, rounded(lr * report.head_ratio))
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+%@".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
-}
-
 impl Found<'_> {
     /// The command to go on with: what was given here, with the rates that were found.
     fn command(&self, report: &RangeReport, suggestion: &SuggestedRate) -> Result<String> {
         let (lr, head_lr) = rates(report, suggestion);
-        let mut words = vec!["hone train".to_owned()];
-        let mut flag = |key: &str, value: String| {
-            words.push(format!("--{}", key.replace('_', "-")));
-            words.extend((!value.is_empty()).then_some(value));
-        };
-        flag("model", quoted(self.model));
-        let Value::Object(typed) = serde_json::to_value(self.args)? else {
-            bail!("options must form an object");
-        };
-        for (key, value) in typed {
-            match (key.as_str(), value) {
-                ("model" | "lr" | "head_lr" | "out", _) | (_, Value::Null) => {}
-                (_, Value::Bool(given)) => {
-                    if given {
-                        flag(&key, String::new());
-                    }
-                }
-                (_, Value::String(word)) => flag(&key, quoted(&word)),
-                (_, value) => flag(&key, value.to_string()),
-            }
-        }
-        flag("lr", format!("{lr:e}"));
+        let mut over = vec![("lr", format!("{lr:e}"))];
         if self.args.head_lr.is_some() {
-            flag("head_lr", format!("{head_lr:e}"));
+            over.push(("head_lr", format!("{head_lr:e}")));
         }
-        Ok(words.join(" "))
+        train_command(self.model, self.args, &over)
     }
 
     /// What `--json` prints and `lr.json` holds.

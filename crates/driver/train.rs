@@ -306,16 +306,20 @@ pub fn record_as(
 
 /// `runs/latest`, which predict and eval use when no model is named.
 pub fn point_latest(out: &Path) {
-    let (Some(name), Some(parent)) = (out.file_name(), out.parent()) else {
-        return;
-    };
+    if let (Some(name), Some(parent)) = (out.file_name(), out.parent()) {
+        point_latest_at(parent, Path::new(name));
+    }
+}
+
+/// The same for a model in `parent/target`.
+pub fn point_latest_at(parent: &Path, target: &Path) {
     let latest = parent.join("latest");
     let beside = parent.join("latest.part");
     let _ = fs::remove_file(&beside);
     #[cfg(unix)]
-    let linked = std::os::unix::fs::symlink(name, &beside);
+    let linked = std::os::unix::fs::symlink(target, &beside);
     #[cfg(not(unix))]
-    let linked = fs::write(&beside, name.to_string_lossy().as_bytes());
+    let linked = fs::write(&beside, target.to_string_lossy().as_bytes());
     if let Err(error) = linked.and_then(|()| fs::rename(&beside, &latest)) {
         say!(
             "warning: {}: {error}; name the run with --model",

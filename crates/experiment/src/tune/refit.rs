@@ -1,0 +1,408 @@
+//! The last word: the winner and the given options, refitted with fresh seeds on all training rows and judged on rows that
+//! no trial saw.
+//!
+//! The value that chose a trial is the best of many and flatters it; only a figure on other rows and with other seeds does
+//! not. Both recipes have the same fresh seeds, in pairs. The effect's interval is that of `hone study` ([`Estimate`]):
+//! it knows the spread over seeds and that all pairs are judged by the same rows. Whether the two models of the first seed
+//! differ is asked apart, by `hone compare`'s tests.
+
+use super::journal::{Purpose, RunRecord};
+use super::runner::{BEST, Chooser, Course, Untouched, Wanted, Went};
+use super::search::Found;
+use crate::compare::{Answers, Comparison, answers_of, compare};
+use crate::crossval::derived;
+use crate::held_out::RowLogits;
+use crate::study::{Difference, Estimate, groups, without};
+use hone_kernels::Backend;
+use hone_train::metrics::better;
+use hone_train::watch::Watch;
+use hone_train::{
+    Ending, EvalBatches, Event, Fit, Fitted, Options, Scorer, Sink, TrainError, predict, task_of,
+    together, write_beside,
+};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// What the refits say of the winner beside the given options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The given options won the search.
+    GivenStand,
+    /// The interval of the difference is on the better side of nothing.
+    Better,
+    /// On the worse.
+    Worse,
+    /// It holds nothing.
+    NoDifferenceShown,
+}
+
+impl Verdict {
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::GivenStand => "the given options stand: no trial was better",
+            Verdict::Better => "tuned is better",
+            Verdict::Worse => "tuned is worse",
+            Verdict::NoDifferenceShown => "no difference shown",
+        }
+    }
+
+    /// From the interval of tuned minus given.
+    pub fn of([low, high]: [f64; 2], metric: &str) -> Verdict {
+        let up = better(metric, 1.0, 0.0);
+        match (low > 0.0, high < 0.0) {
+            (true, _) if up => Verdict::Better,
+            (_, true) if !up => Verdict::Better,
+            (true, _) | (_, true) => Verdict::Worse,
+            _ => Verdict::NoDifferenceShown,
+        }
+    }
+}
+
+/// Level of the interval.
+const LEVEL: f64 = 0.05;
+
+/// What the refits found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Judged {
+    /// The fresh seeds.
+    pub seeds: Vec<u64>,
+    /// The metric of the given options on the untouched rows, seed by seed.
+    pub given: Vec<f64>,
+    /// That of the winner.
+    pub tuned: Vec<f64>,
+    /// Standard deviation over seeds of the winner's.
+    pub seed_std: Option<f64>,
+    /// Tuned minus given, and the parts of its variance; none where the given options won.
+    pub effect: Option<Estimate>,
+    /// Its 95 % interval.
+    pub interval: Option<[f64; 2]>,
+    /// What that says.
+    pub verdict: Verdict,
+    /// The first seed's two models on the untouched rows, the given options' first.
+    pub first_models: Option<Comparison>,
+    /// The saved model: the winner's of the first fresh seed.
+    pub model: PathBuf,
+    /// Its value on the untouched rows.
+    pub model_value: f64,
+    /// Its seed.
+    pub model_seed: u64,
+    /// Why there are fewer seeds than were asked for.
+    pub cut_short: Option<String>,
+}
+
+/// Where the seeds of refits are drawn.
+const REFIT: usize = 0x5246;
+
+/// Deviation with n − 1.
+pub(super) fn deviation(values: &[f64]) -> Option<f64> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+    (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())
+}
+
+impl<B: Backend> Course<'_, B> {
+    /// The seed of a pair of refits, from 1.
+    pub(super) fn fresh_seed(&self, pair: usize) -> u64 {
+        derived(self.tune.job.options.seed, REFIT, pair)
+    }
+
+    /// Refits, pair by pair; `None` where the user asked to stop.
+    pub(super) fn refits(
+        &mut self,
+        found: &Found,
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Judged>, TrainError> {
+        let recipes: &[(&str, usize)] = match found.winner {
+            0 => &[("tuned", 0)],
+            winner => &[("tuned", winner), ("given", 0)],
+        };
+        let mut pairs: Vec<Vec<RunRecord>> = Vec::new();
+        let mut cut_short = None;
+        let each: f64 = recipes
+            .iter()
+            .map(|(_, t)| self.seconds(&self.trial(*t).1, 1.0, Purpose::Refit))
+            .sum();
+        self.outlook = each * self.tune.seeds as f64;
+        'pairs: for pair in 1..=self.tune.seeds {
+            // A pair that would not be whole is not begun.
+            let room = self.tune.limit.seconds.filter(|_| pair > 1);
+            let mut both = Vec::new();
+            for (i, &(name, trial)) in recipes.iter().enumerate() {
+                let (settings, options) = self.trial(trial);
+                let after: f64 = recipes[i + 1..]
+                    .iter()
+                    .map(|(_, t)| self.seconds(&self.trial(*t).1, 1.0, Purpose::Refit))
+                    .sum();
+                let what = match (name, found.winner) {
+                    ("given", _) | (_, 0) => "the given options",
+                    _ => "the winner",
+                };
+                let wanted = Wanted {
+                    name: format!("refit-{name}-{pair}"),
+                    purpose: Purpose::Refit,
+                    trial: Some(trial),
+                    settings: &settings,
+                    options: Options {
+                        seed: self.fresh_seed(pair),
+                        ..options
+                    },
+                    share: 1.0,
+                    replicate: pair,
+                    place: format!("refit {pair} of {}, {what}", self.tune.seeds),
+                    deadline: room.map(|end| end - after),
+                };
+                match self.attempt(wanted, sink)? {
+                    Went::Stopped => return Ok(None),
+                    Went::NoTime => {
+                        let text = format!(
+                            "no time was left for {} of {} seeds of the refits",
+                            self.tune.seeds + 1 - pair,
+                            self.tune.seeds
+                        );
+                        sink.event(&Event::Note { text: text.clone() });
+                        cut_short = Some(text);
+                        break 'pairs;
+                    }
+                    Went::Done(record) => both.push(record),
+                }
+            }
+            pairs.push(both);
+        }
+        self.judge(found, &pairs, cut_short).map(Some)
+    }
+
+    fn judge(
+        &self,
+        found: &Found,
+        pairs: &[Vec<RunRecord>],
+        cut_short: Option<String>,
+    ) -> Result<Judged, TrainError> {
+        let (job, metric) = (self.tune.job, &self.tune.job.options.metric);
+        let values = |i: usize| -> Vec<f64> {
+            let of = |p: &Vec<RunRecord>| p.get(i)?.value;
+            pairs.iter().filter_map(of).collect()
+        };
+        let failed = pairs.iter().flatten().find_map(|r| {
+            let why = r.failed.as_ref()?;
+            Some(format!("{}: {why}", r.run))
+        });
+        if let Some(why) = failed {
+            return Err(TrainError::Option(format!(
+                "{why}; the trials are in {}",
+                self.out.join("trials.jsonl").display()
+            )));
+        }
+        let tuned = values(0);
+        let (mut effect, mut interval, mut first_models) = (None, None, None);
+        let mut verdict = Verdict::GivenStand;
+        if found.winner != 0 {
+            let part = match self.tune.untouched {
+                Untouched::Valid => &job.data.valid,
+                Untouched::Test => &job.data.test,
+            };
+            let keys = part.as_ref().map(together).unwrap_or_default();
+            let groups = groups(&keys, self.tune.split_seed);
+            let (task, labels) = (task_of(job.data.kind), job.data.labels.names());
+            let examples = self.untouched();
+            let mut differences = Vec::new();
+            for (p, both) in pairs.iter().enumerate() {
+                let mut sides = Vec::new();
+                for record in both {
+                    let logits = self.read_logits(&record.run)?;
+                    sides.push((
+                        record.value.unwrap_or(f64::NAN),
+                        without(task, labels, examples, &groups, &logits, metric),
+                    ));
+                    if p == 0 {
+                        let answers = answers_of(task, labels, examples, &logits);
+                        first_models.get_or_insert_with(Vec::new).push(answers);
+                    }
+                }
+                let [(t, own), (g, given)] = &sides[..] else {
+                    continue;
+                };
+                differences.push(Difference {
+                    // The same rows are judged in every pair.
+                    repeat: p + 1,
+                    whole: t - g,
+                    without: own
+                        .iter()
+                        .zip(given)
+                        .map(|(a, b)| (a.0, a.1 - b.1))
+                        .collect(),
+                });
+            }
+            let estimate = Estimate::of(&differences);
+            let ends = estimate.interval(LEVEL);
+            verdict = Verdict::of(ends, metric);
+            (effect, interval) = (Some(estimate), Some(ends));
+        }
+        let compared = |all: &Vec<Answers>| match &all[..] {
+            [tuned, given] => {
+                let (task, seed) = (task_of(job.data.kind), job.options.seed);
+                Some(compare(task, given, tuned, seed))
+            }
+            _ => None,
+        };
+        Ok(Judged {
+            seeds: (1..=pairs.len()).map(|p| self.fresh_seed(p)).collect(),
+            given: match found.winner {
+                0 => tuned.clone(),
+                _ => values(1),
+            },
+            seed_std: deviation(&tuned),
+            model_value: tuned.first().copied().unwrap_or(f64::NAN),
+            tuned,
+            effect,
+            interval,
+            verdict,
+            first_models: first_models.as_ref().and_then(compared),
+            model: self.out.join(BEST),
+            model_seed: self.fresh_seed(1),
+            cut_short,
+        })
+    }
+
+    /// Fits to all training rows, as `hone train` does with these options, and reads the untouched rows. The winner's
+    /// model of the first seed is saved.
+    pub(super) fn refit(
+        &self,
+        wanted: &Wanted<'_>,
+        folder: &Path,
+        sink: &mut dyn Sink,
+        halt: &AtomicBool,
+    ) -> Result<Option<RunRecord>, TrainError> {
+        let (texts, options) = (&self.texts, &wanted.options);
+        let saved = wanted.name == "refit-tuned-1";
+        let best = self.out.join(BEST);
+        let job = self.within(options, if saved { &best } else { folder });
+        let valid = match self.tune.chooser {
+            Chooser::Valid => texts.valid.as_ref().map(|v| &v.examples),
+            Chooser::Folds(_) => None,
+        };
+        let fit = Fit {
+            train: &texts.train.examples,
+            augment: job.epoch_texts(texts, &job.data.train),
+            valid,
+            watch: if saved { Watch::Sample } else { Watch::Nothing },
+            head_seed: options.seed,
+            marks: BTreeMap::new(),
+            prefix: None,
+            begun: None,
+        };
+        let began = Instant::now();
+        let mut record = self.record(wanted, options.seed, options, texts.train.examples.len());
+        let diverged = |error: TrainError, record: &RunRecord| match error {
+            error @ (TrainError::Loss { .. } | TrainError::Gradient { .. }) => {
+                let mut record = record.clone();
+                record.failed = Some(error.to_string());
+                record.ending = "failed".to_owned();
+                record.seconds = began.elapsed().as_secs_f64();
+                Ok(Some(record))
+            }
+            TrainError::Interrupted => Ok(None),
+            error => Err(error),
+        };
+        let model = match saved {
+            true => {
+                let done = job.conclude(texts, fit, self.backend.clone(), sink, halt, began);
+                let (model, summary, ending) = match done {
+                    Err(error) => return diverged(error, &record),
+                    Ok(done) => done,
+                };
+                if ending == Ending::Interrupted {
+                    return Ok(None);
+                }
+                record.steps = summary.steps;
+                record.best_step = summary.best_step;
+                record.ending = ending.name().to_owned();
+                record.restart = summary.restart;
+                record.train_tokens = summary.train_tokens;
+                record.train_loss = Some(summary.train_loss).filter(|x| x.is_finite());
+                record.train_seconds = summary.train_tokens as f64 / summary.tokens_per_s.max(1e-9);
+                record.planned_memory_bytes = summary.planned_memory_bytes;
+                model
+            }
+            false => {
+                let Fitted { model, outcome, .. } =
+                    match job.fit(fit, self.backend.clone(), sink, halt) {
+                        Err(error) => return diverged(error, &record),
+                        Ok(fitted) => fitted,
+                    };
+                if outcome.ending == Ending::Interrupted {
+                    return Ok(None);
+                }
+                record.steps = outcome.steps;
+                record.best_step = outcome.selected_step;
+                record.ending = outcome.ending.name().to_owned();
+                record.restart = outcome.restart;
+                record.train_tokens = outcome.train_tokens;
+                record.train_loss = Some(outcome.train_loss).filter(|x| x.is_finite());
+                record.train_seconds = outcome.train_seconds;
+                record.planned_memory_bytes = outcome.planned_bytes;
+                model
+            }
+        };
+        let examples = self.untouched();
+        let mut acts = model.plan_eval(EvalBatches::USUAL.limits(examples))?;
+        let mut scorer = Scorer::new(model.task, &model.labels);
+        let mut logits = Vec::with_capacity(examples.len());
+        let (classes, batches) = (model.classes(), EvalBatches::USUAL);
+        predict(
+            &model,
+            &mut acts,
+            examples,
+            batches,
+            |p| {
+                scorer.push(examples, p);
+                logits.push(RowLogits::of(examples, p.index as u32, p, classes));
+            },
+            |_| true,
+        )?;
+        drop(model);
+        let metrics = scorer.finish();
+        let value = metrics.value(&options.metric);
+        record.value = value.filter(|v| v.is_finite());
+        if record.value.is_none() {
+            record.failed = Some(format!("{} is not a number", options.metric));
+        }
+        record.metrics = Some(metrics);
+        record.seconds = began.elapsed().as_secs_f64();
+        self.write_logits(&wanted.name, &logits)?;
+        Ok(Some(record))
+    }
+
+    fn logits_path(&self, run: &str) -> PathBuf {
+        self.out.join("refits").join(format!("{run}.json"))
+    }
+
+    /// Logits of the untouched rows, which are what the comparison is made of.
+    fn write_logits(&self, run: &str, logits: &[RowLogits]) -> Result<(), TrainError> {
+        let path = self.logits_path(run);
+        let folder = self.out.join("refits");
+        std::fs::create_dir_all(&folder).map_err(|source| TrainError::Io {
+            path: folder,
+            source,
+        })?;
+        write_beside(&path, &format!("{}\n", json!(logits)))
+    }
+
+    fn read_logits(&self, run: &str) -> Result<Vec<RowLogits>, TrainError> {
+        let path = self.logits_path(run);
+        let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        serde_json::from_str(&text).map_err(|e| TrainError::Checkpoint {
+            path,
+            reason: format!("not what this version wrote ({e})"),
+        })
+    }
+}
