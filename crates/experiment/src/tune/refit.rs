@@ -2,7 +2,8 @@
 //! no trial saw.
 //!
 //! The value that chose a trial is the best of many and flatters it; only a figure on other rows and with other seeds does
-//! not. Both recipes have the same fresh seeds, in pairs. The effect's interval is that of `hone study` ([`Estimate`]):
+//! not. Both recipes have the same fresh seeds, in pairs. The parts of the effect's variance are those of `hone study`
+//! ([`Estimate`]):
 //! it knows the spread over seeds and that all pairs are judged by the same rows. Whether the two models of the first seed
 //! differ is asked apart, by `hone compare`'s tests.
 
@@ -12,6 +13,7 @@ use super::search::Found;
 use crate::compare::{Answers, Comparison, answers_of, compare};
 use crate::crossval::derived;
 use crate::held_out::RowLogits;
+use crate::special::{normal_exceeded, student_exceeded};
 use crate::study::{Difference, Estimate, groups, without};
 use hone_kernels::Backend;
 use hone_train::metrics::better;
@@ -95,6 +97,45 @@ pub struct Judged {
     /// Why there are fewer seeds than were asked for.
     pub cut_short: Option<String>,
 }
+
+/// The interval of a mean difference over pairs that all judge the same rows.
+///
+/// With y = δ + a(pair) + b(row) + e the mean has the variance `between` + `rows` of the estimate. The first is known from
+/// few pairs, the second from many rows, so the degrees of freedom are Welch & Satterthwaite's for their sum; a study, whose
+/// rows come again only now and then, takes those of its pairs for both, which three pairs of one set of rows
+/// would never survive. It is not narrower than the rows alone leave open, of which nearly none may have changed.
+pub(super) fn interval_of(estimate: &Estimate, rows: usize, level: f64) -> [f64; 2] {
+    let Estimate {
+        pairs,
+        effect,
+        between,
+        within,
+        rows: shared,
+        ..
+    } = *estimate;
+    if pairs < 2 {
+        return [f64::NEG_INFINITY, f64::INFINITY];
+    }
+    let variance = between + shared;
+    let part = |v: f64, n: usize| v * v / n.max(2).saturating_sub(1) as f64;
+    let below = part(between, pairs) + part(shared, rows);
+    let drawn = match below > 0.0 {
+        true => student_exceeded(0.5 * level, variance * variance / below) * variance.sqrt(),
+        false => 0.0,
+    };
+    let least = match within > 0.0 {
+        true => normal_exceeded(0.5 * level) * (within + shared).sqrt(),
+        // Of n rows none of which changed (the rule of three).
+        false if rows > 0 => -(0.5 * level).ln() / rows as f64,
+        false => 0.0,
+    };
+    let half = drawn.max(least);
+    [effect - half, effect + half]
+}
+
+/// How that comes about, for reports.
+pub const EFFECT_METHOD: &str = "mean of the paired differences ± t(0.975, df) · sqrt(s²/J + r): s² over J seeds, r of the \
+    rows that all seeds share, by the jackknife; df by Welch & Satterthwaite";
 
 /// Where the seeds of refits are drawn.
 const REFIT: usize = 0x5246;
@@ -240,7 +281,8 @@ impl<B: Backend> Course<'_, B> {
                 });
             }
             let estimate = Estimate::of(&differences);
-            let ends = estimate.interval(LEVEL);
+            let scored = differences.first().map_or(0, |d| d.without.len());
+            let ends = interval_of(&estimate, scored, LEVEL);
             verdict = Verdict::of(ends, metric);
             (effect, interval) = (Some(estimate), Some(ends));
         }
@@ -404,5 +446,84 @@ impl<B: Backend> Course<'_, B> {
             path,
             reason: format!("not what this version wrote ({e})"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_tensor::Philox;
+
+    /// Draws like a normal variable: Irwin–Hall.
+    fn normal(rng: &Philox, a: u64, b: u64) -> f64 {
+        let one = |k: u64| (rng.u64_at(a, b * 12 + k) >> 11) as f64 / (1u64 << 53) as f64;
+        (0..12).map(one).sum::<f64>() - 6.0
+    }
+
+    fn drawn(world: u64, pairs: usize, sds: [f64; 3], shift: f64) -> (Estimate, usize) {
+        const ROWS: u64 = 150;
+        let rng = Philox::new(world);
+        let all: Vec<Difference> = (0..pairs as u64)
+            .map(|pair| {
+                let own = sds[0] * normal(&rng, 1, pair);
+                let y: Vec<f64> = (0..ROWS)
+                    .map(|row| {
+                        let noise = normal(&rng, 3, pair * ROWS + row);
+                        shift + own + sds[1] * normal(&rng, 2, row) + sds[2] * noise
+                    })
+                    .collect();
+                let sum: f64 = y.iter().sum();
+                let rows = y.iter().enumerate();
+                Difference {
+                    repeat: pair as usize + 1,
+                    whole: sum / ROWS as f64,
+                    without: rows
+                        .map(|(i, y)| (i as u32, (sum - y) / (ROWS - 1) as f64))
+                        .collect(),
+                }
+            })
+            .collect();
+        (Estimate::of(&all), ROWS as usize)
+    }
+
+    /// Of worlds in which nothing is gained one in twenty may say that something is; where seeds, rows or both differ.
+    #[test]
+    fn false_verdicts_are_rare_and_true_ones_come() {
+        const WORLDS: u64 = 1500;
+        for sds in [[0.05, 0.0, 0.5], [0.0, 0.5, 0.3], [0.03, 0.4, 0.4]] {
+            let claims = |pairs: usize, shift: f64| {
+                let claim = |world: &u64| {
+                    let (estimate, rows) = drawn(*world, pairs, sds, shift);
+                    let ends = interval_of(&estimate, rows, LEVEL);
+                    Verdict::of(ends, "accuracy") != Verdict::NoDifferenceShown
+                };
+                (0..WORLDS).filter(claim).count() as f64 / WORLDS as f64
+            };
+            let wrong = claims(3, 0.0);
+            assert!(wrong < 0.065, "{sds:?}: {wrong}");
+            let found = claims(3, 0.2);
+            assert!(found > 0.6, "{sds:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn one_pair_and_rows_that_never_change_are_not_certain() {
+        let (estimate, rows) = drawn(1, 1, [0.1, 0.1, 0.1], 5.0);
+        assert_eq!(
+            interval_of(&estimate, rows, LEVEL),
+            [f64::NEG_INFINITY, f64::INFINITY]
+        );
+        let (estimate, rows) = drawn(1, 3, [0.0, 0.0, 0.0], 0.0);
+        let [low, high] = interval_of(&estimate, rows, LEVEL);
+        assert!(
+            (high - 3.69 / 150.0).abs() < 1e-3 && low == -high,
+            "{low} {high}"
+        );
+    }
+
+    #[test]
+    fn deviations_are_those_of_the_sample() {
+        assert_eq!(deviation(&[1.0]), None);
+        assert!((deviation(&[1.0, 2.0, 4.0]).unwrap() - (7.0f64 / 3.0).sqrt()).abs() < 1e-12);
     }
 }

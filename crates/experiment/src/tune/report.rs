@@ -1,11 +1,10 @@
 //! `tune.json`: what was searched, what won, what that is worth, and what each setting matters.
 
-use super::refit::Judged;
+use super::refit::{EFFECT_METHOD, Judged};
 use super::runner::{Chooser, Course, Untouched};
 use super::search::{Found, run_name};
 use super::sensitivity::{INTERVAL_METHOD, SettingMoves};
 use super::space::Configuration;
-use crate::study;
 use hone_kernels::Backend;
 use hone_train::metrics::better;
 use hone_train::{Options, peak_memory};
@@ -174,7 +173,7 @@ impl TuneReport {
             found,
             best,
             refit,
-            effect_interval_method: study::INTERVAL_METHOD,
+            effect_interval_method: EFFECT_METHOD,
             sensitivity,
             sensitivity_interval_method: INTERVAL_METHOD,
             runs: journal.runs().count(),
