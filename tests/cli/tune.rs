@@ -80,7 +80,7 @@ fn a_search_finds_a_rate_says_what_it_is_worth_and_its_command_repeats_the_model
         "search: 4 trials",
         "space: lr=0.001..0.004,dropout=0..0.2",
         "held out for the last figure",
-        "plan: 4 trials with 1 replicates, 2 trials with 2 replicates",
+        "plan: 4 trials once, 2 trials 2 times",
         "rung 1 done",
         "refit 3 of 3",
         " left",
@@ -313,6 +313,8 @@ fn a_budget_is_kept_by_the_whole_program() {
         "too small",
         "minutes",
     ]);
+    // The mended command can have the folder.
+    assert!(!world.path("little").exists());
 }
 
 #[test]
@@ -338,6 +340,7 @@ fn wrong_input_is_one_clear_line() {
         (&["--space", "lr=3e-5"], &["--space", "one value"]),
         (&["--space", "epochs", "--max-steps", "9"], &["--max-steps"]),
         (&["--space", ""], &["--space"]),
+        (&["--space", "pool=cls|cls"], &["--space", "nothing but"]),
         (&["--select", "best"], &["--select best", "--test FILE"]),
         (&["--patience", "2"], &["--patience"]),
         (&["--calibrate"], &["--calibrate"]),

@@ -170,7 +170,7 @@ impl<B: Backend> Course<'_, B> {
             .iter()
             .map(|(_, t)| self.seconds(&self.trial(*t).1, 1.0, Purpose::Refit))
             .sum();
-        self.outlook = each * self.tune.seeds as f64;
+        self.outlook = each * self.tune.seeds as f64 + self.after_refits();
         'pairs: for pair in 1..=self.tune.seeds {
             // A pair that would not be whole is not begun.
             let room = self.tune.limit.seconds.filter(|_| pair > 1);

@@ -122,6 +122,8 @@ pub(super) struct Course<'a, B: Backend> {
     pub pace: Pace,
     pub stop: &'a AtomicBool,
     plan: Option<FoldPlan>,
+    /// Of all trials that there may be, with their options.
+    pub trials: Vec<(Configuration, Options)>,
     /// Seconds of the runs that are still to come, as far as is known.
     pub outlook: f64,
     first: bool,
@@ -154,7 +156,26 @@ impl Tune<'_> {
         };
         let hash = plan.as_ref().map_or("", |p| &p.sha256);
         self.check_settings(hash, &texts, backend.path(), out)?;
+        let most = self.limit.trials.unwrap_or(MOST_TRIALS);
+        let base = job.options;
+        let trials: Vec<(Configuration, Options)> = self
+            .space
+            .trials(base, base.seed, most)
+            .into_iter()
+            .map(|c| (c.clone(), self.space.options(base, &c)))
+            .collect();
+        if trials.len() < 2 {
+            return Err(TrainError::Option(format!(
+                "--space {}: it holds nothing but the options as they are given",
+                self.space
+            )));
+        }
+        if trials.len() < most && self.limit.trials.is_some() {
+            let text = format!("the space holds no more than {} trials", trials.len());
+            sink.event(&Event::Note { text });
+        }
         let mut course = Course {
+            trials,
             tune: self,
             backend,
             journal: Journal::open(out, job.resume)?,
@@ -200,10 +221,7 @@ impl<B: Backend> Course<'_, B> {
 
     /// The configuration of a trial and its options.
     pub fn trial(&self, trial: usize) -> (Configuration, Options) {
-        let (base, space) = (self.tune.job.options, self.tune.space);
-        let configuration = space.configuration(base, base.seed, trial);
-        let options = space.options(base, &configuration);
-        (configuration, options)
+        self.trials[trial.min(self.trials.len() - 1)].clone()
     }
 
     /// Rows that are fitted and rows of which the value is, in a replicate on part of the rows.

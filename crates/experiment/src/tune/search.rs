@@ -3,7 +3,7 @@
 use super::budget::Search;
 use super::halving::{ladder, ranking};
 use super::journal::Purpose;
-use super::runner::{Course, MOST_TRIALS, Sensitivity, Wanted, Went};
+use super::runner::{Course, Sensitivity, Wanted, Went};
 use hone_kernels::Backend;
 use hone_train::{Event, Options, Sink, TrainError};
 use serde::Serialize;
@@ -74,7 +74,7 @@ impl<B: Backend> Course<'_, B> {
         let mut cut_short = None;
         loop {
             let planned = match (limit.seconds, limit.trials) {
-                (None, n) => n.unwrap_or(2),
+                (None, _) => self.trials.len(),
                 (Some(_), _) => self.planned_trials(parts, trials, share)?,
             };
             if planned <= trials {
@@ -246,8 +246,9 @@ impl<B: Backend> Course<'_, B> {
     /// Over the first draws of the space.
     fn average(&self, seconds: &dyn Fn(&Options) -> f64) -> f64 {
         const DRAWS: usize = 64;
-        let all = (1..=DRAWS).map(|t| seconds(&self.trial(t).1));
-        all.sum::<f64>() / DRAWS as f64
+        let drawn = &self.trials[1..self.trials.len().min(1 + DRAWS)];
+        let all = drawn.iter().map(|(_, options)| seconds(options));
+        all.sum::<f64>() / drawn.len() as f64
     }
 
     /// When a run of the search must be done at the latest: refits come after it.
@@ -261,20 +262,24 @@ impl<B: Backend> Course<'_, B> {
         budget - kept - self.refit_seconds(None) - self.elapsed()
     }
 
-    /// Seconds of what comes after the search, the sensitivity included.
+    /// Seconds of what comes after the search.
     fn later(&self) -> f64 {
-        let kept = match self.tune.limit.seconds {
+        self.refit_seconds(None) + self.after_refits()
+    }
+
+    /// Seconds of the sensitivity: its part of the budget, or what its runs will take.
+    pub(super) fn after_refits(&self) -> f64 {
+        match self.tune.limit.seconds {
             Some(budget) => kept_for(self.tune.sensitivity) * budget,
             None => {
                 let seconds = |o: &Options| self.seconds(o, 1.0, Purpose::Search);
                 self.moves_planned() as f64 * self.average(&seconds)
             }
-        };
-        kept + self.refit_seconds(None)
+        }
     }
 
     fn to_come(&self, parts: usize, done: usize, trials: usize) -> f64 {
-        let run = |t: usize, share: f64| self.seconds(&self.trial(t).1, share, Purpose::Search);
+        let run = |t: usize, share: f64| self.seconds(&self.trials[t].1, share, Purpose::Search);
         let search = Search {
             run: &run,
             parts,
@@ -284,9 +289,9 @@ impl<B: Backend> Course<'_, B> {
     }
 
     fn fit(&self, parts: usize, done: usize, budget: f64) -> usize {
-        let most = self.tune.limit.trials.unwrap_or(MOST_TRIALS);
+        let most = self.trials.len();
         let cost = |share: f64| -> Vec<f64> {
-            let all = (0..most).map(|t| self.seconds(&self.trial(t).1, share, Purpose::Search));
+            let all = (0..most).map(|t| self.seconds(&self.trials[t].1, share, Purpose::Search));
             all.collect()
         };
         // A rung's share is one of few; every trial's seconds are computed once.
@@ -310,10 +315,7 @@ impl<B: Backend> Course<'_, B> {
             return Ok(known["parts"].as_u64().unwrap_or(0) as usize);
         }
         let (parts, trials) = match (self.tune.limit.seconds, self.tune.limit.trials) {
-            (None, n) => {
-                let n = n.unwrap_or(2);
-                (self.parts(n), n)
-            }
+            (None, _) => (self.parts(self.trials.len()), self.trials.len()),
             (Some(budget), _) => {
                 let base = self.tune.job.options;
                 let two = self.seconds(base, 1.0, Purpose::Search)
@@ -337,7 +339,8 @@ impl<B: Backend> Course<'_, B> {
             .iter()
             .map(|r| match r.share < 1.0 {
                 true => format!("{} trials on {} of the rows", r.trials, r.share),
-                false => format!("{} trials with {} replicates", r.trials, r.replicates),
+                false if r.replicates == 1 => format!("{} trials once", r.trials),
+                false => format!("{} trials {} times", r.trials, r.replicates),
             })
             .collect();
         let run = self.seconds(self.tune.job.options, 1.0, Purpose::Search);
@@ -392,7 +395,7 @@ impl<B: Backend> Course<'_, B> {
         share: f64,
         new: usize,
     ) -> Result<(usize, f64), TrainError> {
-        let seconds = |t: usize| self.seconds(&self.trial(t).1, share, Purpose::Search);
+        let seconds = |t: usize| self.seconds(&self.trials[t].1, share, Purpose::Search);
         let cost = |n: usize| alive[..n].iter().map(|&t| seconds(t)).sum::<f64>() * new as f64;
         let Some(budget) = self.tune.limit.seconds else {
             return Ok((alive.len(), cost(alive.len())));

@@ -110,8 +110,7 @@ impl Space {
         )
     }
 
-    /// The configuration of a trial: 0 is the options as they are, all others are drawn, each a pure function of seed
-    /// and number.
+    /// A draw: 0 is the options as they are, each other is a pure function of seed and number.
     pub fn configuration(&self, base: &Options, seed: u64, trial: usize) -> Configuration {
         let Some(index) = trial.checked_sub(1) else {
             return self.of(base);
@@ -121,6 +120,29 @@ impl Space {
             (s.name().to_owned(), draw(*s, range, x))
         };
         Configuration(self.settings.iter().map(drawn).collect())
+    }
+
+    /// The configurations of the first trials, so many at most. Where there are only words and lists to choose from a
+    /// draw may come again: such a draw is no trial.
+    pub fn trials(&self, base: &Options, seed: u64, most: usize) -> Vec<Configuration> {
+        // Draws without a new one until a finite space counts as spent.
+        const IN_VAIN: usize = 1000;
+        let mut all: Vec<Configuration> = Vec::new();
+        let mut in_vain = 0;
+        for draw in 0.. {
+            if all.len() == most || in_vain == IN_VAIN {
+                break;
+            }
+            let next = self.configuration(base, seed, draw);
+            match all.contains(&next) {
+                true => in_vain += 1,
+                false => {
+                    all.push(next);
+                    in_vain = 0;
+                }
+            }
+        }
+        all
     }
 
     /// A run's options with a configuration over them.

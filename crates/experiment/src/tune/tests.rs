@@ -320,6 +320,35 @@ fn settings_that_diverge_fail_and_the_search_goes_on() {
 }
 
 #[test]
+fn a_space_of_few_has_no_more_trials_than_that() {
+    let data = data();
+    let out = tempfile::tempdir().unwrap();
+    let asked = Asked {
+        space: "batch-size=8|16,init-head=random|probe",
+        sensitivity: Sensitivity::All,
+        ..Asked::trials(&data, out.path(), 9)
+    };
+    let report = asked.whole();
+    assert_eq!(report.found.trials, 4);
+    let words = report
+        .sensitivity
+        .iter()
+        .find(|s| s.setting == "init-head")
+        .unwrap();
+    assert_eq!((words.moves.len(), words.moves[0].factor), (1, None));
+    let nothing = Asked {
+        space: "batch-size=16|16",
+        ..Asked::trials(&data, out.path(), 9)
+    };
+    let stop = AtomicBool::new(false);
+    let error = nothing.run(&mut (), &stop).unwrap_err().to_string();
+    assert!(
+        error.contains("nothing but the options as they are given"),
+        "{error}"
+    );
+}
+
+#[test]
 fn memory_is_returned_after_every_trial() {
     let data = data();
     let out = tempfile::tempdir().unwrap();
