@@ -211,7 +211,7 @@ impl<B: Backend> Course<'_, B> {
                         cut_short = Some(text);
                         break 'pairs;
                     }
-                    Went::Done(record) => both.push(record),
+                    Went::Done(record) => both.push(*record),
                 }
             }
             pairs.push(both);

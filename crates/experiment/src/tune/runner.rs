@@ -89,7 +89,7 @@ pub const BEST: &str = "best";
 /// How a run went.
 pub(super) enum Went {
     /// To its end.
-    Done(RunRecord),
+    Done(Box<RunRecord>),
     /// Not at all or not to its end: there was no time.
     NoTime,
     /// The user asked to stop; it goes on from its checkpoint.
@@ -313,7 +313,7 @@ impl<B: Backend> Course<'_, B> {
     /// Does a run, or reads what it left. A run that will not be done in time is not begun, one that is not is ended.
     pub fn attempt(&mut self, wanted: Wanted<'_>, sink: &mut dyn Sink) -> Result<Went, TrainError> {
         let predicted = self.seconds(&wanted.options, wanted.share, wanted.purpose);
-        let known = self.journal.run(&wanted.name).cloned();
+        let known = self.journal.run(&wanted.name).cloned().map(Box::new);
         let went = match known {
             Some(record) => {
                 self.outlook -= predicted;
@@ -335,7 +335,7 @@ impl<B: Backend> Course<'_, B> {
                 }
                 if let Went::Done(record) = &went {
                     let elapsed = self.elapsed();
-                    self.journal.finish(record.clone(), elapsed)?;
+                    self.journal.finish(*record.clone(), elapsed)?;
                 }
                 went
             }
@@ -422,7 +422,7 @@ impl<B: Backend> Course<'_, B> {
             seconds: record.seconds,
             memory_bytes: record.memory_bytes,
         });
-        Ok(Went::Done(record))
+        Ok(Went::Done(Box::new(record)))
     }
 
     /// Fits to some rows and scores others, once.

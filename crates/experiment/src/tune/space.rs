@@ -231,9 +231,10 @@ fn parse_range(setting: Setting, text: &str) -> Result<Range, String> {
     }
     let all = text.split('|').map(value).collect::<Result<Vec<_>, _>>()?;
     if all.len() < 2 {
-        return Err(format!(
+        return Err(
             "one value is no range (LOW..HIGH or A|B was expected); give it to all runs as an option"
-        ));
+                .to_owned(),
+        );
     }
     Ok(Range::OneOf(all))
 }
