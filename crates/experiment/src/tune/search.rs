@@ -50,6 +50,10 @@ pub(super) fn run_name(trial: usize, share: f64, replicate: usize) -> String {
     }
 }
 
+/// A search of fewer trials than this takes the time of the sensitivity too: to know what settings matter is worth little
+/// where hardly any were tried.
+const FEW: usize = 8;
+
 /// What part of the budget is kept for the sensitivity.
 fn kept_for(sensitivity: Sensitivity) -> f64 {
     match sensitivity {
@@ -106,7 +110,8 @@ impl<B: Backend> Course<'_, B> {
             let before = &rungs[k - 1];
             let mut alive: Vec<usize> = before.trials.iter().map(|s| s.trial).collect();
             alive.truncate(rung.trials);
-            let (fits, planned) = self.survivors_that_fit(k, &alive, rung.share, rung.new)?;
+            let (fits, planned) =
+                self.survivors_that_fit(k, trials, &alive, rung.share, rung.new)?;
             if fits < 2 {
                 let text = format!("no time was left for rung {}", k + 1);
                 cut_short = Some(text);
@@ -256,9 +261,12 @@ impl<B: Backend> Course<'_, B> {
         Some(self.tune.limit.seconds? - self.refit_seconds(None))
     }
 
-    /// Seconds that are left to plan the search with: the refits and the sensitivity have their part.
-    fn search_left(&self, budget: f64) -> f64 {
-        let kept = kept_for(self.tune.sensitivity) * budget;
+    /// Seconds that are left for a search of so many trials: the refits have their part, and the sensitivity.
+    fn search_left(&self, budget: f64, trials: usize) -> f64 {
+        let kept = match trials <= FEW {
+            true => 0.0,
+            false => kept_for(self.tune.sensitivity) * budget,
+        };
         budget - kept - self.refit_seconds(None) - self.elapsed()
     }
 
@@ -305,7 +313,9 @@ impl<B: Backend> Course<'_, B> {
             parts,
             most,
         };
-        search.trials_that_fit(self.search_left(budget), done)
+        let many = search.trials_that_fit(self.search_left(budget, usize::MAX), done);
+        let few = search.trials_that_fit(self.search_left(budget, FEW), done);
+        many.max(few.min(FEW.max(done)))
     }
 
     /// Plans from the pace of the first run: rungs on part of the rows, and about how many trials there will be.
@@ -391,6 +401,7 @@ impl<B: Backend> Course<'_, B> {
     fn survivors_that_fit(
         &mut self,
         k: usize,
+        trials: usize,
         alive: &[usize],
         share: f64,
         new: usize,
@@ -405,7 +416,7 @@ impl<B: Backend> Course<'_, B> {
             let n = known["trials"].as_u64().unwrap_or(0) as usize;
             return Ok((n, cost(n.min(alive.len()))));
         }
-        let left = self.search_left(budget);
+        let left = self.search_left(budget, trials);
         let fits = (2..=alive.len()).rev().find(|&n| cost(n) <= left);
         let n = fits.unwrap_or(0);
         let planned = cost(n);
