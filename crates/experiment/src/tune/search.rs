@@ -354,13 +354,14 @@ impl<B: Backend> Course<'_, B> {
             })
             .collect();
         let run = self.seconds(self.tune.job.options, 1.0, Purpose::Search);
+        let budget = self.tune.limit.seconds.unwrap_or(f64::INFINITY);
         self.outlook = self.to_come(parts, 0, trials);
         sink.event(&Event::Note {
             text: format!(
                 "plan: {}; then {} seeds of refits; a run of the given options takes {run:.1} s, all about {:.1} min",
                 shape.join(", "),
                 self.tune.seeds,
-                (self.elapsed() + self.outlook) / 60.0
+                (self.elapsed() + self.outlook).min(budget) / 60.0
             ),
         });
         let value = json!({ "parts": parts, "trials": trials, "seconds_a_run": run });
