@@ -6,7 +6,7 @@
 use crate::args::TrainArgs;
 use crate::command::train_command;
 use crate::device::{self, Device};
-use crate::tune_report::{as_text, picture};
+use crate::tune_report::{as_text, measured_any, picture};
 use crate::{Exit, augment, crossval, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -374,7 +374,7 @@ fn execute<B: Backend>(backend: &Arc<B>, tune: &Tune<'_>, done: &Finish<'_>) -> 
         return Ok(Exit::Interrupted);
     };
     let command = done.command(&report, tune.chooser)?;
-    if !report.sensitivity.is_empty() {
+    if measured_any(&report) {
         let svg = picture(&report).to_svg();
         write_beside(&folder.join("sensitivity.svg"), &svg)?;
     }

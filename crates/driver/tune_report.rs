@@ -26,9 +26,9 @@ pub fn as_text(report: &TuneReport, command: &str, folder: &Path) -> String {
     if let Some(peak) = report.peak_memory_bytes {
         text += &format!(", {} of memory at most", bytes(peak));
     }
-    let files = match report.sensitivity.is_empty() {
-        true => "trials.jsonl",
-        false => "trials.jsonl, sensitivity.svg",
+    let files = match measured_any(report) {
+        true => "trials.jsonl, sensitivity.svg",
+        false => "trials.jsonl",
     };
     text + &format!("; {}, {files}\n", folder.join("tune.json").display())
 }
@@ -166,6 +166,9 @@ fn sensitivity(report: &TuneReport) -> String {
     if report.sensitivity.is_empty() {
         return String::new();
     }
+    if !measured_any(report) {
+        return "\nsensitivity: no time was left for it\n".to_owned();
+    }
     let mut headings = vec!["setting", "winner's"];
     headings.extend(FACTORS.map(|f| f.1));
     headings.push("95 %");
@@ -208,6 +211,11 @@ fn sensitivity(report: &TuneReport) -> String {
         );
     }
     text
+}
+
+/// Whether any setting was moved.
+pub fn measured_any(report: &TuneReport) -> bool {
+    report.sensitivity.iter().any(|s| !s.moves.is_empty())
 }
 
 /// The moves as a forest: a row each, both replicates as faint dots.

@@ -409,6 +409,23 @@ fn a_budget_is_kept_and_one_that_is_spent_leaves_the_best_so_far() {
     assert_eq!(watch.steps, 0);
     assert_eq!(timeless(&report), timeless(&repeated));
 
+    // Nor does it take another where time has come back: what was decided is read.
+    let path = out.path().join("trials.jsonl");
+    let lines = std::fs::read_to_string(&path).unwrap();
+    let back = lines.lines().map(|line| {
+        let (before, after) = line.rsplit_once("\"elapsed_seconds\":").unwrap();
+        let rest = after.trim_start_matches(|c: char| c.is_ascii_digit() || ".e-".contains(c));
+        format!("{before}\"elapsed_seconds\":0.0{rest}\n")
+    });
+    std::fs::write(&path, back.collect::<String>()).unwrap();
+    let fresh = Asked {
+        began: Instant::now(),
+        ..again
+    };
+    let repeated = fresh.run(&mut watch, &stop).unwrap().unwrap();
+    assert_eq!(watch.steps, 0);
+    assert_eq!(timeless(&report), timeless(&repeated));
+
     // Far too little time is said before it is spent.
     let out = tempfile::tempdir().unwrap();
     let little = Asked {
