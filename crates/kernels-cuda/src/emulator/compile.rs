@@ -11,19 +11,27 @@ use std::sync::Mutex;
 
 const EMULATION: &str = include_str!("emulation.h");
 
-/// Sources to compile: name and text of each file.
+/// What to compile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sources(pub Vec<(&'static str, String)>);
+pub struct Sources {
+    /// Name and text of each file.
+    pub files: Vec<(&'static str, String)>,
+    /// For which activations.
+    pub acts: Vec<Number>,
+}
 
 impl Sources {
     /// Those of this crate.
     pub fn embedded() -> Sources {
-        Sources(FILES.iter().map(|&(n, t)| (n, t.to_owned())).collect())
+        Sources {
+            files: FILES.iter().map(|&(n, t)| (n, t.to_owned())).collect(),
+            acts: vec![Number::F32, Number::Bf16],
+        }
     }
 
     /// The same with one file's text replaced.
     pub fn with(mut self, file: &str, text: String) -> Sources {
-        for (name, old) in &mut self.0 {
+        for (name, old) in &mut self.files {
             if *name == file {
                 *old = text.clone();
             }
@@ -187,14 +195,14 @@ fn compiled(folder: &Path, name: &str, text: &str, act: Number) -> Result<PathBu
     Ok(library)
 }
 
-/// Compiles (where needed) and loads every file for both types of activations.
+/// Compiles (where needed) and loads every file.
 pub fn libraries(folder: &Path, sources: &Sources) -> Result<Vec<Library>, String> {
     // One at a time in this process, so that nothing is compiled twice; other processes write beside and rename.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
     let mut out = Vec::new();
-    for (file, text) in &sources.0 {
-        for act in [Number::F32, Number::Bf16] {
+    for (file, text) in &sources.files {
+        for &act in &sources.acts {
             let path = compiled(folder, file, text, act)?;
             // SAFETY: the library was made from this crate's sources (or a test's change of them); loading it runs
             // nothing but the initialisation of its statics.

@@ -205,12 +205,16 @@ __device__ inline void forward(ForwardTiles<D, OWN, OTHER>& s, SHAPE_PARAMETERS,
             float sum = 0.0f;
 #pragma unroll
             for (int j = 0; j < OTHER / 16; j++) {
-                float p = expf(score[i][j] - now);
-                sum += p;
+                score[i][j] = expf(score[i][j] - now);
+                sum += score[i][j];
+            }
+            total[i] = fmaf(total[i], shrink, row_sum(sum));
+#pragma unroll
+            for (int j = 0; j < OTHER / 16; j++) {
+                float p = score[i][j];
                 if (threshold) p *= s.keep[4 * ty + i][tx + 16 * j] ? drop_scale : 0.0f;
                 s.p[4 * ty + i][tx + 16 * j] = p;
             }
-            total[i] = fmaf(total[i], shrink, row_sum(sum));
             most[i] = now;
 #pragma unroll
             for (int n = 0; n < D / 16; n++) out[i][n] *= shrink;
