@@ -1,5 +1,6 @@
 //! The kernels on the emulator through the conformance suite, threads and blocks in three orders.
 
+use half::bf16;
 use hone_kernels::conformance::{check, outcomes};
 use hone_kernels_cuda::{CudaBackend, Emulator, Order};
 use std::path::Path;
@@ -27,4 +28,9 @@ fn the_order_of_threads_changes_no_bit() {
             assert!(bits(&a.values) == bits(&b.values), "{}", a.name);
         }
     }
+}
+
+#[test]
+fn rounded_activations_are_as_close_as_their_rounding_allows() {
+    check(&CudaBackend::<Emulator, bf16>::new(emulator(Order::Reverse)).expect("memory"));
 }
