@@ -19,6 +19,7 @@ mod backend;
 mod driver;
 pub mod emulator;
 mod memory;
+pub mod nvrtc;
 mod ops;
 mod params;
 mod recorder;

@@ -407,7 +407,7 @@ __device__ inline void backward_queries(BackwardTiles<D, B>& s, BACKWARD_PARAMET
     __shared__ __align__(16) BackwardTiles<D, B> tiles; \
     backward_queries<D, B>(tiles, BACKWARD_ARGUMENTS, dq)
 
-extern "C" __global__ void __launch_bounds__(128, 5)
+extern "C" __global__ void __launch_bounds__(128, 4)
 attention_keys_32(BACKWARD_PARAMETERS, Act* dk, Act* dv) { KEYS(32, 32); }
 extern "C" __global__ void __launch_bounds__(128)
 attention_keys_64(BACKWARD_PARAMETERS, Act* dk, Act* dv) { KEYS(64, 32); }
