@@ -16,8 +16,10 @@
 
 mod act;
 mod backend;
+pub mod card;
 mod driver;
 pub mod emulator;
+pub mod images;
 mod memory;
 pub mod nvrtc;
 mod ops;
@@ -29,6 +31,7 @@ mod step;
 
 pub use act::{Act, Number};
 pub use backend::CudaBackend;
+pub use card::Card;
 pub use driver::{Arg, Driver, Launch, Matrix, Product};
 pub use emulator::{Emulator, Order};
 pub use memory::{Buf, View, ViewMut};
