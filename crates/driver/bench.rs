@@ -1,7 +1,7 @@
 //! `hone bench`: training steps on random texts, timed phase by phase.
 
 use crate::args::{BenchArgs, Shape};
-use crate::device::{self, Device};
+use crate::device;
 use crate::out;
 use crate::{Exit, fetch};
 use anyhow::{Result, bail};
@@ -34,12 +34,9 @@ pub fn run(args: BenchArgs) -> Result<Exit> {
             config.positions
         );
     }
-    match device::choose(&args.machine)? {
-        Device::Cpu(backend) => {
-            let peak = backend.clone();
-            time(backend, config, &args, &|| peak.fma_rate())
-        }
-    }
+    let backend = device::cpu(&args.machine)?;
+    let peak = backend.clone();
+    time(backend, config, &args, &|| peak.fma_rate())
 }
 
 /// A batch of random token ids, the same for the same step.

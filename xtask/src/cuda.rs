@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use hone_kernels_cuda::nvrtc::{ARCHITECTURES, Nvrtc, costs};
-use hone_kernels_cuda::{Number, sources};
+use hone_kernels_cuda::{Number, images, sources};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -14,7 +14,8 @@ pub struct Args {
     /// Architectures to compile for
     #[arg(long, value_name = "SM", value_delimiter = ',', default_values = ARCHITECTURES)]
     arch: Vec<String>,
-    /// Write the images here as FILE-NUMBERS-SM.cubin
+    /// Write the images here, under the names they have in the cache's folder cuda: a machine without a compiler
+    /// finds them there
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
 }
@@ -56,8 +57,8 @@ pub fn run(args: &Args) -> Result<()> {
                 }
                 if let Some(folder) = &args.images {
                     std::fs::create_dir_all(folder)?;
-                    let file = folder.join(format!("{name}-{}-{arch}.cubin", act.name()));
-                    std::fs::write(file, &made.image)?;
+                    let file = images::file_name(name, arch, act).unwrap_or_default();
+                    std::fs::write(folder.join(file), &made.image)?;
                 }
             }
         }

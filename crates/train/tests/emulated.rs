@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Record, Run, data, folder, options, weights};
+use half::bf16;
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_kernels_cuda::{CudaBackend, Emulator, Order};
@@ -123,4 +124,35 @@ fn the_same_bits_in_any_order_of_threads() {
     // Words that sat steps out take them later: the same bits as at once.
     let at_once = run(emulated(Order::Forward), &dropped(), WordUpdates::Dense);
     assert!(first == at_once, "deferred words differ");
+}
+
+#[test]
+fn rounded_activations_train_as_far_as_their_rounding_allows() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated");
+    let emulator = Emulator::new(&folder, Order::Forward).expect("a C++ compiler");
+    let backend = CudaBackend::<Emulator, bf16>::new(emulator).expect("memory");
+    let exact = run(Reference::<f64>::default(), &dropped(), WordUpdates::Dense);
+    let rounded = run(backend, &dropped(), WordUpdates::Dense);
+    // Eight bits of mantissa: some thousandths of a loss. A mask drawn otherwise moves it by tenths.
+    let apart = distance(&rounded.0, &exact.0);
+    assert!(apart > 1e-6 && apart < 2e-2, "losses are {apart:.1e} apart");
+    let start = SafetensorsFile::open(&common::folder().join("model.safetensors")).unwrap();
+    for ((name, exact), (_, rounded)) in exact.1.iter().zip(&rounded.1) {
+        if !name.ends_with("weight") {
+            continue;
+        }
+        let before = start
+            .read_f64(name)
+            .unwrap_or_else(|_| vec![0.0; exact.len()]);
+        let moved = |x: &[f64]| {
+            x.iter()
+                .zip(&before)
+                .map(|(x, b)| x - b)
+                .collect::<Vec<_>>()
+        };
+        let (a, b) = (moved(exact), moved(rounded));
+        let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+        let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+        assert!(cosine > 0.97, "{name} moved elsewhere: cosine {cosine:.4}");
+    }
 }

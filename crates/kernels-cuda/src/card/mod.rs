@@ -80,6 +80,19 @@ pub fn missing() -> Vec<&'static str> {
     out
 }
 
+/// All that is missing, for a machine that cannot run at all: the compiler is named too, although images made
+/// elsewhere can stand in for it.
+fn missing_in_words(mut missing: Vec<&'static str>) -> String {
+    if crate::nvrtc::Nvrtc::load(None).is_err() {
+        missing.push("NVRTC (libnvrtc.so.13)");
+    }
+    match missing.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
 /// The architecture kernels are compiled for on a card of this compute capability.
 fn architecture(major: i32, minor: i32) -> Result<String, String> {
     match (major, minor) {
@@ -102,10 +115,8 @@ impl Card {
         };
         let missing = missing();
         if !missing.is_empty() {
-            return Err(fail(format!(
-                "{} could not be loaded",
-                missing.join(" and ")
-            )));
+            let missing = missing_in_words(missing);
+            return Err(fail(format!("{missing} could not be loaded")));
         }
         let told = |what: &str, error: DriverError| fail(format!("{what}: {}", words(error)));
         result::init().map_err(|e| told("the driver does not start", e))?;
