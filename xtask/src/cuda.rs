@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use hone_kernels_cuda::nvrtc::{ARCHITECTURES, Nvrtc, costs};
-use hone_kernels_cuda::{Number, images, sources};
+use hone_kernels_cuda::{images, sources};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut complaints = Vec::new();
     for (name, text) in sources::FILES {
         for arch in &args.arch {
-            for act in [Number::F32, Number::Bf16] {
+            for &act in sources::acts(name) {
                 let unit = sources::expand(name, text);
                 let made = nvrtc
                     .compile(name, &unit, arch, act)

@@ -1,14 +1,20 @@
 //! The kernels' sources, embedded in the binary. Plain CUDA C++ without library headers: compiled for a card by
 //! NVRTC, for the host by the emulator.
 
-/// Shared by all files.
-const DEVICE: &str = include_str!("ops/device.cuh");
+use crate::act::Number;
+
+/// Headers by the name files include them by.
+const HEADERS: [(&str, &str); 2] = [
+    ("device.cuh", include_str!("ops/device.cuh")),
+    ("attention.cuh", include_str!("ops/attention.cuh")),
+];
 
 /// Name and text of each file of kernels.
-pub const FILES: [(&str, &str); 10] = [
+pub const FILES: [(&str, &str); 11] = [
     ("activation", include_str!("ops/activation.cu")),
     ("adamw", include_str!("ops/adamw.cu")),
     ("attention", include_str!("ops/attention.cu")),
+    ("attention_mma", include_str!("ops/attention_mma.cu")),
     ("columns", include_str!("ops/columns.cu")),
     ("embedding", include_str!("ops/embedding.cu")),
     ("head", include_str!("ops/head.cu")),
@@ -23,17 +29,34 @@ pub fn file(name: &str) -> Option<&'static str> {
     FILES.iter().find(|f| f.0 == name).map(|f| f.1)
 }
 
-/// One file as a compiler reads it: the shared header in its place, lines numbered as in the file.
+/// The activations a file is compiled for: tensor cores multiply bf16.
+pub fn acts(name: &str) -> &'static [Number] {
+    match name {
+        "attention_mma" => &[Number::Bf16],
+        _ => &[Number::F32, Number::Bf16],
+    }
+}
+
+/// One file as a compiler reads it: headers in their places, lines numbered as in the files.
 pub fn expand(name: &str, text: &str) -> String {
-    let mut out = String::with_capacity(DEVICE.len() + text.len());
+    expand_into(&format!("{name}.cu"), text)
+}
+
+fn expand_into(name: &str, text: &str) -> String {
+    let mut out = format!("#line 1 \"{name}\"\n");
     for (at, line) in text.lines().enumerate() {
-        if line.trim() == "#include \"device.cuh\"" {
-            out.push_str("#line 1 \"device.cuh\"\n");
-            out.push_str(DEVICE);
-            out.push_str(&format!("#line {} \"{name}.cu\"\n", at + 2));
-        } else {
-            out.push_str(line);
-            out.push('\n');
+        let header = HEADERS
+            .iter()
+            .find(|(header, _)| line.trim() == format!("#include \"{header}\""));
+        match header {
+            Some((header, text)) => {
+                out.push_str(&expand_into(header, text));
+                out.push_str(&format!("#line {} \"{name}\"\n", at + 2));
+            }
+            None => {
+                out.push_str(line);
+                out.push('\n');
+            }
         }
     }
     out

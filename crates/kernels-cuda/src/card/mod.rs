@@ -180,8 +180,12 @@ fn load(
     architecture: &str,
     act: Number,
 ) -> Result<HashMap<&'static str, sys::CUfunction>, String> {
+    let files: Vec<_> = sources::FILES
+        .into_iter()
+        .filter(|(name, _)| sources::acts(name).contains(&act))
+        .collect();
     let made: Vec<Result<Vec<u8>, String>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = sources::FILES
+        let threads: Vec<_> = files
             .iter()
             .map(|&(name, _)| scope.spawn(move || images.get(name, architecture, act)))
             .collect();
@@ -194,7 +198,7 @@ fn load(
             .collect()
     });
     let mut functions = HashMap::new();
-    for ((name, text), image) in sources::FILES.into_iter().zip(made) {
+    for ((name, text), image) in files.into_iter().zip(made) {
         let image = image?;
         let at = |e: DriverError| format!("{name}.cu for {architecture}: {}", words(e));
         // SAFETY: the image is whole; the module is kept to the end of the process, so its functions stay.

@@ -117,7 +117,6 @@ impl Library {
 fn translation_unit(name: &str, text: &str) -> String {
     let mut out = String::from("#line 1 \"emulation.h\"\n");
     out.push_str(EMULATION);
-    out.push_str(&format!("#line 1 \"{name}.cu\"\n"));
     out.push_str(&sources::expand(name, text));
     out.push_str("#line 1 \"entries\"\nnamespace emulation {\n");
     for (kind, letter) in [("bf16", 'B'), ("StepParams", 'P'), ("AdamwRow", 'R')] {
@@ -196,13 +195,17 @@ fn compiled(folder: &Path, name: &str, text: &str, act: Number) -> Result<PathBu
 }
 
 /// Compiles (where needed) and loads every file.
-pub fn libraries(folder: &Path, sources: &Sources) -> Result<Vec<Library>, String> {
+pub fn libraries(folder: &Path, wanted: &Sources) -> Result<Vec<Library>, String> {
     // One at a time in this process, so that nothing is compiled twice; other processes write beside and rename.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
     let mut out = Vec::new();
-    for (file, text) in &sources.files {
-        for &act in &sources.acts {
+    for (file, text) in &wanted.files {
+        for &act in wanted
+            .acts
+            .iter()
+            .filter(|a| sources::acts(file).contains(a))
+        {
             let path = compiled(folder, file, text, act)?;
             // SAFETY: the library was made from this crate's sources (or a test's change of them); loading it runs
             // nothing but the initialisation of its statics.

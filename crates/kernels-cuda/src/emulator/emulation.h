@@ -89,7 +89,7 @@ static Thread* current;
 static uint3 grid_dim, block_dim, block_index;
 static char* stacks;
 // What lanes hand to each other, twice: a lane may be a shuffle ahead of one that has yet to read.
-static unsigned char exchanges[MOST / WARP][2][WARP][8];
+static unsigned char exchanges[MOST / WARP][2][WARP][32];
 static void (*body)(void**);
 static void** arguments;
 static std::string fault;
@@ -178,6 +178,60 @@ inline T shuffle(int site, unsigned mask, T value, unsigned from) {
     warp_barrier(site);
     memcpy(&value, exchanges[warp][parity][from % WARP], sizeof(T));
     return value;
+}
+
+// What each lane hands in, after all of the warp have come: lanes read each other's through the returned base.
+template <class T>
+inline const unsigned char (*hand_in(int site, const T& value))[32] {
+    static_assert(sizeof(T) <= 32, "some registers");
+    Thread* self = current;
+    const unsigned warp = self->linear / WARP, parity = self->parity;
+    memcpy(exchanges[warp][parity][self->linear % WARP], &value, sizeof(T));
+    self->parity ^= 1;
+    warp_barrier(site);
+    return exchanges[warp][parity];
+}
+
+// One half of a word as a float: bf16.
+inline float half_of(unsigned word, unsigned upper) {
+    return __uint_as_float(upper ? word & 0xffff0000u : word << 16);
+}
+
+// mma.m16n8k16 over bf16 with f32 sums, by the tables of the PTX ISA.
+inline void mma(int site, float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    struct Fragment {
+        unsigned a[4], b[2];
+    } mine = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+    const auto* lanes = hand_in(site, mine);
+    const unsigned lane = current->linear % WARP, group = lane / 4, place = lane % 4;
+    for (unsigned e = 0; e < 4; e++) {
+        const unsigned row = group + e / 2 * 8, column = 2 * place + e % 2;
+        float sum = c[e];
+        for (unsigned k = 0; k < 16; k++) {
+            Fragment of_a, of_b;
+            memcpy(&of_a, lanes[row % 8 * 4 + k % 8 / 2], sizeof of_a);
+            memcpy(&of_b, lanes[column * 4 + k % 8 / 2], sizeof of_b);
+            sum += half_of(of_a.a[row / 8 + k / 8 * 2], k % 2) * half_of(of_b.b[k / 8], k % 2);
+        }
+        c[e] = sum;
+    }
+}
+
+// ldmatrix.m8n8.x4.trans.b16: lane l names row l % 8 of matrix l / 8; register m of a lane is column lane / 4 of
+// matrix m, rows 2 * (lane % 4) and the one behind.
+inline void ldmatrix_trans(int site, unsigned (&r)[4], const void* row) {
+    const auto* lanes = hand_in(site, row);
+    const unsigned lane = current->linear % WARP;
+    for (unsigned m = 0; m < 4; m++) {
+        unsigned short halves[2];
+        for (unsigned k = 0; k < 2; k++) {
+            const unsigned short* from;
+            memcpy(&from, lanes[8 * m + 2 * (lane % 4) + k], sizeof from);
+            if ((size_t)from % 16 && fault.empty()) fault = "line " + std::to_string(site) + ": a row that is not aligned";
+            halves[k] = from[lane / 4];
+        }
+        r[m] = (unsigned)halves[1] << 16 | halves[0];
+    }
 }
 
 inline unsigned lane_of_current() { return current->linear % WARP; }
@@ -349,3 +403,5 @@ void call(void (*kernel)(P...), void** args) {
 #define __syncwarp() emulation::warp_barrier(__LINE__)
 #define __shfl_xor_sync(mask, value, other) \
     emulation::shuffle(__LINE__, mask, value, emulation::lane_of_current() ^ (unsigned)(other))
+#define emulated_mma(c, a, b0, b1) emulation::mma(__LINE__, c, a, b0, b1)
+#define emulated_ldmatrix_trans(r, row) emulation::ldmatrix_trans(__LINE__, r, row)

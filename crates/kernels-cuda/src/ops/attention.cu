@@ -4,29 +4,9 @@
 // A block owns OWN rows (queries forward and for dq, keys for dk and dv) and walks over the other side, OTHER rows at
 // a time. 16 threads share four owned rows: thread (tx, ty) has rows 4*ty .. 4*ty + 3, of scores the columns tx,
 // tx + 16, .., of outputs the channels tx*N .. tx*N + N - 1 with N = D/16. Heads of fewer than D channels are filled
-// with zeros. Arithmetic is f32 FMA; tensor cores are not used yet.
-#include "device.cuh"
-
-// Where one side's rows lie.
-struct Side {
-    const Act* data;
-    u32 stride;
-};
-
-// The block's sequence and head.
-struct Span {
-    u32 start, length;          // tokens: keys and values
-    u32 first_query, queries;   // rows of queries: all tokens, or one a sequence
-};
-
-__device__ inline Span span(const u32* cu_seqlens, u32 sequence, u32 all) {
-    Span s;
-    s.start = cu_seqlens[sequence];
-    s.length = cu_seqlens[sequence + 1] - s.start;
-    s.first_query = all ? s.start : sequence;
-    s.queries = all ? s.length : 1;
-    return s;
-}
+// with zeros. Arithmetic is f32 FMA: what f32 activations need, and bf16 ones in heads wider than 64
+// (attention_mma.cu has the others, on tensor cores).
+#include "attention.cuh"
 
 // Rows first .. of [rows, stride] from channel `column` on, as floats; zeros behind the head and behind the rows.
 template <int D, int ROWS>
@@ -106,18 +86,6 @@ __device__ inline void accumulate(const float (&share)[OWN][OTHER + 4], const fl
     }
 }
 
-// keep[q][k] = 1 where probability (query0 + q, key0 + k) stays; key0 is a multiple of 4. A draw serves four keys.
-template <int QUERIES, int KEYS>
-__device__ inline void draw_mask(u8 (&keep)[QUERIES][KEYS], const Words& example, u32 head, u32 query0, u32 key0,
-                                 u32 threshold) {
-    for (u32 k = threadIdx.x; k < QUERIES * KEYS / 4; k += blockDim.x) {
-        const u32 q = k / (KEYS / 4), block = k % (KEYS / 4);
-        const Words words = drop_attention(example, head, query0 + q, key0 / 4 + block);
-#pragma unroll
-        for (u32 i = 0; i < 4; i++) keep[q][4 * block + i] = words.w[i] >= threshold;
-    }
-}
-
 // Writes the block's owned rows of an output.
 template <int D>
 __device__ inline void write_rows(Act* to, u32 stride, u32 first, u32 rows, u32 column, u32 head_dim, u32 tx, u32 ty,
@@ -141,14 +109,6 @@ __device__ inline float row_max(float x) {
     for (int other = 8; other; other /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, other));
     return x;
 }
-
-#define SHAPE_PARAMETERS                                                                                       \
-    const StepParams *step, u32 sequences, const u32 *cu_seqlens, u32 all, u32 head_dim, float scale, u32 place, \
-        u32 threshold, float drop_scale, const u64 *sequence_ids, const Act *q, u32 q_stride, const Act *k,       \
-        const Act *v, u32 kv_stride
-#define SHAPE_ARGUMENTS                                                                                    \
-    step, sequences, cu_seqlens, all, head_dim, scale, place, threshold, drop_scale, sequence_ids, q, q_stride, k, \
-        v, kv_stride
 
 // ---- forward ------------------------------------------------------------------------------------------------
 
@@ -289,19 +249,6 @@ struct BackwardTiles {
     float delta[B];
     u8 keep[B][B];
 };
-
-#define BACKWARD_PARAMETERS SHAPE_PARAMETERS, const Act *dcontext, const float *lse, const float *delta
-#define BACKWARD_ARGUMENTS SHAPE_ARGUMENTS, dcontext, lse, delta
-
-// Log-sums and deltas of a tile of queries; a probability of a row behind the end becomes 0.
-template <int B>
-__device__ inline void load_statistics(float (&of_lse)[B], float (&of_delta)[B], const float* lse,
-                                       const float* delta, u32 first, u32 rows, u32 heads, u32 head) {
-    for (u32 r = threadIdx.x; r < B; r += blockDim.x) {
-        of_lse[r] = r < rows ? lse[(u64)(first + r) * heads + head] : infinite();
-        of_delta[r] = r < rows ? delta[(u64)(first + r) * heads + head] : 0.0f;
-    }
-}
 
 // Gradients of a tile of keys and values. Grid (sequences, heads, tiles of keys).
 template <int D, int B>

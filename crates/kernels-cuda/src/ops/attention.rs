@@ -1,50 +1,67 @@
-//! Launches of attention.cu: which of its kernels fits a head, and the tiles it is made of.
+//! Launches of attention.cu and attention_mma.cu: which of its kernels fits a head, and the tiles it is made of.
 
 use super::{FLAT_THREADS, args, flat_grid, place, u32_arg};
-use crate::act::Act;
+use crate::act::{Act, Number};
 use crate::backend::CudaBackend;
 use crate::driver::{Arg, Driver};
 use crate::memory::{View, ViewMut, nothing};
 use hone_kernels::{Attention, Qkv, QkvMut, Tokens};
 
-const FILE: &str = "attention";
-
 /// The widest head there is a kernel for.
 pub const MOST_CHANNELS: usize = 128;
 
-/// The kernels for one width of heads: names, rows a block owns, threads.
+/// A kernel with the rows a block of it owns and its threads.
+type Kernel = (&'static str, usize, u32);
+
+/// The kernels for one width of heads.
 struct Kernels {
-    forward: (&'static str, usize, u32),
-    first: (&'static str, usize, u32),
-    keys: &'static str,
-    queries: &'static str,
-    backward: (usize, u32),
+    file: &'static str,
+    /// All queries.
+    forward: Kernel,
+    /// One query a sequence.
+    first: Kernel,
+    keys: Kernel,
+    queries: Kernel,
 }
 
-/// The narrowest that holds a head of so many channels.
-fn kernels(head_dim: usize) -> Kernels {
+/// The narrowest that hold a head of so many channels: on tensor cores for bf16, up to 64 channels.
+fn kernels(act: Number, head_dim: usize) -> Kernels {
     assert!(head_dim <= MOST_CHANNELS, "heads of {head_dim} channels");
-    match head_dim {
-        0..=32 => Kernels {
+    match (act, head_dim) {
+        (Number::Bf16, 0..=32) => Kernels {
+            file: "attention_mma",
+            forward: ("attention_mma_32", 64, 128),
+            first: ("attention_mma_first_32", 16, 32),
+            keys: ("attention_mma_keys_32", 64, 128),
+            queries: ("attention_mma_queries_32", 64, 128),
+        },
+        (Number::Bf16, 33..=64) => Kernels {
+            file: "attention_mma",
+            forward: ("attention_mma_64", 64, 128),
+            first: ("attention_mma_first_64", 16, 32),
+            keys: ("attention_mma_keys_64", 64, 128),
+            queries: ("attention_mma_queries_64", 64, 128),
+        },
+        (_, 0..=32) => Kernels {
+            file: "attention",
             forward: ("attention_32", 64, 256),
             first: ("attention_first_32", 16, 64),
-            keys: "attention_keys_32",
-            queries: "attention_queries_32",
-            backward: (32, 128),
+            keys: ("attention_keys_32", 32, 128),
+            queries: ("attention_queries_32", 32, 128),
         },
-        33..=64 => Kernels {
+        (_, 33..=64) => Kernels {
+            file: "attention",
             forward: ("attention_64", 64, 256),
             first: ("attention_first_64", 16, 64),
-            keys: "attention_keys_64",
-            queries: "attention_queries_64",
-            backward: (32, 128),
+            keys: ("attention_keys_64", 32, 128),
+            queries: ("attention_queries_64", 32, 128),
         },
         _ => Kernels {
+            file: "attention",
             forward: ("attention_128", 32, 128),
             first: ("attention_first_128", 16, 64),
-            keys: "attention_keys_128",
-            queries: "attention_queries_128",
-            backward: (16, 64),
+            keys: ("attention_keys_128", 16, 64),
+            queries: ("attention_queries_128", 16, 64),
         },
     }
 }
@@ -132,18 +149,28 @@ pub fn forward<D: Driver, A: Act>(
     lse: ViewMut<'_, f32>,
 ) {
     let (shape, sequences, layout) = shape_args(b, attention, tokens, &qkv);
-    let which = kernels(attention.head_dim);
-    let ((kernel, own, threads), longest) = match layout.all {
+    let which = kernels(A::NUMBER, attention.head_dim);
+    let (kernel, longest) = match layout.all {
         true => (which.forward, attention.longest),
         false => (which.first, 1),
     };
-    let grid = [
-        sequences,
-        attention.heads as u32,
-        longest.div_ceil(own) as u32,
-    ];
     let args = args(&[&shape, &[context.arg(), lse.arg()]]);
-    b.queue(FILE, kernel, grid, [threads, 1], &args);
+    let heads = attention.heads;
+    queue(b, which.file, kernel, sequences, heads, longest, &args);
+}
+
+/// A kernel over sequences, heads and tiles of the longest sequence's rows.
+fn queue<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    file: &'static str,
+    (kernel, own, threads): Kernel,
+    sequences: u32,
+    heads: usize,
+    longest: usize,
+    args: &[Arg],
+) {
+    let grid = [sequences, heads as u32, longest.div_ceil(own) as u32];
+    b.queue(file, kernel, grid, [threads, 1], args);
 }
 
 /// See [`hone_kernels::Backend::attention_backward`].
@@ -161,8 +188,7 @@ pub fn backward<D: Driver, A: Act>(
         heads, head_dim, ..
     } = attention;
     let (shape, sequences, layout) = shape_args(b, attention, tokens, &qkv);
-    let which = kernels(head_dim);
-    let (own, threads) = which.backward;
+    let which = kernels(A::NUMBER, head_dim);
 
     let rows = dcontext.len / (heads * head_dim).max(1);
     let count = b.rows(rows);
@@ -178,7 +204,13 @@ pub fn backward<D: Driver, A: Act>(
         delta.arg(),
     ];
     let grid = flat_grid(count.most * heads, 1);
-    b.queue(FILE, "attention_delta", grid, [FLAT_THREADS, 1], &of_delta);
+    b.queue(
+        "attention",
+        "attention_delta",
+        grid,
+        [FLAT_THREADS, 1],
+        &of_delta,
+    );
 
     let (dq, dk, dv) = match dqkv {
         QkvMut::All(d) => {
@@ -200,22 +232,20 @@ pub fn backward<D: Driver, A: Act>(
     };
     debug_assert_ne!(dq, nothing::<A>(), "a gradient of queries");
     let back = [dcontext.arg(), lse.arg(), delta.arg()];
-    let tiles = |longest: usize| [sequences, heads as u32, longest.div_ceil(own) as u32];
     let of_keys = args(&[&shape, &back, &[dk, dv]]);
-    b.queue(
-        FILE,
-        which.keys,
-        tiles(attention.longest),
-        [threads, 1],
-        &of_keys,
+    let longest = attention.longest;
+    queue(
+        b, which.file, which.keys, sequences, heads, longest, &of_keys,
     );
-    let longest = if layout.all { attention.longest } else { 1 };
+    let longest = if layout.all { longest } else { 1 };
     let of_queries = args(&[&shape, &back, &[dq]]);
-    b.queue(
-        FILE,
+    queue(
+        b,
+        which.file,
         which.queries,
-        tiles(longest),
-        [threads, 1],
+        sequences,
+        heads,
+        longest,
         &of_queries,
     );
 }

@@ -28,9 +28,13 @@ __device__ inline float to_float(bf16 x) { return __uint_as_float((u32)x.bits <<
 // Rounds to the nearest, ties to even; a NaN stays one.
 __device__ inline void put(float* to, float x) { *to = x; }
 __device__ inline void put(bf16* to, float x) {
+#ifdef __CUDA_ARCH__
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to->bits) : "f"(x));
+#else
     const u32 bits = __float_as_uint(x);
     const u32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     to->bits = (u16)(x != x ? (bits >> 16) | 0x40u : rounded);
+#endif
 }
 
 __device__ inline float infinite() { return __uint_as_float(0x7f800000u); }
