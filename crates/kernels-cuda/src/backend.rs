@@ -200,7 +200,9 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         }
         let rows = w.tokens.max(w.sequences);
         let width = (3 * w.hidden).max(w.intermediate).max(w.classes);
-        let sums = columns::scratch_len(rows, width).max(bucket(rows) * w.heads);
+        let sums = columns::scratch_len(rows, width)
+            .max(bucket(rows) * w.heads)
+            .max(head::scratch_len(w.classes, w.hidden));
         self.grow(&mut self.scratch().sums, sums)
     }
 

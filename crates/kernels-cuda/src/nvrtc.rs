@@ -281,6 +281,8 @@ pub fn budget(kernel: &str) -> (usize, usize) {
             let registers = if kernel.ends_with("_128") { 192 } else { 168 };
             (registers, 48 * 1024)
         }
+        // Eight sums of a warp's columns.
+        "embed_word_backward" => (64, 8192),
         _ => (64, 2304),
     }
 }

@@ -120,10 +120,8 @@ fn run<B: Backend>(b: &B, (lengths, heads, head_dim, p): Case) -> Vec<Vec<f64>> 
     out
 }
 
-fn check<B: Backend>(backend: &B, case: Case) {
+fn check<B: Backend>(backend: &B, case: Case, [ref32, ref64]: &[Vec<Vec<f64>>; 2]) {
     let got = run(backend, case);
-    let ref32 = run(&Reference::<f32>::default(), case);
-    let ref64 = run(&Reference::<f64>::default(), case);
     let names = [
         "context",
         "lse",
@@ -161,8 +159,12 @@ fn heads_of_models_up_to_their_longest_texts() {
     let rounded = rounded.expect("memory");
     let single = CudaBackend::<Emulator>::new(emulator).expect("memory");
     for case in CASES {
-        check(&single, case);
-        check(&rounded, case);
+        let references = [
+            run(&Reference::<f32>::default(), case),
+            run(&Reference::<f64>::default(), case),
+        ];
+        check(&single, case, &references);
+        check(&rounded, case, &references);
     }
 }
 

@@ -7,7 +7,7 @@ use common::{Record, Run, data, folder, options, weights};
 use half::bf16;
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
-use hone_kernels_cuda::{CudaBackend, Emulator, Order};
+use hone_kernels_cuda::{Card, CudaBackend, Emulator, Number, Order, card};
 use hone_tensor::SafetensorsFile;
 use hone_train::{Options, ValidSource, WordUpdates};
 use std::path::Path;
@@ -50,11 +50,11 @@ fn run<B: Backend>(
     (record.losses, weights(&done))
 }
 
-#[test]
-fn a_hundred_steps_move_as_pytorch_does() {
+/// A hundred steps, no dropout, beside PyTorch's.
+fn moves_as_pytorch_does<B: Backend>(backend: B) {
     let torch = SafetensorsFile::open(&folder().join("trajectory.safetensors")).unwrap();
     let start = SafetensorsFile::open(&folder().join("model.safetensors")).unwrap();
-    let (losses, got) = run(emulated(Order::Forward), &options(), WordUpdates::Deferred);
+    let (losses, got) = run(backend, &options(), WordUpdates::Deferred);
     assert_eq!(losses.len(), 100);
     assert!(distance(&losses, &torch.read_f64("loss").unwrap()) <= 1e-4);
     let mut worst = Vec::new();
@@ -73,6 +73,30 @@ fn a_hundred_steps_move_as_pytorch_does() {
         }
     }
     assert!(worst.is_empty(), "{}", worst.join("\n"));
+}
+
+#[test]
+fn a_hundred_steps_move_as_pytorch_does() {
+    moves_as_pytorch_does(emulated(Order::Forward));
+}
+
+#[test]
+fn on_a_card_too_where_there_is_one() {
+    let missing = card::missing();
+    if !missing.is_empty() {
+        eprintln!("skipped: {} could not be loaded", missing.join(" and "));
+        return;
+    }
+    let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let card = || Card::open(0, Number::F32, &images).expect("a card that can be opened");
+    let backend = || CudaBackend::<Card>::new(card()).expect("memory");
+    moves_as_pytorch_does(backend());
+    let (one, two) = [(); 2]
+        .map(|()| run(backend(), &dropped(), WordUpdates::Dense))
+        .into();
+    assert!(one == two, "other bits in the second run");
+    let cpu = run(CpuBackend::new(1), &dropped(), WordUpdates::Dense);
+    assert!(distance(&one.0, &cpu.0) < 1e-5, "{:?} {:?}", one.0, cpu.0);
 }
 
 /// Ten steps with dropout everywhere.

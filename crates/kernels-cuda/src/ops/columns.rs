@@ -47,6 +47,18 @@ fn join<D: Driver, A: Act>(
     b.queue(FILE, "column_join", grid, BLOCK, &args);
 }
 
+/// `out (+)=` the sum of `parts` vectors as long as it, in order.
+pub fn join_parts<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    parts: usize,
+    partial: View<'_, f32>,
+    acc: Acc,
+    out: ViewMut<'_, f32>,
+) {
+    // As many rows as make so many chunks.
+    join(b, Count::fixed(parts * ROWS), out.len, partial, acc, out);
+}
+
 /// What is summed.
 pub enum Summed<'a, A> {
     /// Activations.

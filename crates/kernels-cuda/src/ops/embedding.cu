@@ -23,27 +23,39 @@ embed(const StepParams* step, u32 tokens, u32 width, const float* word, const fl
     }
 }
 
-// dword[rows[u]] += the sum of dsum over bucket u, in token order; a block a bucket.
-extern "C" __global__ void __launch_bounds__(128)
+constexpr u32 LANES = 8;  // tokens of a bucket summed side by side, in a block of (32, LANES)
+
+// dword[rows[u]] += the sum of dsum over bucket u, in an order that only its length decides; a block a bucket. Most
+// buckets hold a token or two, but that of [CLS] holds one of every sequence.
+extern "C" __global__ void __launch_bounds__(256)
 embed_word_backward(const StepParams* step, u32 distinct, u32 width, const Act* dsum, const u32* rows,
                     const u32* starts, const u32* tokens, float* dword) {
+    __shared__ __align__(16) float lanes[LANES][32 * GROUP];
     const u32 u = blockIdx.x;
     if (u >= count(step, distinct)) return;
     dword += (u64)rows[u] * width;
     const u32 start = starts[u], end = starts[u + 1];
-    for (u32 c = threadIdx.x * GROUP; c < width; c += blockDim.x * GROUP) {
+    for (u32 first = 0; first < width; first += 32 * GROUP) {
+        const u32 at = threadIdx.x * GROUP, c = first + at;
         float sum[GROUP] = {};
-        for (u32 k = start; k < end; k++) {
-            float v[GROUP];
-            load(dsum + (u64)tokens[k] * width + c, v, width - c);
+        if (c < width)
+            for (u32 k = start + threadIdx.y; k < end; k += LANES) {
+                float v[GROUP];
+                load(dsum + (u64)tokens[k] * width + c, v, width - c);
 #pragma unroll
-            for (u32 i = 0; i < GROUP; i++) sum[i] += v[i];
+                for (u32 i = 0; i < GROUP; i++) sum[i] += v[i];
+            }
+        if (first) __syncthreads();  // the columns before have been read
+        store(&lanes[threadIdx.y][at], sum, GROUP);
+        __syncthreads();
+        if (threadIdx.y == 0 && c < width) {
+            float d[GROUP];
+            load(dword + c, d, width - c);
+            for (u32 lane = 0; lane < min(LANES, end - start); lane++)
+#pragma unroll
+                for (u32 i = 0; i < GROUP; i++) d[i] += lanes[lane][at + i];
+            store(dword + c, d, width - c);
         }
-        float d[GROUP];
-        load(dword + c, d, width - c);
-#pragma unroll
-        for (u32 i = 0; i < GROUP; i++) d[i] += sum[i];
-        store(dword + c, d, width - c);
     }
 }
 

@@ -60,7 +60,7 @@ pub fn word_backward<D: Driver, A: Act>(
         dword.arg(),
     ];
     let grid = [distinct.most as u32, 1, 1];
-    b.queue(FILE, "embed_word_backward", grid, [ROW_THREADS, 1], &args);
+    b.queue(FILE, "embed_word_backward", grid, [32, 8], &args);
 }
 
 /// See [`hone_kernels::Backend::embed_position_backward`].

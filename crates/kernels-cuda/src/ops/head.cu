@@ -39,27 +39,21 @@ head_dgrad(const StepParams* step, u32 rows, u32 input, u32 classes, const float
     }
 }
 
-// dw[c] (+)= the sum of dlogits[r, c] * x[r] over r, in row order; a block a class.
+// partial[j, c] = the sum of dlogits[r, c] * x[r] over r = j, j + gridDim.y, ..; column_join adds the parts in order.
 extern "C" __global__ void __launch_bounds__(128)
-head_wgrad(const StepParams* step, u32 rows, u32 input, u32 classes, const float* dlogits, const Act* x, u32 add,
-           float* dw) {
+head_wgrad(const StepParams* step, u32 rows, u32 input, u32 classes, const float* dlogits, const Act* x,
+           float* partial) {
     const u32 c = blockIdx.x, n = count(step, rows);
-    dw += (u64)c * input;
+    partial += ((u64)blockIdx.y * classes + c) * input;
     for (u32 k = threadIdx.x * GROUP; k < input; k += blockDim.x * GROUP) {
         float sum[GROUP] = {};
-        for (u32 r = 0; r < n; r++) {
+        for (u32 r = blockIdx.y; r < n; r += gridDim.y) {
             float a[GROUP];
             load(x + (u64)r * input + k, a, input - k);
             const float d = dlogits[(u64)r * classes + c];
 #pragma unroll
             for (u32 i = 0; i < GROUP; i++) sum[i] = fmaf(d, a[i], sum[i]);
         }
-        if (add) {
-            float before[GROUP];
-            load(dw + k, before, input - k);
-#pragma unroll
-            for (u32 i = 0; i < GROUP; i++) sum[i] += before[i];
-        }
-        store(dw + k, sum, input - k);
+        store(partial + k, sum, input - k);
     }
 }

@@ -1,6 +1,6 @@
 //! Launches of head.cu.
 
-use super::{ROW_THREADS, row_grid, u32_arg};
+use super::{ROW_THREADS, columns, row_grid, u32_arg};
 use crate::act::Act;
 use crate::backend::CudaBackend;
 use crate::driver::{Arg, Driver};
@@ -64,6 +64,14 @@ pub fn dgrad<D: Driver, A: Act>(
     b.queue(FILE, "head_dgrad", row_grid(rows), [ROW_THREADS, 1], &args);
 }
 
+/// Parts that the rows of [`wgrad`] are dealt to.
+const PARTS: usize = 16;
+
+/// Elements of scratch for the gradient of a head's matrix.
+pub fn scratch_len(classes: usize, input: usize) -> usize {
+    PARTS * classes * input
+}
+
 /// `dw[C, in] (+)= dlogitsᵀ · x`.
 pub fn wgrad<D: Driver, A: Act>(
     b: &CudaBackend<D, A>,
@@ -74,6 +82,8 @@ pub fn wgrad<D: Driver, A: Act>(
     dw: ViewMut<'_, f32>,
 ) {
     let rows = b.rows(dlogits.len / classes);
+    let mut scratch = b.scratch();
+    let partial = scratch.sums(PARTS * dw.len);
     let args = [
         b.step_arg(),
         Arg::U32(rows.argument),
@@ -81,9 +91,9 @@ pub fn wgrad<D: Driver, A: Act>(
         u32_arg(classes),
         dlogits.arg(),
         x.arg(),
-        Arg::U32(u32::from(acc == Acc::Add)),
-        dw.arg(),
+        partial.arg(),
     ];
-    let grid = [classes as u32, 1, 1];
+    let grid = [classes as u32, PARTS as u32, 1];
     b.queue(FILE, "head_wgrad", grid, [ROW_THREADS, 1], &args);
+    columns::join_parts(b, PARTS, partial, acc, dw);
 }
