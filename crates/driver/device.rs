@@ -82,7 +82,9 @@ pub fn choose(args: &DeviceArgs) -> Result<Device> {
 /// The same for a verb that computes on the processor alone so far.
 pub fn cpu(args: &DeviceArgs) -> Result<Arc<CpuBackend>> {
     if let Word::Cuda(_) = word(args)? {
-        bail!("--device cuda: only train, eval and predict know a GPU so far; use --device cpu");
+        bail!(
+            "--device cuda: only train, eval, predict and bench know a GPU so far; use --device cpu"
+        );
     }
     match choose(args)? {
         Device::Cpu(backend) => Ok(backend),

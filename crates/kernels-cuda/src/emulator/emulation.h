@@ -1,8 +1,8 @@
 // CUDA C++ on the host, for tests: a fiber per CUDA thread, real barriers and warp shuffles, poisoned shared memory.
 // Read before a .cu file by the host's compiler; emulator/mod.rs appends an entry point for each kernel.
 //
-// Threads of a block run one after another, each until it waits, in an order that the caller chooses; so what lacks
-// a barrier reads what is not there yet. Errors: threads that wait at different barriers, or for threads that have
+// Warps of a block run one after another, each to its next barrier, threads of a warp each until it waits, in an order
+// that the caller chooses; so what lacks a barrier reads what is not there yet, or what is there no more. Errors: threads that wait at different barriers, or for threads that have
 // left; lanes of a warp at different shuffles.
 
 #include <cmath>
@@ -262,18 +262,25 @@ static std::string place(const Thread& t) {
            std::to_string(block_index.y) + "," + std::to_string(block_index.z);
 }
 
-// Lets go whoever may go; an error where nobody may although some wait.
-static void release(unsigned n) {
-    bool any = false;
-    for (unsigned first = 0; first < n; first += WARP) {
-        bool together = true;
-        for (unsigned k = first; k < first + WARP; k++)
-            together &= threads[k].state == AT_WARP && threads[k].site == threads[first].site;
-        if (!together) continue;
-        any = true;
-        for (unsigned k = first; k < first + WARP; k++) threads[k].state = READY;
+// Runs a warp's threads each until it waits; whether its lanes, all at one place, may then go on.
+static bool run_warp(unsigned first, unsigned how) {
+    unsigned order[WARP];
+    arrange(order, WARP, how);
+    for (unsigned k = 0; k < WARP; k++) {
+        Thread& t = threads[first + order[k]];
+        if (t.state != READY) continue;
+        current = &t;
+        to_thread(&t);
+        if (!fault.empty()) return false;
     }
-    if (any) return;
+    for (unsigned k = first; k < first + WARP; k++)
+        if (threads[k].state != AT_WARP || threads[k].site != threads[first].site) return false;
+    for (unsigned k = first; k < first + WARP; k++) threads[k].state = READY;
+    return true;
+}
+
+// Nobody can go on alone: lets the block go from its barrier; an error where some wait elsewhere or have left.
+static void release(unsigned n) {
     for (unsigned k = 0; k < n; k++) {
         const Thread& t = threads[k];
         if (t.state == AT_BARRIER && t.site == threads[0].site && threads[0].state == AT_BARRIER) continue;
@@ -287,7 +294,7 @@ static void release(unsigned n) {
 }
 
 static void run_block(unsigned n, unsigned how) {
-    static unsigned order[MOST];
+    static unsigned order[MOST / WARP];
     if (__start_emulated_shared != nullptr)
         memset(__start_emulated_shared, 0xff, (size_t)(__stop_emulated_shared - __start_emulated_shared));
     memset(exchanges, 0xff, sizeof exchanges);
@@ -300,19 +307,25 @@ static void run_block(unsigned n, unsigned how) {
         t.site = 0;
         prepare(&t);
     }
-    arrange(order, n, how);
     while (fault.empty()) {
-        bool left = false;
-        for (unsigned k = 0; k < n && fault.empty(); k++) {
-            Thread& t = threads[order[k]];
-            if (t.state != READY) continue;
-            current = &t;
-            to_thread(&t);
+        // In order, each warp runs as far as it can before the next begins, so that warps are as far apart as their
+        // barriers allow; at random, whichever is drawn takes a step.
+        unsigned active = n / WARP;
+        arrange(order, active, how);
+        if (how == 2) {
+            while (active && fault.empty()) {
+                const unsigned k = (unsigned)(random_word() % active);
+                if (!run_warp(order[k] * WARP, how)) order[k] = order[--active];
+            }
+        } else {
+            for (unsigned k = 0; k < active && fault.empty(); k++)
+                while (run_warp(order[k] * WARP, how)) {
+                }
         }
+        bool left = false;
         for (unsigned k = 0; k < n; k++) left |= threads[k].state != DONE;
         if (!left || !fault.empty()) return;
         release(n);
-        if (how == 2) arrange(order, n, how);
     }
 }
 
