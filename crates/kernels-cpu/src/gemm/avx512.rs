@@ -17,7 +17,7 @@ pub type Avx512 = Tile<6, 4>;
 impl<const MR: usize, const WIDE: usize> GemmKernel for Tile<MR, WIDE> {
     const MR: usize = MR;
     const NR: usize = LANES * WIDE;
-    const KC: usize = 6144 / (LANES * WIDE);
+    const KC: usize = 384;
     type Grad = Tile<12, 2>;
     type PackedLeft = Packed<MR>;
     const PACKED: Packed<MR> = Packed;

@@ -16,11 +16,18 @@ pub fn tokens_together(tokens: usize) -> usize {
     }
 }
 
+/// Floats of B in the first-level cache at most: 24 KB of 32.
+const FIRST_LEVEL: usize = 6144;
+/// Columns of C that are finished together where panels of B are in the second-level cache: as much of it as of A.
+const GROUP_COLUMNS: usize = 384;
+
 /// Rows and columns of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blocking {
-    /// Most rows of A in a block: `rows · 384` floats take a third of the second-level cache.
+    /// Most rows of A in a block: `rows · 384` floats take three eighths of the second-level cache.
     pub rows: usize,
+    /// Floats of B that are near at a time where a panel is too large for the first-level cache.
+    right: usize,
     /// Floats of a weight gradient's left operand in a tile, three eighths of the second-level cache.
     grad_left: usize,
     /// Floats of its right operand, three quarters of it: the left one passes by strip by strip.
@@ -42,8 +49,27 @@ impl Blocking {
         };
         Blocking {
             rows,
+            right: floats / 10,
             grad_left: within(floats * 3 / 8, GRAD_ROWS),
             grad_right: within(floats * 3 / 4, GRAD_COLUMNS),
+        }
+    }
+
+    /// Panels of B, so many floats each, that stay near while A passes by: one in the first-level cache, or some in the
+    /// second.
+    pub fn panels(&self, panel: usize) -> usize {
+        match panel <= FIRST_LEVEL {
+            true => 1,
+            false => (self.right / panel).clamp(1, 2),
+        }
+    }
+
+    /// Panels of B, so many floats and columns each, whose part of C stays in the second-level cache until its sums over
+    /// K are whole; where a panel is in the first level the part of A alone is meant to stay there.
+    pub fn group(&self, panel: usize, columns: usize) -> usize {
+        match panel <= FIRST_LEVEL {
+            true => usize::MAX,
+            false => (GROUP_COLUMNS / columns).max(1),
         }
     }
 

@@ -67,8 +67,9 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
     /// Columns of a tile; panels of B are this wide, padded with zeros.
     const NR: usize;
     /// Depth of a block of K. A sum over K is made of sums over blocks of this many terms, added in order, so
-    /// this is a constant of the path and never a tuning knob: `KC · NR` floats of B, 24 KB, stay in a
-    /// first-level cache of 32 KB, and K of 384, 768, 1 536 and 3 072 are whole blocks.
+    /// this is a constant of the path and never a tuning knob. K of 384, 768, 1 536 and 3 072 are whole blocks.
+    /// `KC · NR` floats of B either stay in a first-level cache (24 KB of 32, AVX2) or come from the second (96 KB,
+    /// AVX-512, which asks a quarter of what that can give).
     const KC: usize;
     /// The kernel for the weight gradient, where both operands are packed and B comes from the second-level
     /// cache: fewer columns and more rows read less of it.

@@ -4,6 +4,7 @@
 use super::blocking::{Blocking, Grid};
 use super::kernel::{GemmKernel, Plus, Rows};
 use crate::{Parts, Team};
+use std::ops::Range;
 
 /// How the matrices of a fused stack lie side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,32 @@ impl Right<'_> {
             Stack::Columns => self.depth,
             Stack::Depth => self.depth * self.count,
         }
+    }
+
+    /// Where a panel's block of K at depth `p` of a part lies, its first column and how many it has.
+    #[inline(always)]
+    fn panel<K: GemmKernel>(
+        &self,
+        panel: usize,
+        part: usize,
+        p: usize,
+    ) -> (*const f32, usize, usize) {
+        let each = self.columns.div_ceil(K::NR);
+        let (matrix, within) = match self.stack {
+            Stack::Columns => (panel / each, panel % each),
+            Stack::Depth => (part, panel),
+        };
+        let at = matrix * self.distance + (within * self.depth + p) * K::NR;
+        let column = within * K::NR;
+        let offset = match self.stack {
+            Stack::Columns => matrix * self.columns,
+            Stack::Depth => 0,
+        };
+        (
+            self.panels.as_ptr().wrapping_add(at),
+            offset + column,
+            K::NR.min(self.columns - column),
+        )
     }
 
     /// N of the whole product.
@@ -127,6 +154,8 @@ pub fn product<K: GemmKernel, E: Epilogue>(
         (K::MR, K::NR),
         (blocking.rows, MOST_COLUMNS / K::NR),
     );
+    let panel = K::KC * K::NR;
+    let near = (blocking.panels(panel), blocking.group(panel, K::NR));
     let c = Parts::new(c);
     // LOOPS 5 and 3 of BLIS (blocks of N and of M) are this grid. K (LOOP 4) is inside it and never shared
     // out: a sum split over threads would have to be joined in an order that depends on their number.
@@ -139,13 +168,13 @@ pub fn product<K: GemmKernel, E: Epilogue>(
         };
         // SAFETY: lengths were checked above; tiles of the grid are disjoint; the kernel's path was
         // found to be available when the backend was made.
-        unsafe { block.compute::<K, E>(a, right, onto, c.as_ptr(), columns, epilogue) };
+        unsafe { block.compute::<K, E>(a, right, near, onto, c.as_ptr(), columns, epilogue) };
     });
 }
 
 struct Block {
-    rows: std::ops::Range<usize>,
-    panels: std::ops::Range<usize>,
+    rows: Range<usize>,
+    panels: Range<usize>,
 }
 
 impl Block {
@@ -155,94 +184,140 @@ impl Block {
         &self,
         a: &[f32],
         right: Right<'_>,
+        near: (usize, usize),
         onto: Onto<'_>,
         c: *mut f32,
         c_stride: usize,
         epilogue: &E,
     ) {
-        let panels_each = right.columns.div_ceil(K::NR);
         let a_stride = right.whole_depth();
-        let parts = match right.stack {
-            Stack::Columns => 1,
-            Stack::Depth => right.count,
-        };
+        let units = Units::new::<K>(self, right, near);
         let mut edge = Edge([0.0; EDGE]);
         let strips = self.rows.len().div_ceil(K::MR);
-        // LOOP 4: blocks of K, in order.
-        for part in 0..parts {
-            let mut p = 0;
-            loop {
-                let k = K::KC.min(right.depth - p);
-                let first = part == 0 && p == 0;
-                let last = part + 1 == parts && p + k == right.depth;
-                let a_column = part * right.depth + p;
-                let panel_at = |panel: usize| {
-                    let (matrix, within) = match right.stack {
-                        Stack::Columns => (panel / panels_each, panel % panels_each),
-                        Stack::Depth => (part, panel),
-                    };
-                    let at = matrix * right.distance + (within * right.depth + p) * K::NR;
-                    let column = within * K::NR;
-                    let width = K::NR.min(right.columns - column);
-                    let offset = match right.stack {
-                        Stack::Columns => matrix * right.columns,
-                        Stack::Depth => 0,
-                    };
-                    (
-                        right.panels.as_ptr().wrapping_add(at),
-                        offset + column,
-                        width,
-                    )
-                };
-                // LOOP 2: panels of B; one stays in the first-level cache while A passes by.
-                for panel in self.panels.clone() {
-                    let (b, column, width) = panel_at(panel);
-                    let next = panel_at((panel + 1).min(self.panels.end - 1)).0;
-                    let lines = (k * K::NR).div_ceil(16);
-                    // LOOP 1: strips of A, from the second-level cache.
-                    for (strip, row) in self.rows.clone().step_by(K::MR).enumerate() {
-                        // The next panel comes from memory or the third level; each strip fetches its share.
+        for number in 0..units.count() {
+            let unit = units.at(number);
+            let ahead = units.at((number + 1).min(units.count() - 1));
+            let Unit { part, p, k, .. } = unit;
+            let first = part == 0 && p == 0;
+            let last = part + 1 == units.parts && p + k == right.depth;
+            // LOOP 2: strips of A; LOOP 1: panels of B, which stay near while A passes by.
+            for (strip, row) in self.rows.clone().step_by(K::MR).enumerate() {
+                let rows = K::MR.min(self.rows.end - row);
+                for (turn, panel) in unit.panels.clone().enumerate() {
+                    let (b, column, width) = right.panel::<K>(panel, part, p);
+                    // What is read next comes from memory or the third level; each strip fetches its share of it.
+                    if turn < ahead.panels.len() {
+                        let next = right
+                            .panel::<K>(ahead.panels.start + turn, ahead.part, ahead.p)
+                            .0;
+                        let lines = (ahead.k * K::NR).div_ceil(16);
                         for line in strip * lines / strips..(strip + 1) * lines / strips {
                             K::prefetch(next.wrapping_add(16 * line));
                         }
-                        let rows = K::MR.min(self.rows.end - row);
-                        for other in epilogue.beside().into_iter().flatten().filter(|_| last) {
-                            for i in 0..rows {
-                                let line = other.wrapping_add((row + i) * c_stride + column);
-                                for at in (0..K::NR).step_by(16) {
-                                    K::prefetch_near(line.wrapping_add(at));
-                                }
-                                K::prefetch_near(line.wrapping_add(K::NR - 1));
+                    }
+                    for other in epilogue.beside().into_iter().flatten().filter(|_| last) {
+                        for i in 0..rows {
+                            let line = other.wrapping_add((row + i) * c_stride + column);
+                            for at in (0..K::NR).step_by(16) {
+                                K::prefetch_near(line.wrapping_add(at));
                             }
+                            K::prefetch_near(line.wrapping_add(K::NR - 1));
                         }
-                        let left = Rows { stride: a_stride };
-                        // SAFETY: inside the operands, whose lengths `product` checked.
-                        unsafe {
-                            let a = a.as_ptr().add(row * a_stride + a_column);
-                            let c = c.add(row * c_stride + column);
-                            let plus = match (first, onto) {
-                                (true, Onto::Nothing) => Plus::Nothing,
-                                (true, Onto::Bias(bias)) => Plus::Row(bias.as_ptr().add(column)),
-                                _ => Plus::Output,
-                            };
-                            if width == K::NR {
-                                K::tile(rows, k, a, left, b, c, c_stride, plus);
-                            } else {
-                                let e = edge.0.as_mut_ptr();
-                                K::tile(rows, k, a, left, b, e, K::NR, Plus::Nothing);
-                                join_edge(e, K::NR, c, c_stride, (rows, width), plus);
-                            }
-                            if last {
-                                epilogue.tile(c, c_stride, (row, column), (rows, width));
-                            }
+                    }
+                    let left = Rows { stride: a_stride };
+                    // SAFETY: inside the operands, whose lengths `product` checked.
+                    unsafe {
+                        let a = a.as_ptr().add(row * a_stride + part * right.depth + p);
+                        let c = c.add(row * c_stride + column);
+                        let plus = match (first, onto) {
+                            (true, Onto::Nothing) => Plus::Nothing,
+                            (true, Onto::Bias(bias)) => Plus::Row(bias.as_ptr().add(column)),
+                            _ => Plus::Output,
+                        };
+                        if width == K::NR {
+                            K::tile(rows, k, a, left, b, c, c_stride, plus);
+                        } else {
+                            let e = edge.0.as_mut_ptr();
+                            K::tile(rows, k, a, left, b, e, K::NR, Plus::Nothing);
+                            join_edge(e, K::NR, c, c_stride, (rows, width), plus);
+                        }
+                        if last {
+                            epilogue.tile(c, c_stride, (row, column), (rows, width));
                         }
                     }
                 }
-                p += k;
-                if p >= right.depth {
-                    break;
-                }
             }
+        }
+    }
+}
+
+/// A block is computed unit by unit: for each group of its panels, LOOP 4 of BLIS (blocks of K, in order); for each of
+/// those, as many panels as stay near.
+struct Units {
+    panels: Range<usize>,
+    /// Panels whose part of C is finished before that of others is begun, and those that stay near.
+    group: usize,
+    near: usize,
+    parts: usize,
+    depth: usize,
+    /// Blocks of K of one part.
+    blocks: usize,
+    kc: usize,
+}
+
+/// Some panels of B and a block of K.
+struct Unit {
+    panels: Range<usize>,
+    part: usize,
+    p: usize,
+    k: usize,
+}
+
+impl Units {
+    fn new<K: GemmKernel>(block: &Block, right: Right<'_>, (near, group): (usize, usize)) -> Units {
+        let all = block.panels.len();
+        Units {
+            panels: block.panels.clone(),
+            group: group.clamp(near.min(all), all),
+            near: near.min(all),
+            parts: match right.stack {
+                Stack::Columns => 1,
+                Stack::Depth => right.count,
+            },
+            depth: right.depth,
+            blocks: right.depth.div_ceil(K::KC).max(1),
+            kc: K::KC,
+        }
+    }
+
+    fn deep(&self) -> usize {
+        self.parts * self.blocks
+    }
+
+    /// Units of whole groups, and of the last.
+    fn count(&self) -> usize {
+        let (whole, rest) = (
+            self.panels.len() / self.group,
+            self.panels.len() % self.group,
+        );
+        (whole * self.group.div_ceil(self.near) + rest.div_ceil(self.near)) * self.deep()
+    }
+
+    fn at(&self, number: usize) -> Unit {
+        let in_group = self.group.div_ceil(self.near);
+        let group = number / (in_group * self.deep());
+        let start = self.panels.start + group * self.group;
+        let end = (start + self.group).min(self.panels.end);
+        let here = (end - start).div_ceil(self.near);
+        let within = number - group * in_group * self.deep();
+        let (block, turn) = (within / here, within % here);
+        let (part, p) = (block / self.blocks, block % self.blocks * self.kc);
+        let first = start + turn * self.near;
+        Unit {
+            panels: first..(first + self.near).min(end),
+            part,
+            p,
+            k: self.kc.min(self.depth - p),
         }
     }
 }
