@@ -1,6 +1,9 @@
 //! What changes from step to step, kept on the device: the seed and the step that dropout draws by, and how many
 //! tokens, sequences and distinct tokens the batch has. Launches name a count by its place here, so two steps whose
 //! batches fall into one bucket make the same launches, argument for argument (graphs can be replayed).
+//!
+//! A count is named by its value: one that equals another (as many distinct tokens as sequences, say) may bear its
+//! name. A launch is right all the same; a graph must not be captured from such a batch.
 
 use bytemuck::{Pod, Zeroable};
 use hone_tensor::DropKey;
