@@ -80,7 +80,7 @@ pub enum Precision {
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceArgs {
-    /// auto, cpu or cuda[:N] [default: auto]
+    /// auto (the CPU), cpu or cuda[:N] (train, eval, predict and bench; not run on a card yet) [default: auto]
     #[arg(long, value_name = "DEVICE", help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,

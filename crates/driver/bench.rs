@@ -7,6 +7,7 @@ use crate::{Exit, fetch};
 use anyhow::{Result, bail};
 use hone_bert::{Config, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
 use hone_kernels::{Acc, AdamwStep, Backend};
+use hone_kernels_cuda::{Act, Card, CudaBackend, ProductRate};
 use hone_optim::{GroupPolicy, Optimizer};
 use hone_report::{bytes, count};
 use hone_tensor::{Philox, Ragged};
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 /// Steps before the clock counts.
 const WARM_UP: usize = 2;
-/// Measurements of the multiply-add peak before each step, a millisecond or two each; the best counts.
+/// Measurements of the peak (multiply-adds, or a card's products) before each step, a millisecond or two each; the best counts.
 const PEAK_TURNS: usize = 4;
 
 /// Runs the verb.
@@ -37,9 +38,21 @@ pub fn run(args: BenchArgs) -> Result<Exit> {
     match device::choose(&args.machine)? {
         Device::Cpu(backend) => {
             let peak = backend.clone();
-            time(backend, config, &args, &|| peak.fma_rate())
+            time(backend, config, &args, &|| Ok(peak.fma_rate()))
         }
+        Device::Cuda(backend) => on_card(backend, config, &args),
+        Device::CudaRounded(backend) => on_card(backend, config, &args),
     }
+}
+
+/// On a card the limit is what one large product reaches.
+fn on_card<A: Act>(
+    backend: Arc<CudaBackend<Card, A>>,
+    config: Config,
+    args: &BenchArgs,
+) -> Result<Exit> {
+    let (card, rate) = (backend.clone(), ProductRate::new(&backend, 8192)?);
+    time(backend, config, args, &|| Ok(rate.measure(&card)?))
 }
 
 /// A batch of random token ids, the same for the same step.
@@ -86,7 +99,7 @@ fn time<B: Backend>(
     backend: Arc<B>,
     config: Config,
     args: &BenchArgs,
-    peak: &dyn Fn() -> f64,
+    peak: &dyn Fn() -> Result<f64>,
 ) -> Result<Exit> {
     let labels = vec!["0".to_owned(), "1".to_owned()];
     let (mut model, _) = Model::random(backend.clone(), config, Task::Classify, labels, 0)?;
@@ -133,7 +146,10 @@ fn time<B: Backend>(
             layers: vec![true; model.config.layers],
         };
         // The machine's own limit, in turn with the steps: on a shared machine it moves within seconds.
-        let rate = (0..PEAK_TURNS).map(|_| peak()).fold(0.0, f64::max);
+        let mut rate = 0.0f64;
+        for _ in 0..PEAK_TURNS {
+            rate = rate.max(peak()?);
+        }
         let start = Instant::now();
         model.forward(&mut acts, &ragged, &pass)?;
         model.loss(&mut acts, LossKind::of(Task::Classify), &targets, &weights)?;

@@ -2,7 +2,7 @@
 
 use crate::args::{ColumnArgs, DeviceArgs};
 use crate::check_model::{self, ModelReport};
-use crate::device::{self, Device};
+use crate::device;
 use crate::progress::Stage;
 use crate::{Exit, check_table, fetch, out, settings};
 use anyhow::{Context, Result, anyhow, bail};
@@ -147,7 +147,7 @@ fn read(args: &CheckArgs) -> Result<Splits> {
 pub fn run(args: CheckArgs) -> Result<Exit> {
     let started = Instant::now();
     let threads = device::threads(&args.machine)?;
-    let device = device::choose(&args.machine)?;
+    let backend = device::cpu(&args.machine)?;
     // A wrong word is told before minutes of work, not after.
     settings::truncate(&args.columns)?;
     if let Some(out) = &args.fix {
@@ -186,7 +186,6 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
                 seed: args.seed.unwrap_or(0),
                 threads,
             };
-            let Device::Cpu(backend) = device;
             let (model, findings) = check_model::run(backend, &ask, &stage)?;
             report.add(findings);
             report.not_checked.extend(model.not_checked.clone());

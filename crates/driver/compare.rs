@@ -1,7 +1,7 @@
 //! `hone compare`: two fine-tuned models on the same labelled texts, and the rows on which they differ.
 
 use crate::args::{ColumnArgs, DeviceArgs};
-use crate::device::{self, Device};
+use crate::device;
 use crate::{Exit, infer, out};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -54,9 +54,7 @@ pub fn run(args: CompareArgs) -> Result<Exit> {
             bail!("{}: no such folder", path.display());
         }
     }
-    match device::choose(&args.machine)? {
-        Device::Cpu(backend) => execute(&backend, &args),
-    }
+    execute(&device::cpu(&args.machine)?, &args)
 }
 
 /// One model's answers; the model's memory is returned before the next one is read.

@@ -1,7 +1,7 @@
 //! `hone crossval`: what a recipe is worth on data, by k folds.
 
 use crate::args::TrainArgs;
-use crate::device::{self, Device};
+use crate::device;
 use crate::{Exit, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -105,7 +105,7 @@ pub fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
 /// Runs the verb.
 pub fn run(args: CrossvalArgs) -> Result<Exit> {
     let args = args.with_config()?;
-    let device = device::choose(&args.train.machine)?;
+    let backend = device::cpu(&args.train.machine)?;
     let Some(data) = args.train.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");
     };
@@ -174,9 +174,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         // A vote has no folder of its own: its models are the folds'.
         keep_models: args.keep_folds || args.vote,
     };
-    match device {
-        Device::Cpu(backend) => execute(&backend, &crossval, &folder, &args),
-    }
+    execute(&backend, &crossval, &folder, &args)
 }
 
 fn execute<B: Backend>(

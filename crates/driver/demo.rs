@@ -1,12 +1,12 @@
 //! `hone train` with no data: the demonstration on built-in film reviews, and what it prints.
 
 use crate::args::TrainArgs;
-use crate::device::Device;
 use crate::{Exit, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use hone_bert::Config;
 use hone_experiment::{Demo, DemoReport, Judged, KINDS};
 use hone_kernels::Backend;
+use hone_kernels_cpu::CpuBackend;
 use hone_report::{JsonLines, Progress, Table, duration, say};
 use hone_train::{
     Ending, Event, Job, Sink, Strictness, WordUpdates, peak_memory, task_of, write_beside,
@@ -54,7 +54,7 @@ fn check(args: &TrainArgs) -> Result<()> {
 }
 
 /// Runs it.
-pub fn run(args: TrainArgs, device: Device) -> Result<Exit> {
+pub fn run(args: TrainArgs, backend: Arc<CpuBackend>) -> Result<Exit> {
     check(&args)?;
     let started = Instant::now();
     let model = fetch::model_folder(MODEL)?;
@@ -82,9 +82,7 @@ pub fn run(args: TrainArgs, device: Device) -> Result<Exit> {
     if !named {
         train::point_latest(&folder);
     }
-    match device {
-        Device::Cpu(backend) => execute(&backend, &demo, &job, &folder, args.json, started),
-    }
+    execute(&backend, &demo, &job, &folder, args.json, started)
 }
 
 /// The run from scratch says how far it is and nothing else: its particulars are those of the run after it.

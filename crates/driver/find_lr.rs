@@ -2,7 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::command::train_command;
-use crate::device::{self, Device};
+use crate::device;
 use crate::{Exit, augment, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -100,7 +100,7 @@ impl FindLrArgs {
 /// Runs the verb.
 pub fn run(all: FindLrArgs) -> Result<Exit> {
     let (args, range) = all.with_config()?;
-    let device = device::choose(&args.machine)?;
+    let backend = device::cpu(&args.machine)?;
     let Some(data) = args.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");
     };
@@ -135,9 +135,7 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
         options: &options,
         layers: config.layers,
     };
-    match device {
-        Device::Cpu(backend) => execute(&backend, &test, &found),
-    }
+    execute(&backend, &test, &found)
 }
 
 fn execute<B: Backend>(backend: &Arc<B>, test: &RangeTest<'_>, found: &Found<'_>) -> Result<Exit> {

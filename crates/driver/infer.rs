@@ -1,7 +1,7 @@
 //! `hone eval` and `hone predict`: a fine-tuned model at work.
 
 use crate::args::{ColumnArgs, EvalArgs, PredictArgs};
-use crate::device::{self, Device};
+use crate::device::{self, on_device};
 use crate::{Exit, out};
 use crate::{listing, settings};
 use anyhow::{Context, Result, anyhow, bail};
@@ -143,9 +143,8 @@ pub fn progress(total: usize) -> impl FnMut(usize) -> bool {
 /// Runs `hone eval`.
 pub fn eval(args: EvalArgs) -> Result<Exit> {
     let path = folder(args.model.clone())?;
-    match device::choose(&args.machine)? {
-        Device::Cpu(backend) => eval_on(backend, &path, &args),
-    }
+    let device = device::choose(&args.machine)?;
+    on_device!(device, backend => eval_on(backend, &path, &args))
 }
 
 /// Labelled texts as a model reads them; what should be mended is said, or an error with --strict.
@@ -287,9 +286,8 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
 pub fn predict(args: PredictArgs) -> Result<Exit> {
     let path = folder(args.model.clone())?;
     let rows = texts(&args)?;
-    match device::choose(&args.machine)? {
-        Device::Cpu(backend) => predict_on(backend, &path, &args, &rows),
-    }
+    let device = device::choose(&args.machine)?;
+    on_device!(device, backend => predict_on(backend, &path, &args, &rows))
 }
 
 /// The texts to answer: arguments, standard input, or a file.

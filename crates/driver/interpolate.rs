@@ -2,7 +2,7 @@
 //! at each place, and the model of one place.
 
 use crate::args::{ColumnArgs, DeviceArgs};
-use crate::device::{self, Device};
+use crate::device;
 use crate::interpolate_table::{Told, picture};
 use crate::knowledge::{self, Base, KnowledgeArgs};
 use crate::progress::Stage;
@@ -156,9 +156,7 @@ pub fn run(args: InterpolateArgs) -> Result<Exit> {
             );
         }
     }
-    match device::choose(&args.machine)? {
-        Device::Cpu(backend) => execute(backend, &args, &plan),
-    }
+    execute(device::cpu(&args.machine)?, &args, &plan)
 }
 
 /// The file of `--data`; of a folder the validation part, since its test part is for judging the result.

@@ -1,7 +1,7 @@
 //! `hone report`: what a run did, and what its encoder forgot.
 
 use crate::args::DeviceArgs;
-use crate::device::{self, Device};
+use crate::device;
 use crate::knowledge::{self, Asked, Base, KnowledgeArgs};
 use crate::progress::Stage;
 use crate::report_run::RunReport;
@@ -79,9 +79,7 @@ pub fn run(args: ReportArgs) -> Result<Exit> {
     let kept = match asked {
         false => None,
         true => {
-            let kept = match device::choose(&args.machine)? {
-                Device::Cpu(backend) => measure(backend, &args, &run)?,
-            };
+            let kept = measure(device::cpu(&args.machine)?, &args, &run)?;
             let Some(kept) = kept else {
                 say!("interrupted");
                 return Ok(Exit::Interrupted);

@@ -1,7 +1,7 @@
 //! `hone study`: does a practice help on this data?
 
 use crate::args::TrainArgs;
-use crate::device::{self, Device};
+use crate::device;
 use crate::study_arms::{self, ArmArgs};
 use crate::{Exit, augment, crossval, fetch, interrupt, out, settings};
 use anyhow::{Context, Result, bail};
@@ -135,7 +135,7 @@ fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
 /// Runs the verb.
 pub fn run(args: StudyArgs) -> Result<Exit> {
     let args = args.with_config()?;
-    let device = device::choose(&args.train.machine)?;
+    let backend = device::cpu(&args.train.machine)?;
     let Some(data) = args.train.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");
     };
@@ -199,9 +199,7 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
         inner,
         split_seed: args.train.split_seed.unwrap_or(0),
     };
-    match device {
-        Device::Cpu(backend) => execute(&backend, &study, &folder, args.train.json),
-    }
+    execute(&backend, &study, &folder, args.train.json)
 }
 
 /// Whether two recipes do the same.

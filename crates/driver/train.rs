@@ -1,7 +1,7 @@
 //! `hone train`: read, decide, run, report.
 
 use crate::args::TrainArgs;
-use crate::device::{self, Device};
+use crate::device::{self, Device, on_device};
 use crate::{Exit, augment, demo, fetch, infer, interrupt, listing, settings};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Config, Task};
@@ -19,7 +19,12 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     let args = settings::with_config(args)?;
     let device = device::choose(&args.machine)?;
     let Some(data) = args.data.clone() else {
-        return demo::run(args, device);
+        let Device::Cpu(backend) = device else {
+            bail!(
+                "--device cuda: the demonstration runs on the CPU; use --device cpu, or name --data"
+            );
+        };
+        return demo::run(args, backend);
     };
     let data_set = settings::data_source(&args, &data)?.read()?;
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
@@ -41,9 +46,7 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     if args.out.is_none() {
         point_latest(&out);
     }
-    match device {
-        Device::Cpu(backend) => execute(backend, &job, &out, &args),
-    }
+    on_device!(device, backend => execute(backend, &job, &out, &args))
 }
 
 fn execute<B: Backend>(

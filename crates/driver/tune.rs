@@ -5,7 +5,7 @@
 
 use crate::args::TrainArgs;
 use crate::command::train_command;
-use crate::device::{self, Device};
+use crate::device;
 use crate::tune_report::{as_text, measured_any, picture};
 use crate::{Exit, augment, crossval, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, anyhow, bail};
@@ -211,7 +211,7 @@ fn read(args: &TuneArgs, data: &Path) -> Result<Rows> {
 pub fn run(args: TuneArgs) -> Result<Exit> {
     let began = Instant::now();
     let args = args.with_config()?;
-    let device = device::choose(&args.train.machine)?;
+    let backend = device::cpu(&args.train.machine)?;
     let Some(data) = args.train.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");
     };
@@ -296,9 +296,7 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         model: name,
         folder: &folder,
     };
-    match device {
-        Device::Cpu(backend) => execute(&backend, &tune, &done),
-    }
+    execute(&backend, &tune, &done)
 }
 
 /// `run.toml`: every option as it was decided, the space and the limits among them.

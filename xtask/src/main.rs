@@ -1,6 +1,7 @@
 //! Developer tasks, run as `cargo xtask TASK`: nothing the product needs.
 
 mod compare;
+mod cuda;
 
 use clap::{Parser, Subcommand};
 
@@ -15,10 +16,13 @@ struct Args {
 enum Task {
     /// Run PyTorch and Hone in turn on the same work; print medians, ratios and the bars
     Compare(compare::Args),
+    /// Compile the CUDA kernels with NVRTC; print what they cost, fail where one is over its budget
+    Cuda(cuda::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().task {
         Task::Compare(args) => compare::run(&args),
+        Task::Cuda(args) => cuda::run(&args),
     }
 }

@@ -14,6 +14,23 @@ pub struct Rig<'b, B: Backend> {
     pub(super) outcomes: Vec<Outcome>,
     watch: Option<&'b mut dyn FnMut(&str)>,
     drawn: u64,
+    pub(super) inputs: Inputs,
+}
+
+/// Which numbers activations are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inputs {
+    /// Exact in f32.
+    Single,
+    /// Rounded to bfloat16, whatever the backend computes in, so that only its own rounding is measured.
+    Half,
+}
+
+/// The nearest bfloat16, ties to even.
+fn half(x: f64) -> f64 {
+    let bits = (x as f32).to_bits();
+    let up = 0x7fff + (bits >> 16 & 1);
+    f64::from(f32::from_bits((bits + up) & 0xffff_0000))
 }
 
 impl<'b, B: Backend> Rig<'b, B> {
@@ -34,6 +51,7 @@ impl<'b, B: Backend> Rig<'b, B> {
             outcomes: Vec::new(),
             watch: None,
             drawn: 0,
+            inputs: Inputs::Single,
         }
     }
 
@@ -56,7 +74,11 @@ impl<'b, B: Backend> Rig<'b, B> {
 
     /// A buffer of activations.
     pub fn act(&self, x: &[f64]) -> B::Buf<B::Act> {
-        let host: Vec<B::Act> = x.iter().map(|&x| B::Act::from_f64(x)).collect();
+        let round = |x: f64| match self.inputs {
+            Inputs::Single => x,
+            Inputs::Half => half(x),
+        };
+        let host: Vec<B::Act> = x.iter().map(|&x| B::Act::from_f64(round(x))).collect();
         self.b.from_slice(&host).expect("memory")
     }
 

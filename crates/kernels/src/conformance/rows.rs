@@ -22,7 +22,8 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
     let lengths = [5, 1, 17, 8, 2, 40];
     let batch = Batch::new(b, &lengths, 40);
     let rows = batch.host.tokens();
-    for width in [1, 7, 16, 20, 50, 128] {
+    // Up to more than a warp of 16-byte vectors holds.
+    for width in [1, 7, 16, 20, 50, 128, 300] {
         let size = format!("{rows}x{width}");
         let (weight, bias) = (rig.masters(width), rig.masters(width));
         let norm = || Norm {

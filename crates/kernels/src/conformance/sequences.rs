@@ -5,8 +5,8 @@ use super::{Batch, Rig};
 use crate::{Acc, Attention, Backend, EmbedTables, Qkv, QkvMut};
 
 pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
-    for width in [6, 16, 33] {
-        embeddings(rig, width);
+    for (width, vocabulary) in [(6, 29), (16, 29), (33, 29), (300, 3)] {
+        embeddings(rig, width, vocabulary);
     }
     for lengths in [&[1][..], &[3, 1, 9], &[17, 2, 33, 5], &[130, 1]] {
         for (heads, head_dim) in [(1, 5), (3, 8), (2, 32), (5, 11)] {
@@ -17,9 +17,9 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
     }
 }
 
-fn embeddings<B: Backend>(rig: &mut Rig<'_, B>, width: usize) {
+fn embeddings<B: Backend>(rig: &mut Rig<'_, B>, width: usize, vocabulary: usize) {
     let b = rig.b;
-    let (vocabulary, positions) = (29, 20);
+    let positions = 20;
     // More tokens than any backend sums in one piece.
     let batch = Batch::new(b, &[5, 1, 17, 8, 20, 20, 19], vocabulary);
     let rows = batch.host.tokens();

@@ -1,0 +1,364 @@
+//! The real driver: an NVIDIA card through the CUDA driver API, one stream, no host synchronisation but where memory
+//! is read or freed. Libraries are loaded when a [`Card`] is opened, never by the build; what is missing is named.
+//!
+//! **Not run on a card yet.** It compiles, and where there is no driver it says so.
+
+mod products;
+
+use crate::act::Number;
+use crate::driver::{Driver, Launch, Product};
+use crate::images::Images;
+use crate::sources;
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+use hone_kernels::BackendError;
+use products::Products;
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::path::Path;
+
+/// A card.
+pub struct Card {
+    context: Context,
+    stream: sys::CUstream,
+    functions: HashMap<&'static str, sys::CUfunction>,
+    act: Number,
+    products: Products,
+    name: String,
+}
+
+/// The card's context; whoever calls the driver makes it its thread's own first.
+#[derive(Clone, Copy)]
+struct Context(sys::CUcontext);
+
+// SAFETY: the driver API may be called from any thread; handles are no thread's own.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
+// SAFETY: the driver API orders calls on one stream by itself; the functions' table is not changed after opening, and
+// the products' state is behind a lock.
+unsafe impl Send for Card {}
+// SAFETY: as above.
+unsafe impl Sync for Card {}
+
+/// Memory of a card.
+pub struct CardMemory {
+    address: sys::CUdeviceptr,
+    context: Context,
+}
+
+impl Drop for CardMemory {
+    fn drop(&mut self) {
+        // SAFETY: the address came from the driver and is freed once; freeing waits for what was queued before.
+        unsafe {
+            let _ = result::ctx::set_current(self.context.0);
+            let _ = result::free_sync(self.address);
+        }
+    }
+}
+
+/// The driver's words for an error.
+fn words(error: DriverError) -> String {
+    match error.error_string() {
+        Ok(text) => text.to_string_lossy().into_owned(),
+        Err(_) => format!("error {:?}", error.0),
+    }
+}
+
+/// Which of the libraries of a GPU machine are missing, in words; empty where all are there.
+pub fn missing() -> Vec<&'static str> {
+    let mut out = Vec::new();
+    // SAFETY: both try to load NVIDIA's libraries, whose initialisers are safe to run.
+    unsafe {
+        if !sys::is_culib_present() {
+            out.push("the NVIDIA driver (libcuda.so.1)");
+        }
+        if !cudarc::cublaslt::sys::is_culib_present() {
+            out.push("cuBLASLt (libcublasLt.so.13)");
+        }
+    }
+    out
+}
+
+/// All that is missing, for a machine that cannot run at all: the compiler is named too, although images made
+/// elsewhere can stand in for it.
+fn missing_in_words(mut missing: Vec<&'static str>) -> String {
+    if crate::nvrtc::Nvrtc::load(None).is_err() {
+        missing.push("NVRTC (libnvrtc.so.13)");
+    }
+    match missing.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// The architecture kernels are compiled for on a card of this compute capability.
+fn architecture(major: i32, minor: i32) -> Result<String, String> {
+    match (major, minor) {
+        (..=7, _) => Err(format!(
+            "its compute capability is {major}.{minor}; 8.0 (Ampere) is the least"
+        )),
+        (9, 0) => Ok("sm_90a".to_owned()),
+        _ => Ok(format!("sm_{major}{minor}")),
+    }
+}
+
+impl Card {
+    /// Opens card number `ordinal` for activations of one type: loads the driver and cuBLASLt, and every kernel's image
+    /// from `images` (compiled by NVRTC where it is not there).
+    pub fn open(ordinal: usize, act: Number, images: &Path) -> Result<Card, BackendError> {
+        let device = format!("cuda:{ordinal}");
+        let fail = |reason: String| BackendError::Device {
+            device: device.clone(),
+            reason,
+        };
+        let missing = missing();
+        if !missing.is_empty() {
+            let missing = missing_in_words(missing);
+            return Err(fail(format!("{missing} could not be loaded")));
+        }
+        let told = |what: &str, error: DriverError| fail(format!("{what}: {}", words(error)));
+        result::init().map_err(|e| told("the driver does not start", e))?;
+        let count = result::device::get_count().map_err(|e| told("counting cards", e))?;
+        let number = i32::try_from(ordinal).ok().filter(|&n| n < count);
+        let Some(number) = number else {
+            return Err(fail(format!(
+                "this machine has {count} cards, numbered from 0"
+            )));
+        };
+        let handle = result::device::get(number).map_err(|e| told("the card", e))?;
+        use sys::CUdevice_attribute_enum as Attribute;
+        // SAFETY: the handle is a device's.
+        let (major, minor) = unsafe {
+            let of = |attribute| result::device::get_attribute(handle, attribute);
+            (
+                of(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
+                of(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
+            )
+        };
+        let major = major.map_err(|e| told("the card's capability", e))?;
+        let minor = minor.map_err(|e| told("the card's capability", e))?;
+        let architecture = architecture(major, minor).map_err(fail)?;
+        // SAFETY: the handle is a device's; the primary context is kept to the end of the process.
+        let context = unsafe { result::primary_ctx::retain(handle) };
+        let context = Context(context.map_err(|e| told("the card's context", e))?);
+        // SAFETY: the context was just retained.
+        unsafe { result::ctx::set_current(context.0) }.map_err(|e| told("the context", e))?;
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
+            .map_err(|e| told("a stream", e))?;
+        let images = Images::new(images, None);
+        let functions = load(&images, &architecture, act).map_err(fail)?;
+        let products = Products::new(stream).map_err(fail)?;
+        Ok(Card {
+            context,
+            stream,
+            functions,
+            act,
+            products,
+            name: format!("cuda-{architecture}"),
+        })
+    }
+
+    fn fail(&self, what: &str, error: DriverError) -> BackendError {
+        BackendError::Device {
+            device: self.name.clone(),
+            reason: format!("{what}: {}", words(error)),
+        }
+    }
+
+    /// Makes the card the calling thread's.
+    fn current(&self) -> Result<(), BackendError> {
+        // SAFETY: the context lives as long as the process.
+        unsafe { result::ctx::set_current(self.context.0) }.map_err(|e| self.fail("the context", e))
+    }
+}
+
+/// Every kernel of every file, by name. Files are compiled side by side.
+fn load(
+    images: &Images,
+    architecture: &str,
+    act: Number,
+) -> Result<HashMap<&'static str, sys::CUfunction>, String> {
+    let files: Vec<_> = sources::FILES
+        .into_iter()
+        .filter(|(name, _)| sources::acts(name).contains(&act))
+        .collect();
+    let made: Vec<Result<Vec<u8>, String>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = files
+            .iter()
+            .map(|&(name, _)| scope.spawn(move || images.get(name, architecture, act)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|t| {
+                t.join()
+                    .unwrap_or_else(|_| Err("a compiler's thread died".to_owned()))
+            })
+            .collect()
+    });
+    let mut functions = HashMap::new();
+    for ((name, text), image) in files.into_iter().zip(made) {
+        let image = image?;
+        let at = |e: DriverError| format!("{name}.cu for {architecture}: {}", words(e));
+        // SAFETY: the image is whole; the module is kept to the end of the process, so its functions stay.
+        let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(at)?;
+        for kernel in sources::kernels(text) {
+            let c_name = CString::new(kernel).map_err(|e| e.to_string())?;
+            // SAFETY: the module was just loaded.
+            let function = unsafe { result::module::get_function(module, c_name) }.map_err(at)?;
+            functions.insert(kernel, function);
+        }
+    }
+    Ok(functions)
+}
+
+impl Driver for Card {
+    type Memory = CardMemory;
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<CardMemory, BackendError> {
+        self.current()?;
+        // SAFETY: the memory is owned by what is returned, and cleared before anything else can be queued on it.
+        unsafe {
+            let address = result::malloc_sync(bytes).map_err(|_| BackendError::OutOfMemory {
+                device: self.name.clone(),
+                what: "a buffer".to_owned(),
+                bytes,
+            })?;
+            let memory = CardMemory {
+                address,
+                context: self.context,
+            };
+            result::memset_d8_async(address, 0, bytes, self.stream)
+                .map_err(|e| self.fail("clearing memory", e))?;
+            Ok(memory)
+        }
+    }
+
+    fn address(&self, memory: &CardMemory) -> u64 {
+        memory.address
+    }
+
+    fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError> {
+        self.current()?;
+        if from.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the typed views say that the target is that long; pageable memory is read before this returns.
+        unsafe { result::memcpy_htod_async(to, from, self.stream) }
+            .map_err(|e| self.fail("an upload", e))
+    }
+
+    fn download(&self, from: u64, to: &mut [u8]) -> Result<(), BackendError> {
+        self.current()?;
+        if to.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the typed views say that the source is that long; the stream is waited for before `to` is read.
+        unsafe {
+            result::memcpy_dtoh_async(to, from, self.stream)
+                .map_err(|e| self.fail("a download", e))?;
+        }
+        self.sync()
+    }
+
+    fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), BackendError> {
+        self.current()?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: the typed views say that both are that long.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) }
+            .map_err(|e| self.fail("a copy", e))
+    }
+
+    fn clear(&self, to: u64, bytes: usize) -> Result<(), BackendError> {
+        self.current()?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: the typed views say that the target is that long.
+        unsafe { result::memset_d8_async(to, 0, bytes, self.stream) }
+            .map_err(|e| self.fail("clearing", e))
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<(), BackendError> {
+        self.current()?;
+        let function = match self.functions.get(launch.kernel) {
+            Some(&function) if launch.act == self.act => function,
+            _ => {
+                return Err(BackendError::Device {
+                    device: self.name.clone(),
+                    reason: format!("no kernel {} in {}", launch.kernel, launch.act.name()),
+                });
+            }
+        };
+        let mut words: Vec<u64> = launch.args.iter().map(|a| a.word()).collect();
+        let mut pointers: Vec<*mut c_void> = words
+            .iter_mut()
+            .map(|w| std::ptr::from_mut(w).cast())
+            .collect();
+        let [x, y, z] = launch.grid;
+        let [tx, ty] = launch.block;
+        // SAFETY: the arguments are of the kernel's own types, in its order (the emulator compares every launch with
+        // the kernel's declaration, letter by letter), and are read before this returns; the typed launchers hold
+        // views of what they point to.
+        unsafe {
+            result::launch_kernel(
+                function,
+                (x, y, z),
+                (tx, ty, 1),
+                0,
+                self.stream,
+                &mut pointers,
+            )
+        }
+        .map_err(|e| self.fail(launch.kernel, e))
+    }
+
+    fn product(&self, product: &Product) -> Result<(), BackendError> {
+        self.current()?;
+        let done = self.products.queue(product);
+        done.map_err(|reason| BackendError::Device {
+            device: self.name.clone(),
+            reason,
+        })
+    }
+
+    fn sync(&self) -> Result<(), BackendError> {
+        self.current()?;
+        // SAFETY: the stream lives as long as the card.
+        unsafe { result::stream::synchronize(self.stream) }.map_err(|e| self.fail("the stream", e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn architectures_by_capability() {
+        assert_eq!(architecture(8, 0).as_deref(), Ok("sm_80"));
+        assert_eq!(architecture(8, 9).as_deref(), Ok("sm_89"));
+        assert_eq!(architecture(9, 0).as_deref(), Ok("sm_90a"));
+        assert_eq!(architecture(12, 0).as_deref(), Ok("sm_120"));
+        assert!(architecture(7, 5).is_err_and(|said| said.contains("7.5") && said.contains("8.0")));
+    }
+
+    #[test]
+    fn without_a_driver_opening_says_what_is_missing() {
+        let missing = missing();
+        if missing.is_empty() {
+            eprintln!("skipped: this machine has an NVIDIA driver");
+            return;
+        }
+        let said = Card::open(0, Number::F32, Path::new("nowhere")).err();
+        let said = said.map(|e| e.to_string()).unwrap_or_default();
+        assert!(missing.iter().all(|m| said.contains(m)), "{said}");
+        assert!(said.starts_with("cuda:0"), "{said}");
+    }
+}

@@ -1,0 +1,251 @@
+//! Launches of attention.cu and attention_mma.cu: which of its kernels fits a head, and the tiles it is made of.
+
+use super::{FLAT_THREADS, args, flat_grid, place, u32_arg};
+use crate::act::{Act, Number};
+use crate::backend::CudaBackend;
+use crate::driver::{Arg, Driver};
+use crate::memory::{View, ViewMut, nothing};
+use hone_kernels::{Attention, Qkv, QkvMut, Tokens};
+
+/// The widest head there is a kernel for.
+pub const MOST_CHANNELS: usize = 128;
+
+/// A kernel with the rows a block of it owns and its threads.
+type Kernel = (&'static str, usize, u32);
+
+/// The kernels for one width of heads.
+struct Kernels {
+    file: &'static str,
+    /// All queries.
+    forward: Kernel,
+    /// One query a sequence.
+    first: Kernel,
+    keys: Kernel,
+    queries: Kernel,
+}
+
+/// The narrowest that hold a head of so many channels: on tensor cores for bf16, up to 64 channels.
+fn kernels(act: Number, head_dim: usize) -> Kernels {
+    assert!(head_dim <= MOST_CHANNELS, "heads of {head_dim} channels");
+    match (act, head_dim) {
+        (Number::Bf16, 0..=32) => Kernels {
+            file: "attention_mma",
+            forward: ("attention_mma_32", 64, 128),
+            first: ("attention_mma_first_32", 16, 32),
+            keys: ("attention_mma_keys_32", 64, 128),
+            queries: ("attention_mma_queries_32", 64, 128),
+        },
+        (Number::Bf16, 33..=64) => Kernels {
+            file: "attention_mma",
+            forward: ("attention_mma_64", 64, 128),
+            first: ("attention_mma_first_64", 16, 32),
+            keys: ("attention_mma_keys_64", 64, 128),
+            queries: ("attention_mma_queries_64", 64, 128),
+        },
+        (_, 0..=32) => Kernels {
+            file: "attention",
+            forward: ("attention_32", 64, 256),
+            first: ("attention_first_32", 16, 64),
+            keys: ("attention_keys_32", 32, 128),
+            queries: ("attention_queries_32", 32, 128),
+        },
+        (_, 33..=64) => Kernels {
+            file: "attention",
+            forward: ("attention_64", 64, 256),
+            first: ("attention_first_64", 16, 64),
+            keys: ("attention_keys_64", 32, 128),
+            queries: ("attention_queries_64", 32, 128),
+        },
+        _ => Kernels {
+            file: "attention",
+            forward: ("attention_128", 32, 128),
+            first: ("attention_first_128", 16, 64),
+            keys: ("attention_keys_128", 16, 64),
+            queries: ("attention_queries_128", 16, 64),
+        },
+    }
+}
+
+/// Where q, k and v begin in the buffers that hold them, and how long their rows are.
+struct Layout {
+    all: bool,
+    q_stride: usize,
+    kv_stride: usize,
+    k: usize,
+    v: usize,
+}
+
+fn layout(all: bool, hidden: usize) -> Layout {
+    match all {
+        true => Layout {
+            all,
+            q_stride: 3 * hidden,
+            kv_stride: 3 * hidden,
+            k: hidden,
+            v: 2 * hidden,
+        },
+        false => Layout {
+            all,
+            q_stride: hidden,
+            kv_stride: 2 * hidden,
+            k: 0,
+            v: hidden,
+        },
+    }
+}
+
+/// What all attention kernels are told first, and the sequences the grid is made for.
+fn shape_args<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    attention: Attention,
+    tokens: Tokens<'_, CudaBackend<D, A>>,
+    qkv: &Qkv<'_, CudaBackend<D, A>>,
+) -> (Vec<Arg>, u32, Layout) {
+    let hidden = attention.heads * attention.head_dim;
+    let sequences = b.rows(tokens.cu_seqlens.len - 1);
+    let (q, kv, all) = match *qkv {
+        Qkv::All(x) => (x, x, true),
+        Qkv::First { q, kv } => (q, kv, false),
+    };
+    let layout = layout(all, hidden);
+    let [place, threshold, scale] = match attention.drop {
+        Some(drop) => {
+            b.draw(drop.key);
+            [
+                Arg::U32(place(drop)),
+                Arg::U32(drop.threshold),
+                Arg::F32(drop.scale as f32),
+            ]
+        }
+        None => [Arg::U32(0), Arg::U32(0), Arg::F32(1.0)],
+    };
+    let list = vec![
+        b.step_arg(),
+        Arg::U32(sequences.argument),
+        tokens.cu_seqlens.arg(),
+        Arg::U32(u32::from(all)),
+        u32_arg(attention.head_dim),
+        Arg::F32((1.0 / (attention.head_dim as f64).sqrt()) as f32),
+        place,
+        threshold,
+        scale,
+        tokens.sequence_ids.arg(),
+        q.arg(),
+        u32_arg(layout.q_stride),
+        kv.part(layout.k..kv.len).arg(),
+        kv.part(layout.v..kv.len).arg(),
+        u32_arg(layout.kv_stride),
+    ];
+    (list, sequences.most as u32, layout)
+}
+
+/// See [`hone_kernels::Backend::attention`].
+pub fn forward<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    attention: Attention,
+    tokens: Tokens<'_, CudaBackend<D, A>>,
+    qkv: Qkv<'_, CudaBackend<D, A>>,
+    context: ViewMut<'_, A>,
+    lse: ViewMut<'_, f32>,
+) {
+    let (shape, sequences, layout) = shape_args(b, attention, tokens, &qkv);
+    let which = kernels(A::NUMBER, attention.head_dim);
+    let (kernel, longest) = match layout.all {
+        true => (which.forward, attention.longest),
+        false => (which.first, 1),
+    };
+    let args = args(&[&shape, &[context.arg(), lse.arg()]]);
+    let heads = attention.heads;
+    queue(b, which.file, kernel, sequences, heads, longest, &args);
+}
+
+/// A kernel over sequences, heads and tiles of the longest sequence's rows.
+fn queue<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    file: &'static str,
+    (kernel, own, threads): Kernel,
+    sequences: u32,
+    heads: usize,
+    longest: usize,
+    args: &[Arg],
+) {
+    let grid = [sequences, heads as u32, longest.div_ceil(own) as u32];
+    b.queue(file, kernel, grid, [threads, 1], args);
+}
+
+/// See [`hone_kernels::Backend::attention_backward`].
+pub fn backward<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    attention: Attention,
+    tokens: Tokens<'_, CudaBackend<D, A>>,
+    qkv: Qkv<'_, CudaBackend<D, A>>,
+    context: View<'_, A>,
+    lse: View<'_, f32>,
+    dcontext: View<'_, A>,
+    dqkv: QkvMut<'_, CudaBackend<D, A>>,
+) {
+    let Attention {
+        heads, head_dim, ..
+    } = attention;
+    let (shape, sequences, layout) = shape_args(b, attention, tokens, &qkv);
+    let which = kernels(A::NUMBER, head_dim);
+
+    let rows = dcontext.len / (heads * head_dim).max(1);
+    let count = b.rows(rows);
+    let mut scratch = b.scratch();
+    let delta = scratch.sums(rows * heads);
+    let of_delta = [
+        b.step_arg(),
+        Arg::U32(count.argument),
+        u32_arg(heads),
+        u32_arg(head_dim),
+        context.arg(),
+        dcontext.arg(),
+        delta.arg(),
+    ];
+    let grid = flat_grid(count.most * heads, 1);
+    b.queue(
+        "attention",
+        "attention_delta",
+        grid,
+        [FLAT_THREADS, 1],
+        &of_delta,
+    );
+
+    let (dq, dk, dv) = match dqkv {
+        QkvMut::All(d) => {
+            let all = d.shared();
+            (
+                all.arg(),
+                all.part(layout.k..all.len).arg(),
+                all.part(layout.v..all.len).arg(),
+            )
+        }
+        QkvMut::First { dq, dkv } => {
+            let kv = dkv.shared();
+            (
+                dq.arg(),
+                kv.part(layout.k..kv.len).arg(),
+                kv.part(layout.v..kv.len).arg(),
+            )
+        }
+    };
+    debug_assert_ne!(dq, nothing::<A>(), "a gradient of queries");
+    let back = [dcontext.arg(), lse.arg(), delta.arg()];
+    let of_keys = args(&[&shape, &back, &[dk, dv]]);
+    let longest = attention.longest;
+    queue(
+        b, which.file, which.keys, sequences, heads, longest, &of_keys,
+    );
+    let longest = if layout.all { longest } else { 1 };
+    let of_queries = args(&[&shape, &back, &[dq]]);
+    queue(
+        b,
+        which.file,
+        which.queries,
+        sequences,
+        heads,
+        longest,
+        &of_queries,
+    );
+}

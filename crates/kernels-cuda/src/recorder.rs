@@ -1,0 +1,216 @@
+//! A driver that runs nothing and writes down everything: what was queued, in which order, with which geometry and
+//! sizes. It proves the host's side; memory holds what was uploaded and zeros elsewhere.
+
+use crate::act::Number;
+use crate::driver::{Arg, Driver, Launch, Product};
+use hone_kernels::BackendError;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Something that was queued.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Memory: where, bytes.
+    Alloc(u64, usize),
+    /// Memory given back.
+    Free(u64),
+    /// Host to device: where, bytes.
+    Upload(u64, usize),
+    /// Device to host: where, bytes.
+    Download(u64, usize),
+    /// Device to device: to, from, bytes.
+    Copy(u64, u64, usize),
+    /// Zeros: where, bytes.
+    Clear(u64, usize),
+    /// A kernel.
+    Launch(Recorded),
+    /// A matrix product.
+    Product(Product),
+    /// The host waited.
+    Sync,
+}
+
+/// A [`Launch`] with arguments of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// File of kernels.
+    pub file: &'static str,
+    /// Name.
+    pub kernel: &'static str,
+    /// Compilation.
+    pub act: Number,
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 2],
+    /// Arguments.
+    pub args: Vec<Arg>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: Vec<Event>,
+    live: BTreeMap<u64, usize>,
+    next: u64,
+}
+
+/// The recorder.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    state: Arc<Mutex<State>>,
+}
+
+/// An allocation of the recorder's; a range of addresses nobody else has.
+#[derive(Debug)]
+pub struct Noted {
+    address: u64,
+    state: Arc<Mutex<State>>,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::ops::Drop for Noted {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        state.live.remove(&self.address);
+        state.events.push(Event::Free(self.address));
+    }
+}
+
+impl State {
+    /// An error unless `bytes` from `at` on lie in one allocation.
+    fn inside(&self, what: &str, at: u64, bytes: usize) -> Result<(), BackendError> {
+        let of = self.live.range(..=at).next_back();
+        match of {
+            Some((&start, &len)) if at - start + bytes as u64 <= len as u64 => Ok(()),
+            _ if bytes == 0 => Ok(()),
+            _ => Err(BackendError::Device {
+                device: "recorder".to_owned(),
+                reason: format!("{what}: {bytes} bytes at {at:#x} lie in no buffer"),
+            }),
+        }
+    }
+}
+
+impl Recorder {
+    /// An empty recording.
+    pub fn new() -> Self {
+        Recorder::default()
+    }
+
+    /// Everything so far.
+    pub fn events(&self) -> Vec<Event> {
+        lock(&self.state).events.clone()
+    }
+
+    /// Forgets what was recorded; memory stays.
+    pub fn forget(&self) {
+        lock(&self.state).events.clear();
+    }
+
+    /// The kernels so far.
+    pub fn launches(&self) -> Vec<Recorded> {
+        let events = self.events();
+        let launches = events.into_iter().filter_map(|e| match e {
+            Event::Launch(launch) => Some(launch),
+            _ => None,
+        });
+        launches.collect()
+    }
+}
+
+impl Driver for Recorder {
+    type Memory = Noted;
+
+    fn name(&self) -> String {
+        "recorder".to_owned()
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<Noted, BackendError> {
+        let mut state = lock(&self.state);
+        // A gap behind each, so that no address belongs to two.
+        let address = (state.next + 256).next_multiple_of(256);
+        state.next = address + bytes as u64;
+        state.live.insert(address, bytes);
+        state.events.push(Event::Alloc(address, bytes));
+        Ok(Noted {
+            address,
+            state: self.state.clone(),
+        })
+    }
+
+    fn address(&self, memory: &Noted) -> u64 {
+        memory.address
+    }
+
+    fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError> {
+        let mut state = lock(&self.state);
+        state.inside("an upload", to, from.len())?;
+        state.events.push(Event::Upload(to, from.len()));
+        Ok(())
+    }
+
+    fn download(&self, from: u64, to: &mut [u8]) -> Result<(), BackendError> {
+        let mut state = lock(&self.state);
+        state.inside("a download", from, to.len())?;
+        state.events.push(Event::Download(from, to.len()));
+        to.fill(0);
+        Ok(())
+    }
+
+    fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), BackendError> {
+        let mut state = lock(&self.state);
+        state.inside("a copy's source", from, bytes)?;
+        state.inside("a copy's target", to, bytes)?;
+        state.events.push(Event::Copy(to, from, bytes));
+        Ok(())
+    }
+
+    fn clear(&self, to: u64, bytes: usize) -> Result<(), BackendError> {
+        let mut state = lock(&self.state);
+        state.inside("zeros", to, bytes)?;
+        state.events.push(Event::Clear(to, bytes));
+        Ok(())
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<(), BackendError> {
+        let mut state = lock(&self.state);
+        for arg in launch.args {
+            if let &Arg::Pointer(at, _) = arg
+                && at != 0
+            {
+                state.inside(launch.kernel, at, 1)?;
+            }
+        }
+        state.events.push(Event::Launch(Recorded {
+            file: launch.file,
+            kernel: launch.kernel,
+            act: launch.act,
+            grid: launch.grid,
+            block: launch.block,
+            args: launch.args.to_vec(),
+        }));
+        Ok(())
+    }
+
+    fn product(&self, p: &Product) -> Result<(), BackendError> {
+        let mut state = lock(&self.state);
+        let (a, b) = (p.rows * p.depth, p.depth * p.columns);
+        state.inside("a product's left", p.a.address, a * p.a.number.size())?;
+        state.inside("a product's right", p.b.address, b * p.b.number.size())?;
+        let size = p.c_number.size();
+        state.inside("a product's result", p.c, p.rows * p.columns * size)?;
+        if let Some(bias) = p.bias {
+            state.inside("a product's bias", bias, p.columns * size)?;
+        }
+        state.events.push(Event::Product(*p));
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), BackendError> {
+        lock(&self.state).events.push(Event::Sync);
+        Ok(())
+    }
+}

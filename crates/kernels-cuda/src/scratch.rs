@@ -1,0 +1,37 @@
+//! Room that kernels need beside their operands: sized before a run, shared by all operations in turn.
+
+use crate::driver::Driver;
+use crate::memory::{Buf, View};
+
+/// Scratch memory. Whoever holds it queues all launches that use it before letting go, so the queue's order keeps
+/// operations apart.
+pub(crate) struct Scratch<D: Driver> {
+    /// Partial sums over rows; attention's deltas.
+    pub(crate) sums: Option<Buf<D, f32>>,
+    /// Partial norms.
+    pub(crate) norms: Option<Buf<D, f64>>,
+    /// AdamW's table of tensors or of steps.
+    pub(crate) table: Option<Buf<D, u8>>,
+}
+
+impl<D: Driver> Scratch<D> {
+    pub(crate) fn sums(&mut self, len: usize) -> View<'_, f32> {
+        match &self.sums {
+            Some(buf) => buf.view().part(0..len),
+            None => unreachable!("reserve comes before kernels"),
+        }
+    }
+
+    pub(crate) fn norms(&mut self, len: usize) -> View<'_, f64> {
+        match &self.norms {
+            Some(buf) => buf.view().part(0..len),
+            None => unreachable!("an arena comes before norms of its gradients"),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.sums.as_ref().map_or(0, Buf::bytes)
+            + self.norms.as_ref().map_or(0, Buf::bytes)
+            + self.table.as_ref().map_or(0, Buf::bytes)
+    }
+}

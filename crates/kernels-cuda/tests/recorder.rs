@@ -1,0 +1,391 @@
+//! The host's side, from what the recorder wrote down: geometry, sizes, order, and that nothing of a step stands in
+//! the arguments of its launches.
+
+use hone_kernels::conformance::outcomes;
+use hone_kernels::{
+    Acc, Attention, Backend, Drop, EmbedTables, Norm, Qkv, QkvMut, Rows, Tokens, WeightRef,
+    Workspace,
+};
+use hone_kernels_cuda::sources::{FILES, kernels};
+use hone_kernels_cuda::{Arg, Buf, CudaBackend, Event, Recorded, Recorder, bucket};
+use hone_tensor::{Depth, DropKey, Kind, ParamTable, Ragged};
+use std::sync::Arc;
+
+type Cuda = CudaBackend<Recorder>;
+
+fn backend() -> Cuda {
+    CudaBackend::new(Recorder::new()).expect("memory")
+}
+
+/// Threads of a block as the source bounds them.
+fn bound(kernel: &str) -> u32 {
+    for (_, text) in FILES {
+        let Some(at) = text
+            .find(&format!(" {kernel}("))
+            .or(text.find(&format!("\n{kernel}(")))
+        else {
+            continue;
+        };
+        let before = &text[..at];
+        let start = before
+            .rfind("__launch_bounds__(")
+            .map(|k| k + "__launch_bounds__(".len());
+        let digits: String = before[start.unwrap_or(at)..]
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        return digits.parse().unwrap_or(0);
+    }
+    0
+}
+
+#[test]
+fn every_kernel_is_launched_with_the_threads_it_is_bound_to() {
+    let backend = backend();
+    // Nothing runs, so the suite's own comparison of two equal outputs holds as well: both are zeros.
+    outcomes(&backend);
+    let launches = backend.driver().launches();
+    let mut seen = std::collections::BTreeSet::new();
+    for launch in &launches {
+        seen.insert(launch.kernel);
+        let threads = launch.block[0] * launch.block[1];
+        assert_eq!(threads, bound(launch.kernel), "{}", launch.kernel);
+        assert!(launch.grid.iter().all(|&n| n > 0), "{launch:?}");
+        assert!(
+            launch.grid[1] < 65_536 && launch.grid[2] < 65_536,
+            "{launch:?}"
+        );
+    }
+    // Wider heads and bf16's copies have tests of their own.
+    let unseen: Vec<&str> = FILES
+        .iter()
+        .filter(|f| f.0 != "attention_mma")
+        .flat_map(|f| kernels(f.1))
+        .filter(|k| !seen.contains(k))
+        .filter(|k| !k.ends_with("_64") && !k.ends_with("_128"))
+        .filter(|k| !["add_bias", "round_copy", "fill_8", "fill_16", "fill_64"].contains(k))
+        .collect();
+    assert!(unseen.is_empty(), "never launched: {unseen:?}");
+}
+
+/// A batch with room for as many tokens as any of the tests' batches has.
+struct Device {
+    word: Buf<Recorder, f32>,
+    norm: Buf<Recorder, f32>,
+    u32s: Buf<Recorder, u32>,
+    u64s: Buf<Recorder, u64>,
+    acts: Vec<Buf<Recorder, f32>>,
+    stats: Buf<Recorder, f32>,
+}
+
+const H: usize = 64;
+const MOST: usize = 1000;
+
+impl Device {
+    fn new(b: &Cuda) -> Device {
+        b.reserve(&Workspace {
+            tokens: MOST,
+            sequences: 64,
+            longest: 512,
+            hidden: H,
+            intermediate: H,
+            heads: 2,
+            classes: 2,
+        })
+        .expect("workspace");
+        Device {
+            word: b.alloc(100 * H).expect("memory"),
+            norm: b.alloc(H).expect("memory"),
+            u32s: b.alloc(MOST + 1).expect("memory"),
+            u64s: b.alloc(MOST).expect("memory"),
+            acts: (0..6)
+                .map(|_| b.alloc(3 * MOST * H).expect("memory"))
+                .collect(),
+            stats: b.alloc(2 * MOST).expect("memory"),
+        }
+    }
+
+    /// Part of a step: embeddings, LayerNorm and attention with dropout, and their backward.
+    fn step(&mut self, b: &Cuda, batch: &Ragged, step: u32) -> Vec<Event> {
+        b.driver().forget();
+        let (t, s) = (batch.tokens(), batch.sequences());
+        let distinct = batch.buckets().rows.len();
+        let key = DropKey {
+            seed: 3,
+            step,
+            layer: 0,
+            site: 1,
+            draw: 0,
+        };
+        let drop = Drop::new(key, 0.1).expect("a rate above 0");
+        let u32s = |n| b.head(&self.u32s, n);
+        let tokens = Tokens {
+            ids: u32s(t),
+            types: u32s(t),
+            positions: u32s(t),
+            cu_seqlens: u32s(s + 1),
+            example_ids: b.head(&self.u64s, t),
+            sequence_ids: b.head(&self.u64s, s),
+            bucket_rows: u32s(distinct),
+            bucket_starts: u32s(distinct + 1),
+            bucket_tokens: u32s(t),
+            longest: batch.longest(),
+        };
+        let rows = Rows {
+            example_ids: tokens.example_ids,
+            positions: tokens.positions,
+        };
+        let norm = Norm {
+            weight: b.view(&self.norm),
+            bias: b.view(&self.norm),
+            eps: 1e-12,
+        };
+        let how = Attention {
+            heads: 2,
+            head_dim: H / 2,
+            longest: batch.longest(),
+            drop: Some(drop),
+        };
+        let tables = EmbedTables {
+            word: b.view(&self.word),
+            position: b.view(&self.word),
+            token_type: b.view(&self.word),
+        };
+        let [x, y, qkv, context, dqkv, other] = &mut self.acts[..] else {
+            unreachable!("six buffers")
+        };
+        let stats = &mut self.stats;
+        b.embed(tables, tokens, H, b.head_mut(x, t * H));
+        b.add_norm(
+            norm,
+            Some((drop, rows)),
+            None,
+            b.head_mut(x, t * H),
+            b.head_mut(stats, 2 * t),
+            b.head_mut(y, t * H),
+        );
+        let all = || Qkv::All(b.head(qkv, t * 3 * H));
+        b.attention(
+            how,
+            tokens,
+            all(),
+            b.head_mut(context, t * H),
+            b.head_mut(stats, 2 * t),
+        );
+        b.attention_backward(
+            how,
+            tokens,
+            all(),
+            b.head(context, t * H),
+            b.head(stats, 2 * t),
+            b.head(y, t * H),
+            QkvMut::All(b.head_mut(dqkv, t * 3 * H)),
+        );
+        b.add_norm_backward(
+            norm,
+            b.head(y, t * H),
+            b.head(x, t * H),
+            b.head(stats, 2 * t),
+            b.head_mut(other, t * H),
+            None,
+        );
+        b.embed_word_backward(b.head(other, t * H), tokens, H, b.all_mut(&mut self.word));
+        b.driver().events()
+    }
+}
+
+fn batch(lengths: &[usize]) -> Ragged {
+    let mut batch = Ragged::new();
+    for (s, &n) in lengths.iter().enumerate() {
+        let ids: Vec<u32> = (0..n).map(|t| (t % 60) as u32).collect();
+        batch.push(s as u64, &ids, &vec![0; n]);
+    }
+    batch
+}
+
+fn launches(events: &[Event]) -> Vec<&Recorded> {
+    events
+        .iter()
+        .filter_map(|e| match e {
+            Event::Launch(launch) => Some(launch),
+            _ => None,
+        })
+        .collect()
+}
+
+fn uploads(events: &[Event]) -> Vec<usize> {
+    events
+        .iter()
+        .filter_map(|e| match e {
+            Event::Upload(_, bytes) => Some(*bytes),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn steps_of_one_bucket_make_the_same_launches() {
+    let b = backend();
+    let mut device = Device::new(&b);
+    // 5 sequences, 60 distinct words, 61 to 64 at the longest; 267 and 281 tokens lie in one bucket, 330 do not.
+    let first = batch(&[64, 64, 61, 64, 14]);
+    let second = batch(&[61, 64, 64, 64, 28]);
+    let third = batch(&[64, 64, 64, 64, 74]);
+    assert_eq!(bucket(first.tokens()), bucket(second.tokens()));
+    assert_ne!(first.tokens(), second.tokens());
+    assert_ne!(bucket(first.tokens()), bucket(third.tokens()));
+    let one = device.step(&b, &first, 0);
+    let two = device.step(&b, &second, 1);
+    let three = device.step(&b, &third, 2);
+    assert!(launches(&one).len() >= 8);
+    assert_eq!(launches(&one), launches(&two), "arguments or grids moved");
+    assert_ne!(
+        launches(&two),
+        launches(&three),
+        "a larger bucket has larger grids"
+    );
+    // What moved went to the device in two small writes: the batch's sizes, and the step that masks are drawn by.
+    assert_eq!(uploads(&two), [32, 32]);
+    // The host waits for nothing inside a step.
+    let waits = |e: &&Event| matches!(e, Event::Sync | Event::Download(..) | Event::Alloc(..));
+    assert_eq!(two.iter().filter(waits).count(), 0);
+}
+
+#[test]
+fn the_same_step_again_uploads_nothing() {
+    let b = backend();
+    let mut device = Device::new(&b);
+    let batch = batch(&[30, 12]);
+    device.step(&b, &batch, 4);
+    assert!(uploads(&device.step(&b, &batch, 4)).is_empty());
+}
+
+#[test]
+fn attention_covers_every_tile_and_no_more_than_a_bucket() {
+    let b = backend();
+    let mut device = Device::new(&b);
+    let events = device.step(&b, &batch(&[130, 7, 65]), 0);
+    let grid = |kernel: &str| {
+        let found = launches(&events).into_iter().find(|l| l.kernel == kernel);
+        found.map(|l| l.grid)
+    };
+    assert_eq!(grid("attention_32"), Some([3, 2, 3]), "64 queries a tile");
+    assert_eq!(grid("attention_keys_32"), Some([3, 2, 5]), "32 keys a tile");
+    assert_eq!(grid("attention_queries_32"), Some([3, 2, 5]));
+    assert_eq!(grid("embed_word_backward"), Some([bucket(60) as u32, 1, 1]));
+}
+
+#[test]
+fn products_are_in_three_forms_and_weights_are_read_where_they_lie() {
+    let b = backend();
+    let mut table = ParamTable::builder();
+    table.push("first", &[16, 32], Depth::Layer(0), Kind::Matrix);
+    let w = table.push("w", &[48, 32], Depth::Layer(0), Kind::Matrix);
+    let params = b.params(Arc::new(table.build())).expect("memory");
+    let (rows, out, input) = (10, 48, 32);
+    let bias = b.alloc::<f32>(out).expect("memory");
+    let mut x = b.alloc::<f32>(rows * input).expect("memory");
+    let mut y = b.alloc::<f32>(rows * out).expect("memory");
+    let mut dw = b.alloc::<f32>(out * input).expect("memory");
+    b.driver().forget();
+    let weight = WeightRef::one(w);
+    b.linear(
+        &params,
+        weight,
+        b.view(&bias),
+        b.view(&x),
+        b.all_mut(&mut y),
+    );
+    b.linear_dgrad(&params, weight, b.view(&y), Acc::Add, b.all_mut(&mut x));
+    b.linear_wgrad(
+        b.view(&y),
+        b.view(&x),
+        rows,
+        Acc::Set,
+        b.all_mut(&mut dw),
+        None,
+    );
+    let products: Vec<_> = b
+        .driver()
+        .events()
+        .into_iter()
+        .map(|e| match e {
+            Event::Product(p) => p,
+            other => panic!("only products: {other:?}"),
+        })
+        .collect();
+    let forms: Vec<_> = products
+        .iter()
+        .map(|p| {
+            (
+                p.rows,
+                p.columns,
+                p.depth,
+                p.a.transposed,
+                p.b.transposed,
+                p.acc,
+            )
+        })
+        .collect();
+    assert_eq!(
+        forms,
+        [
+            (rows, out, input, false, true, Acc::Set),
+            (rows, input, out, false, false, Acc::Add),
+            (out, input, rows, true, false, Acc::Set),
+        ]
+    );
+    assert!(products[0].bias.is_some());
+    assert_eq!(products[0].b.address, products[1].b.address);
+}
+
+#[test]
+fn rates_are_no_arguments_of_adamw() {
+    use hone_kernels::{AdamwRow, AdamwStep};
+    let b = backend();
+    let mut table = ParamTable::builder();
+    table.push("w", &[100, 70], Depth::Layer(0), Kind::Matrix);
+    table.push("b", &[70], Depth::Layer(0), Kind::Bias);
+    let mut params = b.params(Arc::new(table.build())).expect("memory");
+    let grads = b.alloc::<f32>(7070).expect("memory");
+    let (mut m, mut v) = (
+        b.alloc::<f32>(7070).expect("memory"),
+        b.alloc::<f32>(7070).expect("memory"),
+    );
+    let coefficient = b.alloc::<f64>(2).expect("memory");
+    let mut step = |lr: f64, step: u32| {
+        b.driver().forget();
+        let row = |param, grad_offset| AdamwRow {
+            param,
+            grad_offset,
+            lr,
+            weight_decay: 0.01,
+            start_decay: 0.0,
+            step,
+        };
+        b.adamw(
+            &mut params,
+            &[row(0, 0), row(1, 7000)],
+            None,
+            b.view(&grads),
+            b.all_mut(&mut m),
+            b.all_mut(&mut v),
+            b.view(&coefficient),
+            AdamwStep {
+                beta1: 0.9,
+                beta2: 0.999,
+                eps: 1e-8,
+            },
+        );
+        b.driver().events()
+    };
+    let (one, two) = (step(1e-3, 1), step(5e-4, 2));
+    assert_eq!(one, two, "rate and step are in the table that is uploaded");
+    let launch = launches(&one)[0];
+    assert_eq!(
+        launch.grid,
+        [3, 1, 1],
+        "4096 elements a block, tensors apart"
+    );
+    assert_eq!(launch.args[0], Arg::U32(2));
+}

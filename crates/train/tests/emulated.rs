@@ -1,0 +1,182 @@
+//! A whole small BERT on the CUDA kernels, which an emulator runs on the host: a hundred steps beside PyTorch, ten
+//! steps with every dropout beside the CPU's backend and the f64 reference, and the same bits in any order of threads.
+
+mod common;
+
+use common::{Record, Run, data, folder, options, weights};
+use half::bf16;
+use hone_kernels::{Backend, Reference};
+use hone_kernels_cpu::CpuBackend;
+use hone_kernels_cuda::{Card, CudaBackend, Emulator, Number, Order, card};
+use hone_tensor::SafetensorsFile;
+use hone_train::{Options, ValidSource, WordUpdates};
+use std::path::Path;
+use std::sync::Arc;
+
+fn emulated(order: Order) -> CudaBackend<Emulator> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated");
+    let emulator = Emulator::new(&folder, order).expect("a C++ compiler");
+    CudaBackend::new(emulator).expect("memory")
+}
+
+fn largest(x: &[f64]) -> f64 {
+    x.iter().fold(0.0, |m, x| m.max(x.abs()))
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).fold(0.0, |m, (a, b)| {
+        let d = (a - b).abs();
+        if d.is_nan() { f64::INFINITY } else { m.max(d) }
+    })
+}
+
+/// Losses, and weights by name, of a run.
+fn run<B: Backend>(
+    backend: B,
+    options: &Options,
+    words: WordUpdates,
+) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
+    let mut record = Record::default();
+    let done = Run {
+        data: &data(ValidSource::None),
+        options,
+        out: None,
+        resume: false,
+        words,
+    }
+    .on(Arc::new(backend), &mut record)
+    .unwrap();
+    (record.losses, weights(&done))
+}
+
+/// A hundred steps, no dropout, beside PyTorch's.
+fn moves_as_pytorch_does<B: Backend>(backend: B) {
+    let torch = SafetensorsFile::open(&folder().join("trajectory.safetensors")).unwrap();
+    let start = SafetensorsFile::open(&folder().join("model.safetensors")).unwrap();
+    let (losses, got) = run(backend, &options(), WordUpdates::Deferred);
+    assert_eq!(losses.len(), 100);
+    assert!(distance(&losses, &torch.read_f64("loss").unwrap()) <= 1e-4);
+    let mut worst = Vec::new();
+    for (name, got) in got {
+        // The true gradient of a key's bias is zero; AdamW makes steps of its rounding errors, in PyTorch too.
+        if name.ends_with("key.bias") {
+            continue;
+        }
+        let before = start.read_f64(&name).unwrap();
+        let x64 = torch.read_f64(&format!("w100.{name}")).unwrap();
+        let x32 = torch.read_f64(&format!("w100f32.{name}")).unwrap();
+        let bound = 4.0 * distance(&x32, &x64).max(1e-7 * distance(&x64, &before));
+        let error = distance(&got, &x64);
+        if error > bound {
+            worst.push(format!("{name}: error {error:.3e}, allowed {bound:.3e}"));
+        }
+    }
+    assert!(worst.is_empty(), "{}", worst.join("\n"));
+}
+
+#[test]
+fn a_hundred_steps_move_as_pytorch_does() {
+    moves_as_pytorch_does(emulated(Order::Forward));
+}
+
+#[test]
+fn on_a_card_too_where_there_is_one() {
+    let missing = card::missing();
+    if !missing.is_empty() {
+        eprintln!("skipped: {} could not be loaded", missing.join(" and "));
+        return;
+    }
+    let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let card = || Card::open(0, Number::F32, &images).expect("a card that can be opened");
+    let backend = || CudaBackend::<Card>::new(card()).expect("memory");
+    moves_as_pytorch_does(backend());
+    let (one, two) = [(); 2]
+        .map(|()| run(backend(), &dropped(), WordUpdates::Dense))
+        .into();
+    assert!(one == two, "other bits in the second run");
+    let cpu = run(CpuBackend::new(1), &dropped(), WordUpdates::Dense);
+    assert!(distance(&one.0, &cpu.0) < 1e-5, "{:?} {:?}", one.0, cpu.0);
+}
+
+/// Ten steps with dropout everywhere.
+fn dropped() -> Options {
+    Options {
+        max_steps: Some(10),
+        dropout: 0.1,
+        attention_dropout: 0.2,
+        head_dropout: 0.1,
+        ..options()
+    }
+}
+
+#[test]
+fn ten_steps_with_dropout_follow_the_cpu() {
+    let start = SafetensorsFile::open(&folder().join("model.safetensors")).unwrap();
+    let exact = run(Reference::<f64>::default(), &dropped(), WordUpdates::Dense);
+    let scalar = run(Reference::<f32>::default(), &dropped(), WordUpdates::Dense);
+    let cpu = run(CpuBackend::new(1), &dropped(), WordUpdates::Dense);
+    let cuda = run(emulated(Order::Random(7)), &dropped(), WordUpdates::Dense);
+    assert_eq!(exact.0.len(), 10);
+    // One mask drawn otherwise would move a loss by far more than this.
+    for other in [&cpu, &cuda] {
+        assert!(
+            distance(&other.0, &exact.0) < 1e-5,
+            "{:?} {:?}",
+            other.0,
+            exact.0
+        );
+    }
+    for (k, (name, exact)) in exact.1.iter().enumerate() {
+        if name.ends_with("key.bias") {
+            continue;
+        }
+        let movement = start.read_f64(name).map(|before| distance(&before, exact));
+        let movement = movement.unwrap_or(largest(exact));
+        let own = distance(&scalar.1[k].1, exact).max(distance(&cpu.1[k].1, exact));
+        let bound = 4.0 * own.max(1e-6 * movement);
+        let error = distance(&cuda.1[k].1, exact);
+        assert!(error <= bound, "{name}: {error:.3e}, allowed {bound:.3e}");
+    }
+}
+
+#[test]
+fn the_same_bits_in_any_order_of_threads() {
+    let first = run(emulated(Order::Forward), &dropped(), WordUpdates::Deferred);
+    let second = run(emulated(Order::Reverse), &dropped(), WordUpdates::Deferred);
+    assert!(first == second, "losses or weights differ");
+    // Words that sat steps out take them later: the same bits as at once.
+    let at_once = run(emulated(Order::Forward), &dropped(), WordUpdates::Dense);
+    assert!(first == at_once, "deferred words differ");
+}
+
+#[test]
+fn rounded_activations_train_as_far_as_their_rounding_allows() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated");
+    let emulator = Emulator::new(&folder, Order::Forward).expect("a C++ compiler");
+    let backend = CudaBackend::<Emulator, bf16>::new(emulator).expect("memory");
+    let exact = run(Reference::<f64>::default(), &dropped(), WordUpdates::Dense);
+    let rounded = run(backend, &dropped(), WordUpdates::Dense);
+    // Eight bits of mantissa: some thousandths of a loss. A mask drawn otherwise moves it by tenths.
+    let apart = distance(&rounded.0, &exact.0);
+    assert!(apart > 1e-6 && apart < 2e-2, "losses are {apart:.1e} apart");
+    let start = SafetensorsFile::open(&common::folder().join("model.safetensors")).unwrap();
+    for ((name, exact), (_, rounded)) in exact.1.iter().zip(&rounded.1) {
+        if !name.ends_with("weight") {
+            continue;
+        }
+        let before = start
+            .read_f64(name)
+            .unwrap_or_else(|_| vec![0.0; exact.len()]);
+        let moved = |x: &[f64]| {
+            x.iter()
+                .zip(&before)
+                .map(|(x, b)| x - b)
+                .collect::<Vec<_>>()
+        };
+        let (a, b) = (moved(exact), moved(rounded));
+        let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+        let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+        assert!(cosine > 0.97, "{name} moved elsewhere: cosine {cosine:.4}");
+    }
+}
