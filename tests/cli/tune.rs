@@ -98,6 +98,18 @@ fn a_search_finds_a_rate_says_what_it_is_worth_and_its_command_repeats_the_model
         found["runs"].as_u64().unwrap()
     );
 
+    // Each trial's memory is returned: the process does not hold more after the last runs than after the first.
+    let held: Vec<u64> = lines
+        .lines()
+        .filter_map(|l| serde_json::from_str::<Value>(l).unwrap()["memory_bytes"].as_u64())
+        .collect();
+    if !held.is_empty() {
+        let highest = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
+        let (early, late) = (highest(&held[..5]), highest(&held[held.len() - 5..]));
+        // Thirty models that stayed, with gradients and moments, would be five million bytes.
+        assert!(held.len() > 20 && late < early + 2_000_000, "{held:?}");
+    }
+
     // The printed command trains the same model, bit for bit, and its validation figure is that of the untouched rows.
     let command = found["command"].as_str().unwrap();
     assert!(said.out.contains(command), "{}", said.out);

@@ -314,7 +314,10 @@ fn settings_that_diverge_fail_and_the_search_goes_on() {
         "{failed:?}"
     );
     let first = &report.found.rungs[0].trials;
-    let behind: Vec<usize> = first[6 - failed.len()..].iter().map(|s| s.trial).collect();
+    let behind: Vec<usize> = first[first.len() - failed.len()..]
+        .iter()
+        .map(|s| s.trial)
+        .collect();
     assert_eq!(behind, failed);
     assert!(report.sensitivity.is_empty());
 }
@@ -346,32 +349,6 @@ fn a_space_of_few_has_no_more_trials_than_that() {
         error.contains("nothing but the options as they are given"),
         "{error}"
     );
-}
-
-#[test]
-fn memory_is_returned_after_every_trial() {
-    let data = data();
-    let out = tempfile::tempdir().unwrap();
-    Asked {
-        sensitivity: Sensitivity::Off,
-        ..Asked::trials(&data, out.path(), 16)
-    }
-    .whole();
-    let held: Vec<u64> = records(out.path())
-        .iter()
-        .filter_map(|r| r.memory_bytes)
-        .collect();
-    if held.is_empty() {
-        return;
-    }
-    assert!(held.len() > 35);
-    let highest = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
-    let (early, late) = (highest(&held[..10]), highest(&held[held.len() - 10..]));
-    // Other tests of this process hold memory too; forty models that stayed would be far more than this.
-    let model = std::fs::metadata(out.path().join("best/model.safetensors"))
-        .unwrap()
-        .len();
-    assert!(late < early + 40_000_000 + 4 * model, "{early} {late}");
 }
 
 #[test]
