@@ -20,6 +20,9 @@ pub struct Cli {
 /// What these are in `hone find-lr`.
 const FOLDER: &str =
     "Folder for the plot and the curve: lr.svg, lr.csv, lr.json [default: runs/NAME-lr-N]";
+/// What these are in `hone tune`.
+const CHOOSERS: &str = "Validation texts: a file, or none; they choose where there is a test file too, else they are \
+    kept for the last figure [default: the folder's]";
 const OBJECT: &str = "Print what was found as one JSON object on standard output";
 
 /// The verbs.
@@ -36,6 +39,9 @@ pub enum Verb {
     /// Does a practice help on your data? Recipes beside a baseline over paired seeds and folds, with verdicts
     #[command(allow_negative_numbers = true)]
     Study(Box<crate::study::StudyArgs>),
+    /// Search for hyperparameters within a time: random trials, successive halving, a winner judged anew
+    #[command(allow_negative_numbers = true, mut_arg("valid", |a| a.help(CHOOSERS)), mut_arg("json", |a| a.help(OBJECT)))]
+    Tune(Box<crate::tune::TuneArgs>),
     /// Suggest a learning rate by a range test: the loss at ever larger rates, drawn and read
     #[command(allow_negative_numbers = true, mut_arg("out", |a| a.help(FOLDER)), mut_arg("json", |a| a.help(OBJECT)))]
     FindLr(Box<crate::find_lr::FindLrArgs>),

@@ -3,13 +3,13 @@
 use crate::args::TrainArgs;
 use crate::device;
 use crate::{Exit, fetch, interrupt, out, settings, train};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Config;
 use hone_experiment::{Combine, CrossVal, CrossValReport};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
-use hone_train::{Job, JobData, Sink, Strictness, ValidSource, WordUpdates, metrics, task_of};
+use hone_train::{JobData, Sink, ValidSource, metrics, task_of};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,33 +56,14 @@ const OWN: [&str; 6] = [
 impl CrossvalArgs {
     /// Lays the flags over the file that `--config` names.
     fn with_config(self) -> Result<CrossvalArgs> {
-        let path = self.train.config.clone().unwrap_or_default();
         let (train, file) = settings::with_config_and(self.train, &OWN)?;
-        let wrong =
-            |key: &str, what: &str| anyhow!("{}: {key}: {what} was expected", path.display());
-        let number = |key: &str, given: Option<usize>| match (given, file.get(key)) {
-            (Some(n), _) => Ok(Some(n)),
-            (None, None) => Ok(None),
-            (None, Some(value)) => value
-                .as_integer()
-                .and_then(|n| usize::try_from(n).ok())
-                .map(Some)
-                .ok_or_else(|| wrong(key, "a whole number")),
-        };
-        let flag = |key: &str, given: bool| match file.get(key) {
-            None => Ok(given),
-            Some(value) => value
-                .as_bool()
-                .map(|b| b || given)
-                .ok_or_else(|| wrong(key, "true or false")),
-        };
         let all = CrossvalArgs {
-            folds: number("folds", self.folds)?,
-            repeats: number("repeats", self.repeats)?,
-            soup: flag("soup", self.soup)?,
-            vote: flag("vote", self.vote)?,
-            final_fit: flag("final_fit", self.final_fit)?,
-            keep_folds: flag("keep_folds", self.keep_folds)?,
+            folds: file.number("folds", self.folds)?,
+            repeats: file.number("repeats", self.repeats)?,
+            soup: file.flag("soup", self.soup)?,
+            vote: file.flag("vote", self.vote)?,
+            final_fit: file.flag("final_fit", self.final_fit)?,
+            keep_folds: file.flag("keep_folds", self.keep_folds)?,
             train,
         };
         if all.soup && all.vote {
@@ -174,22 +155,14 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         own.insert(key.into(), value.into());
     }
     train::record_as("crossval", own, &folder, &args.train, &options, name)?;
-    let job = Job {
-        model: &model,
-        data: &data_set,
-        options: &options,
-        max_length: args.train.columns.max_length,
-        truncate: settings::truncate(&args.train.columns)?,
-        strict: match args.train.columns.strict {
-            true => Strictness::Fail,
-            false => Strictness::Warn,
-        },
-        out: Some(&folder),
-        resume: args.train.resume,
-        frozen: settings::frozen(&args.train),
-        words: WordUpdates::Deferred,
-        augment: None,
-    };
+    let job = settings::job(
+        &args.train,
+        &model,
+        &data_set,
+        &options,
+        None,
+        Some(&folder),
+    )?;
     let crossval = CrossVal {
         job: &job,
         folds,

@@ -1,9 +1,10 @@
 //! `hone find-lr`: a learning-rate range test, and the rate to train with.
 
 use crate::args::TrainArgs;
+use crate::command::train_command;
 use crate::device;
 use crate::{Exit, augment, fetch, interrupt, out, settings, train};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Config;
 use hone_experiment::{RangeReport, RangeTest, SuggestedRate, csv_text};
@@ -11,7 +12,7 @@ use hone_kernels::Backend;
 use hone_optim::GroupPolicy;
 use hone_report::{Curve, Curves, Mark, Progress, Scale, Table, duration, say};
 use hone_tensor::Depth;
-use hone_train::{Job, Options, Strictness, WordUpdates, task_of, write_beside};
+use hone_train::{Options, task_of, write_beside};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -60,31 +61,16 @@ struct Range {
 impl FindLrArgs {
     /// Lays the flags over the file that `--config` names.
     fn with_config(self) -> Result<(TrainArgs, Range)> {
-        let path = self.train.config.clone().unwrap_or_default();
         let (train, file) = settings::with_config_and(self.train, &OWN)?;
-        let wrong =
-            |key: &str, what: &str| anyhow!("{}: {key}: {what} was expected", path.display());
         let rate = |key: &str, given: Option<f64>, usual: f64| {
-            let value = match (given, file.get(key)) {
-                (Some(x), _) => x,
-                (None, None) => usual,
-                (None, Some(toml::Value::Float(x))) => *x,
-                (None, Some(_)) => return Err(wrong(key, "a number such as 1e-6")),
-            };
+            let value = file.real(key, given)?.unwrap_or(usual);
             match value.is_finite() && value > 0.0 {
                 true => Ok(value),
                 false => bail!("--{key} {value}: a positive number was expected"),
             }
         };
         let number = |key: &str, given: Option<usize>, least: usize| {
-            let value = match (given, file.get(key)) {
-                (Some(n), _) => Some(n),
-                (None, None) => None,
-                (None, Some(value)) => {
-                    let n = value.as_integer().and_then(|n| usize::try_from(n).ok());
-                    Some(n.ok_or_else(|| wrong(key, "a whole number"))?)
-                }
-            };
+            let value = file.number(key, given)?;
             match value {
                 Some(n) if n < least => bail!(
                     "--{} {n}: at least {least} was expected",
@@ -133,22 +119,7 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     let config = Config::read(&Config::path_in(&model))?;
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
-    let job = Job {
-        model: &model,
-        data: &data_set,
-        options: &options,
-        max_length: args.columns.max_length,
-        truncate: settings::truncate(&args.columns)?,
-        strict: match args.columns.strict {
-            true => Strictness::Fail,
-            false => Strictness::Warn,
-        },
-        out: None,
-        resume: false,
-        frozen: settings::frozen(&args),
-        words: WordUpdates::Deferred,
-        augment: augmenter.as_ref(),
-    };
+    let job = settings::job(&args, &model, &data_set, &options, augmenter.as_ref(), None)?;
     let test = RangeTest {
         job: &job,
         from: range.from,
@@ -243,45 +214,15 @@ fn rates(report: &RangeReport, suggestion: &SuggestedRate) -> (f64, f64) {
     (lr, rounded(lr * report.head_ratio))
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+%@".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
-}
-
 impl Found<'_> {
     /// The command to go on with: what was given here, with the rates that were found.
     fn command(&self, report: &RangeReport, suggestion: &SuggestedRate) -> Result<String> {
         let (lr, head_lr) = rates(report, suggestion);
-        let mut words = vec!["hone train".to_owned()];
-        let mut flag = |key: &str, value: String| {
-            words.push(format!("--{}", key.replace('_', "-")));
-            words.extend((!value.is_empty()).then_some(value));
-        };
-        flag("model", quoted(self.model));
-        let Value::Object(typed) = serde_json::to_value(self.args)? else {
-            bail!("options must form an object");
-        };
-        for (key, value) in typed {
-            match (key.as_str(), value) {
-                ("model" | "lr" | "head_lr" | "out", _) | (_, Value::Null) => {}
-                (_, Value::Bool(given)) => {
-                    if given {
-                        flag(&key, String::new());
-                    }
-                }
-                (_, Value::String(word)) => flag(&key, quoted(&word)),
-                (_, value) => flag(&key, value.to_string()),
-            }
-        }
-        flag("lr", format!("{lr:e}"));
+        let mut over = vec![("lr", format!("{lr:e}"))];
         if self.args.head_lr.is_some() {
-            flag("head_lr", format!("{head_lr:e}"));
+            over.push(("head_lr", format!("{head_lr:e}")));
         }
-        Ok(words.join(" "))
+        train_command(self.model, self.args, &over)
     }
 
     /// What `--json` prints and `lr.json` holds.

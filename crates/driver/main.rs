@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod check_model;
 mod check_table;
+mod command;
 mod compare;
 mod crossval;
 mod demo;
@@ -30,6 +31,8 @@ mod settings;
 mod study;
 mod study_arms;
 mod train;
+mod tune;
+mod tune_report;
 
 use args::{Cli, Verb};
 use clap::Parser;
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Train(args) => train::run(*args),
         Verb::Crossval(args) => crossval::run(*args),
         Verb::Study(args) => study::run(*args),
+        Verb::Tune(args) => tune::run(*args),
         Verb::FindLr(args) => find_lr::run(*args),
         Verb::Compare(args) => compare::run(args),
         Verb::Interpolate(args) => interpolate::run(*args),

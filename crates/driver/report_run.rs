@@ -85,9 +85,14 @@ impl RunReport {
         if self.dir.join("study.json").is_file() {
             return format!("{dir}: this is a study; its figures are in {dir}/study.json");
         }
+        if self.dir.join("tune.json").is_file() {
+            return format!(
+                "{dir}: this is a search; its figures are in {dir}/tune.json, its model is {dir}/best"
+            );
+        }
         if self.dir.join("plan.json").is_file() {
             return format!(
-                "{dir}: an unfinished cross-validation or study; go on with the verb that began it and --resume"
+                "{dir}: an unfinished cross-validation, study or search; go on with the verb that began it and --resume"
             );
         }
         if self.options.is_some() && !self.dir.join("model.safetensors").is_file() {

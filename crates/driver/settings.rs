@@ -4,14 +4,15 @@ use crate::args::{ColumnArgs, TrainArgs};
 use crate::augment;
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Config, Task};
+use hone_data::augment::Augmenter;
 use hone_data::{Columns, Truncate};
 use hone_optim::{Schedule, Warmup};
 use hone_train::{
-    ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Options, Select, ValidSource, metrics,
-    parse_task,
+    ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Job, JobData, Options, Select,
+    Strictness, ValidSource, WordUpdates, metrics, parse_task,
 };
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Below this many validation rows their noise would choose the weights.
@@ -24,11 +25,11 @@ pub fn with_config(args: TrainArgs) -> Result<TrainArgs> {
     Ok(with_config_and(args, &[])?.0)
 }
 
-/// The same for a verb with options of its own, which the file may hold too; they come back as they stand there.
-pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, toml::Table)> {
+/// The same for a verb with options of its own, which the file may hold too.
+pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnOptions)> {
     let mut others = toml::Table::new();
     let Some(path) = args.config.clone() else {
-        return Ok((args, others));
+        return Ok((args, OwnOptions::default()));
     };
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let table: toml::Table = text
@@ -62,7 +63,96 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, toml
     out.config = args.config;
     out.json = args.json;
     out.resume = args.resume;
-    Ok((out, others))
+    let table = others;
+    Ok((out, OwnOptions { path, table }))
+}
+
+/// A verb's own options as they stand in the file that `--config` names; what was typed wins.
+#[derive(Debug, Default)]
+pub struct OwnOptions {
+    path: PathBuf,
+    table: toml::Table,
+}
+
+impl OwnOptions {
+    fn or<T>(
+        &self,
+        key: &str,
+        given: Option<T>,
+        read: impl Fn(&toml::Value) -> Option<T>,
+        expected: &str,
+    ) -> Result<Option<T>> {
+        match (given, self.table.get(key)) {
+            (None, Some(value)) => read(value)
+                .map(Some)
+                .ok_or_else(|| anyhow!("{}: {key}: {expected} was expected", self.path.display())),
+            (given, _) => Ok(given),
+        }
+    }
+
+    /// A whole number from 0.
+    pub fn number(&self, key: &str, given: Option<usize>) -> Result<Option<usize>> {
+        let read = |v: &toml::Value| v.as_integer().and_then(|n| usize::try_from(n).ok());
+        self.or(key, given, read, "a whole number")
+    }
+
+    /// Any number.
+    pub fn real(&self, key: &str, given: Option<f64>) -> Result<Option<f64>> {
+        let read = |v: &toml::Value| v.as_float().or(v.as_integer().map(|n| n as f64));
+        self.or(key, given, read, "a number")
+    }
+
+    /// A word.
+    pub fn word(&self, key: &str, given: Option<String>) -> Result<Option<String>> {
+        let read = |v: &toml::Value| v.as_str().map(str::to_owned);
+        self.or(key, given, read, "a text")
+    }
+
+    /// Something that is on or off.
+    pub fn flag(&self, key: &str, given: bool) -> Result<bool> {
+        let given = given.then_some(true);
+        let found = self.or(key, given, toml::Value::as_bool, "true or false")?;
+        Ok(found.unwrap_or(false))
+    }
+
+    /// Several words.
+    pub fn list(&self, key: &str, given: Vec<String>) -> Result<Vec<String>> {
+        let read = |v: &toml::Value| {
+            let all = v.as_array()?.iter();
+            all.map(|v| v.as_str().map(str::to_owned)).collect()
+        };
+        let given = (!given.is_empty()).then_some(given);
+        Ok(self
+            .or(key, given, read, "a list of texts")?
+            .unwrap_or_default())
+    }
+}
+
+/// The run that these options ask for; it goes on where they say so.
+pub fn job<'a>(
+    args: &TrainArgs,
+    model: &'a Path,
+    data: &'a JobData,
+    options: &'a Options,
+    augment: Option<&'a Augmenter>,
+    out: Option<&'a Path>,
+) -> Result<Job<'a>> {
+    Ok(Job {
+        model,
+        data,
+        options,
+        max_length: args.columns.max_length,
+        truncate: truncate(&args.columns)?,
+        strict: match args.columns.strict {
+            true => Strictness::Fail,
+            false => Strictness::Warn,
+        },
+        out,
+        resume: args.resume,
+        frozen: frozen(args),
+        words: WordUpdates::Deferred,
+        augment,
+    })
 }
 
 /// Every key a config file may have: the long flags, by clap's own list.

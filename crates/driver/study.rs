@@ -4,7 +4,7 @@ use crate::args::TrainArgs;
 use crate::device;
 use crate::study_arms::{self, ArmArgs};
 use crate::{Exit, augment, crossval, fetch, interrupt, out, settings};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::{Config, Task};
 use hone_data::augment::Augmenter;
@@ -12,9 +12,7 @@ use hone_experiment::study::{Arm, ArmReport, Design, Study, StudyReport, Verdict
 use hone_kernels::Backend;
 use hone_report::{Forest, ForestRow, JsonLines, Progress, Table, bytes, duration, say};
 use hone_train::watch::CollapseGuard;
-use hone_train::{
-    Job, JobData, Options, Sink, Strictness, WordUpdates, metrics, task_of, write_beside,
-};
+use hone_train::{JobData, Options, Sink, metrics, task_of, write_beside};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,40 +61,14 @@ const OWN: [&str; 6] = ["arms", "practices", "pairs", "folds", "margin", "alpha"
 impl StudyArgs {
     /// Lays the flags over the file that `--config` names.
     fn with_config(self) -> Result<StudyArgs> {
-        let path = self.train.config.clone().unwrap_or_default();
         let (train, file) = settings::with_config_and(self.train, &OWN)?;
-        let wrong =
-            |key: &str, what: &str| anyhow!("{}: {key}: {what} was expected", path.display());
-        let number = |key: &str, given: Option<usize>| match (given, file.get(key)) {
-            (None, Some(value)) => value
-                .as_integer()
-                .and_then(|n| usize::try_from(n).ok())
-                .map(Some)
-                .ok_or_else(|| wrong(key, "a whole number")),
-            (given, _) => Ok(given),
-        };
-        let real = |key: &str, given: Option<f64>| match (given, file.get(key)) {
-            (None, Some(value)) => value
-                .as_float()
-                .or(value.as_integer().map(|n| n as f64))
-                .map(Some)
-                .ok_or_else(|| wrong(key, "a number")),
-            (given, _) => Ok(given),
-        };
-        let list = |key: &str, given: Vec<String>| match file.get(key) {
-            Some(value) if given.is_empty() => value
-                .as_array()
-                .and_then(|all| all.iter().map(|v| v.as_str().map(str::to_owned)).collect())
-                .ok_or_else(|| wrong(key, "a list of texts")),
-            _ => Ok(given),
-        };
         Ok(StudyArgs {
-            arms: list("arms", self.arms)?,
-            practices: list("practices", self.practices)?,
-            pairs: number("pairs", self.pairs)?,
-            folds: number("folds", self.folds)?,
-            margin: real("margin", self.margin)?,
-            alpha: real("alpha", self.alpha)?,
+            arms: file.list("arms", self.arms)?,
+            practices: file.list("practices", self.practices)?,
+            pairs: file.number("pairs", self.pairs)?,
+            folds: file.number("folds", self.folds)?,
+            margin: file.real("margin", self.margin)?,
+            alpha: file.real("alpha", self.alpha)?,
             train,
         })
     }
@@ -202,22 +174,14 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
     let design = args.design(&base.metric)?;
     let folder = crossval::output_folder(&args.train, &data, "study", "study.json")?;
     record(&args, design, &folder, name)?;
-    let job = Job {
-        model: &model,
-        data: &data_set,
-        options: &base,
-        max_length: args.train.columns.max_length,
-        truncate: settings::truncate(&args.train.columns)?,
-        strict: match args.train.columns.strict {
-            true => Strictness::Fail,
-            false => Strictness::Warn,
-        },
-        out: Some(&folder),
-        resume: args.train.resume,
-        frozen: settings::frozen(&args.train),
-        words: WordUpdates::Deferred,
-        augment: augmenter.as_ref(),
-    };
+    let job = settings::job(
+        &args.train,
+        &model,
+        &data_set,
+        &base,
+        augmenter.as_ref(),
+        Some(&folder),
+    )?;
     let arms: Vec<Arm<'_>> = recipes
         .iter()
         .map(|(arm, options, augmenter)| Arm {

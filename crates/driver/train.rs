@@ -8,8 +8,7 @@ use hone_bert::{Config, Task};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
 use hone_train::{
-    Abstention, Ending, Job, Options, Sink, Strictness, Summary, TrainError, WordUpdates, task_of,
-    write_beside,
+    Abstention, Ending, Job, Options, Sink, Summary, TrainError, task_of, write_beside,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,23 +34,14 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
     let out = output_folder(&args, &data)?;
-    let job = Job {
-        model: &model,
-        data: &data_set,
-        options: &options,
-        max_length: args.columns.max_length,
-        truncate: settings::truncate(&args.columns)?,
-        strict: if args.columns.strict {
-            Strictness::Fail
-        } else {
-            Strictness::Warn
-        },
-        out: Some(&out),
-        resume: args.resume,
-        frozen: settings::frozen(&args),
-        words: WordUpdates::Deferred,
-        augment: augmenter.as_ref(),
-    };
+    let job = settings::job(
+        &args,
+        &model,
+        &data_set,
+        &options,
+        augmenter.as_ref(),
+        Some(&out),
+    )?;
     record(&out, &args, &options, &name)?;
     if args.out.is_none() {
         point_latest(&out);
@@ -319,16 +309,20 @@ pub fn record_as(
 
 /// `runs/latest`, which predict and eval use when no model is named.
 pub fn point_latest(out: &Path) {
-    let (Some(name), Some(parent)) = (out.file_name(), out.parent()) else {
-        return;
-    };
+    if let (Some(name), Some(parent)) = (out.file_name(), out.parent()) {
+        point_latest_at(parent, Path::new(name));
+    }
+}
+
+/// The same for a model in `parent/target`.
+pub fn point_latest_at(parent: &Path, target: &Path) {
     let latest = parent.join("latest");
     let beside = parent.join("latest.part");
     let _ = fs::remove_file(&beside);
     #[cfg(unix)]
-    let linked = std::os::unix::fs::symlink(name, &beside);
+    let linked = std::os::unix::fs::symlink(target, &beside);
     #[cfg(not(unix))]
-    let linked = fs::write(&beside, name.to_string_lossy().as_bytes());
+    let linked = fs::write(&beside, target.to_string_lossy().as_bytes());
     if let Err(error) = linked.and_then(|()| fs::rename(&beside, &latest)) {
         say!(
             "warning: {}: {error}; name the run with --model",

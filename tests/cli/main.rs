@@ -10,5 +10,6 @@ mod knowledge;
 mod practices;
 mod runs;
 mod study;
+mod tune;
 mod watch;
 mod world;

@@ -1,13 +1,13 @@
 //! One run of many: fitted to some rows of the texts, judged once by rows that it did not see.
 
 use hone_bert::{Model, Task};
-use hone_data::Part;
 use hone_kernels::Backend;
 use hone_tensor::Depth;
 use hone_train::metrics::Metrics;
+use hone_train::watch::Watch;
 use hone_train::{
-    Ending, EpochTexts, EvalBatches, Event, Examples, Fit, Fitted, Job, Outcome, Prediction,
-    PrefixCache, Scorer, Sink, Targets, Texts, Tokenising, TrainError, predict, read_set, task_of,
+    Ending, EvalBatches, Event, Examples, Fit, Fitted, Job, Outcome, Prediction, PrefixCache,
+    Scorer, Sink, Targets, Texts, TrainError, predict, read_set, task_of,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,9 +24,11 @@ pub(crate) struct HeldOutRun<'a> {
     pub texts: &'a Texts,
     /// Rows that are fitted.
     pub train: &'a [u32],
-    /// Rows that select; where there are none, those of a file of its own do.
+    /// Rows that select; where there are none, `own_valid` does.
     pub valid: &'a [u32],
-    /// Rows that are scored once at the end.
+    /// A validation part of its own.
+    pub own_valid: Option<&'a Examples>,
+    /// Rows that are scored once at the end; there may be none.
     pub held_out: &'a [u32],
     /// Seed of new weights.
     pub head_seed: u64,
@@ -73,25 +75,12 @@ impl HeldOutRun<'_> {
         let (job, texts, all) = (self.job, self.texts, &self.texts.train.examples);
         let train = all.select(self.train);
         let own = (!self.valid.is_empty()).then(|| all.select(self.valid));
-        let valid = own.as_ref().or(texts.valid.as_ref().map(|v| &v.examples));
+        let valid = own.as_ref().or(self.own_valid);
         // What changes texts sees the fitted rows alone.
-        let fitted_rows = job.augment.map(|_| self.part());
-        let augment = job
-            .augment
-            .zip(fitted_rows.as_ref())
-            .map(|(augmenter, part)| EpochTexts {
-                augmenter,
-                part,
-                labels: &job.data.labels,
-                task: task_of(job.data.kind),
-                names: &job.data.names,
-                how: Tokenising {
-                    tokenizer: &texts.tokenizer,
-                    max_length: texts.max_length,
-                    truncate: job.truncate,
-                },
-                seed: job.options.seed,
-            });
+        let fitted_rows = job.augment.map(|_| job.data.fitted(self.train));
+        let augment = fitted_rows
+            .as_ref()
+            .and_then(|part| job.epoch_texts(texts, part));
         let mut hashes = None;
         let mut begun = |model: &Model<B>| {
             hashes = Some(start_hashes(model)?);
@@ -101,6 +90,7 @@ impl HeldOutRun<'_> {
             augment,
             train: &train,
             valid,
+            watch: Watch::Nothing,
             head_seed: self.head_seed,
             marks: self.marks.clone(),
             prefix: cache,
@@ -136,16 +126,6 @@ impl HeldOutRun<'_> {
             outcome,
         }))
     }
-
-    /// The fitted rows as they stand in the file.
-    fn part(&self) -> Part {
-        let whole = &self.job.data.train;
-        let rows = self.train.iter().map(|&r| whole.rows[r as usize].clone());
-        Part {
-            rows: rows.collect(),
-            ..whole.clone_empty()
-        }
-    }
 }
 
 /// What a user should know of labels that a run's training rows lack.
@@ -164,8 +144,11 @@ fn score_once<B: Backend>(
     held_out: &[u32],
 ) -> Result<(Metrics, Vec<RowLogits>), TrainError> {
     let examples = all.select(held_out);
-    let mut acts = model.plan_eval(EvalBatches::USUAL.limits(&examples))?;
     let mut scorer = Scorer::new(model.task, &model.labels);
+    if examples.is_empty() {
+        return Ok((scorer.finish(), Vec::new()));
+    }
+    let mut acts = model.plan_eval(EvalBatches::USUAL.limits(&examples))?;
     let mut logits = Vec::with_capacity(held_out.len());
     predict(
         model,

@@ -22,6 +22,7 @@ pub mod study;
 mod suspects;
 mod table;
 mod tfidf;
+pub mod tune;
 
 use hone_train::special;
 

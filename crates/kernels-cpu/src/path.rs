@@ -7,7 +7,7 @@ pub enum Path {
     Portable,
     /// AVX2 with fused multiply-add.
     Avx2,
-    /// AVX-512: products on registers of sixteen lanes, everything else as [`Path::Avx2`].
+    /// AVX-512 (its foundation alone): registers of sixteen lanes, with fused multiply-add.
     Avx512,
 }
 

@@ -102,15 +102,20 @@ impl Forest {
                     px(*point)
                 ));
             }
-            let [from, to] = row.interval;
+            // What could not be measured has a name and a note alone.
+            if row.effect.is_finite() {
+                let [from, to] = row.interval;
+                line(format!(
+                    "<line x1=\"{:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+                     <circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"/>",
+                    px(from),
+                    px(to),
+                    px(row.effect),
+                ));
+            }
             line(format!(
-                "<line x1=\"{:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-                 <circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"/>\
-                 <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
-                 <text x=\"{}\" y=\"{4:.1}\">{}</text>",
-                px(from),
-                px(to),
-                px(row.effect),
+                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\
+                 <text x=\"{}\" y=\"{1:.1}\">{}</text>",
                 LEFT - 12.0,
                 y + 4.0,
                 escape(&row.name),
@@ -173,6 +178,26 @@ mod tests {
         assert!(cx[3] < cx[0] && cx[0] < cx[2] && cx[2] < cx[1]);
         assert!((cx[2] - 0.5 * (cx[0] + cx[1])).abs() < 0.11);
         assert!(svg.contains(">0.00<") && !svg.contains("-0.00<"));
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_named_and_not_drawn() {
+        let mut all = Forest {
+            title: String::new(),
+            x: String::new(),
+            margin: 0.0,
+            rows: Vec::new(),
+        };
+        all.rows.push(ForestRow {
+            name: "lr ×4".into(),
+            effect: f64::NAN,
+            interval: [f64::NAN; 2],
+            points: Vec::new(),
+            note: "2 runs failed".into(),
+            group: 0,
+        });
+        let svg = all.to_svg();
+        assert!(!svg.contains("NaN") && !svg.contains("<circle") && svg.contains("2 runs failed"));
     }
 
     #[test]

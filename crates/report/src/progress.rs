@@ -260,6 +260,36 @@ impl Sink for Progress {
             } => self.say(&format!(
                 "look after {pairs} of {of} pairs  {arm}: {effect:+.4} [{low:+.4}, {high:+.4}]  {verdict}"
             )),
+            Event::Candidate {
+                place,
+                settings,
+                train_rows,
+                seconds_left,
+                ..
+            } => {
+                self.recent = Recent::default();
+                self.last_plain = None;
+                let left =
+                    seconds_left.map_or(String::new(), |s| format!("; {} left", duration(s)));
+                self.say(&format!(
+                    "{place}: {settings}; {} texts to fit{left}",
+                    count(*train_rows)
+                ));
+            }
+            Event::CandidateDone {
+                place,
+                metric,
+                value,
+                failed,
+                seconds,
+                ..
+            } => {
+                let found = match (value, failed) {
+                    (Some(value), _) => format!("{metric} {value:.4}"),
+                    (None, why) => format!("failed ({})", why.as_deref().unwrap_or(metric)),
+                };
+                self.say(&format!("{place}: {found}, in {}", duration(*seconds)));
+            }
             Event::Checkpoint { path, .. } => self.say(&format!("checkpoint: {path}")),
             Event::Stopped { step, reason } => {
                 self.say(&format!("stopped after step {step}: {reason}"));

@@ -2,7 +2,9 @@
 //! first step.
 
 use crate::batches::BatchPlan;
-use crate::prepare::{Tokenising, labelled};
+use crate::fit::Texts;
+use crate::job::Job;
+use crate::prepare::{Tokenising, labelled, task_of};
 use crate::{Examples, TrainError};
 use hone_bert::{Limits, Task, weight_files};
 use hone_data::augment::{Augmenter, Key};
@@ -43,6 +45,25 @@ pub struct EpochsDrawn {
     pub changed: usize,
     /// Most tokens of a text.
     pub longest: usize,
+}
+
+impl Job<'_> {
+    /// `part`, the fitted rows, as each epoch sees it; none where the job changes no texts.
+    pub fn epoch_texts<'t>(&'t self, texts: &'t Texts, part: &'t Part) -> Option<EpochTexts<'t>> {
+        Some(EpochTexts {
+            augmenter: self.augment?,
+            part,
+            labels: &self.data.labels,
+            task: task_of(self.data.kind),
+            names: &self.data.names,
+            how: Tokenising {
+                tokenizer: &texts.tokenizer,
+                max_length: texts.max_length,
+                truncate: self.truncate,
+            },
+            seed: self.options.seed,
+        })
+    }
 }
 
 impl EpochTexts<'_> {

@@ -121,6 +121,38 @@ pub enum Event {
         /// The verdict, or `open`.
         verdict: String,
     },
+    /// A run of a search for hyperparameters begins.
+    Candidate {
+        /// Its name in `trials.jsonl`.
+        run: String,
+        /// Where it stands in the search.
+        place: String,
+        /// What is searched, as this run has it.
+        settings: String,
+        /// Rows that are fitted.
+        train_rows: usize,
+        /// Rows of which the value will be.
+        scored_rows: usize,
+        /// Seconds until the search is done, as far as is known.
+        seconds_left: Option<f64>,
+    },
+    /// A run of a search is done.
+    CandidateDone {
+        /// Its name in `trials.jsonl`.
+        run: String,
+        /// Where it stands in the search.
+        place: String,
+        /// What is searched for.
+        metric: String,
+        /// Its value; none where the run failed.
+        value: Option<f64>,
+        /// Why it failed.
+        failed: Option<String>,
+        /// Seconds of the run.
+        seconds: f64,
+        /// Memory of its own that the process still holds, where the system says.
+        memory_bytes: Option<u64>,
+    },
     /// Evaluation is under way.
     Evaluating {
         /// Rows read.

@@ -8,7 +8,7 @@ use crate::job::{Job, memory_now};
 use crate::prefix::PrefixCache;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
 use crate::start::{self, Started};
-use crate::watch::Restart;
+use crate::watch::{Restart, Watch};
 use crate::{Ending, EpochTexts, Examples, Outcome, TrainError, Training};
 use hone_bert::{Config, Model};
 use hone_data::{Part, Tokenizer};
@@ -51,6 +51,8 @@ pub struct Fit<'a, B: Backend> {
     pub augment: Option<EpochTexts<'a>>,
     /// Validation examples.
     pub valid: Option<&'a Examples>,
+    /// What every validation reads beside them.
+    pub watch: Watch,
     /// Seed of new weights. Order and dropout have the seed of the options, so that runs may share a start and
     /// differ after it.
     pub head_seed: u64,
@@ -210,6 +212,7 @@ impl Job<'_> {
             train: fit.train,
             augment: fit.augment.as_ref(),
             valid: fit.valid,
+            watch: fit.watch,
             pretrained: &pretrained,
             frozen: self.frozen,
             prefix: fit.prefix.as_deref_mut(),

@@ -1,18 +1,16 @@
 //! A whole run: model and data in, a folder with a fine-tuned model out.
 
 use crate::abstain::{Abstain, Abstention};
-use crate::augment::EpochTexts;
 use crate::calibrate::Calibration;
 use crate::checkpoint::Checkpoints;
 use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
 use crate::fit::{Fit, Fitted, Prepared, Texts};
 use crate::metrics::Metrics;
-use crate::prepare::Tokenising;
-use crate::prepare::{TextReceipt, task_of};
+use crate::prepare::TextReceipt;
 use crate::reading::{Reading, Sureness, read_set};
 use crate::row_lists::Listed;
-use crate::watch::{Gap, Restart};
+use crate::watch::{Gap, Restart, Watch};
 use crate::{Ending, FrozenPrefix, Init, JobData, Options, TrainError, WordUpdates};
 use hone_bert::{Config, Model, weight_files};
 use hone_data::augment::Augmenter;
@@ -149,24 +147,12 @@ impl Job<'_> {
     ) -> Result<Done<B>, TrainError> {
         let started = Instant::now();
         let texts = self.tokenise(sink)?;
-        let how = Tokenising {
-            tokenizer: &texts.tokenizer,
-            max_length: texts.max_length,
-            truncate: self.truncate,
-        };
-        let augment = self.augment.map(|augmenter| EpochTexts {
-            augmenter,
-            part: &self.data.train,
-            labels: &self.data.labels,
-            task: task_of(self.data.kind),
-            names: &self.data.names,
-            how,
-            seed: self.options.seed,
-        });
+        let augment = self.epoch_texts(&texts, &self.data.train);
         let fit = Fit {
             train: &texts.train.examples,
             augment,
             valid: texts.valid.as_ref().map(|v| &v.examples),
+            watch: Watch::Sample,
             head_seed: self.options.seed,
             marks: BTreeMap::new(),
             prefix: None,

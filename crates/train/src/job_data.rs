@@ -79,6 +79,17 @@ pub struct JobData {
     pub warnings: Vec<String>,
 }
 
+impl JobData {
+    /// Some rows of the training part as they stand in the file.
+    pub fn fitted(&self, rows: &[u32]) -> Part {
+        let rows = rows.iter().map(|&r| self.train.rows[r as usize].clone());
+        Part {
+            rows: rows.collect(),
+            ..self.train.clone_empty()
+        }
+    }
+}
+
 impl DataSource {
     /// Reads and splits.
     pub fn read(&self) -> Result<JobData, TrainError> {

@@ -8,7 +8,7 @@ use crate::events::{Event, Plan, Sink, Step};
 use crate::prefix::PrefixCache;
 use crate::reading::Reading;
 use crate::validation::Validation;
-use crate::watch::{Collapse, Gap, Guard, History, Restart};
+use crate::watch::{Collapse, Gap, Guard, History, Restart, Watch};
 use crate::{EpochTexts, Examples, FrozenPrefix, Options, Select, TargetRule, TrainError};
 use hone_bert::{Limits, Model};
 use hone_kernels::Backend;
@@ -28,6 +28,8 @@ pub struct Training<'a, B: Backend> {
     pub augment: Option<&'a EpochTexts<'a>>,
     /// Validation part.
     pub valid: Option<&'a Examples>,
+    /// What every validation reads beside it; changes no bit.
+    pub watch: Watch,
     /// Of each row of the parameter table whether its weights were loaded.
     pub pretrained: &'a [bool],
     /// What becomes of the outputs of frozen lower layers; changes no bit.

@@ -6,7 +6,7 @@ use crate::evaluate::EvalBatches;
 use crate::events::Event;
 use crate::reading::{Reading, read_set};
 use crate::training::{Progress, Training};
-use crate::watch::{ConstantAnswer, Gap, Losses, Point, Score, sample};
+use crate::watch::{ConstantAnswer, Gap, Losses, Point, Score, Watch, sample};
 use crate::{Examples, Options, Select, TargetRule, TrainError};
 use hone_bert::{Acts, Limits};
 use hone_kernels::Backend;
@@ -50,7 +50,10 @@ impl<'a, B: Backend> Training<'a, B> {
             return Ok(None);
         };
         let between = rows_between(self.options, per_epoch, steps);
-        let sample = sample(self.train, valid.len(), between, self.options.seed);
+        let sample = match self.watch {
+            Watch::Sample => sample(self.train, valid.len(), between, self.options.seed),
+            Watch::Nothing => self.train.select(&[]),
+        };
         let batches = EvalBatches::USUAL;
         let limits = batches.limits(valid).max(batches.limits(&sample));
         Ok(Some(Validation {
@@ -93,8 +96,12 @@ impl<'a, B: Backend> Training<'a, B> {
         let Some(reading) = read(valid, 0)? else {
             return Ok(false);
         };
-        let Some(known) = read(sample, valid.len())? else {
-            return Ok(false);
+        let known = match sample.is_empty() {
+            true => None,
+            false => match read(sample, valid.len())? {
+                None => return Ok(false),
+                known => known,
+            },
         };
         let score = |reading: &Reading| match reading.metrics.value(&self.options.metric) {
             Some(metric) => Ok(Score {
@@ -108,7 +115,7 @@ impl<'a, B: Backend> Training<'a, B> {
         };
         let point = Point {
             step: now.step,
-            train: score(&known)?,
+            train: known.as_ref().map(score).transpose()?.unwrap_or_default(),
             valid: score(&reading)?,
         };
         let selected = point.valid.metric;
@@ -125,7 +132,7 @@ impl<'a, B: Backend> Training<'a, B> {
             train: point.train,
         });
         let losses = Losses {
-            train: known.losses,
+            train: known.map_or(Vec::new(), |known| known.losses),
             valid: reading.losses.clone(),
         };
         now.history.add(point, losses);
@@ -166,6 +173,9 @@ impl<'a, B: Backend> Training<'a, B> {
         kept: usize,
     ) -> Option<Gap> {
         let sample = &validation.as_ref()?.sample;
+        if sample.is_empty() {
+            return None;
+        }
         // Scores are plain losses, whatever was trained on.
         let plain = TargetRule::default();
         let (task, classes) = (self.model.task, self.model.classes());

@@ -6,7 +6,7 @@ mod common;
 use common::{Record, Run, data, options, weights};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
-use hone_train::watch::{CollapseGuard, Verdict};
+use hone_train::watch::{CollapseGuard, Verdict, Watch};
 use hone_train::{Cadence, Ending, Event, JobData, Options, Select, ValidSource, WordUpdates};
 use std::sync::Arc;
 
@@ -180,6 +180,47 @@ fn a_collapsed_run_begins_anew_and_resumes() {
         assert_eq!(resumed.summary.gap, done.summary.gap);
         assert!(weights(&resumed) == weights(&done), "{stop_after}");
     }
+}
+
+/// Runs of many score no training rows beside the validation rows: not a bit changes, and there is no verdict.
+#[test]
+fn what_is_watched_moves_no_weight() {
+    let (data, options) = by_heart();
+    let model = common::folder();
+    let job = hone_train::Job {
+        model: &model,
+        data: &data,
+        options: &options,
+        max_length: None,
+        truncate: hone_data::Truncate::Head,
+        strict: hone_train::Strictness::Warn,
+        out: None,
+        resume: false,
+        frozen: hone_train::FrozenPrefix::Recompute,
+        words: WordUpdates::Deferred,
+        augment: None,
+    };
+    let texts = job.tokenise(&mut ()).unwrap();
+    let [beside, alone] = [Watch::Sample, Watch::Nothing].map(|watch| {
+        let fit = hone_train::Fit {
+            train: &texts.train.examples,
+            augment: None,
+            valid: texts.valid.as_ref().map(|v| &v.examples),
+            watch,
+            head_seed: 1,
+            marks: Default::default(),
+            prefix: None,
+            begun: None,
+        };
+        let mut record = Record::default();
+        let stop = record.stop.clone();
+        let fitted = job.fit(fit, backend(), &mut record, &stop).unwrap();
+        (fitted.model.download().unwrap(), fitted.outcome)
+    });
+    assert!(beside.0 == alone.0);
+    let metrics = |outcome: &hone_train::Outcome| outcome.valid.clone().unwrap().metrics;
+    assert_eq!(metrics(&beside.1), metrics(&alone.1));
+    assert!(beside.1.gap.is_some() && alone.1.gap.is_none());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What one model answers to labelled rows, in a form in which two models can be compared.
 
+use crate::held_out::RowLogits;
 use hone_bert::{Model, Task};
 use hone_kernels::Backend;
 use hone_train::metrics::{Metrics, entities};
@@ -56,6 +57,30 @@ pub fn answers<B: Backend>(
         rows,
         metrics: scorer.finish(),
     }))
+}
+
+/// The same from logits that were kept, `examples` being the rows they are of.
+pub(crate) fn answers_of(
+    task: Task,
+    labels: &[String],
+    examples: &Examples,
+    logits: &[RowLogits],
+) -> Answers {
+    let mut scorer = Scorer::new(task, labels);
+    let mut rows = Vec::with_capacity(logits.len());
+    for kept in logits {
+        let all = kept.as_predicted(examples, labels.len());
+        let p = Prediction {
+            index: kept.row as usize,
+            logits: &all,
+        };
+        scorer.push(examples, p);
+        rows.push(answer(task, labels, examples, p));
+    }
+    Answers {
+        rows,
+        metrics: scorer.finish(),
+    }
 }
 
 fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>) -> Answer {

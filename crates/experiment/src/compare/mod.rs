@@ -7,6 +7,7 @@
 mod answers;
 mod paired;
 
+pub(crate) use answers::answers_of;
 pub use answers::{Answer, Answers, answers};
 pub use paired::{PairedMetric, PairedShares};
 

@@ -9,6 +9,7 @@ use super::statistics::{INTERVAL_METHOD, Spread, median};
 use crate::held_out::RowLogits;
 use hone_kernels::Backend;
 use hone_train::metrics::{self, Metrics};
+use hone_train::watch::Watch;
 use hone_train::{
     Ending, Event, Examples, Fit, Job, Options, Select, Sink, Summary, Texts, TrainError,
     peak_memory, task_of, write_beside,
@@ -260,6 +261,7 @@ impl CrossVal<'_> {
             augment: None,
             train: &all.train.examples,
             valid: None,
+            watch: Watch::Nothing,
             head_seed: options.seed,
             marks: BTreeMap::new(),
             prefix: None,

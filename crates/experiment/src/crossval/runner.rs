@@ -170,6 +170,7 @@ impl CrossVal<'_> {
             texts,
             train: &fold.train,
             valid: &fold.valid,
+            own_valid: texts.valid.as_ref().map(|v| &v.examples),
             held_out: &fold.held_out,
             head_seed: self.job.options.seed,
             marks: [

@@ -2,14 +2,14 @@
 
 use super::rule::{RangeCurve, RangeMean, SuggestedRate, suggest_rate};
 use hone_bert::Model;
-use hone_data::{Part, stratified_split};
+use hone_data::stratified_split;
 use hone_kernels::Backend;
 use hone_optim::{Schedule, Warmup};
 use hone_tensor::Philox;
-use hone_train::watch::CollapseGuard;
+use hone_train::watch::{CollapseGuard, Watch};
 use hone_train::{
-    Average, Cadence, EpochTexts, EvalBatches, Event, Examples, Fit, Job, Options, Select, Sink,
-    Step, Targets, Texts, Tokenising, TrainError, evaluate, task_of, together,
+    Average, Cadence, EvalBatches, Event, Examples, Fit, Job, Options, Select, Sink, Step, Targets,
+    Texts, TrainError, evaluate, together,
 };
 use serde::Serialize;
 use std::cell::Cell;
@@ -331,28 +331,8 @@ impl RangeTest<'_> {
         };
         let all = &texts.train.examples;
         let (train, held_out) = (all.select(&rows.train), all.select(&rows.held_out));
-        let part = Part {
-            rows: rows
-                .train
-                .iter()
-                .map(|&i| self.job.data.train.rows[i as usize].clone())
-                .collect(),
-            ..self.job.data.train.clone_empty()
-        };
-        let how = Tokenising {
-            tokenizer: &texts.tokenizer,
-            max_length: texts.max_length,
-            truncate: job.truncate,
-        };
-        let augment = job.augment.map(|augmenter| EpochTexts {
-            augmenter,
-            part: &part,
-            labels: &job.data.labels,
-            task: task_of(job.data.kind),
-            names: &job.data.names,
-            how,
-            seed,
-        });
+        let part = job.data.fitted(&rows.train);
+        let augment = job.epoch_texts(texts, &part);
         let (ends, start) = (AtomicBool::new(false), Cell::new(f64::NAN));
         let mut begun = |model: &Model<B>| {
             let mut acts = model.plan_eval(EvalBatches::USUAL.limits(&held_out))?;
@@ -364,6 +344,7 @@ impl RangeTest<'_> {
             train: &train,
             augment,
             valid: Some(&held_out),
+            watch: Watch::Nothing,
             head_seed: seed,
             marks: BTreeMap::new(),
             prefix: None,

@@ -7,7 +7,7 @@ use hone_tensor::permutation;
 const MOST: usize = 1000;
 
 /// The group of each row. Rows of one text, or of one group of the user's, are in one group.
-pub(super) fn groups(keys: &[Vec<String>], seed: u64) -> Vec<u32> {
+pub(crate) fn groups(keys: &[Vec<String>], seed: u64) -> Vec<u32> {
     groups_of(keys, seed, MOST)
 }
 

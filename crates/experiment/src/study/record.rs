@@ -57,7 +57,7 @@ pub struct TrialRecord {
 }
 
 /// A metric without each of the groups that the held-out rows belong to, where they belong to several.
-pub(super) fn without(
+pub(crate) fn without(
     task: Task,
     labels: &[String],
     all: &Examples,

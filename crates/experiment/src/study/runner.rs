@@ -198,6 +198,7 @@ impl Study<'_> {
             texts,
             train: &fold.train,
             valid: &fold.valid,
+            own_valid: texts.valid.as_ref().map(|v| &v.examples),
             held_out: &fold.held_out,
             // The luck of the head is a part of what pairs differ by.
             head_seed: seed,

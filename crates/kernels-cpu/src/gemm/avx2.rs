@@ -1,7 +1,7 @@
 //! The 6×16 microkernel for AVX2 with FMA: twelve accumulators, two registers of B, one broadcast of A.
 //! Two FMAs a cycle need 2·4 (latency) independent chains at least; twelve leave room and still fit 16 registers.
 
-use super::kernel::{GemmKernel, Left, Packed, Plus};
+use super::kernel::{Ahead, GemmKernel, Left, Packed, Plus};
 use crate::simd::transpose8;
 use std::arch::x86_64::*;
 
@@ -27,16 +27,17 @@ impl GemmKernel for Avx2 {
         c: *mut f32,
         c_stride: usize,
         plus: Plus,
+        ahead: Ahead,
     ) {
         // SAFETY: handed on from the caller; each arm computes no more rows than there are.
         unsafe {
             match rows {
-                6 => tile::<6, L>(k, a, left, b, c, c_stride, plus),
-                5 => tile::<5, L>(k, a, left, b, c, c_stride, plus),
-                4 => tile::<4, L>(k, a, left, b, c, c_stride, plus),
-                3 => tile::<3, L>(k, a, left, b, c, c_stride, plus),
-                2 => tile::<2, L>(k, a, left, b, c, c_stride, plus),
-                1 => tile::<1, L>(k, a, left, b, c, c_stride, plus),
+                6 => tile::<6, L>(k, a, left, b, c, c_stride, plus, ahead),
+                5 => tile::<5, L>(k, a, left, b, c, c_stride, plus, ahead),
+                4 => tile::<4, L>(k, a, left, b, c, c_stride, plus, ahead),
+                3 => tile::<3, L>(k, a, left, b, c, c_stride, plus, ahead),
+                2 => tile::<2, L>(k, a, left, b, c, c_stride, plus, ahead),
+                1 => tile::<1, L>(k, a, left, b, c, c_stride, plus, ahead),
                 _ => {}
             }
         }
@@ -102,6 +103,7 @@ unsafe fn tile<const ROWS: usize, L: Left>(
     c: *mut f32,
     c_stride: usize,
     plus: Plus,
+    ahead: Ahead,
 ) {
     // SAFETY (whole body): every address is formed from `rows < ROWS`, `p < k` and 16 columns, which the
     // caller says exist; prefetches touch nothing.
@@ -126,7 +128,10 @@ unsafe fn tile<const ROWS: usize, L: Left>(
                 sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
             }
         };
+        let mut next = ahead.at;
         for _ in 0..k / 4 {
+            _mm_prefetch::<_MM_HINT_T1>(next.cast());
+            next = next.wrapping_add(ahead.step);
             for p in 0..4 {
                 step(a.add(p * depth), b.add(p * 16));
             }

@@ -1,7 +1,7 @@
 //! The microkernel for AVX-512: 24 accumulators of sixteen lanes.
 
 use super::avx2;
-use super::kernel::{GemmKernel, Left, Packed, Plus};
+use super::kernel::{Ahead, GemmKernel, Left, Packed, Plus};
 use std::arch::x86_64::*;
 
 /// Lanes of a register.
@@ -32,12 +32,13 @@ impl<const MR: usize, const WIDE: usize> GemmKernel for Tile<MR, WIDE> {
         c: *mut f32,
         c_stride: usize,
         plus: Plus,
+        ahead: Ahead,
     ) {
         /// An arm for each number of rows up to the largest kernel's.
         macro_rules! of_rows {
             ($($n:literal)*) => {
                 match rows {
-                    $($n if $n <= MR => tile::<$n, WIDE, L>(k, a, left, b, c, c_stride, plus),)*
+                    $($n if $n <= MR => tile::<$n, WIDE, L>(k, a, left, b, c, c_stride, plus, ahead),)*
                     _ => {}
                 }
             };
@@ -109,6 +110,7 @@ unsafe fn tile<const ROWS: usize, const WIDE: usize, L: Left>(
     c: *mut f32,
     c_stride: usize,
     plus: Plus,
+    ahead: Ahead,
 ) {
     // SAFETY (whole body): every address is formed from `rows < ROWS`, `p < k` and NR columns, which the
     // caller says exist; prefetches touch nothing.
@@ -138,7 +140,10 @@ unsafe fn tile<const ROWS: usize, const WIDE: usize, L: Left>(
                 }
             }
         };
+        let mut next = ahead.at;
         for _ in 0..k / 4 {
+            _mm_prefetch::<_MM_HINT_T1>(next.cast());
+            next = next.wrapping_add(ahead.step);
             for p in 0..4 {
                 step(a.add(p * depth), b.add(p * LANES * WIDE));
             }

@@ -57,6 +57,34 @@ pub enum Plus {
     Row(*const f32),
 }
 
+/// What a tile brings into the second-level cache for later while its sums are made: a line for every four depths,
+/// which costs nothing there and would hold a tile up if they were asked for at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead {
+    /// The first of them; any address may be given.
+    pub at: *const f32,
+    /// Floats from one to the next.
+    pub step: usize,
+}
+
+impl Ahead {
+    /// Share number `part` of `parts` of `floats` that lie at `at`, for a tile of depth `k`.
+    #[inline(always)]
+    pub fn share(at: *const f32, floats: usize, (part, parts): (usize, usize), k: usize) -> Ahead {
+        let turns = (k / 4).max(1);
+        Ahead {
+            at: at.wrapping_add(floats * part / parts),
+            step: floats.div_ceil(parts).div_ceil(turns).max(1),
+        }
+    }
+
+    /// Nothing: what is read anyway.
+    #[inline(always)]
+    pub fn nothing(b: *const f32) -> Ahead {
+        Ahead { at: b, step: 0 }
+    }
+}
+
 /// Rows of a weight that are packed together: a line of a panel, however many lines wide that is.
 pub const BAND: usize = 16;
 
@@ -80,7 +108,7 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
     /// The value of it.
     const PACKED: Self::PackedLeft;
 
-    /// Computes one tile. Products are summed from depth 0 upwards, `plus` is added last.
+    /// Computes one tile. Products are summed from depth 0 upwards, `plus` is added last; what is `ahead` is fetched.
     ///
     /// # Safety
     /// `rows ≤ MR`; `a` reaches `rows` rows and `k` depths; `b` has `k·NR` elements; `c` has `rows` rows of
@@ -95,6 +123,7 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
         c: *mut f32,
         c_stride: usize,
         plus: Plus,
+        ahead: Ahead,
     );
 
     /// Writes `to[p·NR + j] = from[j·depth + p]` for all `j <` [`BAND`] and as many `p` from 0 on as it is

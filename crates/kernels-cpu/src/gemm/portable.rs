@@ -1,7 +1,7 @@
 //! The 4×8 microkernel in plain Rust. Its shape fits sixteen 128-bit registers, so every compiler target
 //! with vectors turns it into them; products and sums are rounded separately everywhere.
 
-use super::kernel::{GemmKernel, Left, Packed, Plus};
+use super::kernel::{Ahead, GemmKernel, Left, Packed, Plus};
 
 /// Marker of the portable microkernel.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,7 @@ impl GemmKernel for Portable {
         c: *mut f32,
         c_stride: usize,
         plus: Plus,
+        _: Ahead,
     ) {
         // SAFETY: handed on from the caller; each arm computes no more rows than there are.
         unsafe {

@@ -2,7 +2,7 @@
 //! B is packed beforehand, A is read where it lies. The loops are those of BLIS (Van Zee & van de Geijn 2015).
 
 use super::blocking::{Blocking, Grid};
-use super::kernel::{GemmKernel, Plus, Rows};
+use super::kernel::{Ahead, GemmKernel, Plus, Rows};
 use crate::{Parts, Team};
 use std::ops::Range;
 
@@ -205,16 +205,14 @@ impl Block {
                 let rows = K::MR.min(self.rows.end - row);
                 for (turn, panel) in unit.panels.clone().enumerate() {
                     let (b, column, width) = right.panel::<K>(panel, part, p);
-                    // What is read next comes from memory or the third level; each strip fetches its share of it.
-                    if turn < ahead.panels.len() {
-                        let next = right
-                            .panel::<K>(ahead.panels.start + turn, ahead.part, ahead.p)
-                            .0;
-                        let lines = (ahead.k * K::NR).div_ceil(16);
-                        for line in strip * lines / strips..(strip + 1) * lines / strips {
-                            K::prefetch(next.wrapping_add(16 * line));
-                        }
-                    }
+                    // What is read next comes from memory or the third level; each tile fetches its share of it.
+                    let fetch = if turn < ahead.panels.len() {
+                        let panel = ahead.panels.start + turn;
+                        let next = right.panel::<K>(panel, ahead.part, ahead.p).0;
+                        Ahead::share(next, ahead.k * K::NR, (strip, strips), k)
+                    } else {
+                        Ahead::nothing(b)
+                    };
                     for other in epilogue.beside().into_iter().flatten().filter(|_| last) {
                         for i in 0..rows {
                             let line = other.wrapping_add((row + i) * c_stride + column);
@@ -235,10 +233,10 @@ impl Block {
                             _ => Plus::Output,
                         };
                         if width == K::NR {
-                            K::tile(rows, k, a, left, b, c, c_stride, plus);
+                            K::tile(rows, k, a, left, b, c, c_stride, plus, fetch);
                         } else {
                             let e = edge.0.as_mut_ptr();
-                            K::tile(rows, k, a, left, b, e, K::NR, Plus::Nothing);
+                            K::tile(rows, k, a, left, b, e, K::NR, Plus::Nothing, fetch);
                             join_edge(e, K::NR, c, c_stride, (rows, width), plus);
                         }
                         if last {

@@ -134,7 +134,17 @@ fn microkernel_identities_are_exact() {
             // SAFETY: `mr × nr` elements each; the path was asked for.
             unsafe {
                 let (a, b, c) = (a.as_ptr(), eye.as_ptr(), c.as_mut_ptr());
-                K::tile(rows, nr, a, left, b, c, nr, Plus::Nothing);
+                K::tile(
+                    rows,
+                    nr,
+                    a,
+                    left,
+                    b,
+                    c,
+                    nr,
+                    Plus::Nothing,
+                    super::kernel::Ahead::nothing(b),
+                );
             }
             assert_eq!(c[..rows * nr], a[..rows * nr]);
             assert!(
@@ -151,7 +161,17 @@ fn microkernel_identities_are_exact() {
         // SAFETY: as above.
         unsafe {
             let (a, b, c) = (eye.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-            K::tile(mr, mr, a, K::PACKED, b, c, nr, Plus::Nothing);
+            K::tile(
+                mr,
+                mr,
+                a,
+                K::PACKED,
+                b,
+                c,
+                nr,
+                Plus::Nothing,
+                super::kernel::Ahead::nothing(b),
+            );
         }
         assert_eq!(c, b);
     }

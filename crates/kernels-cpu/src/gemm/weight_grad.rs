@@ -2,7 +2,7 @@
 //! into the worker's own scratch.
 
 use super::blocking::{Blocking, Grid, tokens_together};
-use super::kernel::{GemmKernel, Plus};
+use super::kernel::{Ahead, GemmKernel, Plus};
 use super::pack;
 use super::product::{EDGE, Edge, join_edge};
 use crate::mem::Buf;
@@ -137,6 +137,7 @@ pub fn weight_grad<K: GemmKernel>(
                 for at in (0..columns).step_by(K::NR) {
                     let b = right[at * k..][..k * K::NR].as_ptr();
                     let size = (height, K::NR.min(columns - at));
+                    let fetch = Ahead::nothing(b);
                     if !fresh {
                         // The next tile of dW has been pushed out by the operands since the last block.
                         let next = match at + K::NR < columns {
@@ -157,13 +158,13 @@ pub fn weight_grad<K: GemmKernel>(
                     let sum = unsafe {
                         let c = dw.as_ptr().add((row + i) * n + column + at);
                         if fresh {
-                            K::tile(height, k, a, K::PACKED, b, e, K::NR, Plus::Nothing);
+                            K::tile(height, k, a, K::PACKED, b, e, K::NR, Plus::Nothing, fetch);
                             K::send(e, size, c, n)
                         } else {
                             if size.1 == K::NR {
-                                K::tile(height, k, a, K::PACKED, b, c, n, plus);
+                                K::tile(height, k, a, K::PACKED, b, c, n, plus, fetch);
                             } else {
-                                K::tile(height, k, a, K::PACKED, b, e, K::NR, Plus::Nothing);
+                                K::tile(height, k, a, K::PACKED, b, e, K::NR, Plus::Nothing, fetch);
                                 join_edge(e, K::NR, c, n, size, plus);
                             }
                             if last { K::squares(c, n, size) } else { 0.0 }

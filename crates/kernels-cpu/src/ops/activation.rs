@@ -3,35 +3,35 @@
 use super::LEAST_ELEMENTS;
 use crate::gemm::Epilogue;
 use crate::path::Path;
-use crate::simd::{LANES, Vector, activate, activate_and_slope, dispatch, tanh};
+use crate::simd::{MOST_LANES, Vector, activate, activate_and_slope, dispatch, tanh};
 use crate::team::{Parts, Team};
 use hone_kernels::Activation;
 
 /// `y = f(x)` over a piece.
 #[inline(always)]
 fn map<V: Vector>(x: &[f32], y: &mut [f32], f: impl Fn(V) -> V) {
-    let (x8, x_rest) = x.as_chunks::<LANES>();
-    let (y8, y_rest) = y.as_chunks_mut::<LANES>();
+    let (x8, x_rest) = V::chunks(x);
+    let (y8, y_rest) = V::chunks_mut(y);
     for (x, y) in x8.iter().zip(y8) {
         f(V::load(x)).store(y);
     }
     if !x_rest.is_empty() {
-        let mut lanes = [0.0; LANES];
-        lanes[..x_rest.len()].copy_from_slice(x_rest);
+        let mut lanes = V::ZEROS;
+        lanes.as_mut()[..x_rest.len()].copy_from_slice(x_rest);
         let got = f(V::load(&lanes));
         got.store(&mut lanes);
-        y_rest.copy_from_slice(&lanes[..x_rest.len()]);
+        y_rest.copy_from_slice(&lanes.as_ref()[..x_rest.len()]);
     }
 }
 
-/// Calls `each(at, n)` for every vector of a tile: `n` elements, eight or (at the end of a row) fewer, `at` elements
-/// behind the tile's first.
+/// Calls `each(at, n)` for every vector of a tile: `n` elements, as many as lanes or (at the end of a row) fewer, `at`
+/// elements behind the tile's first.
 #[inline(always)]
-fn vectors(stride: usize, size: (usize, usize), mut each: impl FnMut(usize, usize)) {
-    let whole = size.1 / LANES * LANES;
+fn vectors<V: Vector>(stride: usize, size: (usize, usize), mut each: impl FnMut(usize, usize)) {
+    let whole = size.1 / V::LANES * V::LANES;
     for r in 0..size.0 {
-        for c in (0..whole).step_by(LANES) {
-            each(r * stride + c, LANES);
+        for c in (0..whole).step_by(V::LANES) {
+            each(r * stride + c, V::LANES);
         }
         if whole < size.1 {
             each(r * stride + whole, size.1 - whole);
@@ -39,7 +39,7 @@ fn vectors(stride: usize, size: (usize, usize), mut each: impl FnMut(usize, usiz
     }
 }
 
-/// Up to eight elements; zeros behind them.
+/// Up to as many elements as lanes; zeros behind them.
 ///
 /// # Safety
 /// `n` elements lie at `from`.
@@ -47,11 +47,11 @@ fn vectors(stride: usize, size: (usize, usize), mut each: impl FnMut(usize, usiz
 unsafe fn load<V: Vector>(from: *const f32, n: usize) -> V {
     // SAFETY: the caller's promise.
     unsafe {
-        if n == LANES {
+        if n == V::LANES {
             return V::load(&*from.cast());
         }
-        let mut lanes = [0.0; LANES];
-        lanes[..n].copy_from_slice(std::slice::from_raw_parts(from, n));
+        let mut lanes = V::ZEROS;
+        lanes.as_mut()[..n].copy_from_slice(std::slice::from_raw_parts(from, n));
         V::load(&lanes)
     }
 }
@@ -64,17 +64,17 @@ unsafe fn load<V: Vector>(from: *const f32, n: usize) -> V {
 unsafe fn store<V: Vector>(x: V, to: *mut f32, n: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        if n == LANES {
+        if n == V::LANES {
             return x.store(&mut *to.cast());
         }
-        let mut lanes = [0.0; LANES];
+        let mut lanes = V::ZEROS;
         x.store(&mut lanes);
-        std::slice::from_raw_parts_mut(to, n).copy_from_slice(&lanes[..n]);
+        std::slice::from_raw_parts_mut(to, n).copy_from_slice(&lanes.as_ref()[..n]);
     }
 }
 
-/// Calls `$run` with the function of x that `$f` is for `$kind`: known when it is compiled, so that eight lanes go
-/// through it without a branch.
+/// Calls `$run` with the function of x that `$f` is for `$kind`: known when it is compiled, so that lanes go through
+/// it without a branch.
 macro_rules! each_kind {
     ($kind:expr, $f:ident, $run:ident) => {
         match $kind {
@@ -101,7 +101,7 @@ pub unsafe fn activate_tile(
 ) {
     macro_rules! run {
         (|$x:ident| $value:expr) => {
-            dispatch!(path, V => vectors(
+            dispatch!(path, V => vectors::<V>(
                 stride,
                 size,
                 #[inline(always)]
@@ -133,7 +133,7 @@ pub unsafe fn slope_tile(
 ) {
     macro_rules! run {
         (|$x:ident| $value:expr) => {
-            dispatch!(path, V => vectors(
+            dispatch!(path, V => vectors::<V>(
                 stride,
                 size,
                 #[inline(always)]
@@ -154,7 +154,8 @@ pub unsafe fn slope_tile(
 
 /// Whole vectors per chunk, so that which elements share a register does not depend on the cut.
 fn chunk(team: &Team, len: usize) -> usize {
-    team.chunk_len(len, LEAST_ELEMENTS).next_multiple_of(LANES)
+    team.chunk_len(len, LEAST_ELEMENTS)
+        .next_multiple_of(MOST_LANES)
 }
 
 /// See [`hone_kernels::Backend::tanh`].

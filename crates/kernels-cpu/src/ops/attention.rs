@@ -6,7 +6,7 @@
 use super::rows::drop_probabilities;
 use super::small_gemm::{Strided, small_gemm};
 use crate::path::Path;
-use crate::simd::{LANES, Vector, dispatch, exp};
+use crate::simd::{MOST_LANES, SIDE, Square, Vector, dispatch, exp};
 use crate::team::{Parts, Team};
 use hone_kernels::Attention;
 
@@ -100,13 +100,14 @@ struct Sizes {
     n: usize,
 }
 
-fn pad(n: usize) -> usize {
-    n.next_multiple_of(LANES)
+fn pad<V: Vector>(n: usize) -> usize {
+    n.next_multiple_of(V::LANES)
 }
 
 /// Scratch of one worker for sequences up to `longest` and heads of `head_dim` channels.
 pub fn scratch_len(longest: usize, head_dim: usize) -> usize {
-    let (n, d) = (pad(longest), pad(head_dim));
+    let most = |n: usize| n.next_multiple_of(MOST_LANES);
+    let (n, d) = (most(longest), most(head_dim));
     // Ten operands of [n, d], two of [n, n], some rows of factors.
     10 * n * d + 2 * n * n + DRAWN * n
 }
@@ -126,8 +127,8 @@ impl<'a> Cutter<'a> {
 /// Copies a short row: a call would take longer than the row.
 #[inline(always)]
 fn copy<V: Vector>(from: &[f32], to: &mut [f32]) {
-    let (from8, from_rest) = from.as_chunks::<LANES>();
-    let (to8, to_rest) = to.as_chunks_mut::<LANES>();
+    let (from8, from_rest) = V::chunks(from);
+    let (to8, to_rest) = V::chunks_mut(to);
     for (from, to) in from8.iter().zip(to8) {
         V::load(from).store(to);
     }
@@ -180,7 +181,7 @@ fn gather<'a, V: Vector>(
 ) -> Matrix<'a> {
     let at = first * from.stride + from.column + head * dim;
     let data = &from.data[at..];
-    let d = pad(dim);
+    let d = pad::<V>(dim);
     if d == dim {
         let row = from.stride;
         return Matrix { data, row };
@@ -196,16 +197,16 @@ fn gather<'a, V: Vector>(
 /// `[rows, d]` to `[d, n]`, zeros behind the last row.
 #[inline(always)]
 fn transpose<V: Vector>(from: Matrix<'_>, rows: usize, sizes: Sizes, to: &mut [f32]) {
-    for r in (0..sizes.n).step_by(LANES) {
-        let rows = LANES.min(rows - r);
-        for c in (0..sizes.d).step_by(LANES) {
-            let mut square = [V::splat(0.0); LANES];
+    for r in (0..sizes.n).step_by(SIDE) {
+        let rows = SIDE.min(rows.saturating_sub(r));
+        for c in (0..sizes.d).step_by(SIDE) {
+            let mut square = [V::Eight::splat(0.0); SIDE];
             for (j, row) in square.iter_mut().enumerate().take(rows) {
                 if let Some(eight) = from.data[(r + j) * from.row + c..].first_chunk() {
-                    *row = V::load(eight);
+                    *row = V::Eight::load(eight);
                 }
             }
-            let columns = V::transpose(square);
+            let columns = V::Eight::transpose(square);
             for (i, column) in columns.iter().enumerate() {
                 let at = (c + i) * sizes.n + r;
                 if let Some(eight) = to[at..].first_chunk_mut() {
@@ -239,12 +240,12 @@ fn scatter<V: Vector>(
 #[inline(always)]
 fn softmax_row<V: Vector>(scale: f32, keys: usize, x: &mut [f32]) -> f32 {
     let scale = V::splat(scale);
-    let (x8, _) = x.as_chunks_mut::<LANES>();
+    let (x8, _) = V::chunks_mut(x);
     for v in x8.iter_mut() {
         V::load(v).mul(scale).store(v);
     }
     x[keys..].fill(NOTHING);
-    let (x8, _) = x.as_chunks_mut::<LANES>();
+    let (x8, _) = V::chunks_mut(x);
     let mut most = V::splat(NOTHING);
     for v in x8.iter() {
         most = most.max(V::load(v));
@@ -269,7 +270,7 @@ fn softmax_row<V: Vector>(scale: f32, keys: usize, x: &mut [f32]) -> f32 {
 #[inline(always)]
 fn probabilities_row<V: Vector>(scale: f32, keys: usize, lse: f32, x: &mut [f32]) {
     let (scale, shift) = (V::splat(scale), V::splat(lse));
-    for v in x.as_chunks_mut::<LANES>().0 {
+    for v in V::chunks_mut(x).0 {
         exp(V::load(v).mul(scale).sub(shift)).store(v);
     }
     x[keys..].fill(0.0);
@@ -278,8 +279,8 @@ fn probabilities_row<V: Vector>(scale: f32, keys: usize, lse: f32, x: &mut [f32]
 /// Σ a·b of two short rows.
 #[inline(always)]
 fn dot<V: Vector>(a: &[f32], b: &[f32]) -> f32 {
-    let (a8, a_rest) = a.as_chunks::<LANES>();
-    let (b8, b_rest) = b.as_chunks::<LANES>();
+    let (a8, a_rest) = V::chunks(a);
+    let (b8, b_rest) = V::chunks(b);
     let mut sum = V::splat(0.0);
     for (a, b) in a8.iter().zip(b8) {
         sum = V::load(a).mul_add(V::load(b), sum);
@@ -356,8 +357,8 @@ fn forward_item<V: Vector>(
 ) {
     let dim = attention.head_dim;
     let s = Sizes {
-        d: pad(dim),
-        n: pad(item.keys),
+        d: pad::<V>(dim),
+        n: pad::<V>(item.keys),
     };
     let scale = scale_of(attention);
     let mut cutter = Cutter(scratch);
@@ -482,8 +483,8 @@ fn backward_item<V: Vector>(
     let hidden = heads * dim;
     let (queries, keys) = (item.queries, item.keys);
     let s = Sizes {
-        d: pad(dim),
-        n: pad(keys),
+        d: pad::<V>(dim),
+        n: pad::<V>(keys),
     };
     let scale = scale_of(attention);
     let mut cutter = Cutter(scratch);
@@ -522,14 +523,14 @@ fn backward_item<V: Vector>(
         let at = (item.first_query + r) * hidden + item.head * dim;
         // Σ_key p·dp = dO·O, dropout or not.
         let delta = dot::<V>(&dcontext[at..at + dim], &context[at..at + dim]);
-        let (p8, _) = p[r * s.n..(r + 1) * s.n].as_chunks_mut::<LANES>();
-        let (d8, _) = dp[r * s.n..(r + 1) * s.n].as_chunks_mut::<LANES>();
+        let (p8, _) = V::chunks_mut(&mut p[r * s.n..(r + 1) * s.n]);
+        let (d8, _) = V::chunks_mut(&mut dp[r * s.n..(r + 1) * s.n]);
         if let (Some(drop), true) = (&attention.drop, r.is_multiple_of(DRAWN)) {
             let kept = &mut kept[..DRAWN.min(queries - r) * s.n];
             kept.fill(1.0);
             drop_probabilities::<V>(drop, example, item.head as u32, r as u32, s.n, kept);
         }
-        let (kept8, _) = kept[r % DRAWN * s.n..][..s.n].as_chunks::<LANES>();
+        let (kept8, _) = V::chunks(&kept[r % DRAWN * s.n..][..s.n]);
         let (shift, scale) = (V::splat(delta), V::splat(scale));
         for i in 0..p8.len() {
             let (p, mut dp) = (V::load(&p8[i]), V::load(&d8[i]));

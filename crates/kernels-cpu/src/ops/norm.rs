@@ -3,7 +3,7 @@
 use super::rows::drop_row;
 use super::{row_sums, rows_per_chunk};
 use crate::path::Path;
-use crate::simd::{LANES, Vector, dispatch};
+use crate::simd::{Vector, dispatch};
 use crate::team::{Parts, Team};
 use hone_kernels::{Acc, Drop};
 
@@ -33,7 +33,7 @@ pub struct RowDrop<'a> {
 #[inline(always)]
 fn sum_of<V: Vector>(x: &[f32], f: impl Fn(V) -> V, g: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [V::splat(0.0); 4];
-    let (x8, rest) = x.as_chunks::<LANES>();
+    let (x8, rest) = V::chunks(x);
     let (x32, x8) = x8.as_chunks::<4>();
     for four in x32 {
         for k in 0..4 {
@@ -77,10 +77,10 @@ fn statistics<V: Vector>(x: &[f32], eps: f64) -> [f32; 2] {
 #[inline(always)]
 fn apply_row<V: Vector>(gain: &Gain<'_>, stats: [f32; 2], x: &[f32], y: &mut [f32]) {
     let (mean, inverse) = (V::splat(stats[0]), V::splat(stats[1]));
-    let (x8, x_rest) = x.as_chunks::<LANES>();
-    let (y8, y_rest) = y.as_chunks_mut::<LANES>();
-    let (w8, w_rest) = gain.weight.as_chunks::<LANES>();
-    let (b8, b_rest) = gain.bias.as_chunks::<LANES>();
+    let (x8, x_rest) = V::chunks(x);
+    let (y8, y_rest) = V::chunks_mut(y);
+    let (w8, w_rest) = V::chunks(gain.weight);
+    let (b8, b_rest) = V::chunks(gain.bias);
     for k in 0..x8.len() {
         let normal = V::load(&x8[k]).sub(mean).mul(inverse);
         normal
@@ -165,10 +165,10 @@ fn backward_row<V: Vector>(
 ) {
     let n = x.len() as f32;
     let (mean, inverse) = (V::splat(stats[0]), V::splat(stats[1]));
-    let (x8, x_rest) = x.as_chunks::<LANES>();
-    let (d8, d_rest) = dy.as_chunks::<LANES>();
-    let (w8, w_rest) = weight.as_chunks::<LANES>();
-    let (o8, o_rest) = out.as_chunks_mut::<LANES>();
+    let (x8, x_rest) = V::chunks(x);
+    let (d8, d_rest) = V::chunks(dy);
+    let (w8, w_rest) = V::chunks(weight);
+    let (o8, o_rest) = V::chunks_mut(out);
     let mut of_g = [V::splat(0.0); 2];
     let mut of_gx = [V::splat(0.0); 2];
     for k in 0..x8.len() {

@@ -3,7 +3,7 @@
 //! `c[i, j] = Σ_k a(i, k) · b[k, j]`; `a` has any two strides (so a transpose costs nothing), `b` and `c` are
 //! rows of whole vectors. Every sum runs over k in order, one accumulator an element.
 
-use crate::simd::{LANES, Vector};
+use crate::simd::Vector;
 
 /// Rows of a tile: with two vectors of columns, twelve sums in registers.
 const TILE: usize = 6;
@@ -27,7 +27,7 @@ struct Left {
     column: usize,
 }
 
-/// `c[rows, width]`, rows `c_row` apart. `width` is a multiple of [`LANES`]; `b` has `depth` rows `b_row` apart.
+/// `c[rows, width]`, rows `c_row` apart. `width` is a multiple of the vector's lanes; `b` has `depth` rows `b_row` apart.
 #[inline(always)]
 pub fn small_gemm<V: Vector>(
     (rows, width, depth): (usize, usize, usize),
@@ -38,7 +38,7 @@ pub fn small_gemm<V: Vector>(
     if rows == 0 || width == 0 || depth == 0 {
         return;
     }
-    assert!(width.is_multiple_of(LANES), "whole vectors");
+    assert!(width.is_multiple_of(V::LANES), "whole vectors");
     assert!(
         a.data.len() > (rows - 1) * a.row + (depth - 1) * a.column,
         "a"
@@ -47,7 +47,7 @@ pub fn small_gemm<V: Vector>(
     assert!(c.len() >= (rows - 1) * c_row + width, "c");
     let mut column = 0;
     while column < width {
-        let pair = column + 2 * LANES <= width;
+        let pair = column + 2 * V::LANES <= width;
         let mut row = 0;
         while row < rows {
             // As even as they come: a tile of one row would wait for its own sums.
@@ -79,7 +79,7 @@ pub fn small_gemm<V: Vector>(
             }
             row += count;
         }
-        column += if pair { 2 * LANES } else { LANES };
+        column += if pair { 2 * V::LANES } else { V::LANES };
     }
 }
 
@@ -103,7 +103,7 @@ unsafe fn tile<V: Vector, const R: usize, const N: usize>(
             let b = b.add(k * b_row);
             let mut right = [V::splat(0.0); N];
             for n in 0..N {
-                right[n] = V::load(&*b.add(n * LANES).cast());
+                right[n] = V::load(&*b.add(n * V::LANES).cast());
             }
             for r in 0..R {
                 let left = V::splat(*a.data.add(r * a.row + k * a.column));
@@ -116,7 +116,7 @@ unsafe fn tile<V: Vector, const R: usize, const N: usize>(
     for r in 0..R {
         for n in 0..N {
             // SAFETY: the tile lies inside c.
-            unsafe { sums[r][n].store(&mut *c.add(r * c_row + n * LANES).cast()) };
+            unsafe { sums[r][n].store(&mut *c.add(r * c_row + n * V::LANES).cast()) };
         }
     }
 }

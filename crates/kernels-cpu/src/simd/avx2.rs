@@ -1,11 +1,19 @@
 //! The AVX2 path: a 256-bit register; fused multiply-add.
 
-use super::{Block, LANES, Vector};
+use super::{Block, SIDE, Square, Vector, lanes};
 use std::arch::x86_64::*;
 
 /// Eight f32 in a register.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx2(__m256);
+
+impl Avx2 {
+    /// A register of the path that this one belongs to or a wider one.
+    #[inline(always)]
+    pub(super) fn of(x: __m256) -> Avx2 {
+        Avx2(x)
+    }
+}
 
 /// Runs `f` in a function that has the path's target features, so that what is inlined into it has too.
 ///
@@ -27,25 +35,27 @@ pub fn with_avx2<R>(f: impl FnOnce() -> R) -> R {
 /// The magnitude's bits of an f32.
 const MAGNITUDE: u32 = 0x7fff_ffff;
 /// Philox's multipliers and key increments (see `hone_tensor::Philox`).
-const M0: i32 = 0xD251_1F53_u32 as i32;
-const M1: i32 = 0xCD9E_8D57_u32 as i32;
-const W0: u32 = 0x9E37_79B9;
-const W1: u32 = 0xBB67_AE85;
+pub(super) const M0: i32 = 0xD251_1F53_u32 as i32;
+pub(super) const M1: i32 = 0xCD9E_8D57_u32 as i32;
+pub(super) const W0: u32 = 0x9E37_79B9;
+pub(super) const W1: u32 = 0xBB67_AE85;
 
 // SAFETY of every block below: values of this type exist only inside `enter`, where the instructions do.
 impl Vector for Avx2 {
+    lanes!(8);
+    type Eight = Avx2;
     #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: inside `enter`.
         Avx2(unsafe { _mm256_set1_ps(x) })
     }
     #[inline(always)]
-    fn load(from: &[f32; LANES]) -> Self {
+    fn load(from: &[f32; 8]) -> Self {
         // SAFETY: inside `enter`; eight elements lie behind the reference.
         Avx2(unsafe { _mm256_loadu_ps(from.as_ptr()) })
     }
     #[inline(always)]
-    fn store(self, to: &mut [f32; LANES]) {
+    fn store(self, to: &mut [f32; 8]) {
         // SAFETY: inside `enter`; eight elements lie behind the reference.
         unsafe { _mm256_storeu_ps(to.as_mut_ptr(), self.0) }
     }
@@ -145,23 +155,6 @@ impl Vector for Avx2 {
         }
     }
     #[inline(always)]
-    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
-        let [a, b, c, d, e, f, g, h] = rows;
-        // SAFETY: inside `enter`.
-        let [a, b, c, d, e, f, g, h] =
-            unsafe { transpose8([a.0, b.0, c.0, d.0, e.0, f.0, g.0, h.0]) };
-        [
-            Avx2(a),
-            Avx2(b),
-            Avx2(c),
-            Avx2(d),
-            Avx2(e),
-            Avx2(f),
-            Avx2(g),
-            Avx2(h),
-        ]
-    }
-    #[inline(always)]
     fn keep32(
         key: [u32; 2],
         first: Block,
@@ -216,6 +209,26 @@ impl Vector for Avx2 {
     }
 }
 
+impl Square for Avx2 {
+    #[inline(always)]
+    fn transpose(rows: [Self; SIDE]) -> [Self; SIDE] {
+        let [a, b, c, d, e, f, g, h] = rows;
+        // SAFETY: inside `enter`.
+        let [a, b, c, d, e, f, g, h] =
+            unsafe { transpose8([a.0, b.0, c.0, d.0, e.0, f.0, g.0, h.0]) };
+        [
+            Avx2(a),
+            Avx2(b),
+            Avx2(c),
+            Avx2(d),
+            Avx2(e),
+            Avx2(f),
+            Avx2(g),
+            Avx2(h),
+        ]
+    }
+}
+
 /// Upper and lower words of the 64-bit products of eight 32-bit lanes.
 ///
 /// # Safety
@@ -239,7 +252,7 @@ unsafe fn wide(a: __m256i, b: __m256i) -> (__m256i, __m256i) {
 /// # Safety
 /// The processor has AVX2; inlined into a function that is compiled for it.
 #[inline(always)]
-pub unsafe fn transpose8(rows: [__m256; LANES]) -> [__m256; LANES] {
+pub unsafe fn transpose8(rows: [__m256; SIDE]) -> [__m256; SIDE] {
     // SAFETY: the caller's promise.
     unsafe {
         let [a, b, c, d, e, f, g, h] = rows;

@@ -1,13 +1,15 @@
 //! The portable path: an array of eight, in plain Rust.
 
-use super::{Block, LANES, Vector};
+use super::{Block, SIDE, Square, Vector, lanes};
 use hone_tensor::Philox;
+
+const LANES: usize = 8;
 
 /// Eight f32 in an array.
 #[derive(Debug, Clone, Copy)]
 pub struct Portable([f32; LANES]);
 
-macro_rules! lanes {
+macro_rules! each {
     ($a:expr, $b:expr, $f:expr) => {{
         let (a, b) = ($a.0, $b.0);
         let mut out = [0.0; LANES];
@@ -19,6 +21,8 @@ macro_rules! lanes {
 }
 
 impl Vector for Portable {
+    lanes!(8);
+    type Eight = Portable;
     #[inline(always)]
     fn splat(x: f32) -> Self {
         Portable([x; LANES])
@@ -33,19 +37,19 @@ impl Vector for Portable {
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        lanes!(self, other, |a: f32, b: f32| a + b)
+        each!(self, other, |a: f32, b: f32| a + b)
     }
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        lanes!(self, other, |a: f32, b: f32| a - b)
+        each!(self, other, |a: f32, b: f32| a - b)
     }
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        lanes!(self, other, |a: f32, b: f32| a * b)
+        each!(self, other, |a: f32, b: f32| a * b)
     }
     #[inline(always)]
     fn div(self, other: Self) -> Self {
-        lanes!(self, other, |a: f32, b: f32| a / b)
+        each!(self, other, |a: f32, b: f32| a / b)
     }
     #[inline(always)]
     fn mul_add(self, by: Self, plus: Self) -> Self {
@@ -53,11 +57,11 @@ impl Vector for Portable {
     }
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        lanes!(self, other, |a: f32, b: f32| if a < b { a } else { b })
+        each!(self, other, |a: f32, b: f32| if a < b { a } else { b })
     }
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        lanes!(self, other, |a: f32, b: f32| if a > b { a } else { b })
+        each!(self, other, |a: f32, b: f32| if a > b { a } else { b })
     }
     #[inline(always)]
     fn round(self) -> Self {
@@ -89,7 +93,7 @@ impl Vector for Portable {
     }
     #[inline(always)]
     fn with_sign_of(magnitude: Self, sign: Self) -> Self {
-        lanes!(magnitude, sign, |m: f32, s: f32| m.copysign(s))
+        each!(magnitude, sign, |m: f32, s: f32| m.copysign(s))
     }
     #[inline(always)]
     fn sum(self) -> f32 {
@@ -105,16 +109,6 @@ impl Vector for Portable {
             }
         }
         best
-    }
-    #[inline(always)]
-    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
-        let mut out = [Portable([0.0; LANES]); LANES];
-        for i in 0..LANES {
-            for j in 0..LANES {
-                out[i].0[j] = rows[j].0[i];
-            }
-        }
-        out
     }
     #[inline(always)]
     fn keep32(
@@ -137,5 +131,18 @@ impl Vector for Portable {
                 };
             }
         }
+    }
+}
+
+impl Square for Portable {
+    #[inline(always)]
+    fn transpose(rows: [Self; SIDE]) -> [Self; SIDE] {
+        let mut out = [Portable([0.0; SIDE]); SIDE];
+        for i in 0..SIDE {
+            for j in 0..SIDE {
+                out[i].0[j] = rows[j].0[i];
+            }
+        }
+        out
     }
 }

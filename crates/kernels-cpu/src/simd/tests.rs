@@ -5,12 +5,19 @@ use crate::path::Path;
 use hone_kernels::{Activation, math};
 use hone_tensor::Philox;
 
+/// Whole vectors of every path.
+const LANES: usize = MOST_LANES;
+
 /// Applies a vector function to one array on a path.
 macro_rules! over {
     ($path:expr, $x:expr, $f:expr) => {{
         let x: [f32; LANES] = $x;
         let mut out = [0.0f32; LANES];
-        dispatch!($path, V => $f(V::load(&x)).store(&mut out));
+        dispatch!($path, V => {
+            for (x, out) in V::chunks(&x).0.iter().zip(V::chunks_mut(&mut out).0) {
+                $f(V::load(x)).store(out);
+            }
+        });
         out
     }};
 }
@@ -18,7 +25,8 @@ macro_rules! over {
 fn grid() -> Vec<[f32; LANES]> {
     let x: Vec<f32> = (-4000..4000).map(|i| i as f32 * 0.0031 + 0.0007).collect();
     let mut all: Vec<[f32; LANES]> = x.as_chunks::<LANES>().0.to_vec();
-    all.push([-1e15, -104.0, -87.31, 88.0, 1e-20, -1e-20, 0.0, -0.0]);
+    let extreme = [-1e15, -104.0, -87.31, 88.0, 1e-20, -1e-20, 0.0, -0.0];
+    all.push(std::array::from_fn(|i| extreme[i % extreme.len()]));
     all
 }
 
@@ -96,34 +104,66 @@ fn activations_and_slopes() {
     }
 }
 
+/// The sum that a vector promises of its lanes.
+fn in_order(x: &[f32]) -> f32 {
+    match x.len() {
+        8 => ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7])),
+        n => {
+            let (low, high) = x.split_at(n / 2);
+            let halves: Vec<f32> = low.iter().zip(high).map(|(a, b)| a + b).collect();
+            in_order(&halves)
+        }
+    }
+}
+
 #[test]
 fn lane_arithmetic() {
-    let a = [1.5f32, -2.0, 3.25, 0.0, -0.5, 2.5, 1e10, -7.75];
+    let eight = [1.5f32, -2.0, 3.25, 0.0, -0.5, 2.5, 1e6, -7.75];
+    let a: [f32; LANES] = std::array::from_fn(|i| eight[i % 8] * if i < 8 { 1.0 } else { 3.0 });
+    let powers = [-126.0, 0.0, 1.0, 127.0, 3.0, -1.0, 2.0, 10.0];
+    let powers: [f32; LANES] = std::array::from_fn(|i| powers[i % 8]);
     for path in Path::all() {
-        assert_eq!(
-            over!(path, a, Vector::round),
-            [2.0, -2.0, 3.0, 0.0, -0.0, 2.0, 1e10, -8.0].map(|x: f32| {
-                if path == Path::Portable && x == 1e10 {
-                    1e10
-                } else {
-                    x
+        let rounded = over!(path, a, Vector::round);
+        assert_eq!(rounded, a.map(f32::round_ties_even), "{path:?}");
+        let two = over!(path, powers, Vector::exp2_integral);
+        assert_eq!(two, powers.map(|n| 2f32.powi(n as i32)), "{path:?}");
+        let signed = over!(path, a, |v| V::with_sign_of(v, V::splat(-1.0)));
+        assert_eq!(signed, a.map(|x| -x.abs()), "{path:?}");
+        dispatch!(path, V => {
+            for lanes in V::chunks(&a).0 {
+                let v = V::load(lanes);
+                assert_eq!(v.sum(), in_order(lanes.as_ref()), "{path:?}");
+                let most = lanes.iter().copied().fold(f32::MIN, f32::max);
+                assert_eq!(v.largest(), most, "{path:?}");
+                let mut less = V::ZEROS;
+                let zero = V::splat(0.0);
+                v.where_less(v, zero, V::splat(9.0)).store(&mut less);
+                for (got, x) in less.iter().zip(lanes) {
+                    assert_eq!(*got, if *x < 0.0 { *x } else { 9.0 }, "{path:?}");
                 }
-            })
-        );
-        assert_eq!(
-            over!(
-                path,
-                [-126.0, 0.0, 1.0, 127.0, 3.0, -1.0, 2.0, 10.0],
-                Vector::exp2_integral
-            )[..4],
-            [f32::MIN_POSITIVE, 1.0, 2.0, 2f32.powi(127)]
-        );
-        let sum = dispatch!(path, V => V::load(&a).sum());
-        assert_eq!(
-            sum,
-            ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
-        );
-        assert_eq!(dispatch!(path, V => V::load(&a).largest()), 1e10);
+            }
+        });
+    }
+}
+
+#[test]
+fn squares_turn() {
+    for path in Path::all() {
+        let at = |i: usize, j: usize| (10 * i + j) as f32;
+        let rows: [[f32; SIDE]; SIDE] = std::array::from_fn(|i| std::array::from_fn(|j| at(i, j)));
+        let mut turned = [[0.0; SIDE]; SIDE];
+        dispatch!(path, V => {
+            type Eight = <V as Vector>::Eight;
+            let columns = Eight::transpose(rows.map(|row| Eight::load(&row)));
+            for (column, out) in columns.into_iter().zip(&mut turned) {
+                column.store(out);
+            }
+        });
+        for (i, row) in turned.iter().enumerate() {
+            for (j, x) in row.iter().enumerate() {
+                assert_eq!(*x, at(j, i), "{path:?}");
+            }
+        }
     }
 }
 

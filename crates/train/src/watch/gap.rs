@@ -28,8 +28,8 @@ pub const LEVEL: f64 = 0.05;
 /// Fewest rows of either part of which anything is said.
 const LEAST_ROWS: usize = 20;
 
-/// What a part's rows had at an evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// What a part's rows had at an evaluation; zeros where none were scored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Mean loss, as the metrics define it.
     pub loss: f64,

@@ -12,4 +12,5 @@ pub(crate) use collapse::Guard;
 pub use collapse::{Collapse, CollapseGuard, GuardState, Restart};
 pub use constant::ConstantAnswer;
 pub use gap::{Change, Gap, History, Losses, Point, Score, Side, Verdict};
+pub use sample::Watch;
 pub(crate) use sample::sample;

@@ -13,6 +13,15 @@ const LEAST: usize = 32;
 /// A stream of its own: an epoch of the order that no run reaches.
 const STREAM: u64 = u64::MAX;
 
+/// What validations read beside the validation rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// A sample of the training rows, for the verdict on the fit.
+    Sample,
+    /// Nothing: a run of many, of whose fit nobody asks.
+    Nothing,
+}
+
 /// A fixed sample of the training rows: a pure function of seed and numbers of rows. It is no larger than the
 /// validation part. `between` are the rows trained on between two validations.
 pub(crate) fn sample(train: &Examples, valid: usize, between: usize, seed: u64) -> Examples {

@@ -1,0 +1,42 @@
+//! The `hone train` command that repeats or goes on with something, as a shell takes it.
+
+use crate::args::TrainArgs;
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+/// The command of these options, some of them replaced: (key as in a config file, value).
+pub fn train_command(model: &str, args: &TrainArgs, over: &[(&str, String)]) -> Result<String> {
+    let mut words = vec!["hone train".to_owned()];
+    let mut flag = |key: &str, value: String| {
+        words.push(format!("--{}", key.replace('_', "-")));
+        words.extend((!value.is_empty()).then_some(value));
+    };
+    flag("model", quoted(model));
+    let Value::Object(typed) = serde_json::to_value(args)? else {
+        bail!("options must form an object");
+    };
+    for (key, value) in typed {
+        if ["model", "out"].contains(&key.as_str()) || over.iter().any(|(k, _)| *k == key) {
+            continue;
+        }
+        match value {
+            Value::Null | Value::Bool(false) => {}
+            Value::Bool(true) => flag(&key, String::new()),
+            Value::String(word) => flag(&key, quoted(&word)),
+            value => flag(&key, value.to_string()),
+        }
+    }
+    for (key, value) in over {
+        flag(key, quoted(value));
+    }
+    Ok(words.join(" "))
+}
+
+/// A word as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+%@".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}

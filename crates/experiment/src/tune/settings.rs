@@ -1,0 +1,65 @@
+//! What a resumed search must have in common with the one it goes on with: `plan.json`.
+
+use super::runner::{Tune, Untouched};
+use crate::guard::same_plan;
+use hone_train::{Identity, Texts, TrainError};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Everything that decides results.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    /// What the search has of its own, by flag.
+    own: Vec<(String, String)>,
+    identity: Identity,
+}
+
+impl Tune<'_> {
+    /// Writes `plan.json`, or compares with the one of the search that goes on.
+    pub(super) fn check_settings(
+        &self,
+        folds: &str,
+        texts: &Texts,
+        kernel_path: String,
+        out: &Path,
+    ) -> Result<(), TrainError> {
+        let mut hashes = self.job.file_hashes()?;
+        hashes.insert("folds".to_owned(), folds.to_owned());
+        let limit = |x: Option<String>| x.unwrap_or_else(|| "none".to_owned());
+        let minutes = self.limit.seconds.map(|s| (s / 60.0).to_string());
+        let own = [
+            ("--space", self.space.to_string()),
+            ("--budget", limit(minutes)),
+            ("--trials", limit(self.limit.trials.map(|n| n.to_string()))),
+            ("--seeds", self.seeds.to_string()),
+            ("--sensitivity", format!("{:?}", self.sensitivity)),
+            ("rows that choose", format!("{:?}", self.chooser)),
+            (
+                "rows that no trial sees",
+                match self.untouched {
+                    Untouched::Valid => "validation part".to_owned(),
+                    Untouched::Test => "test part".to_owned(),
+                },
+            ),
+            ("--split-seed", self.split_seed.to_string()),
+        ];
+        let now = Settings {
+            own: own.map(|(k, v)| (k.to_owned(), v)).into(),
+            identity: Identity {
+                options: self.job.options.clone(),
+                max_length: texts.max_length,
+                truncate: format!("{:?}", self.job.truncate).to_lowercase(),
+                hashes: hashes.into_iter().collect(),
+                kernel_path,
+                rows: texts.train.examples.len(),
+            },
+        };
+        same_plan(out, self.job.resume, &now, |was, now| {
+            let both = was.own.iter().zip(&now.own);
+            both.into_iter()
+                .find(|(was, now)| was != now)
+                .map(|(was, now)| (was.0.clone(), was.1.clone(), now.1.clone()))
+                .or_else(|| was.identity.difference(&now.identity))
+        })
+    }
+}

@@ -1,0 +1,608 @@
+//! Searches of a tiny BERT: that a search is halving and nothing else, that rows of the last figure stay unseen, that
+//! stopping changes nothing, and that a trial leaves nothing but its record.
+
+use super::halving::{ladder, ranking};
+use super::journal::RunRecord;
+use super::search::run_name;
+use super::setting::{ALL, Setting, Value};
+use super::{
+    Chooser, Configuration, Limit, Purpose, Range, Sensitivity, Space, Tune, TuneReport, Untouched,
+    Verdict,
+};
+use hone_data::{Columns, Truncate};
+use hone_kernels_cpu::CpuBackend;
+use hone_optim::Warmup;
+use hone_train::{
+    DataSource, Event, FrozenPrefix, Job, JobData, Options, Select, Sink, Strictness, TrainError,
+    ValidSource, WordUpdates,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/fixtures/trajectory")
+}
+
+fn options() -> Options {
+    Options {
+        max_steps: Some(12),
+        batch_size: 16,
+        new_head: true,
+        lr: 2e-3,
+        head_lr: 2e-2,
+        warmup: Warmup::Steps(2),
+        seed: 3,
+        select: Select::Last,
+        ..Options::default()
+    }
+}
+
+fn data() -> JobData {
+    DataSource {
+        data: model().join("train.csv"),
+        valid: ValidSource::Fraction(0.2),
+        test: None,
+        columns: Columns::default(),
+        kind: None,
+        split_seed: 0,
+    }
+    .read()
+    .unwrap()
+}
+
+const SPACE: &str = "lr=1e-4..1e-2,batch-size=8|16,dropout=0..0.3";
+
+struct Asked<'a> {
+    data: &'a JobData,
+    out: &'a Path,
+    resume: bool,
+    space: &'a str,
+    limit: Limit,
+    sensitivity: Sensitivity,
+    threads: usize,
+    began: Instant,
+}
+
+impl<'a> Asked<'a> {
+    fn trials(data: &'a JobData, out: &'a Path, trials: usize) -> Asked<'a> {
+        Asked {
+            data,
+            out,
+            resume: false,
+            space: SPACE,
+            limit: Limit {
+                seconds: None,
+                trials: Some(trials),
+            },
+            sensitivity: Sensitivity::Rate,
+            threads: 2,
+            began: Instant::now(),
+        }
+    }
+
+    fn run(
+        &self,
+        sink: &mut dyn Sink,
+        stop: &AtomicBool,
+    ) -> Result<Option<TuneReport>, TrainError> {
+        let (model, options) = (model(), options());
+        let space = Space::parse(self.space, &options).unwrap();
+        let job = Job {
+            model: &model,
+            data: self.data,
+            options: &options,
+            max_length: None,
+            truncate: Truncate::Head,
+            strict: Strictness::Warn,
+            out: Some(self.out),
+            resume: self.resume,
+            frozen: FrozenPrefix::Recompute,
+            words: WordUpdates::Deferred,
+            augment: None,
+        };
+        let tune = Tune {
+            job: &job,
+            space: &space,
+            chooser: Chooser::Folds(4),
+            untouched: Untouched::Valid,
+            limit: self.limit,
+            seeds: 2,
+            sensitivity: self.sensitivity,
+            split_seed: 1,
+            began: self.began,
+        };
+        tune.run(&Arc::new(CpuBackend::new(self.threads)), sink, stop)
+    }
+
+    fn whole(&self) -> TuneReport {
+        let stop = AtomicBool::new(false);
+        self.run(&mut (), &stop).unwrap().unwrap()
+    }
+}
+
+/// Stops after a step of the whole search.
+#[derive(Default)]
+struct Watch {
+    steps: usize,
+    stop_after: usize,
+    stop: Arc<AtomicBool>,
+}
+
+impl Sink for Watch {
+    fn event(&mut self, event: &Event) {
+        if let Event::Step(_) = event {
+            self.steps += 1;
+            if self.stop_after == self.steps {
+                self.stop.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+/// All of it but what clocks, the system and folders said.
+fn timeless(report: &TuneReport) -> String {
+    use serde_json::Value;
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                let told = |key: &String| {
+                    key.contains("seconds") || key.contains("memory") || key == "model"
+                };
+                map.retain(|key, _| !told(key));
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(all) => all.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(report).unwrap();
+    strip(&mut value);
+    value.to_string()
+}
+
+fn records(out: &Path) -> Vec<RunRecord> {
+    let text = std::fs::read_to_string(out.join("trials.jsonl")).unwrap();
+    let lines = text.lines().filter(|l| l.starts_with("{\"line\":\"run\""));
+    lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+fn model_bits(out: &Path) -> Vec<u8> {
+    std::fs::read(out.join("best/model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_search_is_its_ladder_and_a_stopped_one_goes_on_bit_for_bit() {
+    let data = data();
+    let [whole, broken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let asked = Asked::trials(&data, whole.path(), 5);
+    let want = asked.whole();
+
+    // The rungs beside the records: who ran is who was ahead, and nothing ran twice.
+    let all = records(whole.path());
+    let value = |name: &str| all.iter().find(|r| r.run == name).and_then(|r| r.value);
+    let mut alive: Vec<usize> = (0..5).collect();
+    let mut ran = 0;
+    for (rung, told) in ladder(5, 0).iter().zip(&want.found.rungs) {
+        alive.truncate(rung.trials);
+        ran += rung.trials * rung.new;
+        let mean = |t: usize| -> f64 {
+            let each = (1..=rung.replicates).map(|r| value(&run_name(t, 1.0, r)).unwrap());
+            each.sum::<f64>() / rung.replicates as f64
+        };
+        let values: Vec<_> = alive.iter().map(|&t| (t, Some(mean(t)))).collect();
+        alive = ranking(&values, "accuracy");
+        let got: Vec<usize> = told.trials.iter().map(|s| s.trial).collect();
+        assert_eq!(got, alive);
+        assert!(told.trials.iter().all(|s| s.mean == Some(mean(s.trial))));
+    }
+    assert_eq!(want.found.winner, alive[0]);
+    let of = |purpose| all.iter().filter(|r| r.purpose == purpose).count();
+    assert_eq!(of(Purpose::Search), ran);
+    let names: std::collections::HashSet<&String> = all.iter().map(|r| &r.run).collect();
+    assert_eq!(names.len(), all.len());
+    // Replicates are the same rows and seeds for all trials, and other ones each.
+    let seeds = |r: usize| -> Vec<u64> {
+        let own = all
+            .iter()
+            .filter(|x| x.purpose == Purpose::Search && x.replicate == r);
+        own.map(|x| x.seed).collect()
+    };
+    assert!(seeds(1).iter().all(|&s| s == seeds(1)[0]) && seeds(1)[0] != seeds(2)[0]);
+    // Fresh seeds: no trial had them, and both recipes have the same.
+    let searched: Vec<u64> = (1..=2).flat_map(seeds).collect();
+    assert!(want.refit.seeds.iter().all(|s| !searched.contains(s)));
+    let effect: Vec<f64> = want
+        .refit
+        .tuned
+        .iter()
+        .zip(&want.refit.given)
+        .map(|(t, g)| t - g)
+        .collect();
+    if want.found.winner != 0 {
+        let mean = effect.iter().sum::<f64>() / effect.len() as f64;
+        assert!((want.refit.effect.unwrap().effect - mean).abs() < 1e-12);
+    }
+    // Nothing but records and the model is left.
+    let mut left: Vec<_> = std::fs::read_dir(whole.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["best", "plan.json", "refits", "trials.jsonl"]);
+    assert!(!whole.path().join("best/checkpoints").exists());
+
+    // One thread says the same as two, and so does a search that is stopped in its first trial, in the second rung, in a
+    // refit and in the sensitivity.
+    let total = all.iter().map(|r| r.steps).sum::<usize>();
+    for (sitting, stop_after) in [5, 12 * 5, 12 * 2 + 3, 12 * 3 + 2, 40]
+        .into_iter()
+        .enumerate()
+    {
+        let mut watch = Watch {
+            stop_after,
+            ..Watch::default()
+        };
+        let stop = watch.stop.clone();
+        let part = Asked {
+            resume: sitting > 0,
+            threads: 1,
+            ..Asked::trials(&data, broken.path(), 5)
+        };
+        assert!(part.run(&mut watch, &stop).unwrap().is_none(), "{sitting}");
+    }
+    let changed = Asked {
+        resume: true,
+        ..Asked::trials(&data, broken.path(), 6)
+    };
+    let stop = AtomicBool::new(false);
+    let error = changed.run(&mut (), &stop).unwrap_err().to_string();
+    assert!(error.contains("--trials was 5, now it is 6"), "{error}");
+    let rest = Asked {
+        resume: true,
+        ..Asked::trials(&data, broken.path(), 5)
+    };
+    let got = rest.whole();
+    assert_eq!(timeless(&want), timeless(&got));
+    assert!(model_bits(whole.path()) == model_bits(broken.path()));
+    assert_eq!(
+        records(broken.path())
+            .iter()
+            .map(|r| r.steps)
+            .sum::<usize>(),
+        total
+    );
+    // A trial that is done is not done again.
+    let mut watch = Watch::default();
+    assert!(rest.run(&mut watch, &stop).unwrap().is_some());
+    assert_eq!(watch.steps, 0);
+}
+
+#[test]
+fn labels_of_untouched_rows_move_the_last_figure_alone() {
+    let data = data();
+    let out = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let plain = Asked::trials(&data, out[0].path(), 3).whole();
+    let mut spoilt = data.clone();
+    let rows = &mut spoilt.valid.as_mut().unwrap().rows;
+    let labels: Vec<_> = rows.iter().map(|r| r.label.clone()).collect();
+    for (row, label) in rows.iter_mut().zip(labels.iter().cycle().skip(7)) {
+        row.label = label.clone();
+    }
+    let other = Asked::trials(&spoilt, out[1].path(), 3).whole();
+    assert_ne!(plain.refit.tuned, other.refit.tuned);
+    assert_eq!(plain.found, other.found);
+    assert_eq!(plain.sensitivity, other.sensitivity);
+    assert!(model_bits(out[0].path()) == model_bits(out[1].path()));
+}
+
+#[test]
+fn settings_that_diverge_fail_and_the_search_goes_on() {
+    let data = data();
+    let out = tempfile::tempdir().unwrap();
+    let asked = Asked {
+        space: "lr=1e-3|1e30",
+        sensitivity: Sensitivity::Off,
+        ..Asked::trials(&data, out.path(), 6)
+    };
+    let report = asked.whole();
+    let failed = report.all_trials.iter().filter(|t| t.failed.is_some());
+    let failed: Vec<usize> = failed.map(|t| t.trial).collect();
+    assert!(
+        !failed.is_empty() && !failed.contains(&report.found.winner),
+        "{failed:?}"
+    );
+    let first = &report.found.rungs[0].trials;
+    let behind: Vec<usize> = first[6 - failed.len()..].iter().map(|s| s.trial).collect();
+    assert_eq!(behind, failed);
+    assert!(report.sensitivity.is_empty());
+}
+
+#[test]
+fn a_space_of_few_has_no_more_trials_than_that() {
+    let data = data();
+    let out = tempfile::tempdir().unwrap();
+    let asked = Asked {
+        space: "batch-size=8|16,init-head=random|probe",
+        sensitivity: Sensitivity::All,
+        ..Asked::trials(&data, out.path(), 9)
+    };
+    let report = asked.whole();
+    assert_eq!(report.found.trials, 4);
+    let words = report
+        .sensitivity
+        .iter()
+        .find(|s| s.setting == "init-head")
+        .unwrap();
+    assert_eq!((words.moves.len(), words.moves[0].factor), (1, None));
+    let nothing = Asked {
+        space: "batch-size=16|16",
+        ..Asked::trials(&data, out.path(), 9)
+    };
+    let stop = AtomicBool::new(false);
+    let error = nothing.run(&mut (), &stop).unwrap_err().to_string();
+    assert!(
+        error.contains("nothing but the options as they are given"),
+        "{error}"
+    );
+}
+
+#[test]
+fn memory_is_returned_after_every_trial() {
+    let data = data();
+    let out = tempfile::tempdir().unwrap();
+    Asked {
+        sensitivity: Sensitivity::Off,
+        ..Asked::trials(&data, out.path(), 16)
+    }
+    .whole();
+    let held: Vec<u64> = records(out.path())
+        .iter()
+        .filter_map(|r| r.memory_bytes)
+        .collect();
+    if held.is_empty() {
+        return;
+    }
+    assert!(held.len() > 35);
+    let highest = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
+    let (early, late) = (highest(&held[..10]), highest(&held[held.len() - 10..]));
+    // Other tests of this process hold memory too; forty models that stayed would be far more than this.
+    let model = std::fs::metadata(out.path().join("best/model.safetensors"))
+        .unwrap()
+        .len();
+    assert!(late < early + 40_000_000 + 4 * model, "{early} {late}");
+}
+
+#[test]
+fn a_budget_is_kept_and_one_that_is_spent_leaves_the_best_so_far() {
+    let data = data();
+    let out = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let seconds = 6.0;
+    let asked = Asked {
+        limit: Limit {
+            seconds: Some(seconds),
+            trials: None,
+        },
+        sensitivity: Sensitivity::All,
+        began,
+        ..Asked::trials(&data, out.path(), 2)
+    };
+    let report = asked.whole();
+    let took = began.elapsed().as_secs_f64();
+    // A step, a checkpoint and what the machine does meanwhile.
+    assert!(took < 1.25 * seconds + 1.0, "{took}");
+    assert!(report.found.trials > 2, "{:?}", report.found);
+    assert!(!report.refit.tuned.is_empty());
+    // What goes on takes the course that was decided, though no time is left for any of it.
+    let again = Asked {
+        resume: true,
+        began: began
+            .checked_sub(Duration::from_secs(1000))
+            .unwrap_or(began),
+        ..asked
+    };
+    let mut watch = Watch::default();
+    let stop = AtomicBool::new(false);
+    let repeated = again.run(&mut watch, &stop).unwrap().unwrap();
+    assert_eq!(watch.steps, 0);
+    assert_eq!(timeless(&report), timeless(&repeated));
+
+    // Nor does it take another where time has come back: what was decided is read.
+    let path = out.path().join("trials.jsonl");
+    let lines = std::fs::read_to_string(&path).unwrap();
+    let back = lines.lines().map(|line| {
+        let (before, after) = line.rsplit_once("\"elapsed_seconds\":").unwrap();
+        let rest = after.trim_start_matches(|c: char| c.is_ascii_digit() || ".e-".contains(c));
+        format!("{before}\"elapsed_seconds\":0.0{rest}\n")
+    });
+    std::fs::write(&path, back.collect::<String>()).unwrap();
+    let fresh = Asked {
+        began: Instant::now(),
+        ..again
+    };
+    let repeated = fresh.run(&mut watch, &stop).unwrap().unwrap();
+    assert_eq!(watch.steps, 0);
+    assert_eq!(timeless(&report), timeless(&repeated));
+
+    // Far too little time is said before it is spent.
+    let out = tempfile::tempdir().unwrap();
+    let little = Asked {
+        out: out.path(),
+        limit: Limit {
+            seconds: Some(1e-3),
+            trials: None,
+        },
+        ..Asked::trials(&data, out.path(), 2)
+    };
+    let error = little.run(&mut (), &stop).unwrap_err().to_string();
+    assert!(
+        error.contains("--budget") && error.contains("too small"),
+        "{error}"
+    );
+}
+
+#[test]
+fn verdicts_are_those_of_the_interval() {
+    for (interval, metric, want) in [
+        ([0.01, 0.03], "accuracy", Verdict::Better),
+        ([-0.03, -0.01], "accuracy", Verdict::Worse),
+        ([-0.01, 0.03], "accuracy", Verdict::NoDifferenceShown),
+        ([0.0, 0.03], "accuracy", Verdict::NoDifferenceShown),
+        ([0.01, 0.03], "loss", Verdict::Worse),
+        ([-0.03, -0.01], "loss", Verdict::Better),
+        (
+            [f64::NEG_INFINITY, f64::INFINITY],
+            "loss",
+            Verdict::NoDifferenceShown,
+        ),
+    ] {
+        assert_eq!(Verdict::of(interval, metric), want, "{interval:?} {metric}");
+    }
+}
+
+fn usual() -> Options {
+    Options {
+        head_lr: 5e-4,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn draws_are_uniform_over_the_logarithm_stay_within_and_depend_on_nothing_else() {
+    let base = usual();
+    let space = Space::usual(&base);
+    assert_eq!(
+        space.to_string(),
+        "lr=1.25e-5..2e-4,epochs=1.5..6,batch-size=16|32|64,head-ratio=2.5..40,layer-decay=0.75..1,warmup=0..0.2,\
+         dropout=0..0.2,weight-decay=0.001..0.1"
+    );
+    let n = 960;
+    let value = |space: &Space, trial: usize, setting: Setting| {
+        let Configuration(all) = space.configuration(&base, 5, trial);
+        all.into_iter()
+            .find(|(k, _)| k == setting.name())
+            .unwrap()
+            .1
+    };
+    let numbers = |setting: Setting| -> Vec<f64> {
+        (1..=n)
+            .map(|t| match value(&space, t, setting) {
+                Value::Number(x) => x,
+                Value::Word(w) => panic!("{w}"),
+            })
+            .collect()
+    };
+    // A quarter of the draws lies in each quarter of the logarithm, or of the range; two digits move few of them.
+    for (setting, low, high, log) in [
+        (Setting::Lr, 1.25e-5f64, 2e-4f64, true),
+        (Setting::Epochs, 1.5, 6.0, true),
+        (Setting::WeightDecay, 0.001, 0.1, true),
+        (Setting::Dropout, 0.0, 0.2, false),
+        (Setting::LayerDecay, 0.75, 1.0, false),
+    ] {
+        let mut seen = [0; 4];
+        for x in numbers(setting) {
+            assert!((low..=high).contains(&x), "{setting:?} {x}");
+            let place = match log {
+                true => (x / low).ln() / (high / low).ln(),
+                false => (x - low) / (high - low),
+            };
+            seen[((4.0 * place) as usize).min(3)] += 1;
+        }
+        assert!(
+            seen.iter().all(|s| (200..=280).contains(s)),
+            "{setting:?} {seen:?}"
+        );
+    }
+    let batches = numbers(Setting::BatchSize);
+    for size in [16.0, 32.0, 64.0] {
+        let count = batches.iter().filter(|b| **b == size).count();
+        assert!((310..=330).contains(&count), "{size}: {count}");
+    }
+    // Leaving settings out moves no draw of the others.
+    let few = Space::parse("dropout,lr", &base).unwrap();
+    for trial in 0..20 {
+        for setting in [Setting::Lr, Setting::Dropout] {
+            assert_eq!(value(&few, trial, setting), value(&space, trial, setting));
+        }
+    }
+    assert_ne!(
+        space.configuration(&base, 5, 1),
+        space.configuration(&base, 6, 1)
+    );
+    // Trial 0 is the options as they are, to the last bit.
+    assert_eq!(
+        space.options(&base, &space.configuration(&base, 5, 0)),
+        base
+    );
+}
+
+#[test]
+fn every_setting_is_set_and_read_again_and_the_head_keeps_its_ratio() {
+    let base = usual();
+    for setting in ALL {
+        let value = match setting {
+            Setting::InitHead => Value::Word("probe".into()),
+            Setting::Pool => Value::Word("mean".into()),
+            Setting::Schedule => Value::Word("cosine".into()),
+            Setting::BatchSize => Value::Number(8.0),
+            _ => Value::Number(0.25),
+        };
+        assert_eq!(setting.fits(&value), Ok(()));
+        let mut options = base.clone();
+        setting.set(&mut options, &value);
+        assert_eq!(setting.of(&options), value, "{setting:?}");
+        assert_ne!(options, base, "{setting:?}");
+        assert_eq!(Setting::named(setting.name()), Some(setting));
+        let flags = setting.flags(&options);
+        assert!(!flags.is_empty() && flags.iter().all(|(_, v)| !v.is_empty()));
+    }
+    let mut options = base.clone();
+    Setting::Lr.set(&mut options, &Value::Number(2e-5));
+    assert_eq!((options.lr, options.head_lr), (2e-5, 2e-4));
+    Setting::Dropout.set(&mut options, &Value::Number(0.3));
+    assert_eq!((options.dropout, options.head_dropout), (0.3, 0.3));
+    assert_eq!(options.attention_dropout, 0.1);
+}
+
+#[test]
+fn spaces_are_read_and_wrong_ones_say_what_is_wrong() {
+    let base = usual();
+    let space = Space::parse("lr=1e-5..2e-4, epochs=2..6, batch_size=16|32|64", &base).unwrap();
+    let all: Vec<(Setting, Range)> = space.settings().map(|(s, r)| (s, r.clone())).collect();
+    assert_eq!(all[0], (Setting::Lr, Range::Between(1e-5, 2e-4)));
+    assert_eq!(all.len(), 3);
+    // What it prints it reads again.
+    assert_eq!(Space::parse(&space.to_string(), &base).unwrap(), space);
+    let whole = Space::usual(&base);
+    assert_eq!(Space::parse(&whole.to_string(), &base).unwrap(), whole);
+    let steps = Options {
+        max_steps: Some(9),
+        warmup: Warmup::Steps(3),
+        ..usual()
+    };
+    let left = Space::left_out(&steps);
+    assert_eq!(left.len(), 2, "{left:?}");
+    for (text, base, says) in [
+        ("", &base, "no such setting"),
+        ("learning-rate=1..2", &base, "no such setting; there are lr"),
+        ("lr=1e-5..2e-4,lr", &base, "twice"),
+        ("lr=2e-4..1e-5", &base, "not below"),
+        ("lr=0..1", &base, "positive"),
+        ("lr=fast..2", &base, "\"fast\" is no number"),
+        ("lr=1e-5", &base, "one value is no range"),
+        ("batch-size=16|2.5", &base, "whole number"),
+        ("dropout=0..1", &base, "below 1"),
+        ("layer-decay=0.5..1.5", &base, "at most 1"),
+        ("pool=cls|max", &base, "cls or mean"),
+        ("pool=cls..mean", &base, "words have no range"),
+        ("schedule=linear|step", &base, "schedule"),
+        ("epochs=1..2", &steps, "--max-steps"),
+        ("warmup", &steps, "in steps"),
+    ] {
+        let error = Space::parse(text, base).unwrap_err();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
