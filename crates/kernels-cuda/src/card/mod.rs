@@ -49,9 +49,11 @@ pub struct CardMemory {
 
 impl Drop for CardMemory {
     fn drop(&mut self) {
-        // SAFETY: the address came from the driver and is freed once; freeing waits for what was queued before.
+        // SAFETY: the address came from the driver and is freed once, after what was queued before: freeing may wait
+        // for that, but the driver does not promise it.
         unsafe {
             let _ = result::ctx::set_current(self.context.0);
+            let _ = result::ctx::synchronize();
             let _ = result::free_sync(self.address);
         }
     }
@@ -224,10 +226,14 @@ impl Driver for Card {
         self.current()?;
         // SAFETY: the memory is owned by what is returned, and cleared before anything else can be queued on it.
         unsafe {
-            let address = result::malloc_sync(bytes).map_err(|_| BackendError::OutOfMemory {
-                device: self.name.clone(),
-                what: "a buffer".to_owned(),
-                bytes,
+            // Any call may report the fault of a kernel queued before; only one code says that memory is short.
+            let address = result::malloc_sync(bytes).map_err(|e| match e.0 {
+                sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError::OutOfMemory {
+                    device: self.name.clone(),
+                    what: "a buffer".to_owned(),
+                    bytes,
+                },
+                _ => self.fail("an allocation", e),
             })?;
             let memory = CardMemory {
                 address,
