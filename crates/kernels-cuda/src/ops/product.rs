@@ -26,7 +26,9 @@ fn transposed<A: Act>(address: u64) -> Matrix {
 
 /// `y[R, out] = x[R, in] · Wᵀ + bias[out]`.
 ///
-/// The library adds a bias that is in y's numbers: f32, or one of the arena's, of which there is a rounded copy.
+/// The library adds a bias that is in y's numbers: f32, or one of the arena's, of which there is a rounded copy. It
+/// cannot be told how a bias is aligned and may read it 16 bytes at a time; one that begins elsewhere (that of keys and
+/// values, in a model of an odd width) is added by a kernel.
 pub fn linear<D: Driver, A: Act>(
     b: &CudaBackend<D, A>,
     params: &CudaParams<D, A>,
@@ -46,6 +48,7 @@ pub fn linear<D: Driver, A: Act>(
         Number::F32 => Some(bias.address),
         Number::Bf16 => params.copy_of(bias.address),
     };
+    let in_product = in_product.filter(|at| at.is_multiple_of(16));
     b.product(Product {
         rows,
         columns: out,
