@@ -7,6 +7,10 @@ use crate::nvrtc::{Nvrtc, options};
 use crate::sources;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Tells files apart that two threads of this process write at once.
+static TURN: AtomicU64 = AtomicU64::new(0);
 
 /// The folder of images, and the compiler where there is one.
 pub struct Images {
@@ -56,7 +60,10 @@ impl Images {
         let unit = sources::expand(name, text);
         let made = nvrtc.compile(name, &unit, architecture, act)?;
         // Beside and renamed; a folder that cannot be written costs the next start some seconds, nothing else.
-        let beside = self.folder.join(format!("{file}.{}", std::process::id()));
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
+        let beside = self
+            .folder
+            .join(format!("{file}.{}.{turn}", std::process::id()));
         let kept = std::fs::create_dir_all(&self.folder)
             .and_then(|()| std::fs::write(&beside, &made.image))
             .and_then(|()| std::fs::rename(&beside, &path));
