@@ -5,6 +5,7 @@ use super::budget::{Pace, Work};
 use super::halving::{MOST_REPLICATES, parts};
 use super::journal::{Journal, Purpose, RunRecord};
 use super::report::TuneReport;
+use super::search::no_time_for;
 use super::sensitivity::MOST_ROUNDS;
 use super::space::{Configuration, Space};
 use crate::crossval::{Fold, FoldPlan, derived};
@@ -320,7 +321,7 @@ impl<B: Backend> Course<'_, B> {
                 Went::Done(record)
             }
             None => {
-                let no_time = format!("no time for {}", wanted.name);
+                let no_time = no_time_for(&wanted.name);
                 if self.journal.decided(&no_time).is_some() {
                     return Ok(Went::NoTime);
                 }

@@ -50,6 +50,11 @@ pub(super) fn run_name(trial: usize, share: f64, replicate: usize) -> String {
     }
 }
 
+/// The decision that a run was not begun or not ended for want of time.
+pub(super) fn no_time_for(run: &str) -> String {
+    format!("no time for {run}")
+}
+
 /// A search of fewer trials than this takes the time of the sensitivity too: to know what settings matter is worth little
 /// where hardly any were tried.
 const FEW: usize = 8;
@@ -380,9 +385,13 @@ impl<B: Backend> Course<'_, B> {
         if let Some(known) = self.journal.decided(DECISION) {
             return Ok(known["trials"].as_u64().unwrap_or(0) as usize);
         }
-        // What was begun was decided then.
-        if self.journal.run(&run_name(done, share, 1)).is_some() {
+        // What was begun was decided then, and so was what there was no time for.
+        let next = run_name(done, share, 1);
+        if self.journal.run(&next).is_some() {
             return Ok(self.known_trials(share).max(done + 1));
+        }
+        if self.journal.decided(&no_time_for(&next)).is_some() {
+            return Ok(done + 1);
         }
         let budget = self.tune.limit.seconds.unwrap_or(f64::INFINITY);
         let planned = self.fit(parts, done, budget);
