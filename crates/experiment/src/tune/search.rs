@@ -55,7 +55,7 @@ pub(super) fn no_time_for(run: &str) -> String {
     format!("no time for {run}")
 }
 
-/// A search of fewer trials than this takes the time of the sensitivity too: to know what settings matter is worth little
+/// A search of no more trials than this takes the time of the sensitivity too: to know what settings matter is worth little
 /// where hardly any were tried.
 const FEW: usize = 8;
 
@@ -73,8 +73,23 @@ impl<B: Backend> Course<'_, B> {
     pub(super) fn search(&mut self, sink: &mut dyn Sink) -> Result<Option<Found>, TrainError> {
         let (limit, metric) = (self.tune.limit, self.tune.job.options.metric.clone());
         // The measure of all plans, and the first replicate of the given options.
-        if let Went::Stopped = self.one(0, 1.0, 1, "measuring the pace", None, sink)? {
-            return Ok(None);
+        match self.one(0, 1.0, 1, "measuring the pace", limit.seconds, sink)? {
+            Went::Stopped => return Ok(None),
+            Went::NoTime => {
+                return Err(TrainError::Option(format!(
+                    "--budget {}: too small for these texts: one run of the options as given takes longer than these \
+                     minutes",
+                    limit.seconds.unwrap_or(f64::INFINITY) / 60.0
+                )));
+            }
+            // Refits would fail too, when all time is spent.
+            Went::Done(record) if record.ending == "failed" => {
+                return Err(TrainError::Option(format!(
+                    "the options as given, with which all is compared, fail: {}",
+                    record.failed.unwrap_or_default()
+                )));
+            }
+            Went::Done(_) => {}
         }
         let parts = self.first_plan(sink)?;
         let share = ladder(2, parts)[0].share;
