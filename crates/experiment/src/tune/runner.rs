@@ -143,6 +143,18 @@ impl Tune<'_> {
             .out
             .ok_or_else(|| TrainError::Option("a search needs an output folder".to_owned()))?;
         let texts = job.tokenise(sink)?;
+        let kept = match self.untouched {
+            Untouched::Valid => &texts.valid,
+            Untouched::Test => &texts.test,
+        };
+        let kept = kept.as_ref().is_some_and(|part| !part.examples.is_empty());
+        let chosen_by_kept =
+            (self.chooser, self.untouched) == (Chooser::Valid, Untouched::Valid);
+        if !kept || chosen_by_kept {
+            return Err(TrainError::Option(
+                "a search needs rows that no trial sees, for its last figure".to_owned(),
+            ));
+        }
         let plan = match self.chooser {
             Chooser::Valid => None,
             Chooser::Folds(k) => Some(FoldPlan::new(
