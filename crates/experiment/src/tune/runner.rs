@@ -60,6 +60,17 @@ pub enum Sensitivity {
     All,
 }
 
+impl Sensitivity {
+    /// Its word on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sensitivity::Off => "off",
+            Sensitivity::Rate => "lr",
+            Sensitivity::All => "all",
+        }
+    }
+}
+
 /// A search to do.
 pub struct Tune<'a> {
     /// The given options, over data whose training part is what is searched on; it has an output folder.
