@@ -159,8 +159,7 @@ impl Tune<'_> {
             Untouched::Test => &texts.test,
         };
         let kept = kept.as_ref().is_some_and(|part| !part.examples.is_empty());
-        let chosen_by_kept =
-            (self.chooser, self.untouched) == (Chooser::Valid, Untouched::Valid);
+        let chosen_by_kept = (self.chooser, self.untouched) == (Chooser::Valid, Untouched::Valid);
         if !kept || chosen_by_kept {
             return Err(TrainError::Option(
                 "a search needs rows that no trial sees, for its last figure".to_owned(),
