@@ -331,12 +331,7 @@ fn record(
         own.insert("holdout".into(), args.holdout.unwrap_or(HOLDOUT).into());
     }
     own.insert("seeds".into(), (seeds as i64).into());
-    let which = match sensitivity {
-        Sensitivity::Off => "off",
-        Sensitivity::Rate => "lr",
-        Sensitivity::All => "all",
-    };
-    own.insert("sensitivity".into(), which.into());
+    own.insert("sensitivity".into(), sensitivity.name().into());
     train::record_as("tune", own, folder, &args.train, base, model)
 }
 

@@ -5,6 +5,7 @@ use super::budget::{Pace, Work};
 use super::halving::{MOST_REPLICATES, parts};
 use super::journal::{Journal, Purpose, RunRecord};
 use super::report::TuneReport;
+use super::search::no_time_for;
 use super::sensitivity::MOST_ROUNDS;
 use super::space::{Configuration, Space};
 use crate::crossval::{Fold, FoldPlan, derived};
@@ -57,6 +58,17 @@ pub enum Sensitivity {
     Rate,
     /// All that were tuned.
     All,
+}
+
+impl Sensitivity {
+    /// Its word on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sensitivity::Off => "off",
+            Sensitivity::Rate => "lr",
+            Sensitivity::All => "all",
+        }
+    }
 }
 
 /// A search to do.
@@ -142,6 +154,17 @@ impl Tune<'_> {
             .out
             .ok_or_else(|| TrainError::Option("a search needs an output folder".to_owned()))?;
         let texts = job.tokenise(sink)?;
+        let kept = match self.untouched {
+            Untouched::Valid => &texts.valid,
+            Untouched::Test => &texts.test,
+        };
+        let kept = kept.as_ref().is_some_and(|part| !part.examples.is_empty());
+        let chosen_by_kept = (self.chooser, self.untouched) == (Chooser::Valid, Untouched::Valid);
+        if !kept || chosen_by_kept {
+            return Err(TrainError::Option(
+                "a search needs rows that no trial sees, for its last figure".to_owned(),
+            ));
+        }
         let plan = match self.chooser {
             Chooser::Valid => None,
             Chooser::Folds(k) => Some(FoldPlan::new(
@@ -320,7 +343,7 @@ impl<B: Backend> Course<'_, B> {
                 Went::Done(record)
             }
             None => {
-                let no_time = format!("no time for {}", wanted.name);
+                let no_time = no_time_for(&wanted.name);
                 if self.journal.decided(&no_time).is_some() {
                     return Ok(Went::NoTime);
                 }

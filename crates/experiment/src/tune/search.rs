@@ -50,7 +50,12 @@ pub(super) fn run_name(trial: usize, share: f64, replicate: usize) -> String {
     }
 }
 
-/// A search of fewer trials than this takes the time of the sensitivity too: to know what settings matter is worth little
+/// The decision that a run was not begun or not ended for want of time.
+pub(super) fn no_time_for(run: &str) -> String {
+    format!("no time for {run}")
+}
+
+/// A search of no more trials than this takes the time of the sensitivity too: to know what settings matter is worth little
 /// where hardly any were tried.
 const FEW: usize = 8;
 
@@ -68,8 +73,23 @@ impl<B: Backend> Course<'_, B> {
     pub(super) fn search(&mut self, sink: &mut dyn Sink) -> Result<Option<Found>, TrainError> {
         let (limit, metric) = (self.tune.limit, self.tune.job.options.metric.clone());
         // The measure of all plans, and the first replicate of the given options.
-        if let Went::Stopped = self.one(0, 1.0, 1, "measuring the pace", None, sink)? {
-            return Ok(None);
+        match self.one(0, 1.0, 1, "measuring the pace", limit.seconds, sink)? {
+            Went::Stopped => return Ok(None),
+            Went::NoTime => {
+                return Err(TrainError::Option(format!(
+                    "--budget {}: too small for these texts: one run of the options as given takes longer than these \
+                     minutes",
+                    limit.seconds.unwrap_or(f64::INFINITY) / 60.0
+                )));
+            }
+            // Refits would fail too, when all time is spent.
+            Went::Done(record) if record.ending == "failed" => {
+                return Err(TrainError::Option(format!(
+                    "the options as given, with which all is compared, fail: {}",
+                    record.failed.unwrap_or_default()
+                )));
+            }
+            Went::Done(_) => {}
         }
         let parts = self.first_plan(sink)?;
         let share = ladder(2, parts)[0].share;
@@ -380,9 +400,13 @@ impl<B: Backend> Course<'_, B> {
         if let Some(known) = self.journal.decided(DECISION) {
             return Ok(known["trials"].as_u64().unwrap_or(0) as usize);
         }
-        // What was begun was decided then.
-        if self.journal.run(&run_name(done, share, 1)).is_some() {
+        // What was begun was decided then, and so was what there was no time for.
+        let next = run_name(done, share, 1);
+        if self.journal.run(&next).is_some() {
             return Ok(self.known_trials(share).max(done + 1));
+        }
+        if self.journal.decided(&no_time_for(&next)).is_some() {
+            return Ok(done + 1);
         }
         let budget = self.tune.limit.seconds.unwrap_or(f64::INFINITY);
         let planned = self.fit(parts, done, budget);

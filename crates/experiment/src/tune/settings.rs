@@ -32,7 +32,7 @@ impl Tune<'_> {
             ("--budget", limit(minutes)),
             ("--trials", limit(self.limit.trials.map(|n| n.to_string()))),
             ("--seeds", self.seeds.to_string()),
-            ("--sensitivity", format!("{:?}", self.sensitivity)),
+            ("--sensitivity", self.sensitivity.name().to_owned()),
             ("rows that choose", format!("{:?}", self.chooser)),
             (
                 "rows that no trial sees",

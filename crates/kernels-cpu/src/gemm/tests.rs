@@ -73,15 +73,22 @@ fn run_product<K: GemmKernel>(team: &Team, p: &Problem, onto: &str) -> (Vec<f32>
             Onto::Nothing
         }
     };
-    product::<K, _>(
-        team,
-        Blocking::for_cache(256 << 10),
-        &a,
-        right,
-        kind,
-        &mut c,
-        &Plain,
-    );
+    let of_cache = |bytes: usize| {
+        let mut out = c.clone();
+        product::<K, _>(
+            team,
+            Blocking::for_cache(bytes),
+            &a,
+            right,
+            kind,
+            &mut out,
+            &Plain,
+        );
+        out
+    };
+    // Blocks of either size give the same bits.
+    let (large, c) = (of_cache(4 << 20), of_cache(256 << 10));
+    assert_eq!(bits(&large), bits(&c));
     let element = |kk: usize, j: usize| match p.stack {
         Stack::Columns => {
             let (matrix, j) = (j / p.columns, j % p.columns);
@@ -196,6 +203,8 @@ fn products_match_f64_at_awkward_sizes() {
         (50, 1, 385, 31),
         (19, 2, 400, 48),
         (101, 1, 800, 40),
+        // Two tiles across (as they are forced), each with one panel of the widest kernel more than a group has.
+        (2, 1, 400, 888),
     ];
     for path in Path::all() {
         for threads in [1, 3] {
