@@ -132,14 +132,27 @@ pub struct Grid {
 /// Rows and columns below which a tile is mostly edges.
 const LEAST: (usize, usize) = (36, 64);
 
+/// Tiles a thread where they cost nothing: one that is held up costs a third of its share at most.
+pub const TURNS: usize = 3;
+
+/// The same for a weight gradient of so many elements: every tile packs its operands, so small ones are cut less.
+pub fn grad_turns(elements: usize) -> usize {
+    match elements {
+        0..200_000 => 1,
+        200_000..500_000 => 2,
+        _ => TURNS,
+    }
+}
+
 /// Multiply-adds below which a product is not worth waking anybody for: about 10 µs of one core.
 const WORTH_SHARING: usize = 400_000;
 
 impl Grid {
     /// Cuts `[rows, panels·NR]` to tiles of at most `most_rows` × `most_panels`; where the team has more
-    /// than one thread, to a number of tiles that it can share evenly.
+    /// than one thread, to a number of tiles that it can share evenly, `turns` a thread.
     pub fn new(
         team: &Team,
+        turns: usize,
         (rows, panels, depth): (usize, usize, usize),
         (mr, nr): (usize, usize),
         (most_rows, most_panels): (usize, usize),
@@ -156,9 +169,8 @@ impl Grid {
             down = down.max(strips.min(2 * threads));
             across = across.max(panels.min(2));
         } else if threads > 1 && !small {
-            // Tiles are cut until each thread has three (so that one that was held up costs a third of a
-            // share at most), the longer side first, since long tiles re-read the other operand least.
-            while down * across < 3 * threads {
+            // The longer side first, since long tiles re-read the other operand least.
+            while down * across < turns * threads {
                 let height = strips.div_ceil(down) * mr;
                 let width = panels.div_ceil(across) * nr;
                 let can_down = height >= 2 * LEAST.0.max(mr);
@@ -219,7 +231,7 @@ mod tests {
                 let team = Team::with_split(threads, split);
                 for rows in [1, 5, 6, 7, 100, 512, 4096] {
                     for panels in [1, 2, 3, 24, 96, 192] {
-                        let g = Grid::new(&team, (rows, panels, 384), (6, 16), (240, 96));
+                        let g = Grid::new(&team, TURNS, (rows, panels, 384), (6, 16), (240, 96));
                         assert!(
                             g.rows.is_multiple_of(6) && g.rows <= 240 && g.panels <= 96,
                             "{g:?}"

@@ -1,7 +1,7 @@
 //! Products with weights, `C[R, N] = A[R, K] · B[K, N]`: forward (B = Wᵀ) and backward to the input (B = W).
 //! B is packed beforehand, A is read where it lies. The loops are those of BLIS (Van Zee & van de Geijn 2015).
 
-use super::blocking::{Blocking, Grid};
+use super::blocking::{Blocking, Grid, TURNS};
 use super::kernel::{Ahead, GemmKernel, Plus, Rows};
 use crate::{Parts, Team};
 use std::ops::Range;
@@ -150,6 +150,7 @@ pub fn product<K: GemmKernel, E: Epilogue>(
     };
     let grid = Grid::new(
         team,
+        TURNS,
         (rows, panels, depth),
         (K::MR, K::NR),
         (blocking.rows, MOST_COLUMNS / K::NR),

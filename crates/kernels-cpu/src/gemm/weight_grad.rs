@@ -1,7 +1,7 @@
 //! The weight gradient, `dW[out, in] (+)= dyᵀ · x`: K counts tokens, both operands are packed block by block
 //! into the worker's own scratch.
 
-use super::blocking::{Blocking, Grid, tokens_together};
+use super::blocking::{Blocking, Grid, grad_turns, tokens_together};
 use super::kernel::{Ahead, GemmKernel, Plus};
 use super::pack;
 use super::product::{EDGE, Edge, join_edge};
@@ -94,6 +94,7 @@ pub fn weight_grad<K: GemmKernel>(
     let (most_rows, most_columns) = blocking.grad_tile(together);
     let grid = Grid::new(
         team,
+        grad_turns(m * n),
         (m, all_panels, tokens),
         (K::MR, K::NR),
         (most_rows, most_columns / K::NR),
