@@ -44,12 +44,13 @@ impl Path {
         ALL.into_iter().filter(|path| path.available()).collect()
     }
 
-    /// Its name in checkpoints and reports.
+    /// Its name in checkpoints and reports. A path whose bits a version of Hone changes gets a new one, so that a
+    /// checkpoint of before is refused in words instead of going on as another run.
     pub fn name(self) -> &'static str {
         match self {
             Path::Portable => "cpu-portable",
             Path::Avx2 => "cpu-avx2",
-            Path::Avx512 => "cpu-avx512",
+            Path::Avx512 => "cpu-avx512.2",
         }
     }
 }
