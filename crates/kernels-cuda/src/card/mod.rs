@@ -206,10 +206,10 @@ fn load(
         // SAFETY: the image is whole; the module is kept to the end of the process, so its functions stay.
         let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(at)?;
         for kernel in sources::kernels(text) {
-            let c_name = CString::new(kernel).map_err(|e| e.to_string())?;
+            let c_name = CString::new(kernel.name).map_err(|e| e.to_string())?;
             // SAFETY: the module was just loaded.
             let function = unsafe { result::module::get_function(module, c_name) }.map_err(at)?;
-            functions.insert(kernel, function);
+            functions.insert(kernel.name, function);
         }
     }
     Ok(functions)
