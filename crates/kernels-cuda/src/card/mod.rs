@@ -135,16 +135,14 @@ impl Card {
         };
         let handle = result::device::get(number).map_err(|e| told("the card", e))?;
         use sys::CUdevice_attribute_enum as Attribute;
-        // SAFETY: the handle is a device's.
-        let (major, minor) = unsafe {
-            let of = |attribute| result::device::get_attribute(handle, attribute);
-            (
-                of(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
-                of(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
-            )
+        let attribute = |attribute| {
+            // SAFETY: the handle is a device's.
+            unsafe { result::device::get_attribute(handle, attribute) }
+                .map_err(|e| told("the card's attributes", e))
         };
-        let major = major.map_err(|e| told("the card's capability", e))?;
-        let minor = minor.map_err(|e| told("the card's capability", e))?;
+        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let units = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let architectures = architectures(major, minor).map_err(fail)?;
         let architectures: Vec<&str> = architectures.iter().map(String::as_str).collect();
         // SAFETY: the handle is a device's; the primary context is kept to the end of the process.
@@ -163,7 +161,12 @@ impl Card {
             functions,
             act,
             products,
-            name: format!("cuda-{}", architectures[0]),
+            // What the library's choice of algorithms, and with it a product's bits, depend on beside the shape.
+            name: format!(
+                "cuda-{}-{units}sm-cublaslt{}",
+                architectures[0],
+                Products::version()
+            ),
         })
     }
 
