@@ -18,7 +18,8 @@ use std::time::Instant;
 
 /// Steps before the clock counts.
 const WARM_UP: usize = 2;
-/// Measurements of the peak (multiply-adds, or a card's products) before each step, a millisecond or two each; the best counts.
+/// Measurements of the peak before each step: multiply-adds for a millisecond or two each, or one of a card's products.
+/// The best counts.
 const PEAK_TURNS: usize = 4;
 
 /// Runs the verb.

@@ -66,14 +66,19 @@ fn card<A: Act>(number: usize) -> Result<Arc<CudaBackend<Card, A>>> {
     Ok(Arc::new(backend))
 }
 
+/// The processor.
+fn processor(args: &DeviceArgs) -> Result<Arc<CpuBackend>> {
+    if args.precision == Some(Precision::Bf16) {
+        bail!("--precision bf16 needs --device cuda; the CPU computes in f32");
+    }
+    Ok(Arc::new(CpuBackend::new(threads(args)?)))
+}
+
 /// Lowers `--device`, `--precision`, `--threads`.
 pub fn choose(args: &DeviceArgs) -> Result<Device> {
-    let threads = threads(args)?;
+    threads(args)?;
     match (word(args)?, args.precision) {
-        (Word::Cpu, Some(Precision::Bf16)) => {
-            bail!("--precision bf16 needs --device cuda; the CPU computes in f32")
-        }
-        (Word::Cpu, _) => Ok(Device::Cpu(Arc::new(CpuBackend::new(threads)))),
+        (Word::Cpu, _) => Ok(Device::Cpu(processor(args)?)),
         (Word::Cuda(n), Some(Precision::Bf16)) => Ok(Device::CudaRounded(card(n)?)),
         (Word::Cuda(n), _) => Ok(Device::Cuda(card(n)?)),
     }
@@ -81,13 +86,10 @@ pub fn choose(args: &DeviceArgs) -> Result<Device> {
 
 /// The same for a verb that computes on the processor alone so far.
 pub fn cpu(args: &DeviceArgs) -> Result<Arc<CpuBackend>> {
-    if let Word::Cuda(_) = word(args)? {
-        bail!(
+    match word(args)? {
+        Word::Cpu => processor(args),
+        Word::Cuda(_) => bail!(
             "--device cuda: only train, eval, predict and bench know a GPU so far; use --device cpu"
-        );
-    }
-    match choose(args)? {
-        Device::Cpu(backend) => Ok(backend),
-        Device::Cuda(_) | Device::CudaRounded(_) => bail!("--device cpu was expected"),
+        ),
     }
 }

@@ -35,9 +35,9 @@ pub fn run(args: &Args) -> Result<()> {
     );
     let mut complaints = Vec::new();
     for (name, text) in sources::FILES {
+        let unit = sources::expand(name, text);
         for arch in &args.arch {
             for &act in sources::acts(name) {
-                let unit = sources::expand(name, text);
                 let made = nvrtc
                     .compile(name, &unit, arch, act)
                     .map_err(anyhow::Error::msg)?;
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
                 }
                 if let Some(folder) = &args.images {
                     std::fs::create_dir_all(folder)?;
-                    let file = images::file_name(name, arch, act).unwrap_or_default();
+                    let file = images::file_name(name, &unit, arch, act);
                     std::fs::write(folder.join(file), &made.image)?;
                 }
             }

@@ -5,7 +5,11 @@ use crate::backend::CudaBackend;
 use crate::driver::{Driver, Matrix, Product};
 use crate::memory::Buf;
 use hone_kernels::{Acc, Backend, BackendError};
+use hone_tensor::Philox;
 use std::time::Instant;
+
+/// Numbers that are drawn; matrices repeat them.
+const DRAWN: usize = 65_521;
 
 /// Three square matrices of activations, and how long their product takes.
 pub struct ProductRate<D: Driver, A> {
@@ -16,18 +20,20 @@ pub struct ProductRate<D: Driver, A> {
 }
 
 impl<D: Driver, A: Act> ProductRate<D, A> {
-    /// Matrices of `size` rows and columns, of ones. 8192 is what cards are usually held against.
+    /// Matrices of `size` rows and columns, of numbers from −1 to 1: of ones a card may make less work (less power,
+    /// higher clocks). 8192 is what cards are usually held against.
     pub fn new(backend: &CudaBackend<D, A>, size: usize) -> Result<Self, BackendError> {
-        let ones = || -> Result<Buf<D, A>, BackendError> {
-            let mut buf = backend.alloc(size * size)?;
-            backend.fill(A::from_f64(1.0), buf.view_mut());
-            Ok(buf)
-        };
+        // Of an odd length, so that rows differ.
+        let random = Philox::new(1);
+        let drawn: Vec<A> = (0..DRAWN as u64)
+            .map(|k| A::from_f64((random.u64_at(0, k) >> 44) as f64 / f64::from(1 << 19) - 1.0))
+            .collect();
+        let host: Vec<A> = drawn.iter().copied().cycle().take(size * size).collect();
         Ok(ProductRate {
             size,
-            a: ones()?,
-            b: ones()?,
-            c: ones()?,
+            a: backend.from_slice(&host)?,
+            b: backend.from_slice(&host)?,
+            c: backend.alloc(size * size)?,
         })
     }
 

@@ -3,8 +3,8 @@
 
 use crate::act::Number;
 use crate::driver::{Arg, Driver, Launch, Product};
+use crate::live::Live;
 use hone_kernels::BackendError;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Something that was queued.
@@ -50,7 +50,7 @@ pub struct Recorded {
 #[derive(Debug, Default)]
 struct State {
     events: Vec<Event>,
-    live: BTreeMap<u64, usize>,
+    live: Live,
     next: u64,
 }
 
@@ -74,23 +74,15 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 impl std::ops::Drop for Noted {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
-        state.live.remove(&self.address);
+        state.live.remove(self.address);
         state.events.push(Event::Free(self.address));
     }
 }
 
-impl State {
-    /// An error unless `bytes` from `at` on lie in one allocation.
-    fn inside(&self, what: &str, at: u64, bytes: usize) -> Result<(), BackendError> {
-        let of = self.live.range(..=at).next_back();
-        match of {
-            Some((&start, &len)) if at - start + bytes as u64 <= len as u64 => Ok(()),
-            _ if bytes == 0 => Ok(()),
-            _ => Err(BackendError::Device {
-                device: "recorder".to_owned(),
-                reason: format!("{what}: {bytes} bytes at {at:#x} lie in no buffer"),
-            }),
-        }
+fn fault(reason: String) -> BackendError {
+    BackendError::Device {
+        device: "recorder".to_owned(),
+        reason,
     }
 }
 
@@ -147,14 +139,20 @@ impl Driver for Recorder {
 
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError> {
         let mut state = lock(&self.state);
-        state.inside("an upload", to, from.len())?;
+        state
+            .live
+            .holds("an upload", to, from.len())
+            .map_err(fault)?;
         state.events.push(Event::Upload(to, from.len()));
         Ok(())
     }
 
     fn download(&self, from: u64, to: &mut [u8]) -> Result<(), BackendError> {
         let mut state = lock(&self.state);
-        state.inside("a download", from, to.len())?;
+        state
+            .live
+            .holds("a download", from, to.len())
+            .map_err(fault)?;
         state.events.push(Event::Download(from, to.len()));
         to.fill(0);
         Ok(())
@@ -162,28 +160,21 @@ impl Driver for Recorder {
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), BackendError> {
         let mut state = lock(&self.state);
-        state.inside("a copy's source", from, bytes)?;
-        state.inside("a copy's target", to, bytes)?;
+        state.live.holds_copy(to, from, bytes).map_err(fault)?;
         state.events.push(Event::Copy(to, from, bytes));
         Ok(())
     }
 
     fn clear(&self, to: u64, bytes: usize) -> Result<(), BackendError> {
         let mut state = lock(&self.state);
-        state.inside("zeros", to, bytes)?;
+        state.live.holds("zeros", to, bytes).map_err(fault)?;
         state.events.push(Event::Clear(to, bytes));
         Ok(())
     }
 
     fn launch(&self, launch: &Launch<'_>) -> Result<(), BackendError> {
         let mut state = lock(&self.state);
-        for arg in launch.args {
-            if let &Arg::Pointer(at, _) = arg
-                && at != 0
-            {
-                state.inside(launch.kernel, at, 1)?;
-            }
-        }
+        state.live.holds_launch(launch).map_err(fault)?;
         state.events.push(Event::Launch(Recorded {
             file: launch.file,
             kernel: launch.kernel,
@@ -197,14 +188,7 @@ impl Driver for Recorder {
 
     fn product(&self, p: &Product) -> Result<(), BackendError> {
         let mut state = lock(&self.state);
-        let (a, b) = (p.rows * p.depth, p.depth * p.columns);
-        state.inside("a product's left", p.a.address, a * p.a.number.size())?;
-        state.inside("a product's right", p.b.address, b * p.b.number.size())?;
-        let size = p.c_number.size();
-        state.inside("a product's result", p.c, p.rows * p.columns * size)?;
-        if let Some(bias) = p.bias {
-            state.inside("a product's bias", bias, p.columns * size)?;
-        }
+        state.live.holds_product(p).map_err(fault)?;
         state.events.push(Event::Product(*p));
         Ok(())
     }

@@ -62,21 +62,31 @@ fn expand_into(name: &str, text: &str) -> String {
     out
 }
 
-/// Names of the kernels a file declares, in order.
-pub fn kernels(text: &str) -> Vec<&str> {
-    let mut rest = text;
-    let mut names = Vec::new();
-    while let Some(at) = rest.find("__global__ void") {
-        rest = rest[at + "__global__ void".len()..].trim_start();
-        if let Some(bounds) = rest.strip_prefix("__launch_bounds__(") {
-            let end = bounds.find(')').map_or(bounds.len(), |k| k + 1);
-            rest = bounds[end..].trim_start();
+/// A kernel as its file declares it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kernel<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Threads of a block: what its launch bounds say.
+    pub threads: u32,
+}
+
+/// The kernels a file declares, in order.
+pub fn kernels(text: &str) -> Vec<Kernel<'_>> {
+    const BOUNDS: &str = "__launch_bounds__(";
+    let declared = text.split("__global__ void").skip(1);
+    let kernels = declared.map(|rest| {
+        let rest = rest.trim_start();
+        let (threads, rest) = match rest.strip_prefix(BOUNDS).and_then(|r| r.split_once(')')) {
+            Some((bounds, rest)) => (bounds.split(',').next().unwrap_or(bounds), rest),
+            None => ("", rest),
+        };
+        Kernel {
+            name: rest.split('(').next().unwrap_or(rest).trim(),
+            threads: threads.trim().parse().unwrap_or(0),
         }
-        let end = rest.find('(').unwrap_or(rest.len());
-        names.push(rest[..end].trim());
-        rest = &rest[end..];
-    }
-    names
+    });
+    kernels.collect()
 }
 
 #[cfg(test)]
@@ -85,7 +95,9 @@ mod tests {
 
     #[test]
     fn kernels_are_found_by_their_declarations_and_no_name_is_taken_twice() {
-        let mut all: Vec<&str> = FILES.iter().flat_map(|f| kernels(f.1)).collect();
+        let all: Vec<Kernel> = FILES.iter().flat_map(|f| kernels(f.1)).collect();
+        assert!(all.iter().all(|k| k.threads % 32 == 0 && k.threads > 0));
+        let mut all: Vec<&str> = all.iter().map(|k| k.name).collect();
         assert!(all.contains(&"add_norm") && all.contains(&"attention_keys_64"));
         assert!(
             all.iter()

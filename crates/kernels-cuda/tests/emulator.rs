@@ -126,3 +126,23 @@ fn arguments_must_be_what_the_kernel_declares() {
         "{said}"
     );
 }
+
+#[test]
+fn threads_must_be_what_the_kernel_is_bound_to() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated");
+    let emulator = Emulator::new(&folder, Order::Forward).expect("a C++ compiler");
+    let launch = Launch {
+        file: "sweep",
+        kernel: "fill_32",
+        act: Number::F32,
+        grid: [1, 1, 1],
+        block: [128, 1],
+        args: &[Arg::U64(0), Arg::U32(1), Arg::Pointer(0, 'U')],
+    };
+    let said = emulator.launch(&launch).expect_err("half of the threads");
+    let said = said.to_string();
+    assert!(
+        said.contains("bound to 256 threads, but was given 128"),
+        "{said}"
+    );
+}

@@ -15,9 +15,9 @@ fn every_source_compiles_within_its_budget() {
     let nvrtc = Nvrtc::load(Some(Path::new(&folder))).expect("HONE_NVRTC holds the compiler");
     let mut complaints = Vec::new();
     for (name, text) in sources::FILES {
+        let unit = sources::expand(name, text);
         for architecture in ARCHITECTURES {
             for &act in sources::acts(name) {
-                let unit = sources::expand(name, text);
                 let made = nvrtc
                     .compile(name, &unit, architecture, act)
                     .unwrap_or_else(|said| panic!("{said}"));

@@ -1,5 +1,6 @@
-//! The real driver: an NVIDIA card through the CUDA driver API, one stream, no host synchronisation but where memory
-//! is read or freed. Libraries are loaded when a [`Card`] is opened, never by the build; what is missing is named.
+//! The real driver: an NVIDIA card through the CUDA driver API, one stream. The host waits for the queue where memory is
+//! read or freed; uploads are of pageable memory, and allocations the driver's plain ones: either may wait too. Libraries
+//! are loaded when a [`Card`] is opened, never by the build; what is missing is named.
 //!
 //! **Not run on a card yet.** It compiles, and where there is no driver it says so.
 
@@ -95,14 +96,17 @@ fn missing_in_words(mut missing: Vec<&'static str>) -> String {
     }
 }
 
-/// The architecture kernels are compiled for on a card of this compute capability.
-fn architecture(major: i32, minor: i32) -> Result<String, String> {
+/// The architectures whose images run on a card of this compute capability; kernels are compiled for the first.
+fn architectures(major: i32, minor: i32) -> Result<Vec<String>, String> {
+    let own = format!("sm_{major}{minor}");
     match (major, minor) {
         (..=7, _) => Err(format!(
             "its compute capability is {major}.{minor}; 8.0 (Ampere) is the least"
         )),
-        (9, 0) => Ok("sm_90a".to_owned()),
-        _ => Ok(format!("sm_{major}{minor}")),
+        (8, 1..) => Ok(vec![own, "sm_80".to_owned()]),
+        // With Hopper's own instructions.
+        (9, 0) => Ok(vec!["sm_90a".to_owned()]),
+        _ => Ok(vec![own]),
     }
 }
 
@@ -131,17 +135,16 @@ impl Card {
         };
         let handle = result::device::get(number).map_err(|e| told("the card", e))?;
         use sys::CUdevice_attribute_enum as Attribute;
-        // SAFETY: the handle is a device's.
-        let (major, minor) = unsafe {
-            let of = |attribute| result::device::get_attribute(handle, attribute);
-            (
-                of(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
-                of(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
-            )
+        let attribute = |attribute| {
+            // SAFETY: the handle is a device's.
+            unsafe { result::device::get_attribute(handle, attribute) }
+                .map_err(|e| told("the card's attributes", e))
         };
-        let major = major.map_err(|e| told("the card's capability", e))?;
-        let minor = minor.map_err(|e| told("the card's capability", e))?;
-        let architecture = architecture(major, minor).map_err(fail)?;
+        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let units = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let architectures = architectures(major, minor).map_err(fail)?;
+        let architectures: Vec<&str> = architectures.iter().map(String::as_str).collect();
         // SAFETY: the handle is a device's; the primary context is kept to the end of the process.
         let context = unsafe { result::primary_ctx::retain(handle) };
         let context = Context(context.map_err(|e| told("the card's context", e))?);
@@ -150,7 +153,7 @@ impl Card {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(|e| told("a stream", e))?;
         let images = Images::new(images, None);
-        let functions = load(&images, &architecture, act).map_err(fail)?;
+        let functions = load(&images, &architectures, act).map_err(fail)?;
         let products = Products::new(stream).map_err(fail)?;
         Ok(Card {
             context,
@@ -158,7 +161,12 @@ impl Card {
             functions,
             act,
             products,
-            name: format!("cuda-{architecture}"),
+            // What the library's choice of algorithms, and with it a product's bits, depend on beside the shape.
+            name: format!(
+                "cuda-{}-{units}sm-cublaslt{}",
+                architectures[0],
+                Products::version()
+            ),
         })
     }
 
@@ -179,7 +187,7 @@ impl Card {
 /// Every kernel of every file, by name. Files are compiled side by side.
 fn load(
     images: &Images,
-    architecture: &str,
+    architectures: &[&str],
     act: Number,
 ) -> Result<HashMap<&'static str, sys::CUfunction>, String> {
     let files: Vec<_> = sources::FILES
@@ -189,7 +197,7 @@ fn load(
     let made: Vec<Result<Vec<u8>, String>> = std::thread::scope(|scope| {
         let threads: Vec<_> = files
             .iter()
-            .map(|&(name, _)| scope.spawn(move || images.get(name, architecture, act)))
+            .map(|&(name, _)| scope.spawn(move || images.get(name, architectures, act)))
             .collect();
         threads
             .into_iter()
@@ -202,14 +210,20 @@ fn load(
     let mut functions = HashMap::new();
     for ((name, text), image) in files.into_iter().zip(made) {
         let image = image?;
-        let at = |e: DriverError| format!("{name}.cu for {architecture}: {}", words(e));
-        // SAFETY: the image is whole; the module is kept to the end of the process, so its functions stay.
-        let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(at)?;
+        let at = |e: DriverError| format!("{name}.cu for {}: {}", architectures[0], words(e));
+        // SAFETY: images are whole: compiled now, or written beside their names and renamed. The module is kept to the
+        // end of the process, so its functions stay.
+        let load = |image: &[u8]| unsafe { result::module::load_data(image.as_ptr().cast()) };
+        // An image that the driver refuses (another compiler's, say) is made anew, once.
+        let module = load(&image).or_else(|refused| {
+            let anew = images.compile(name, architectures[0], act);
+            load(&anew.map_err(|_| at(refused))?).map_err(at)
+        })?;
         for kernel in sources::kernels(text) {
-            let c_name = CString::new(kernel).map_err(|e| e.to_string())?;
+            let c_name = CString::new(kernel.name).map_err(|e| e.to_string())?;
             // SAFETY: the module was just loaded.
             let function = unsafe { result::module::get_function(module, c_name) }.map_err(at)?;
-            functions.insert(kernel, function);
+            functions.insert(kernel.name, function);
         }
     }
     Ok(functions)
@@ -348,11 +362,12 @@ mod tests {
 
     #[test]
     fn architectures_by_capability() {
-        assert_eq!(architecture(8, 0).as_deref(), Ok("sm_80"));
-        assert_eq!(architecture(8, 9).as_deref(), Ok("sm_89"));
-        assert_eq!(architecture(9, 0).as_deref(), Ok("sm_90a"));
-        assert_eq!(architecture(12, 0).as_deref(), Ok("sm_120"));
-        assert!(architecture(7, 5).is_err_and(|said| said.contains("7.5") && said.contains("8.0")));
+        let of = |major, minor| architectures(major, minor).map(|found| found.join(" "));
+        assert_eq!(of(8, 0).as_deref(), Ok("sm_80"));
+        assert_eq!(of(8, 9).as_deref(), Ok("sm_89 sm_80"));
+        assert_eq!(of(9, 0).as_deref(), Ok("sm_90a"));
+        assert_eq!(of(12, 0).as_deref(), Ok("sm_120"));
+        assert!(of(7, 5).is_err_and(|said| said.contains("7.5") && said.contains("8.0")));
     }
 
     #[test]

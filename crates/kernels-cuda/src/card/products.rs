@@ -102,6 +102,12 @@ unsafe fn prefer<T>(
 }
 
 impl Products {
+    /// The library's version, as it numbers itself.
+    pub fn version() -> usize {
+        // SAFETY: it takes nothing and returns a constant.
+        unsafe { sys::cublasLtGetVersion() }
+    }
+
     /// Starts the library; products go to `stream`, whose context is current.
     pub fn new(stream: cudarc::driver::sys::CUstream) -> Result<Products, String> {
         let handle = result::create_handle().map_err(|e| said("its start", e))?;

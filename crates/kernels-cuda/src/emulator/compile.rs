@@ -4,6 +4,7 @@ use crate::act::Number;
 use crate::driver::Launch;
 use crate::sources::{self, FILES};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,6 +51,8 @@ pub struct Library {
     pub file: &'static str,
     /// Its activations.
     pub act: Number,
+    /// Threads of a block of each kernel.
+    threads: BTreeMap<String, u32>,
     loaded: libloading::Library,
 }
 
@@ -82,6 +85,17 @@ impl Library {
 
     /// Runs a whole grid. The caller has compared the arguments with the kernel's letters.
     pub(super) fn run(&self, launch: &Launch<'_>, order: u32, seed: u64) -> Result<(), String> {
+        let (bound, given) = (
+            self.threads.get(launch.kernel),
+            launch.block.iter().product(),
+        );
+        if bound != Some(&given) {
+            let bound = bound.copied().unwrap_or(0);
+            return Err(format!(
+                "{} is bound to {bound} threads, but was given {given}",
+                launch.kernel
+            ));
+        }
         let name = format!("emulate_{}\0", launch.kernel);
         // SAFETY: emulation.h defines the symbol with this type.
         let run = unsafe { self.loaded.get::<Run>(name.as_bytes()) };
@@ -129,7 +143,7 @@ fn translation_unit(name: &str, text: &str) -> String {
     }
     out.push_str("}\n");
     for kernel in sources::kernels(text) {
-        out.push_str(&format!("EMULATION_KERNEL({kernel})\n"));
+        out.push_str(&format!("EMULATION_KERNEL({})\n", kernel.name));
     }
     out
 }
@@ -213,6 +227,10 @@ pub fn libraries(folder: &Path, wanted: &Sources) -> Result<Vec<Library>, String
             out.push(Library {
                 file,
                 act,
+                threads: sources::kernels(text)
+                    .iter()
+                    .map(|k| (k.name.to_owned(), k.threads))
+                    .collect(),
                 loaded: loaded.map_err(|e| format!("{}: {e}", path.display()))?,
             });
         }

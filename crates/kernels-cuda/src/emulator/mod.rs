@@ -11,8 +11,8 @@ mod product;
 
 use crate::act::Number;
 use crate::driver::{Arg, Driver, Launch, Product};
+use crate::live::Live;
 use hone_kernels::BackendError;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,9 +34,10 @@ const GUARD: usize = 256;
 /// What they hold: as floats, NaN.
 const GUARD_BYTE: u8 = 0xff;
 
+#[derive(Default)]
 struct State {
-    /// Every allocation's address and bytes, guards excluded.
-    live: BTreeMap<u64, usize>,
+    /// Guards excluded.
+    live: Live,
     launches: u64,
 }
 
@@ -74,7 +75,7 @@ impl HostMemory {
 
 impl std::ops::Drop for HostMemory {
     fn drop(&mut self) {
-        lock(&self.state).live.remove(&self.address());
+        lock(&self.state).live.remove(self.address());
     }
 }
 
@@ -93,10 +94,7 @@ impl Emulator {
         Ok(Emulator {
             libraries: Arc::new(compile::libraries(folder, sources)?),
             order,
-            state: Arc::new(Mutex::new(State {
-                live: BTreeMap::new(),
-                launches: 0,
-            })),
+            state: Arc::default(),
         })
     }
 
@@ -105,10 +103,7 @@ impl Emulator {
         Emulator {
             libraries: self.libraries.clone(),
             order,
-            state: Arc::new(Mutex::new(State {
-                live: BTreeMap::new(),
-                launches: 0,
-            })),
+            state: Arc::default(),
         }
     }
 
@@ -122,7 +117,7 @@ impl Emulator {
 
     /// An error where memory around an allocation was written.
     fn guards(&self, kernel: &str, state: &State) -> Result<(), BackendError> {
-        for (&at, &bytes) in &state.live {
+        for (at, bytes) in state.live.iter() {
             let around = [(at - GUARD as u64, GUARD), (at + bytes as u64, GUARD)];
             for (start, len) in around {
                 // SAFETY: `live` holds allocations that are not dropped (dropping removes them under the same lock),
@@ -149,18 +144,6 @@ fn agree(launch: &Launch<'_>, declared: &str) -> Result<(), BackendError> {
             "{} takes {declared}, but was given {given}",
             launch.kernel
         ))),
-    }
-}
-
-impl State {
-    fn inside(&self, what: &str, at: u64, bytes: usize) -> Result<(), BackendError> {
-        match self.live.range(..=at).next_back() {
-            Some((&start, &len)) if at - start + bytes as u64 <= len as u64 => Ok(()),
-            _ if bytes == 0 => Ok(()),
-            _ => Err(fault(format!(
-                "{what}: {bytes} bytes at {at:#x} lie in no buffer"
-            ))),
-        }
     }
 }
 
@@ -192,7 +175,10 @@ impl Driver for Emulator {
 
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError> {
         let state = lock(&self.state);
-        state.inside("an upload", to, from.len())?;
+        state
+            .live
+            .holds("an upload", to, from.len())
+            .map_err(fault)?;
         // SAFETY: the target lies in a live allocation, which `state`'s lock keeps alive; `from` is the host's own.
         unsafe { std::ptr::copy(from.as_ptr(), to as *mut u8, from.len()) };
         Ok(())
@@ -200,7 +186,10 @@ impl Driver for Emulator {
 
     fn download(&self, from: u64, to: &mut [u8]) -> Result<(), BackendError> {
         let state = lock(&self.state);
-        state.inside("a download", from, to.len())?;
+        state
+            .live
+            .holds("a download", from, to.len())
+            .map_err(fault)?;
         // SAFETY: the source lies in a live allocation, which `state`'s lock keeps alive.
         unsafe { std::ptr::copy(from as *const u8, to.as_mut_ptr(), to.len()) };
         Ok(())
@@ -208,8 +197,7 @@ impl Driver for Emulator {
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), BackendError> {
         let state = lock(&self.state);
-        state.inside("a copy's source", from, bytes)?;
-        state.inside("a copy's target", to, bytes)?;
+        state.live.holds_copy(to, from, bytes).map_err(fault)?;
         // SAFETY: both lie in live allocations; the copy allows for overlap.
         unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
         Ok(())
@@ -217,7 +205,7 @@ impl Driver for Emulator {
 
     fn clear(&self, to: u64, bytes: usize) -> Result<(), BackendError> {
         let state = lock(&self.state);
-        state.inside("zeros", to, bytes)?;
+        state.live.holds("zeros", to, bytes).map_err(fault)?;
         // SAFETY: inside a live allocation.
         unsafe { std::ptr::write_bytes(to as *mut u8, 0, bytes) };
         Ok(())
@@ -227,13 +215,7 @@ impl Driver for Emulator {
         let library = self.library(launch.file, launch.act)?;
         let mut state = lock(&self.state);
         agree(launch, &library.letters(launch.kernel).map_err(fault)?)?;
-        for arg in launch.args {
-            if let &Arg::Pointer(at, _) = arg
-                && at != 0
-            {
-                state.inside(launch.kernel, at, 1)?;
-            }
-        }
+        state.live.holds_launch(launch).map_err(fault)?;
         state.launches += 1;
         let (order, seed) = match self.order {
             Order::Forward => (0, 0),
@@ -246,14 +228,7 @@ impl Driver for Emulator {
 
     fn product(&self, p: &Product) -> Result<(), BackendError> {
         let state = lock(&self.state);
-        let (a, b) = (p.rows * p.depth, p.depth * p.columns);
-        state.inside("a product's left", p.a.address, a * p.a.number.size())?;
-        state.inside("a product's right", p.b.address, b * p.b.number.size())?;
-        let size = p.c_number.size();
-        state.inside("a product's result", p.c, p.rows * p.columns * size)?;
-        if let Some(bias) = p.bias {
-            state.inside("a product's bias", bias, p.columns * size)?;
-        }
+        state.live.holds_product(p).map_err(fault)?;
         product::product(p);
         Ok(())
     }

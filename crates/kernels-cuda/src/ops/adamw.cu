@@ -64,7 +64,7 @@ adamw(u32 rows, const AdamwRow* table, const double* coefficient, const float* s
 }
 
 // Row index[k] of a tensor takes the steps since[k].. of history; the last with its gradient where there is one
-// (`grads` not null). The tensor is no matrix: it has no copy. A block a row.
+// (`grads` not null). A block a row.
 extern "C" __global__ void __launch_bounds__(128)
 adamw_rows(u32 rows, u32 width, u32 steps, const AdamwRow* history, const u32* index, const u32* since,
            const float* grads, const double* coefficient, float* m, float* v, float* weights, Act* copy) {

@@ -4,7 +4,7 @@ use super::{FLAT_THREADS, args, flat_grid, place, u32_arg};
 use crate::act::{Act, Number};
 use crate::backend::CudaBackend;
 use crate::driver::{Arg, Driver};
-use crate::memory::{View, ViewMut, nothing};
+use crate::memory::{View, ViewMut};
 use hone_kernels::{Attention, Qkv, QkvMut, Tokens};
 
 /// The widest head there is a kernel for.
@@ -212,25 +212,13 @@ pub fn backward<D: Driver, A: Act>(
         &of_delta,
     );
 
-    let (dq, dk, dv) = match dqkv {
-        QkvMut::All(d) => {
-            let all = d.shared();
-            (
-                all.arg(),
-                all.part(layout.k..all.len).arg(),
-                all.part(layout.v..all.len).arg(),
-            )
-        }
-        QkvMut::First { dq, dkv } => {
-            let kv = dkv.shared();
-            (
-                dq.arg(),
-                kv.part(layout.k..kv.len).arg(),
-                kv.part(layout.v..kv.len).arg(),
-            )
-        }
+    let (dq, dkv, all) = match &dqkv {
+        QkvMut::All(d) => (d.shared(), d.shared(), true),
+        QkvMut::First { dq, dkv } => (dq.shared(), dkv.shared(), false),
     };
-    debug_assert_ne!(dq, nothing::<A>(), "a gradient of queries");
+    assert_eq!(all, layout.all, "gradients lie as what they are of");
+    let dk = dkv.part(layout.k..dkv.len).arg();
+    let dv = dkv.part(layout.v..dkv.len).arg();
     let back = [dcontext.arg(), lse.arg(), delta.arg()];
     let of_keys = args(&[&shape, &back, &[dk, dv]]);
     let longest = attention.longest;
@@ -238,7 +226,7 @@ pub fn backward<D: Driver, A: Act>(
         b, which.file, which.keys, sequences, heads, longest, &of_keys,
     );
     let longest = if layout.all { longest } else { 1 };
-    let of_queries = args(&[&shape, &back, &[dq]]);
+    let of_queries = args(&[&shape, &back, &[dq.arg()]]);
     queue(
         b,
         which.file,

@@ -75,7 +75,7 @@ pub fn sums<D: Driver, A: Act>(
     summed: Summed<'_, A>,
     rows: usize,
     acc: Acc,
-    mut out: ViewMut<'_, f32>,
+    out: ViewMut<'_, f32>,
 ) {
     let width = out.len;
     let rows = b.rows(rows);
@@ -92,7 +92,7 @@ pub fn sums<D: Driver, A: Act>(
     };
     let args = super::args(&[&first, &rest, &[partial.arg()]]);
     b.queue(FILE, kernel, partial_grid(rows, width), BLOCK, &args);
-    join(b, rows, width, partial, acc, out.again());
+    join(b, rows, width, partial, acc, out);
 }
 
 /// See [`hone_kernels::Backend::norm_param_grad`].

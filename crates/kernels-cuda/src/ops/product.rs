@@ -35,7 +35,7 @@ pub fn linear<D: Driver, A: Act>(
     weight: WeightRef,
     bias: View<'_, f32>,
     x: View<'_, A>,
-    mut y: ViewMut<'_, A>,
+    y: ViewMut<'_, A>,
 ) {
     let (out, input) = weight.shape(&params.table);
     let rows = y.len / out;
@@ -61,7 +61,7 @@ pub fn linear<D: Driver, A: Act>(
         c_number: A::NUMBER,
     });
     if in_product.is_none() {
-        activation::add_bias(b, bias, y.again());
+        activation::add_bias(b, bias, y);
     }
 }
 

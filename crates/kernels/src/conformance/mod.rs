@@ -31,6 +31,8 @@ pub struct Outcome {
     pub values: Vec<f64>,
     /// Size of the terms whose difference they are, where they can cancel; 0 elsewhere.
     pub terms: f64,
+    /// Spacing of the numbers they are held in, f32's where that is finer.
+    pub epsilon: f64,
 }
 
 /// Runs every operation.
@@ -54,16 +56,15 @@ fn run<B: Backend>(backend: &B, inputs: Inputs, watch: &mut dyn FnMut(&str)) -> 
     rig.outcomes
 }
 
-/// Puts a backend through the suite. Where its activations are coarser than f32, ε is theirs, and what all three
-/// are given is rounded as they are.
+/// Puts a backend through the suite. ε is that of the numbers an output is held in; where activations are coarser than
+/// f32, what all three are given is rounded as they are.
 ///
 /// # Panics
 ///
 /// When an output is further from the f64 reference than the rule allows; names all of them.
 #[track_caller]
 pub fn check<B: Backend>(backend: &B) {
-    let epsilon = B::Act::EPSILON.max(f32::EPSILON.into());
-    let inputs = match epsilon > f32::EPSILON.into() {
+    let inputs = match B::Act::EPSILON > f32::EPSILON.into() {
         true => Inputs::Half,
         false => Inputs::Single,
     };
@@ -73,7 +74,7 @@ pub fn check<B: Backend>(backend: &B) {
     assert_eq!(got.len(), ref64.len(), "outputs");
     let mut wrong = Vec::new();
     for ((got, ref32), ref64) in got.iter().zip(&ref32).zip(&ref64) {
-        if let Some(line) = compare(got, ref32, ref64, epsilon) {
+        if let Some(line) = compare(got, ref32, ref64) {
             wrong.push(line);
         }
     }
@@ -88,13 +89,13 @@ pub fn check<B: Backend>(backend: &B) {
 }
 
 /// What is wrong with an output, if anything.
-fn compare(got: &Outcome, ref32: &Outcome, ref64: &Outcome, epsilon: f64) -> Option<String> {
+fn compare(got: &Outcome, ref32: &Outcome, ref64: &Outcome) -> Option<String> {
     assert_eq!(got.name, ref64.name, "the same order of operations");
     assert_eq!(got.values.len(), ref64.values.len(), "{}", got.name);
     let largest = ref64.values.iter().fold(ref64.terms, |m, x| m.max(x.abs()));
     let own = ref32.values.iter().zip(&ref64.values);
     let own = own.fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
-    let bound = 4.0 * own.max(epsilon * largest);
+    let bound = 4.0 * own.max(got.epsilon * largest);
     let (index, error) = got
         .values
         .iter()
@@ -129,11 +130,11 @@ mod tests {
             name: "x".to_owned(),
             values: values.to_vec(),
             terms: 0.0,
+            epsilon: f32::EPSILON.into(),
         };
         let x64 = outcome(&[1.0, -2.0]);
         let x32 = outcome(&[1.0 + 1e-8, -2.0]);
-        let epsilon = f32::EPSILON.into();
-        let found = |values: &[f64]| compare(&outcome(values), &x32, &x64, epsilon);
+        let found = |values: &[f64]| compare(&outcome(values), &x32, &x64);
         assert_eq!(found(&[1.0, -2.0 + 9e-7]), None);
         assert!(found(&[1.0, -2.0 + 1e-6]).is_some());
         assert!(found(&[f64::NAN, -2.0]).is_some());

@@ -110,13 +110,21 @@ impl<'b, B: Backend> Rig<'b, B> {
     }
 
     /// Records an output.
-    pub fn keep<T: Real>(&mut self, name: impl Display, buf: &B::Buf<T>) {
+    pub fn keep<T: Real, N: Display>(&mut self, name: N, buf: &B::Buf<T>) {
         self.keep_difference(name, buf, 0.0);
     }
 
     /// Records an output whose terms, of that size, can cancel.
     pub fn keep_difference<T: Real>(&mut self, name: impl Display, buf: &B::Buf<T>, terms: f64) {
-        let name = name.to_string();
+        self.record(name.to_string(), buf, terms, T::EPSILON);
+    }
+
+    /// Records master numbers made of activations that were rounded on the way: no closer than these.
+    pub fn keep_of_rounded<N: Display>(&mut self, name: N, buf: &B::Buf<B::Master>) {
+        self.record(name.to_string(), buf, 0.0, B::Act::EPSILON);
+    }
+
+    fn record<T: Real>(&mut self, name: String, buf: &B::Buf<T>, terms: f64, epsilon: f64) {
         if let Some(watch) = &mut self.watch {
             watch(&name);
         }
@@ -125,6 +133,7 @@ impl<'b, B: Backend> Rig<'b, B> {
             name,
             values,
             terms,
+            epsilon: epsilon.max(f32::EPSILON.into()),
         });
     }
 }

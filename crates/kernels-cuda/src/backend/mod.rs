@@ -1,0 +1,174 @@
+//! [`CudaBackend`]: what launches need beside their operands (the driver's queue, the device's step, scratch) and where
+//! faults are kept. The operations it answers to are in `contract`, the work is in `ops`.
+//!
+//! Operations queue and return; a fault is kept and reported by the next [`Backend::sync`], upload or download.
+
+mod contract;
+
+use crate::act::Act;
+use crate::driver::{Arg, Driver, Launch, Product};
+use crate::memory::{Buf, ViewMut};
+use crate::params::CudaParams;
+use crate::scratch::Scratch;
+use crate::step::{Count, StepParams};
+use hone_kernels::{Backend, BackendError};
+use hone_tensor::{DropKey, Element};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A CUDA device, or what stands in for one, as a backend. Activations are `A`; everything else is f32.
+pub struct CudaBackend<D: Driver, A = f32> {
+    driver: D,
+    /// As the device has it.
+    step: Mutex<StepParams>,
+    step_memory: D::Memory,
+    scratch: Mutex<Scratch<D>>,
+    fault: Mutex<Option<BackendError>>,
+    act: PhantomData<A>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Driver, A: Act> CudaBackend<D, A> {
+    /// A backend over a driver.
+    pub fn new(driver: D) -> Result<Self, BackendError> {
+        let step_memory = driver.alloc(size_of::<StepParams>())?;
+        Ok(CudaBackend {
+            driver,
+            step: Mutex::new(StepParams::default()),
+            step_memory,
+            scratch: Mutex::new(Scratch {
+                sums: None,
+                norms: None,
+                table: None,
+            }),
+            fault: Mutex::new(None),
+            act: PhantomData,
+        })
+    }
+
+    /// The driver below.
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    /// Takes a result; a fault is kept until somebody can be told.
+    pub(crate) fn kept<T>(&self, result: Result<T, BackendError>) -> Option<T> {
+        match result {
+            Ok(got) => Some(got),
+            Err(error) => {
+                lock(&self.fault).get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// The first fault since the last that was reported.
+    fn told(&self) -> Result<(), BackendError> {
+        lock(&self.fault).take().map_or(Ok(()), Err)
+    }
+
+    /// Where the device keeps the step.
+    pub(crate) fn step_arg(&self) -> Arg {
+        Arg::Pointer(self.driver.address(&self.step_memory), 'P')
+    }
+
+    /// A count of rows of an activation.
+    pub(crate) fn rows(&self, n: usize) -> Count {
+        lock(&self.step).rows(n)
+    }
+
+    fn change_step(&self, change: impl FnOnce(&mut StepParams) -> bool) {
+        let mut step = lock(&self.step);
+        if change(&mut step) {
+            let to = self.driver.address(&self.step_memory);
+            self.kept(self.driver.upload(to, bytemuck::bytes_of(&*step)));
+        }
+    }
+
+    /// Masks from here on are drawn by this key's seed and step.
+    pub(crate) fn draw(&self, key: DropKey) {
+        self.change_step(|step| step.draw(key));
+    }
+
+    /// A batch of these sizes begins.
+    pub(crate) fn begin(&self, tokens: usize, sequences: usize, distinct: usize) {
+        self.change_step(|step| step.begin(tokens, sequences, distinct));
+    }
+
+    pub(crate) fn scratch(&self) -> MutexGuard<'_, Scratch<D>> {
+        lock(&self.scratch)
+    }
+
+    /// Uploads AdamW's table; its address. Tables grow with the steps that rows sat out, and seldom.
+    pub(crate) fn table(&self, scratch: &mut Scratch<D>, bytes: &[u8]) -> Option<u64> {
+        let size = scratch.table.as_ref().map_or(0, Buf::bytes);
+        if size < bytes.len() {
+            let larger = self.kept(self.alloc(bytes.len().next_power_of_two()))?;
+            scratch.table = Some(larger);
+        }
+        let at = scratch.table.as_ref()?.address;
+        self.kept(self.driver.upload(at, bytes)).map(|()| at)
+    }
+
+    /// Queues a kernel; a grid without blocks is nothing to do.
+    pub(crate) fn queue(
+        &self,
+        file: &'static str,
+        kernel: &'static str,
+        grid: [u32; 3],
+        block: [u32; 2],
+        args: &[Arg],
+    ) {
+        if grid.contains(&0) {
+            return;
+        }
+        self.kept(self.driver.launch(&Launch {
+            file,
+            kernel,
+            act: A::NUMBER,
+            grid,
+            block,
+            args,
+        }));
+    }
+
+    /// Queues a product with rows and columns to write.
+    pub(crate) fn product(&self, product: Product) {
+        if product.rows > 0 && product.columns > 0 {
+            self.kept(self.driver.product(&product));
+        }
+    }
+
+    /// Zeros.
+    pub(crate) fn clear<T: Element>(&self, to: ViewMut<'_, T>) {
+        self.kept(self.driver.clear(to.address, to.len * size_of::<T>()));
+    }
+
+    /// Grows a part of scratch.
+    fn grow<T: Element>(
+        &self,
+        part: &mut Option<Buf<D, T>>,
+        len: usize,
+    ) -> Result<(), BackendError> {
+        if part.as_ref().map_or(0, |buf| buf.len) < len {
+            *part = Some(self.alloc(len)?);
+        }
+        Ok(())
+    }
+
+    /// The rounded copy of a range of the arena.
+    fn copy_part<'a>(
+        params: &'a mut CudaParams<D, A>,
+        range: Range<usize>,
+    ) -> (ViewMut<'a, f32>, Option<ViewMut<'a, A>>) {
+        let copy = params.copy.as_mut();
+        (
+            params.data.view_mut().part(range.clone()),
+            copy.map(|copy| copy.view_mut().part(range)),
+        )
+    }
+}

@@ -1,0 +1,64 @@
+//! Which memory is allocated, for drivers that look before they touch: every range that is read or written has to lie
+//! in one allocation.
+
+use crate::driver::{Arg, Launch, Product};
+use std::collections::BTreeMap;
+
+/// Live allocations: where each begins, and its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Live(BTreeMap<u64, usize>);
+
+impl Live {
+    pub(crate) fn insert(&mut self, at: u64, bytes: usize) {
+        self.0.insert(at, bytes);
+    }
+
+    pub(crate) fn remove(&mut self, at: u64) {
+        self.0.remove(&at);
+    }
+
+    /// Where each begins, and its bytes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, usize)> + '_ {
+        self.0.iter().map(|(&at, &bytes)| (at, bytes))
+    }
+
+    /// What is wrong unless `bytes` from `at` on lie in one allocation.
+    pub(crate) fn holds(&self, what: &str, at: u64, bytes: usize) -> Result<(), String> {
+        match self.0.range(..=at).next_back() {
+            Some((&start, &len)) if at - start + bytes as u64 <= len as u64 => Ok(()),
+            _ if bytes == 0 => Ok(()),
+            _ => Err(format!("{what}: {bytes} bytes at {at:#x} lie in no buffer")),
+        }
+    }
+
+    /// Both sides of a copy.
+    pub(crate) fn holds_copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), String> {
+        self.holds("a copy's source", from, bytes)?;
+        self.holds("a copy's target", to, bytes)
+    }
+
+    /// Where a launch's pointers begin; how far a kernel reads is its own.
+    pub(crate) fn holds_launch(&self, launch: &Launch<'_>) -> Result<(), String> {
+        for arg in launch.args {
+            if let &Arg::Pointer(at, _) = arg
+                && at != 0
+            {
+                self.holds(launch.kernel, at, 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every matrix of a product, and its bias.
+    pub(crate) fn holds_product(&self, p: &Product) -> Result<(), String> {
+        let (a, b) = (p.rows * p.depth, p.depth * p.columns);
+        self.holds("a product's left", p.a.address, a * p.a.number.size())?;
+        self.holds("a product's right", p.b.address, b * p.b.number.size())?;
+        let size = p.c_number.size();
+        self.holds("a product's result", p.c, p.rows * p.columns * size)?;
+        match p.bias {
+            Some(bias) => self.holds("a product's bias", bias, p.columns * size),
+            None => Ok(()),
+        }
+    }
+}
