@@ -519,7 +519,8 @@ fn draws_are_uniform_over_the_logarithm_stay_within_and_depend_on_nothing_else()
 #[test]
 fn every_setting_is_set_and_read_again_and_the_head_keeps_its_ratio() {
     let base = usual();
-    for setting in ALL {
+    for (place, (setting, _)) in ALL.into_iter().enumerate() {
+        assert_eq!(setting.dimension(), place);
         let value = match setting {
             Setting::InitHead => Value::Word("probe".into()),
             Setting::Pool => Value::Word("mean".into()),
