@@ -1,6 +1,6 @@
 //! Matrix products at BERT's shapes as a share of the processor's multiply-add peak, beside `matrixmultiply`,
 //! `gemm` and ndarray's `dot`: `cargo bench --bench gemm [-- FILTER…]`; each of the processor's SIMD paths, or
-//! the one whose name begins as given (`cpu-avx2`).
+//! the one whose name is given (`cpu-avx2`).
 //!
 //! On a shared machine the peak itself moves within seconds, so opponents and peak take turns of a few
 //! milliseconds, the order reversed every time, and medians are compared. Weights are cold, as they are in
@@ -34,7 +34,7 @@ fn main() {
     for path in Path::all() {
         let chosen = match paths.is_empty() {
             true => path != Path::Portable || Path::detect() == path,
-            false => paths.iter().any(|name| path.name().starts_with(name)),
+            false => paths.iter().any(|name| name == path.name()),
         };
         if chosen {
             table(path, &wanted);

@@ -44,13 +44,12 @@ impl Path {
         ALL.into_iter().filter(|path| path.available()).collect()
     }
 
-    /// Its name in checkpoints and reports. A path whose bits a version of Hone changes gets a new one, so that a
-    /// checkpoint of before is refused in words instead of going on as another run.
+    /// Its name in checkpoints and reports.
     pub fn name(self) -> &'static str {
         match self {
             Path::Portable => "cpu-portable",
             Path::Avx2 => "cpu-avx2",
-            Path::Avx512 => "cpu-avx512.2",
+            Path::Avx512 => "cpu-avx512",
         }
     }
 }

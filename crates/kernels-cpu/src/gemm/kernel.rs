@@ -68,14 +68,13 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Share number `part` of `parts` of `floats` that lie at `at`, for a tile of depth `k`; where it has more lines
-    /// than the tile has turns, the first of them, without gaps.
+    /// Share number `part` of `parts` of `floats` that lie at `at`, for a tile of depth `k`.
     #[inline(always)]
     pub fn share(at: *const f32, floats: usize, (part, parts): (usize, usize), k: usize) -> Ahead {
         let turns = (k / 4).max(1);
         Ahead {
             at: at.wrapping_add(floats * part / parts),
-            step: floats.div_ceil(parts).div_ceil(turns).clamp(1, 16),
+            step: floats.div_ceil(parts).div_ceil(turns).max(1),
         }
     }
 
@@ -98,7 +97,7 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
     /// Depth of a block of K. A sum over K is made of sums over blocks of this many terms, added in order, so
     /// this is a constant of the path and never a tuning knob. K of 384, 768, 1 536 and 3 072 are whole blocks.
     /// `KC · NR` floats of B either stay in a first-level cache (24 KB of 32, AVX2) or come from the second (96 KB,
-    /// AVX-512: four lines every twelve cycles where multiply-adds are not split).
+    /// AVX-512, which asks a quarter of what that can give).
     const KC: usize;
     /// The kernel for the weight gradient, where both operands are packed and B comes from the second-level
     /// cache: fewer columns and more rows read less of it.

@@ -155,6 +155,8 @@ pub fn product<K: GemmKernel, E: Epilogue>(
         (K::MR, K::NR),
         (blocking.rows, MOST_COLUMNS / K::NR),
     );
+    let panel = K::KC * K::NR;
+    let near = (blocking.panels(panel), blocking.group(panel, K::NR));
     let c = Parts::new(c);
     // LOOPS 5 and 3 of BLIS (blocks of N and of M) are this grid. K (LOOP 4) is inside it and never shared
     // out: a sum split over threads would have to be joined in an order that depends on their number.
@@ -167,7 +169,7 @@ pub fn product<K: GemmKernel, E: Epilogue>(
         };
         // SAFETY: lengths were checked above; tiles of the grid are disjoint; the kernel's path was
         // found to be available when the backend was made.
-        unsafe { block.compute::<K, E>(a, right, blocking, onto, c.as_ptr(), columns, epilogue) };
+        unsafe { block.compute::<K, E>(a, right, near, onto, c.as_ptr(), columns, epilogue) };
     });
 }
 
@@ -183,19 +185,19 @@ impl Block {
         &self,
         a: &[f32],
         right: Right<'_>,
-        blocking: Blocking,
+        near: (usize, usize),
         onto: Onto<'_>,
         c: *mut f32,
         c_stride: usize,
         epilogue: &E,
     ) {
         let a_stride = right.whole_depth();
-        let units = Units::new::<K>(self, right, blocking);
+        let units = Units::new::<K>(self, right, near);
         let mut edge = Edge([0.0; EDGE]);
         let strips = self.rows.len().div_ceil(K::MR);
         for number in 0..units.count() {
             let unit = units.at(number);
-            let ahead = (number + 1 < units.count()).then(|| units.at(number + 1));
+            let ahead = units.at((number + 1).min(units.count() - 1));
             let Unit { part, p, k, .. } = unit;
             let first = part == 0 && p == 0;
             let last = part + 1 == units.parts && p + k == right.depth;
@@ -205,13 +207,12 @@ impl Block {
                 for (turn, panel) in unit.panels.clone().enumerate() {
                     let (b, column, width) = right.panel::<K>(panel, part, p);
                     // What is read next comes from memory or the third level; each tile fetches its share of it.
-                    let fetch = match &ahead {
-                        Some(ahead) if turn < ahead.panels.len() => {
-                            let panel = ahead.panels.start + turn;
-                            let next = right.panel::<K>(panel, ahead.part, ahead.p).0;
-                            Ahead::share(next, ahead.k * K::NR, (strip, strips), k)
-                        }
-                        _ => Ahead::nothing(b),
+                    let fetch = if turn < ahead.panels.len() {
+                        let panel = ahead.panels.start + turn;
+                        let next = right.panel::<K>(panel, ahead.part, ahead.p).0;
+                        Ahead::share(next, ahead.k * K::NR, (strip, strips), k)
+                    } else {
+                        Ahead::nothing(b)
                     };
                     for other in epilogue.beside().into_iter().flatten().filter(|_| last) {
                         for i in 0..rows {
@@ -272,13 +273,12 @@ struct Unit {
 }
 
 impl Units {
-    fn new<K: GemmKernel>(block: &Block, right: Right<'_>, blocking: Blocking) -> Units {
-        let (all, panel) = (block.panels.len(), K::KC * K::NR);
-        let near = blocking.panels(panel).min(all);
+    fn new<K: GemmKernel>(block: &Block, right: Right<'_>, (near, group): (usize, usize)) -> Units {
+        let all = block.panels.len();
         Units {
             panels: block.panels.clone(),
-            group: blocking.group(panel, K::NR).clamp(near, all),
-            near,
+            group: group.clamp(near.min(all), all),
+            near: near.min(all),
             parts: match right.stack {
                 Stack::Columns => 1,
                 Stack::Depth => right.count,

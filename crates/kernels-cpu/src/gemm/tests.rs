@@ -1,6 +1,6 @@
 //! Tests of the products: identities of the microkernel, every form against f64, threads against bits.
 
-use super::kernel::{Ahead, Left, Plus, Rows};
+use super::kernel::{Left, Plus, Rows};
 use super::*;
 use crate::{Path, Split, Team};
 use hone_kernels::Acc;
@@ -150,7 +150,7 @@ fn microkernel_identities_are_exact() {
                     c,
                     nr,
                     Plus::Nothing,
-                    Ahead::nothing(b),
+                    super::kernel::Ahead::nothing(b),
                 );
             }
             assert_eq!(c[..rows * nr], a[..rows * nr]);
@@ -177,7 +177,7 @@ fn microkernel_identities_are_exact() {
                 c,
                 nr,
                 Plus::Nothing,
-                Ahead::nothing(b),
+                super::kernel::Ahead::nothing(b),
             );
         }
         assert_eq!(c, b);

@@ -3,7 +3,7 @@
 use super::{Block, SIDE, Square, Vector, lanes};
 use hone_tensor::Philox;
 
-const LANES: usize = <Portable as Vector>::LANES;
+const LANES: usize = 8;
 
 /// Eight f32 in an array.
 #[derive(Debug, Clone, Copy)]
