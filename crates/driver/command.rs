@@ -4,7 +4,7 @@ use crate::args::TrainArgs;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-/// The command of these options, some of them replaced: (key as in a config file, value).
+/// The command of these options, some of them replaced: (key as in a config file, or flag without its dashes; value).
 pub fn train_command(model: &str, args: &TrainArgs, over: &[(&str, String)]) -> Result<String> {
     let mut words = vec!["hone train".to_owned()];
     let mut flag = |key: &str, value: String| {
@@ -16,7 +16,9 @@ pub fn train_command(model: &str, args: &TrainArgs, over: &[(&str, String)]) -> 
         bail!("options must form an object");
     };
     for (key, value) in typed {
-        if ["model", "out"].contains(&key.as_str()) || over.iter().any(|(k, _)| *k == key) {
+        if ["model", "out"].contains(&key.as_str())
+            || over.iter().any(|(k, _)| k.replace('-', "_") == key)
+        {
             continue;
         }
         match value {

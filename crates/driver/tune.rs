@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::Config;
 use hone_experiment::tune::{
-    BEST, Chooser, Limit, Sensitivity, Space, Tune, TuneReport, Untouched,
+    BEST, Chooser, Limit, MOST_ASKED, Sensitivity, Space, Tune, TuneReport, Untouched,
 };
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, say};
@@ -105,6 +105,11 @@ impl TuneArgs {
                 "--trials {n}: at least 2 were expected; the first one has the options as they are given"
             );
         }
+        if let Some(n) = self.trials
+            && n > MOST_ASKED
+        {
+            bail!("--trials {n}: at most {MOST_ASKED} were expected");
+        }
         Ok(Limit {
             seconds: minutes.map(|m| 60.0 * m),
             trials: self.trials,
@@ -181,6 +186,12 @@ fn read(args: &TuneArgs, data: &Path) -> Result<Rows> {
             (folds, Untouched::Valid, train.valid.clone())
         }
         (false, false) => {
+            if source.valid == ValidSource::None {
+                bail!(
+                    "--valid none: there is no test file, so a part of the texts is kept for the last figure \
+                     (--holdout); leave it out, or name --test FILE"
+                );
+            }
             source.valid = ValidSource::Fraction(holdout);
             (folds, Untouched::Valid, Some(holdout.to_string()))
         }
@@ -267,6 +278,11 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         name,
     )?;
     let mut rows = rows;
+    if rows.chooser != Chooser::Valid && base.eval_every != Options::default().eval_every {
+        let said =
+            "--eval-every changes nothing: where folds choose, runs are read at their end alone";
+        rows.data.notes.push(said.to_owned());
+    }
     if args.space.is_none() {
         rows.data.notes.extend(Space::left_out(&base));
     }

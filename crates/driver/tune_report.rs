@@ -1,13 +1,11 @@
 //! What a search found, as people read it: the last rung, what the winner is worth, and what each setting matters.
 
-use hone_experiment::tune::{Judged, Moved, SettingMoves, TuneReport, Verdict};
+use hone_experiment::tune::{FACTORS, Judged, Moved, SettingMoves, TuneReport, Verdict};
 use hone_report::{Forest, ForestRow, Table, bytes, duration};
 use std::path::Path;
 
 /// Trials of the last rung that are shown.
 const SHOWN: usize = 5;
-/// The columns of the sensitivity table.
-const FACTORS: [(f64, &str); 4] = [(0.25, "×1/4"), (0.5, "×1/2"), (2.0, "×2"), (4.0, "×4")];
 
 /// The text.
 pub fn as_text(report: &TuneReport, command: &str, folder: &Path) -> String {
@@ -17,7 +15,11 @@ pub fn as_text(report: &TuneReport, command: &str, folder: &Path) -> String {
     text += &format!("\nthe saved model again: {command}\n");
     let best = report.refit.model.display();
     text += &format!(
-        "model: {best} (the first fresh seed's)\ntry:   hone predict --model {best} \"Not bad at all\"\n"
+        "model: {best} ({}'s)\ntry:   hone predict --model {best} \"Not bad at all\"\n",
+        match report.refit.tuned.first() {
+            Some(None) => "the first fresh seed with which it did not fail",
+            _ => "the first fresh seed",
+        }
     );
     text += &format!("{} runs in {}", report.runs, duration(report.seconds));
     if let Some(budget) = report.budget_minutes {
@@ -81,10 +83,19 @@ fn trials(report: &TuneReport) -> String {
 /// What the winner is worth on rows that nothing saw.
 fn worth(report: &TuneReport) -> String {
     let (best, refit) = (&report.best, &report.refit);
-    let list = |values: &[f64]| -> String {
-        let all: Vec<String> = values.iter().map(|v| format!("{v:.4}")).collect();
-        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-        format!("{} (mean {mean:.4})", all.join(", "))
+    let list = |values: &[Option<f64>]| -> String {
+        let text = |v: &Option<f64>| v.map_or("failed".to_owned(), |v| format!("{v:.4}"));
+        let all: Vec<String> = values.iter().map(text).collect();
+        let known: Vec<f64> = values.iter().flatten().copied().collect();
+        let mean = known.iter().sum::<f64>() / known.len() as f64;
+        let of = match known.len() == values.len() {
+            true => String::new(),
+            false => format!(" of {}:", known.len()),
+        };
+        match known.is_empty() {
+            true => all.join(", "),
+            false => format!("{} (mean{of} {mean:.4})", all.join(", ")),
+        }
     };
     let mut text = String::new();
     if let Some(chosen) = best.chosen_by {
@@ -110,21 +121,36 @@ fn worth(report: &TuneReport) -> String {
     if best.trial != 0 {
         text += &format!("  tuned  {}\n", list(&refit.tuned));
     }
+    for why in &refit.failed {
+        text += &format!("  {why}\n");
+    }
+    let mut seed = "the first seed";
     if let (Some(effect), Some([low, high])) = (&refit.effect, refit.interval) {
+        let of = match effect.pairs == refit.seeds.len() {
+            true => String::new(),
+            false => {
+                seed = "the first seed with which neither failed";
+                format!(
+                    ", {} of {} seeds: neither failed",
+                    effect.pairs,
+                    refit.seeds.len()
+                )
+            }
+        };
         text += &format!(
-            "  tuned minus given {:+.4} [{low:+.4}, {high:+.4}]\n",
+            "  tuned minus given {:+.4} [{low:+.4}, {high:+.4}]{of}\n",
             effect.effect
         );
     }
     text += &format!("verdict: {}\n", verdict(refit));
     if let Some(shares) = refit.first_models.as_ref().and_then(|c| c.shares.as_ref()) {
         text += &format!(
-            "the two models of the first seed: {} texts right with tuned alone, {} with given alone (McNemar's mid-p {:.3})\n",
+            "the two models of {seed}: {} texts right with tuned alone, {} with given alone (McNemar's mid-p {:.3})\n",
             shares.only_b, shares.only_a, shares.mcnemar_mid_p
         );
     } else if let Some(m) = refit.first_models.as_ref().and_then(|c| c.metric.as_ref()) {
         text += &format!(
-            "the two models of the first seed: {} {:+.4} [{:+.4}, {:+.4}] (bootstrap over texts)\n",
+            "the two models of {seed}: {} {:+.4} [{:+.4}, {:+.4}] (bootstrap over texts)\n",
             m.metric, m.difference, m.interval[0], m.interval[1]
         );
     }
@@ -136,6 +162,12 @@ fn worth(report: &TuneReport) -> String {
 
 fn verdict(refit: &Judged) -> String {
     match refit.verdict {
+        Verdict::NoDifferenceShown if !refit.failed.is_empty() => {
+            format!(
+                "no difference shown (failed refits: {})",
+                refit.failed.len()
+            )
+        }
         Verdict::NoDifferenceShown if refit.seeds.len() < 2 => {
             "no difference shown (one seed can show none)".to_owned()
         }
@@ -166,8 +198,13 @@ fn sensitivity(report: &TuneReport) -> String {
     if report.sensitivity.is_empty() {
         return String::new();
     }
+    let unmeasured = |s: &SettingMoves| -> String {
+        let line = |why: &String| format!("  {}: not measured: {why}\n", s.setting);
+        s.left_out.iter().map(line).collect()
+    };
     if !measured_any(report) {
-        return "\nsensitivity: no time was left for it\n".to_owned();
+        let lines: String = report.sensitivity.iter().map(unmeasured).collect();
+        return format!("\nsensitivity: nothing was measured\n{lines}");
     }
     let mut headings = vec!["setting", "winner's"];
     headings.extend(FACTORS.map(|f| f.1));
@@ -186,9 +223,7 @@ fn sensitivity(report: &TuneReport) -> String {
         for m in s.moves.iter().filter(|m| m.factor.is_none()) {
             lines += &format!("  {} = {}: {}\n", s.setting, m.what, cell(m));
         }
-        for why in &s.left_out {
-            lines += &format!("  {}: not measured: {why}\n", s.setting);
-        }
+        lines += &unmeasured(s);
     }
     let rounds = report.sensitivity.iter().flat_map(|s| &s.moves);
     let rounds = rounds.map(|m| m.differences.len()).max().unwrap_or(0);

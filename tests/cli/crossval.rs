@@ -2,8 +2,6 @@
 
 use crate::world::{Said, World, fixture};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 
 fn words<'a>(model: &'a str, data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec!["crossval", "--model", model, "--data", data];
@@ -135,17 +133,7 @@ fn an_interrupted_cross_validation_goes_on_bit_for_bit() {
     let (model, data) = (fixture(), fixture().join("train.csv"));
     let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
     let mut all = words(model, data, &with_out("broken"));
-    let mut child = world.command(&all).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    lines
-        .find(|l| l.as_ref().unwrap().starts_with("fold 2/3"))
-        .unwrap()
-        .unwrap();
-    let pid = child.id().to_string();
-    let kill = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-    assert!(kill.success());
-    let rest: Vec<String> = lines.map(Result::unwrap).collect();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    let rest = world.interrupted(&all, "fold 2/3");
     assert!(rest.iter().any(|l| l.contains("--resume")), "{rest:?}");
     all.push("--resume");
     world.hone(&all).ok();

@@ -3,11 +3,6 @@
 use crate::world::{Said, World, fixture, texts};
 use serde_json::Value;
 use std::path::Path;
-#[cfg(unix)]
-use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
-};
 
 /// The tiny model learns at rates that would ruin a real one.
 const RATES: [&str; 4] = ["--from", "1e-4", "--to", "1"];
@@ -296,17 +291,7 @@ fn an_interrupted_test_leaves_nothing() {
         model.to_str().unwrap(),
     ];
     let all = [&words[..], &["--data", data.to_str().unwrap()]].concat();
-    let mut child = world.command(&all).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    lines
-        .find(|l| l.as_ref().unwrap().starts_with("step "))
-        .unwrap()
-        .unwrap();
-    let pid = child.id().to_string();
-    let kill = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-    assert!(kill.success());
-    let rest: Vec<String> = lines.map(Result::unwrap).collect();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    let rest = world.interrupted(&all, "step ");
     assert!(
         rest.iter().any(|l| l.contains("nothing was written")),
         "{rest:?}"

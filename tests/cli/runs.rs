@@ -2,8 +2,7 @@
 
 use crate::world::{World, fixture, said};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 #[test]
 fn train_leaves_a_model_folder_that_eval_and_predict_use() {
@@ -192,27 +191,7 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
         data.to_str().unwrap(),
     ];
     words.extend(with_out("broken"));
-    let mut child = world
-        .command(&words)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    lines
-        .find(|l| l.as_ref().unwrap().starts_with("step 200 "))
-        .unwrap()
-        .unwrap();
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let rest: Vec<String> = lines.map(Result::unwrap).collect();
-    let code = child.wait().unwrap().code();
-    assert_eq!(code, Some(130), "{rest:?}");
+    let rest = world.interrupted(&words, "step 200 ");
     assert!(rest.iter().any(|l| l.contains("--resume")), "{rest:?}");
     assert!(world.path("broken/checkpoints").is_dir());
     assert!(

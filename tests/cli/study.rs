@@ -1,9 +1,7 @@
 //! `hone study` from end to end.
 
-use crate::world::{Said, World, fixture};
+use crate::world::{Said, World, fixture, timeless};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 
 fn words<'a>(model: &'a str, data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec!["study", "--model", model, "--data", data];
@@ -18,22 +16,6 @@ fn study(world: &World, more: &[&str]) -> Said {
         data.to_str().unwrap(),
         more,
     ))
-}
-
-/// A study without what clocks and the system said.
-fn timeless(mut value: Value) -> String {
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                map.retain(|key, _| !key.contains("seconds") && !key.contains("memory"));
-                map.values_mut().for_each(strip);
-            }
-            Value::Array(all) => all.iter_mut().for_each(strip),
-            _ => {}
-        }
-    }
-    strip(&mut value);
-    value.to_string()
 }
 
 /// One word decides, and 80 steps find it.
@@ -138,7 +120,7 @@ fn arms_get_effects_verdicts_costs_a_table_and_a_picture() {
         ])
         .ok();
     let again: Value = serde_json::from_str(&again.out).unwrap();
-    assert_eq!(timeless(again), timeless(found));
+    assert_eq!(timeless(again, &[]), timeless(found, &[]));
 }
 
 #[cfg(unix)]
@@ -160,25 +142,15 @@ fn an_interrupted_study_goes_on_bit_for_bit() {
     let (model, data) = (fixture(), fixture().join("train.csv"));
     let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
     let mut all = words(model, data, &with_out("broken"));
-    let mut child = world.command(&all).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    lines
-        .find(|l| l.as_ref().unwrap().starts_with("trial 2/4: pair 1, slow"))
-        .unwrap()
-        .unwrap();
-    let pid = child.id().to_string();
-    let kill = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-    assert!(kill.success());
-    let rest: Vec<String> = lines.map(Result::unwrap).collect();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    let rest = world.interrupted(&all, "trial 2/4: pair 1, slow");
     assert!(rest.iter().any(|l| l.contains("--resume")), "{rest:?}");
     all.push("--resume");
     world.hone(&all).ok();
-    let read = |folder: &str| timeless(world.json(&format!("{folder}/study.json")));
+    let read = |folder: &str| timeless(world.json(&format!("{folder}/study.json")), &[]);
     assert_eq!(read("whole"), read("broken"));
     // Two trials' records, to the last bit of what was measured.
     for trial in ["trials/1/slow/trial.json", "trials/2/baseline/trial.json"] {
-        let read = |folder: &str| timeless(world.json(&format!("{folder}/{trial}")));
+        let read = |folder: &str| timeless(world.json(&format!("{folder}/{trial}")), &[]);
         assert_eq!(read("whole"), read("broken"), "{trial}");
     }
 }

@@ -1,9 +1,7 @@
 //! `hone tune` from end to end.
 
-use crate::world::{Said, World, fixture};
+use crate::world::{Said, World, fixture, timeless};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 
 fn words<'a>(model: &'a str, data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec!["tune", "--model", model, "--data", data];
@@ -14,24 +12,6 @@ fn words<'a>(model: &'a str, data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 fn tune(world: &World, data: &str, more: &[&str]) -> Said {
     let model = fixture();
     world.hone(&words(model.to_str().unwrap(), data, more))
-}
-
-/// A search without what clocks, the system and folders said.
-fn timeless(mut value: Value) -> String {
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                map.retain(|key, _| {
-                    !key.contains("seconds") && !key.contains("memory") && key != "model"
-                });
-                map.values_mut().for_each(strip);
-            }
-            Value::Array(all) => all.iter_mut().for_each(strip),
-            _ => {}
-        }
-    }
-    strip(&mut value);
-    value.to_string()
 }
 
 /// One word decides; a rate of 1e-6 never finds it, so that a search has something to find.
@@ -155,12 +135,9 @@ fn a_search_finds_a_rate_says_what_it_is_worth_and_its_command_repeats_the_model
         ])
         .ok();
     let again: Value = serde_json::from_str(&again.out).unwrap();
-    let (mut a, mut b) = (again, found);
     // The command may say otherwise what means the same.
-    for value in [&mut a, &mut b] {
-        value.as_object_mut().unwrap().remove("command");
-    }
-    assert_eq!(timeless(a), timeless(b));
+    let but = ["model", "command"];
+    assert_eq!(timeless(again, &but), timeless(found, &but));
 }
 
 #[test]
@@ -186,6 +163,8 @@ fn who_chooses_and_who_is_kept_follows_from_the_files() {
         "off",
         "--seeds",
         "1",
+        "--eval-every",
+        "3",
         "--json",
     ];
     for (data, more, chooser, kept, rows) in [
@@ -233,6 +212,8 @@ fn who_chooses_and_who_is_kept_follows_from_the_files() {
             "{data}: {told}"
         );
         assert_eq!(told["untouched_part"], kept, "{data}");
+        let folds = chooser.starts_with("one of");
+        assert_eq!(said.err.contains("--eval-every changes nothing"), folds);
         let near = |key: &str, want: u64| told[key].as_u64().unwrap().abs_diff(want) <= 4;
         assert!(near("train", rows.0) && near("untouched", rows.1), "{told}");
         // The command repeats the model in every case.
@@ -247,6 +228,87 @@ fn who_chooses_and_who_is_kept_follows_from_the_files() {
         );
         std::fs::remove_dir_all(world.path("again")).unwrap();
     }
+}
+
+/// The journal of a search as it would be had the loss of the first refit become no number.
+#[test]
+fn a_failed_refit_is_said_and_claims_nothing() {
+    let world = World::new();
+    let data = world.reviews();
+    let more = ["--seeds", "2", "--space", "lr=1e-3..4e-3", "--out", "out"];
+    let all = [&USUAL[..], &more, &["--sensitivity", "off"]].concat();
+    tune(&world, data, &all).ok();
+    let journal = String::from_utf8(world.read("out/trials.jsonl")).unwrap();
+    let mut lines = String::new();
+    for line in journal.lines() {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        if line["run"] == "refit-tuned-1" {
+            line["value"] = Value::Null;
+            line["failed"] = "the loss is not a number".into();
+        } else if line["purpose"] == "refit" {
+            continue;
+        }
+        lines += &format!("{line}\n");
+    }
+    world.write("out/trials.jsonl", lines);
+    for part in ["tune.json", "best", "refits"] {
+        let path = world.path(&format!("out/{part}"));
+        let gone = match path.is_dir() {
+            true => std::fs::remove_dir_all(path),
+            false => std::fs::remove_file(path),
+        };
+        gone.unwrap();
+    }
+    let said = tune(&world, data, &[&all[..], &["--resume"]].concat()).ok();
+    for part in [
+        "tuned  failed, ",
+        "(mean of 1: ",
+        "refit-tuned-1 failed (seed ",
+        "], 1 of 2 seeds: neither failed",
+        "verdict: no difference shown (failed refits: 1)",
+        "the first fresh seed with which it did not fail",
+    ] {
+        assert!(said.out.contains(part), "{part}: {}", said.out);
+    }
+    let found = world.json("out/tune.json");
+    assert_eq!(found["refit"]["tuned"][0], Value::Null);
+    assert_eq!(found["refit"]["model_seed"], found["refit"]["seeds"][1]);
+    // The command trains the model that is there.
+    let command = found["command"].as_str().unwrap();
+    let mut again: Vec<&str> = command.split(' ').skip(1).collect();
+    again.extend(["--out", "again"]);
+    world.hone(&again).ok();
+    assert!(world.read("again/model.safetensors") == world.read("out/best/model.safetensors"));
+}
+
+/// No factor moves a 0: that is said, and the winner is not run for it.
+#[test]
+fn settings_that_cannot_be_moved_cost_nothing() {
+    let world = World::new();
+    let data = world.reviews();
+    let more = [
+        "--trials",
+        "2",
+        "--seeds",
+        "1",
+        "--max-steps",
+        "60",
+        "--lr",
+        "2e-3",
+        "--dropout",
+        "0",
+        "--space",
+        "dropout=0|0.999",
+        "--sensitivity",
+        "all",
+    ];
+    let said = tune(&world, data, &more).ok();
+    let found = world.json("runs/reviews-1/tune.json");
+    assert_eq!(found["best"]["trial"], 0);
+    // Two trials and a refit.
+    assert_eq!(found["runs"], 3, "{}", said.out);
+    let line = "  dropout: not measured: ×1/4, ×1/2, ×2, ×4: it is 0, and no factor changes that";
+    assert!(said.out.contains(line), "{}", said.out);
 }
 
 #[cfg(unix)]
@@ -271,24 +333,13 @@ fn an_interrupted_search_goes_on_bit_for_bit() {
     let mut resumed = all.clone();
     resumed.push("--resume");
     for (place, words) in [("rung 2, trial", &mut all), ("refit 2 of 2", &mut resumed)] {
-        let mut child = world.command(words).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        lines
-            .find(|l| l.as_ref().unwrap().starts_with(place))
-            .unwrap()
-            .unwrap();
-        let pid = child.id().to_string();
-        let kill = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-        assert!(kill.success());
-        let rest: Vec<String> = lines.map(Result::unwrap).collect();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+        let rest = world.interrupted(words, place);
         assert!(rest.iter().any(|l| l.contains("--resume")), "{rest:?}");
     }
     world.hone(&resumed).ok();
     let read = |folder: &str| {
-        let mut value = world.json(&format!("{folder}/tune.json"));
-        value.as_object_mut().unwrap().remove("command");
-        timeless(value)
+        let found = world.json(&format!("{folder}/tune.json"));
+        timeless(found, &["model", "command"])
     };
     assert_eq!(read("whole"), read("broken"));
     let model = |folder: &str| world.read(&format!("{folder}/best/model.safetensors"));
@@ -337,6 +388,11 @@ fn wrong_input_is_one_clear_line() {
         (&["--budget", "0"][..], &["--budget 0", "positive"][..]),
         (&["--budget", "-3"], &["--budget -3"]),
         (&["--trials", "1"], &["--trials 1", "at least 2"]),
+        (&["--trials", "4097"], &["--trials 4097", "at most 4096"]),
+        (
+            &["--valid", "none"],
+            &["--valid none", "--holdout", "--test FILE"],
+        ),
         (&["--seeds", "0"], &["--seeds 0"]),
         (&["--folds", "1"], &["--folds 1"]),
         (&["--folds", "900"], &["900"]),

@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 use std::fs;
+#[cfg(unix)]
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Stdio;
 use std::process::{Command, Output};
 
 /// The tiny BERT with its tokenizer, and 400 labelled texts in its words.
@@ -14,6 +18,24 @@ pub fn fixture() -> PathBuf {
 pub fn texts() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let words = ["film", "actor", "plot", "music", "slow", "bright", "dull"];
     (0..240).map(move |i| (words[i % 4], words[4 + i % 3], words[i / 7 % 4]))
+}
+
+/// A report without what clocks and the system said, and without these keys.
+pub fn timeless(mut value: Value, but: &[&str]) -> String {
+    fn strip(value: &mut Value, but: &[&str]) {
+        match value {
+            Value::Object(map) => {
+                map.retain(|key, _| {
+                    !key.contains("seconds") && !key.contains("memory") && !but.contains(&&**key)
+                });
+                map.values_mut().for_each(|v| strip(v, but));
+            }
+            Value::Array(all) => all.iter_mut().for_each(|v| strip(v, but)),
+            _ => {}
+        }
+    }
+    strip(&mut value, but);
+    value.to_string()
 }
 
 pub struct World {
@@ -82,6 +104,24 @@ impl World {
             .env_remove("HF_TOKEN")
             .env_remove("RUST_BACKTRACE");
         command
+    }
+
+    /// Runs `hone`, interrupts it once a line of standard error begins like this, and gives the lines behind that one.
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn interrupted(&self, words: &[&str], start: &str) -> Vec<String> {
+        let mut child = self.command(words).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        lines
+            .find(|l| l.as_ref().unwrap().starts_with(start))
+            .unwrap()
+            .unwrap();
+        let pid = child.id().to_string();
+        let kill = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        assert!(kill.success());
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+        rest
     }
 
     pub fn hone(&self, words: &[&str]) -> Said {

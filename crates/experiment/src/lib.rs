@@ -13,6 +13,8 @@ mod compare;
 mod crossval;
 mod demo;
 mod findlr;
+#[cfg(test)]
+mod fixture;
 mod guard;
 mod held_out;
 pub mod knowledge;

@@ -4,15 +4,16 @@
 //! again but read, so a search that was stopped takes the same course, even where a clock once decided.
 
 use super::space::Configuration;
-use hone_train::TrainError;
 use hone_train::metrics::Metrics;
 use hone_train::watch::Restart;
+use hone_train::{Outcome, TrainError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// What a run was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +78,46 @@ pub struct RunRecord {
     pub planned_memory_bytes: u64,
     /// Memory of its own that the process held after the run.
     pub memory_bytes: Option<u64>,
+}
+
+impl RunRecord {
+    /// Takes what training says of itself.
+    pub(super) fn ran(&mut self, outcome: &Outcome) {
+        self.steps = outcome.steps;
+        self.best_step = outcome.selected_step;
+        self.ending = outcome.ending.name().to_owned();
+        self.restart = outcome.restart;
+        self.train_tokens = outcome.train_tokens;
+        self.train_loss = Some(outcome.train_loss).filter(|x| x.is_finite());
+        self.train_seconds = outcome.train_seconds;
+        self.planned_memory_bytes = outcome.planned_bytes;
+    }
+
+    /// Takes what its rows say; a metric that is no number is a failure.
+    pub(super) fn scored(&mut self, metrics: Option<Metrics>, metric: &str) {
+        let value = metrics.as_ref().and_then(|m| m.value(metric));
+        self.value = value.filter(|v| v.is_finite());
+        if self.value.is_none() {
+            self.failed = Some(format!("{metric} is not a number"));
+        }
+        self.metrics = metrics;
+    }
+
+    /// The record of a run that ended by this error, where settings that end the arithmetic are its cause: that they are
+    /// bad ones is what a search is to find out.
+    pub(super) fn diverged(
+        mut self,
+        error: TrainError,
+        began: Instant,
+    ) -> Result<Self, TrainError> {
+        if !matches!(error, TrainError::Loss { .. } | TrainError::Gradient { .. }) {
+            return Err(error);
+        }
+        self.failed = Some(error.to_string());
+        self.ending = "failed".to_owned();
+        self.seconds = began.elapsed().as_secs_f64();
+        Ok(self)
+    }
 }
 
 /// A line.

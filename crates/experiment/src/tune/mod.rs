@@ -24,6 +24,7 @@
 //! assert_eq!(rungs, [(8, 1), (4, 2), (2, 4)]);
 //! ```
 
+mod attempt;
 mod budget;
 mod halton;
 mod halving;
@@ -43,8 +44,8 @@ pub use halving::{Rung, ladder};
 pub use journal::{Purpose, RunRecord};
 pub use refit::{Judged, Verdict};
 pub use report::{RowsReport, TrialReport, TuneReport, Winner};
-pub use runner::{BEST, Chooser, Limit, MOST_TRIALS, Sensitivity, Tune, Untouched};
+pub use runner::{BEST, Chooser, Limit, MOST_ASKED, MOST_TRIALS, Sensitivity, Tune, Untouched};
 pub use search::{Found, RungReport, Standing};
-pub use sensitivity::{Moved, SettingMoves};
+pub use sensitivity::{FACTORS, Moved, SettingMoves};
 pub use setting::{Scale, Setting, Value};
 pub use space::{Configuration, Range, Space};

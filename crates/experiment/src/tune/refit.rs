@@ -7,11 +7,12 @@
 //! it knows the spread over seeds and that all pairs are judged by the same rows. Whether the two models of the first seed
 //! differ is asked apart, by `hone compare`'s tests.
 
+use super::attempt::{Wanted, Went, clear};
 use super::journal::{Purpose, RunRecord};
-use super::runner::{BEST, Chooser, Course, Untouched, Wanted, Went};
+use super::runner::{BEST, Chooser, Course, Untouched};
 use super::search::Found;
-use crate::compare::{Answers, Comparison, answers_of, compare};
-use crate::crossval::derived;
+use crate::compare::{Comparison, answers_of, compare};
+use crate::crossval::{Spread, derived};
 use crate::held_out::RowLogits;
 use crate::special::{normal_exceeded, student_exceeded};
 use crate::study::{Difference, Estimate, groups, without};
@@ -64,6 +65,16 @@ impl Verdict {
             _ => Verdict::NoDifferenceShown,
         }
     }
+
+    /// The same where the tuned recipe or the given one failed with some seed, which the interval does not know: one that
+    /// fails is not shown to be the better one.
+    pub fn beside_failures(self, tuned: bool, given: bool) -> Verdict {
+        match self {
+            Verdict::Better if tuned => Verdict::NoDifferenceShown,
+            Verdict::Worse if given => Verdict::NoDifferenceShown,
+            other => other,
+        }
+    }
 }
 
 /// Level of the interval.
@@ -74,21 +85,25 @@ const LEVEL: f64 = 0.05;
 pub struct Judged {
     /// The fresh seeds.
     pub seeds: Vec<u64>,
-    /// The metric of the given options on the untouched rows, seed by seed.
-    pub given: Vec<f64>,
+    /// The metric of the given options on the untouched rows, seed by seed; none where that refit failed.
+    pub given: Vec<Option<f64>>,
     /// That of the winner.
-    pub tuned: Vec<f64>,
+    pub tuned: Vec<Option<f64>>,
+    /// Refits that failed, and why, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
     /// Standard deviation over seeds of the winner's.
     pub seed_std: Option<f64>,
-    /// Tuned minus given, and the parts of its variance; none where the given options won.
+    /// Tuned minus given over the seeds with which neither failed, and the parts of its variance; none where the given
+    /// options won.
     pub effect: Option<Estimate>,
     /// Its 95 % interval.
     pub interval: Option<[f64; 2]>,
     /// What that says.
     pub verdict: Verdict,
-    /// The first seed's two models on the untouched rows, the given options' first.
+    /// The two models of the first of those seeds on the untouched rows, the given options' first.
     pub first_models: Option<Comparison>,
-    /// The saved model: the winner's of the first fresh seed.
+    /// The saved model: the winner's of the first fresh seed with which it did not fail.
     pub model: PathBuf,
     /// Its value on the untouched rows.
     pub model_value: f64,
@@ -140,12 +155,9 @@ pub const EFFECT_METHOD: &str = "mean of the paired differences ± t(0.975, df) 
 /// Where the seeds of refits are drawn.
 const REFIT: usize = 0x5246;
 
-/// Deviation with n − 1.
-pub(super) fn deviation(values: &[f64]) -> Option<f64> {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
-    (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())
+/// The name of a refit, of the winner (`tuned`) or of the given options (`given`).
+fn refit_name(recipe: &str, pair: usize) -> String {
+    format!("refit-{recipe}-{pair}")
 }
 
 impl<B: Backend> Course<'_, B> {
@@ -172,8 +184,9 @@ impl<B: Backend> Course<'_, B> {
             .sum();
         self.outlook = each * self.tune.seeds as f64 + self.after_refits();
         'pairs: for pair in 1..=self.tune.seeds {
-            // A pair that would not be whole is not begun.
-            let room = self.tune.limit.seconds.filter(|_| pair > 1);
+            // A pair that would not be whole is not begun, once there is a model.
+            let some = pairs.iter().any(|p| p[0].value.is_some());
+            let room = self.tune.limit.seconds.filter(|_| some);
             let mut both = Vec::new();
             for (i, &(name, trial)) in recipes.iter().enumerate() {
                 let (settings, options) = self.trial(trial);
@@ -186,7 +199,7 @@ impl<B: Backend> Course<'_, B> {
                     _ => "the winner",
                 };
                 let wanted = Wanted {
-                    name: format!("refit-{name}-{pair}"),
+                    name: refit_name(name, pair),
                     purpose: Purpose::Refit,
                     trial: Some(trial),
                     settings: &settings,
@@ -226,21 +239,30 @@ impl<B: Backend> Course<'_, B> {
         cut_short: Option<String>,
     ) -> Result<Judged, TrainError> {
         let (job, metric) = (self.tune.job, &self.tune.job.options.metric);
-        let values = |i: usize| -> Vec<f64> {
-            let of = |p: &Vec<RunRecord>| p.get(i)?.value;
+        let values = |i: usize| -> Vec<Option<f64>> {
+            let of = |p: &Vec<RunRecord>| p.get(i).map(|r| r.value);
             pairs.iter().filter_map(of).collect()
         };
-        let failed = pairs.iter().flatten().find_map(|r| {
+        let why = |r: &RunRecord| {
             let why = r.failed.as_ref()?;
-            Some(format!("{}: {why}", r.run))
-        });
-        if let Some(why) = failed {
+            Some(format!("{} failed (seed {}): {why}", r.run, r.seed))
+        };
+        let failed: Vec<String> = pairs.iter().flatten().filter_map(why).collect();
+        let tuned = values(0);
+        let Some((saved, model_value)) =
+            tuned.iter().enumerate().find_map(|(p, v)| Some((p, (*v)?)))
+        else {
             return Err(TrainError::Option(format!(
-                "{why}; the trials are in {}",
+                "no refit of trial {}, the winner, gave a model: {}; the trials are in {}",
+                found.winner,
+                failed.join("; "),
                 self.out.join("trials.jsonl").display()
             )));
-        }
-        let tuned = values(0);
+        };
+        let given = match found.winner {
+            0 => tuned.clone(),
+            _ => values(1),
+        };
         let (mut effect, mut interval, mut first_models) = (None, None, None);
         let mut verdict = Verdict::GivenStand;
         if found.winner != 0 {
@@ -254,66 +276,59 @@ impl<B: Backend> Course<'_, B> {
             let examples = self.untouched();
             let mut differences = Vec::new();
             for (p, both) in pairs.iter().enumerate() {
-                let mut sides = Vec::new();
-                for record in both {
-                    let logits = self.read_logits(&record.run)?;
-                    sides.push((
-                        record.value.unwrap_or(f64::NAN),
-                        without(task, labels, examples, &groups, &logits, metric),
-                    ));
-                    if p == 0 {
-                        let answers = answers_of(task, labels, examples, &logits);
-                        first_models.get_or_insert_with(Vec::new).push(answers);
-                    }
-                }
-                let [(t, own), (g, given)] = &sides[..] else {
+                let [tuned, given] = &both[..] else { continue };
+                let (Some(t), Some(g)) = (tuned.value, given.value) else {
                     continue;
                 };
+                let own = self.read_logits(&tuned.run)?;
+                let other = self.read_logits(&given.run)?;
+                first_models.get_or_insert_with(|| {
+                    let [given, tuned] =
+                        [&other, &own].map(|logits| answers_of(task, labels, examples, logits));
+                    compare(task, &given, &tuned, job.options.seed)
+                });
+                let [own, other] = [&own, &other]
+                    .map(|logits| without(task, labels, examples, &groups, logits, metric));
                 differences.push(Difference {
                     // The same rows are judged in every pair.
                     repeat: p + 1,
                     whole: t - g,
                     without: own
                         .iter()
-                        .zip(given)
+                        .zip(&other)
                         .map(|(a, b)| (a.0, a.1 - b.1))
                         .collect(),
                 });
             }
-            let estimate = Estimate::of(&differences);
-            let scored = differences.first().map_or(0, |d| d.without.len());
-            let ends = interval_of(&estimate, scored, LEVEL);
-            verdict = Verdict::of(ends, metric);
-            (effect, interval) = (Some(estimate), Some(ends));
-        }
-        let compared = |all: &Vec<Answers>| match &all[..] {
-            [tuned, given] => {
-                let (task, seed) = (task_of(job.data.kind), job.options.seed);
-                Some(compare(task, given, tuned, seed))
+            verdict = Verdict::NoDifferenceShown;
+            if let Some(first) = differences.first() {
+                let estimate = Estimate::of(&differences);
+                let ends = interval_of(&estimate, first.without.len(), LEVEL);
+                let lacks = |values: &[Option<f64>]| values.iter().any(Option::is_none);
+                verdict = Verdict::of(ends, metric).beside_failures(lacks(&tuned), lacks(&given));
+                (effect, interval) = (Some(estimate), Some(ends));
             }
-            _ => None,
-        };
+        }
+        let known: Vec<f64> = tuned.iter().flatten().copied().collect();
         Ok(Judged {
             seeds: (1..=pairs.len()).map(|p| self.fresh_seed(p)).collect(),
-            given: match found.winner {
-                0 => tuned.clone(),
-                _ => values(1),
-            },
-            seed_std: deviation(&tuned),
-            model_value: tuned.first().copied().unwrap_or(f64::NAN),
+            given,
             tuned,
+            failed,
+            seed_std: (known.len() > 1).then(|| Spread::of(&known, 0.0).std),
             effect,
             interval,
             verdict,
-            first_models: first_models.as_ref().and_then(compared),
+            first_models,
             model: self.out.join(BEST),
-            model_seed: self.fresh_seed(1),
+            model_value,
+            model_seed: self.fresh_seed(saved + 1),
             cut_short,
         })
     }
 
     /// Fits to all training rows, as `hone train` does with these options, and reads the untouched rows. The winner's
-    /// model of the first seed is saved.
+    /// model of the first seed with which it does not fail is saved.
     pub(super) fn refit(
         &self,
         wanted: &Wanted<'_>,
@@ -322,9 +337,15 @@ impl<B: Backend> Course<'_, B> {
         halt: &AtomicBool,
     ) -> Result<Option<RunRecord>, TrainError> {
         let (texts, options) = (&self.texts, &wanted.options);
-        let saved = wanted.name == "refit-tuned-1";
+        let gave_none = |pair: usize| {
+            let earlier = self.journal.run(&refit_name("tuned", pair));
+            earlier.is_some_and(|r| r.value.is_none())
+        };
+        let saved = wanted.name == refit_name("tuned", wanted.replicate)
+            && (1..wanted.replicate).all(gave_none);
         let best = self.out.join(BEST);
-        let job = self.within(options, if saved { &best } else { folder });
+        let folder = if saved { best.as_path() } else { folder };
+        let job = self.within(options, folder);
         let valid = match self.tune.chooser {
             Chooser::Valid => texts.valid.as_ref().map(|v| &v.examples),
             Chooser::Folds(_) => None,
@@ -341,22 +362,19 @@ impl<B: Backend> Course<'_, B> {
         };
         let began = Instant::now();
         let mut record = self.record(wanted, options.seed, options, texts.train.examples.len());
-        let diverged = |error: TrainError, record: &RunRecord| match error {
-            error @ (TrainError::Loss { .. } | TrainError::Gradient { .. }) => {
-                let mut record = record.clone();
-                record.failed = Some(error.to_string());
-                record.ending = "failed".to_owned();
-                record.seconds = began.elapsed().as_secs_f64();
+        let diverged = |error: TrainError, record: RunRecord| match error {
+            TrainError::Interrupted => Ok(None),
+            error => {
+                let record = record.diverged(error, began)?;
+                clear(folder)?;
                 Ok(Some(record))
             }
-            TrainError::Interrupted => Ok(None),
-            error => Err(error),
         };
         let model = match saved {
             true => {
                 let done = job.conclude(texts, fit, self.backend.clone(), sink, halt, began);
                 let (model, summary, ending) = match done {
-                    Err(error) => return diverged(error, &record),
+                    Err(error) => return diverged(error, record),
                     Ok(done) => done,
                 };
                 if ending == Ending::Interrupted {
@@ -375,20 +393,13 @@ impl<B: Backend> Course<'_, B> {
             false => {
                 let Fitted { model, outcome, .. } =
                     match job.fit(fit, self.backend.clone(), sink, halt) {
-                        Err(error) => return diverged(error, &record),
+                        Err(error) => return diverged(error, record),
                         Ok(fitted) => fitted,
                     };
                 if outcome.ending == Ending::Interrupted {
                     return Ok(None);
                 }
-                record.steps = outcome.steps;
-                record.best_step = outcome.selected_step;
-                record.ending = outcome.ending.name().to_owned();
-                record.restart = outcome.restart;
-                record.train_tokens = outcome.train_tokens;
-                record.train_loss = Some(outcome.train_loss).filter(|x| x.is_finite());
-                record.train_seconds = outcome.train_seconds;
-                record.planned_memory_bytes = outcome.planned_bytes;
+                record.ran(&outcome);
                 model
             }
         };
@@ -409,15 +420,13 @@ impl<B: Backend> Course<'_, B> {
             |_| true,
         )?;
         drop(model);
-        let metrics = scorer.finish();
-        let value = metrics.value(&options.metric);
-        record.value = value.filter(|v| v.is_finite());
-        if record.value.is_none() {
-            record.failed = Some(format!("{} is not a number", options.metric));
-        }
-        record.metrics = Some(metrics);
+        record.scored(Some(scorer.finish()), &options.metric);
         record.seconds = began.elapsed().as_secs_f64();
-        self.write_logits(&wanted.name, &logits)?;
+        match record.failed {
+            None => self.write_logits(&wanted.name, &logits)?,
+            // The next seed's model takes the place.
+            Some(_) => clear(folder)?,
+        }
         Ok(Some(record))
     }
 
@@ -519,11 +528,5 @@ mod tests {
             (high - 3.69 / 150.0).abs() < 1e-3 && low == -high,
             "{low} {high}"
         );
-    }
-
-    #[test]
-    fn deviations_are_those_of_the_sample() {
-        assert_eq!(deviation(&[1.0]), None);
-        assert!((deviation(&[1.0, 2.0, 4.0]).unwrap() - (7.0f64 / 3.0).sqrt()).abs() < 1e-12);
     }
 }

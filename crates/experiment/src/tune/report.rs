@@ -3,7 +3,7 @@
 use super::refit::{EFFECT_METHOD, Judged};
 use super::runner::{Chooser, Course, Untouched};
 use super::search::{Found, run_name};
-use super::sensitivity::{INTERVAL_METHOD, SettingMoves};
+use super::sensitivity::{SettingMoves, interval_method};
 use super::space::Configuration;
 use hone_kernels::Backend;
 use hone_train::metrics::better;
@@ -175,7 +175,7 @@ impl TuneReport {
             refit,
             effect_interval_method: EFFECT_METHOD,
             sensitivity,
-            sensitivity_interval_method: INTERVAL_METHOD,
+            sensitivity_interval_method: interval_method(tune.chooser),
             runs: journal.runs().count(),
             seed: tune.job.options.seed,
             split_seed: tune.split_seed,

@@ -1,9 +1,10 @@
 //! The rungs: which trials are run, ranked and kept, and what a budget leaves of that.
 
+use super::attempt::{Wanted, Went};
 use super::budget::Search;
 use super::halving::{ladder, ranking};
 use super::journal::Purpose;
-use super::runner::{Course, Sensitivity, Wanted, Went};
+use super::runner::{Course, Sensitivity};
 use hone_kernels::Backend;
 use hone_train::{Event, Options, Sink, TrainError};
 use serde::Serialize;
@@ -91,10 +92,9 @@ impl<B: Backend> Course<'_, B> {
             }
             Went::Done(_) => {}
         }
-        let parts = self.first_plan(sink)?;
+        let (parts, mut told) = self.first_plan(sink)?;
         let share = ladder(2, parts)[0].share;
         let mut trials = 0;
-        let mut told = 0;
         let mut cut_short = None;
         loop {
             let planned = match (limit.seconds, limit.trials) {
@@ -104,11 +104,11 @@ impl<B: Backend> Course<'_, B> {
             if planned <= trials {
                 break;
             }
-            if planned != told {
-                if told > 0 {
-                    let text = format!("planned anew: {planned} trials");
-                    sink.event(&Event::Note { text });
-                }
+            // Of trials that are done no plan is made.
+            let known = self.journal.run(&run_name(trials, share, 1)).is_some();
+            if planned != told && !known {
+                let text = format!("planned anew: {planned} trials");
+                sink.event(&Event::Note { text });
                 told = planned;
             }
             self.outlook = self.to_come(parts, trials, planned);
@@ -339,10 +339,11 @@ impl<B: Backend> Course<'_, B> {
     }
 
     /// Plans from the pace of the first run: rungs on part of the rows, and about how many trials there will be.
-    fn first_plan(&mut self, sink: &mut dyn Sink) -> Result<usize, TrainError> {
+    fn first_plan(&mut self, sink: &mut dyn Sink) -> Result<(usize, usize), TrainError> {
         const DECISION: &str = "plan";
         if let Some(known) = self.journal.decided(DECISION) {
-            return Ok(known["parts"].as_u64().unwrap_or(0) as usize);
+            let number = |key: &str| known[key].as_u64().unwrap_or(0) as usize;
+            return Ok((number("parts"), number("trials")));
         }
         let (parts, trials) = match (self.tune.limit.seconds, self.tune.limit.trials) {
             (None, _) => (self.parts(self.trials.len()), self.trials.len()),
@@ -386,7 +387,7 @@ impl<B: Backend> Course<'_, B> {
         });
         let value = json!({ "parts": parts, "trials": trials, "seconds_a_run": run });
         self.decide(DECISION, value)?;
-        Ok(parts)
+        Ok((parts, trials))
     }
 
     /// How many trials the first rung has, as it looks now; once it has ended, as it was decided.

@@ -4,9 +4,10 @@
 //! chose the winner, so beside them everything else looks worse than it is. All are whole runs; a surface fitted to the
 //! trials of the search would cost nothing, and would know least where it matters, off the best by a factor of 4.
 
+use super::attempt::{Wanted, Went};
 use super::halving::MOST_REPLICATES;
 use super::journal::Purpose;
-use super::runner::{Course, Sensitivity, Wanted, Went};
+use super::runner::{Chooser, Course, Sensitivity};
 use super::search::Found;
 use super::setting::{Scale, Setting, Value};
 use super::space::{Configuration, Range};
@@ -20,14 +21,24 @@ use serde_json::json;
 pub(super) const ROUNDS: usize = 2;
 /// As many where a budget leaves time.
 pub(super) const MOST_ROUNDS: usize = 5;
-/// By what a number is multiplied.
-pub(super) const FACTORS: [(f64, &str); 4] =
-    [(0.25, "×1/4"), (0.5, "×1/2"), (2.0, "×2"), (4.0, "×4")];
+/// By what a number is multiplied, and how that is written.
+pub const FACTORS: [(f64, &str); 4] = [(0.25, "×1/4"), (0.5, "×1/2"), (2.0, "×2"), (4.0, "×4")];
 
 /// How the intervals come about, for reports.
-pub const INTERVAL_METHOD: &str = "t(0.975, df) · sqrt((1/n + held-out rows / training rows) · s²) around the mean of n \
-    paired differences (Nadeau & Bengio 2003), s² pooled over the moves of a setting, df their runs less their number; \
-    never narrower than one row";
+pub(super) fn interval_method(chooser: Chooser) -> &'static str {
+    match chooser {
+        Chooser::Folds(_) => {
+            "t(0.975, df) · sqrt((1/n + held-out rows / training rows) · s²) around the mean of n paired differences \
+             (Nadeau & Bengio 2003), s² pooled over the moves of a setting, df their runs less their number; never \
+             narrower than one row"
+        }
+        Chooser::Valid => {
+            "t(0.975, df) · sqrt(s²/n) around the mean of n paired differences, s² pooled over the moves of a setting, \
+             df their runs less their number; never narrower than one row. Replicates differ by their seeds alone: what \
+             other training or validation texts would change is not in it"
+        }
+    }
+}
 
 /// A setting moved to one value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -190,6 +201,11 @@ impl<B: Backend> Course<'_, B> {
         );
         for at in 0..all.len() {
             let (setting, _, tries) = &all[at];
+            // Without a move the winner need not run either.
+            if tries.is_empty() {
+                rounds[at] = ROUNDS;
+                continue;
+            }
             let cost = self.cost(&winner, tries.iter().map(|t| (*setting, t)), ROUNDS);
             let decision = format!("no time for moves of {}", setting.name());
             if let Some(budget) = budget
@@ -211,7 +227,8 @@ impl<B: Backend> Course<'_, B> {
             }
         }
         // What a budget leaves goes into further rounds of everything that was measured.
-        let whole = rounds.iter().all(|&r| r == ROUNDS) && !all.is_empty();
+        let whole = rounds.iter().all(|&r| r == ROUNDS);
+        let whole = whole && all.iter().any(|(_, _, tries)| !tries.is_empty());
         if let (Some(budget), true) = (budget, whole) {
             for round in ROUNDS + 1..=MOST_ROUNDS {
                 let moves = all.iter().flat_map(|(s, _, t)| t.iter().map(|t| (*s, t)));
@@ -234,11 +251,11 @@ impl<B: Backend> Course<'_, B> {
         }
         let (fitted, scored) = self.sizes();
         let ratio = match self.tune.chooser {
-            super::Chooser::Folds(_) => scored as f64 / fitted.max(1) as f64,
-            super::Chooser::Valid => 0.0,
+            Chooser::Folds(_) => scored as f64 / fitted.max(1) as f64,
+            Chooser::Valid => 0.0,
         };
         for ((_, report, tries), rounds) in all.iter_mut().zip(&rounds) {
-            if *rounds < ROUNDS && !tries.is_empty() {
+            if *rounds < ROUNDS {
                 report.left_out.push("no time was left".to_owned());
                 continue;
             }

@@ -77,24 +77,25 @@ pub enum Setting {
 
 use Setting::*;
 
-/// All of them; the place of each is its dimension among the draws, so that leaving one out moves no other.
-pub const ALL: [Setting; 16] = [
-    Lr,
-    Epochs,
-    BatchSize,
-    HeadRatio,
-    LayerDecay,
-    Warmup,
-    Dropout,
-    WeightDecay,
-    AttentionDropout,
-    LabelSmoothing,
-    L2Sp,
-    Mixout,
-    RDrop,
-    InitHead,
-    Pool,
-    Schedule,
+/// All of them in their order, with their names on the command line and in files. The place of each is its dimension among
+/// the draws, so that leaving one out moves no other.
+pub const ALL: [(Setting, &str); 16] = [
+    (Lr, "lr"),
+    (Epochs, "epochs"),
+    (BatchSize, "batch-size"),
+    (HeadRatio, "head-ratio"),
+    (LayerDecay, "layer-decay"),
+    (Warmup, "warmup"),
+    (Dropout, "dropout"),
+    (WeightDecay, "weight-decay"),
+    (AttentionDropout, "attention-dropout"),
+    (LabelSmoothing, "label-smoothing"),
+    (L2Sp, "l2-sp"),
+    (Mixout, "mixout"),
+    (RDrop, "r-drop"),
+    (InitHead, "init-head"),
+    (Pool, "pool"),
+    (Schedule, "schedule"),
 ];
 
 /// Those that are tuned where nobody says otherwise: what the recipes of BERT's papers tune (Devlin et al. 2019,
@@ -112,36 +113,19 @@ pub const USUAL: [Setting; 8] = [
 ];
 
 impl Setting {
-    /// Its name on the command line and in files.
+    /// Its name.
     pub fn name(self) -> &'static str {
-        match self {
-            Lr => "lr",
-            Epochs => "epochs",
-            BatchSize => "batch-size",
-            HeadRatio => "head-ratio",
-            LayerDecay => "layer-decay",
-            Warmup => "warmup",
-            Dropout => "dropout",
-            WeightDecay => "weight-decay",
-            AttentionDropout => "attention-dropout",
-            LabelSmoothing => "label-smoothing",
-            L2Sp => "l2-sp",
-            Mixout => "mixout",
-            RDrop => "r-drop",
-            InitHead => "init-head",
-            Pool => "pool",
-            Schedule => "schedule",
-        }
+        ALL[self.dimension()].1
     }
 
     /// By its name.
     pub fn named(name: &str) -> Option<Setting> {
-        ALL.into_iter().find(|s| s.name() == name)
+        ALL.into_iter().find(|(_, n)| *n == name).map(|(s, _)| s)
     }
 
     /// Its dimension among the draws.
     pub fn dimension(self) -> usize {
-        ALL.iter().position(|&s| s == self).unwrap_or(0)
+        self as usize
     }
 
     /// How it is drawn.
@@ -255,15 +239,15 @@ impl Setting {
         }
     }
 
-    /// The flags of `hone train` that give a run what it has here.
+    /// The flags of `hone train`, without their dashes, that give a run what it has here.
     pub fn flags(self, o: &Options) -> Vec<(&'static str, String)> {
         let text = |x: f64| Value::Number(x).to_string();
         match self {
-            Lr => vec![("lr", text(o.lr)), ("head_lr", text(o.head_lr))],
-            HeadRatio => vec![("head_lr", text(o.head_lr))],
+            Lr => vec![("lr", text(o.lr)), ("head-lr", text(o.head_lr))],
+            HeadRatio => vec![("head-lr", text(o.head_lr))],
             Dropout => vec![
                 ("dropout", text(o.dropout)),
-                ("head_dropout", text(o.head_dropout)),
+                ("head-dropout", text(o.head_dropout)),
             ],
             Warmup => vec![(
                 "warmup",
@@ -274,21 +258,7 @@ impl Setting {
                     hone_optim::Warmup::Fraction(f) => f.to_string(),
                 },
             )],
-            _ => {
-                let key = match self {
-                    Epochs => "epochs",
-                    BatchSize => "batch_size",
-                    LayerDecay => "layer_decay",
-                    WeightDecay => "weight_decay",
-                    AttentionDropout => "attention_dropout",
-                    LabelSmoothing => "label_smoothing",
-                    L2Sp => "l2_sp",
-                    RDrop => "r_drop",
-                    InitHead => "init_head",
-                    other => other.name(),
-                };
-                vec![(key, self.of(o).to_string())]
-            }
+            _ => vec![(self.name(), self.of(o).to_string())],
         }
     }
 

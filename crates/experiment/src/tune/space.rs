@@ -77,7 +77,7 @@ impl Space {
             };
             let name = name.replace('_', "-");
             let setting = Setting::named(&name).ok_or_else(|| {
-                let known: Vec<&str> = super::setting::ALL.iter().map(|s| s.name()).collect();
+                let known: Vec<&str> = super::setting::ALL.map(|(_, name)| name).into();
                 format!("{name:?}: no such setting; there are {}", known.join(", "))
             })?;
             if settings.iter().any(|(s, _)| *s == setting) {

@@ -9,47 +9,31 @@ use super::{
     Chooser, Configuration, Limit, Purpose, Range, Sensitivity, Space, Tune, TuneReport, Untouched,
     Verdict,
 };
-use hone_data::{Columns, Truncate};
+use crate::fixture::{self, Watch, model};
+use hone_data::Truncate;
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_train::{
-    DataSource, Event, FrozenPrefix, Job, JobData, Options, Select, Sink, Strictness, TrainError,
-    ValidSource, WordUpdates,
+    Event, FrozenPrefix, Job, JobData, Options, Sink, Strictness, TrainError, ValidSource,
+    WordUpdates,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../train/fixtures/trajectory")
-}
-
+/// Rates that hardly learn anything, so that a search has something to find.
 fn options() -> Options {
     Options {
-        max_steps: Some(12),
-        batch_size: 16,
-        new_head: true,
-        lr: 2e-3,
-        head_lr: 2e-2,
-        warmup: Warmup::Steps(2),
-        seed: 3,
-        select: Select::Last,
-        ..Options::default()
+        lr: 1e-5,
+        head_lr: 1e-4,
+        ..fixture::options()
     }
 }
 
+/// A fifth of the texts is for the last figure.
 fn data() -> JobData {
-    DataSource {
-        data: model().join("train.csv"),
-        valid: ValidSource::Fraction(0.2),
-        test: None,
-        columns: Columns::default(),
-        kind: None,
-        split_seed: 0,
-    }
-    .read()
-    .unwrap()
+    fixture::data(ValidSource::Fraction(0.2))
 }
 
 const SPACE: &str = "lr=1e-4..1e-2,batch-size=8|16,dropout=0..0.3";
@@ -122,44 +106,9 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Stops after a step of the whole search.
-#[derive(Default)]
-struct Watch {
-    steps: usize,
-    stop_after: usize,
-    stop: Arc<AtomicBool>,
-}
-
-impl Sink for Watch {
-    fn event(&mut self, event: &Event) {
-        if let Event::Step(_) = event {
-            self.steps += 1;
-            if self.stop_after == self.steps {
-                self.stop.store(true, Ordering::SeqCst);
-            }
-        }
-    }
-}
-
 /// All of it but what clocks, the system and folders said.
 fn timeless(report: &TuneReport) -> String {
-    use serde_json::Value;
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                let told = |key: &String| {
-                    key.contains("seconds") || key.contains("memory") || key == "model"
-                };
-                map.retain(|key, _| !told(key));
-                map.values_mut().for_each(strip);
-            }
-            Value::Array(all) => all.iter_mut().for_each(strip),
-            _ => {}
-        }
-    }
-    let mut value = serde_json::to_value(report).unwrap();
-    strip(&mut value);
-    value.to_string()
+    fixture::timeless(report, &["model"])
 }
 
 fn records(out: &Path) -> Vec<RunRecord> {
@@ -218,12 +167,11 @@ fn a_search_is_its_ladder_and_a_stopped_one_goes_on_bit_for_bit() {
         .tuned
         .iter()
         .zip(&want.refit.given)
-        .map(|(t, g)| t - g)
+        .map(|(t, g)| t.unwrap() - g.unwrap())
         .collect();
-    if want.found.winner != 0 {
-        let mean = effect.iter().sum::<f64>() / effect.len() as f64;
-        assert!((want.refit.effect.unwrap().effect - mean).abs() < 1e-12);
-    }
+    assert_ne!(want.found.winner, 0);
+    let mean = effect.iter().sum::<f64>() / effect.len() as f64;
+    assert!((want.refit.effect.unwrap().effect - mean).abs() < 1e-12);
     // Nothing but records and the model is left.
     let mut left: Vec<_> = std::fs::read_dir(whole.path())
         .unwrap()
@@ -241,7 +189,7 @@ fn a_search_is_its_ladder_and_a_stopped_one_goes_on_bit_for_bit() {
         .enumerate()
     {
         let mut watch = Watch {
-            stop_after,
+            stop_after: Some(stop_after),
             ..Watch::default()
         };
         let stop = watch.stop.clone();
@@ -283,14 +231,14 @@ fn a_search_is_its_ladder_and_a_stopped_one_goes_on_bit_for_bit() {
 fn labels_of_untouched_rows_move_the_last_figure_alone() {
     let data = data();
     let out = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let plain = Asked::trials(&data, out[0].path(), 3).whole();
+    let plain = Asked::trials(&data, out[0].path(), 5).whole();
     let mut spoilt = data.clone();
     let rows = &mut spoilt.valid.as_mut().unwrap().rows;
     let labels: Vec<_> = rows.iter().map(|r| r.label.clone()).collect();
     for (row, label) in rows.iter_mut().zip(labels.iter().cycle().skip(7)) {
         row.label = label.clone();
     }
-    let other = Asked::trials(&spoilt, out[1].path(), 3).whole();
+    let other = Asked::trials(&spoilt, out[1].path(), 5).whole();
     assert_ne!(plain.refit.tuned, other.refit.tuned);
     assert_eq!(plain.found, other.found);
     assert_eq!(plain.sensitivity, other.sensitivity);
@@ -320,6 +268,65 @@ fn settings_that_diverge_fail_and_the_search_goes_on() {
         .collect();
     assert_eq!(behind, failed);
     assert!(report.sensitivity.is_empty());
+}
+
+#[test]
+fn a_refit_that_fails_is_reported_and_the_next_seed_gives_the_model() {
+    let data = data();
+    let out = tempfile::tempdir().unwrap();
+    let asked = Asked {
+        sensitivity: Sensitivity::Off,
+        ..Asked::trials(&data, out.path(), 5)
+    };
+    let whole = asked.whole();
+    assert_ne!(whole.found.winner, 0);
+    // The journal until the first refit, as if its loss had become no number.
+    let path = out.path().join("trials.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let failing = |names: &[&str]| {
+        let mut lines = String::new();
+        for line in text.lines() {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            if line["purpose"] == "refit" {
+                if !names.contains(&line["run"].as_str().unwrap()) {
+                    continue;
+                }
+                line["value"] = serde_json::Value::Null;
+                line["metrics"] = serde_json::Value::Null;
+                line["failed"] = "the loss is not a number".into();
+                line["ending"] = "failed".into();
+            }
+            lines += &format!("{line}\n");
+        }
+        std::fs::write(&path, lines).unwrap();
+        std::fs::remove_dir_all(out.path().join("best")).unwrap();
+        std::fs::remove_dir_all(out.path().join("refits")).unwrap();
+    };
+    failing(&["refit-tuned-1"]);
+    let again = Asked {
+        resume: true,
+        ..asked
+    };
+    let report = again.whole();
+    let refit = &report.refit;
+    assert_eq!(refit.tuned, [None, whole.refit.tuned[1]]);
+    assert_eq!(refit.given, whole.refit.given);
+    assert_eq!(refit.failed.len(), 1);
+    assert!(refit.failed[0].starts_with("refit-tuned-1 failed"));
+    // One pair is left, which shows nothing; its model is the saved one.
+    assert_eq!(refit.effect.unwrap().pairs, 1);
+    assert_eq!(refit.verdict, Verdict::NoDifferenceShown);
+    assert_eq!(Some(refit.model_value), whole.refit.tuned[1]);
+    assert_eq!(refit.model_seed, refit.seeds[1]);
+    assert_eq!(report.best.options.seed, refit.seeds[1]);
+    assert!(!model_bits(out.path()).is_empty());
+    // Where no seed gave a model there is none to hand over: that is said, and what was found is kept.
+    failing(&["refit-tuned-1", "refit-tuned-2"]);
+    let error = again.run(&mut (), &AtomicBool::new(false)).unwrap_err();
+    let error = error.to_string();
+    for word in ["refit-tuned-1", "refit-tuned-2", "trials.jsonl"] {
+        assert!(error.contains(word), "{error}");
+    }
 }
 
 #[test]
@@ -366,12 +373,29 @@ fn a_budget_is_kept_and_one_that_is_spent_leaves_the_best_so_far() {
         began,
         ..Asked::trials(&data, out.path(), 2)
     };
-    let report = asked.whole();
+    let (mut watch, stop) = (Watch::default(), AtomicBool::new(false));
+    let report = asked.run(&mut watch, &stop).unwrap().unwrap();
     let took = began.elapsed().as_secs_f64();
     // A step, a checkpoint and what the machine does meanwhile.
     assert!(took < 1.25 * seconds + 1.0, "{took}");
     assert!(report.found.trials > 2, "{:?}", report.found);
     assert!(!report.refit.tuned.is_empty());
+    // A plan is said anew only where it changed, and of what is known none is made.
+    let plans = |watch: &Watch| -> Vec<String> {
+        let all = watch.events.iter().filter_map(|e| match e {
+            Event::Note { text } => Some(text.clone()),
+            _ => None,
+        });
+        all.filter(|t| t.starts_with("plan")).collect()
+    };
+    let said = plans(&watch);
+    let number = |text: &str| -> Option<usize> {
+        let digits = text.find(|c: char| c.is_ascii_digit())?;
+        text[digits..].split(' ').next()?.parse().ok()
+    };
+    let numbers: Vec<usize> = said.iter().filter_map(|t| number(t)).collect();
+    assert!(said[0].starts_with("plan: "), "{said:?}");
+    assert!(numbers.windows(2).all(|w| w[0] != w[1]), "{said:?}");
     // What goes on takes the course that was decided, though no time is left for any of it.
     let again = Asked {
         resume: true,
@@ -381,9 +405,8 @@ fn a_budget_is_kept_and_one_that_is_spent_leaves_the_best_so_far() {
         ..asked
     };
     let mut watch = Watch::default();
-    let stop = AtomicBool::new(false);
     let repeated = again.run(&mut watch, &stop).unwrap().unwrap();
-    assert_eq!(watch.steps, 0);
+    assert_eq!((watch.steps, plans(&watch).len()), (0, 0));
     assert_eq!(timeless(&report), timeless(&repeated));
 
     // Nor does it take another where time has come back: what was decided is read.
@@ -436,6 +459,15 @@ fn verdicts_are_those_of_the_interval() {
         ),
     ] {
         assert_eq!(Verdict::of(interval, metric), want, "{interval:?} {metric}");
+    }
+    // What failed with a seed is not called the better one; the other may be.
+    for (verdict, tuned, given, want) in [
+        (Verdict::Better, true, false, Verdict::NoDifferenceShown),
+        (Verdict::Better, false, true, Verdict::Better),
+        (Verdict::Worse, true, false, Verdict::Worse),
+        (Verdict::Worse, false, true, Verdict::NoDifferenceShown),
+    ] {
+        assert_eq!(verdict.beside_failures(tuned, given), want, "{verdict:?}");
     }
 }
 
@@ -519,7 +551,8 @@ fn draws_are_uniform_over_the_logarithm_stay_within_and_depend_on_nothing_else()
 #[test]
 fn every_setting_is_set_and_read_again_and_the_head_keeps_its_ratio() {
     let base = usual();
-    for setting in ALL {
+    for (place, (setting, _)) in ALL.into_iter().enumerate() {
+        assert_eq!(setting.dimension(), place);
         let value = match setting {
             Setting::InitHead => Value::Word("probe".into()),
             Setting::Pool => Value::Word("mean".into()),
