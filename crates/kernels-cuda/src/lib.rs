@@ -22,6 +22,8 @@ pub mod emulator;
 pub mod images;
 mod live;
 mod memory;
+mod naming;
+mod number;
 pub mod nvrtc;
 mod ops;
 mod params;

@@ -14,6 +14,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use hone_kernels::BackendError;
 use products::Products;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::path::Path;
@@ -194,7 +195,7 @@ fn load(
         .into_iter()
         .filter(|(name, _)| sources::acts(name).contains(&act))
         .collect();
-    let made: Vec<Result<Vec<u8>, String>> = std::thread::scope(|scope| {
+    let made: Vec<Result<Cow<'static, [u8]>, String>> = std::thread::scope(|scope| {
         let threads: Vec<_> = files
             .iter()
             .map(|&(name, _)| scope.spawn(move || images.get(name, architectures, act)))
