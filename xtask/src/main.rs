@@ -1,7 +1,9 @@
 //! Developer tasks, run as `cargo xtask TASK`: nothing the product needs.
 
+mod bundle;
 mod compare;
 mod cuda;
+mod halve;
 
 use clap::{Parser, Subcommand};
 
@@ -18,11 +20,14 @@ enum Task {
     Compare(compare::Args),
     /// Compile the CUDA kernels with NVRTC; print what they cost, fail where one is over its budget
     Cuda(cuda::Args),
+    /// Make a folder with everything that is to be proven and measured on a machine with a card, and its runner
+    GpuBundle(bundle::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().task {
         Task::Compare(args) => compare::run(&args),
         Task::Cuda(args) => cuda::run(&args),
+        Task::GpuBundle(args) => bundle::run(&args),
     }
 }

@@ -3,8 +3,8 @@
 //! another image. A folder filled beforehand (`cargo xtask cuda --images`) serves a machine that has no compiler, too.
 
 use crate::act::Number;
-pub use crate::naming::file_name;
 use crate::naming::is_whole;
+pub use crate::naming::{all, file_name};
 use crate::nvrtc::Nvrtc;
 use crate::sources;
 use std::borrow::Cow;
