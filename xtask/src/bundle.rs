@@ -70,10 +70,8 @@ pub fn run(args: &Args) -> Result<()> {
         zip(&folder.join(format!("bin/{name}.gz")), &binary)?;
     }
 
-    halve::weights(
-        &args.model.join("model.safetensors"),
-        &folder.join("model/model.safetensors"),
-    )?;
+    let halved = folder.join("model/model.safetensors");
+    halve::weights(&args.model.join("model.safetensors"), &halved)?;
     for file in [
         "config.json",
         "vocab.txt",
@@ -96,6 +94,8 @@ pub fn run(args: &Args) -> Result<()> {
         .arg(&folder.join("model"));
     lengths.arg("--data").arg(args.sst2.join("train.csv"));
     fs::write(folder.join("inputs/sst2-lengths.txt"), output(lengths)?)?;
+    zip(&folder.join("model/model.safetensors.gz"), &read(&halved)?)?;
+    fs::remove_file(&halved)?;
     let fixtures = root.join("crates/train/fixtures/trajectory");
     for entry in fs::read_dir(&fixtures)? {
         let file = entry?;

@@ -267,15 +267,18 @@ def library_folders():
 
 
 def unpack():
-    os.makedirs(WORK, exist_ok=True)
-    for path in glob.glob(os.path.join(HERE, "bin", "*.gz")):
-        to = os.path.join(WORK, os.path.basename(path)[:-3])
-        if os.path.exists(to) and os.path.getmtime(to) >= os.path.getmtime(path):
-            continue
-        with gzip.open(path, "rb") as f, open(to + ".part", "wb") as g:
-            shutil.copyfileobj(f, g)
-        os.chmod(to + ".part", 0o755)
-        os.replace(to + ".part", to)
+    """Programs and the model into the folder for work, once."""
+    for part, to in (("bin", WORK), ("model", MODEL)):
+        os.makedirs(to, exist_ok=True)
+        for path in glob.glob(os.path.join(HERE, part, "*")):
+            zipped = path.endswith(".gz")
+            out = os.path.join(to, os.path.basename(path)[: -3 if zipped else None])
+            if os.path.exists(out) and os.path.getmtime(out) >= os.path.getmtime(path):
+                continue
+            with (gzip.open if zipped else open)(path, "rb") as f, open(out + ".part", "wb") as g:
+                shutil.copyfileobj(f, g)
+            os.chmod(out + ".part", 0o755 if part == "bin" else 0o644)
+            os.replace(out + ".part", out)
 
 
 def doc_torch():
@@ -289,7 +292,7 @@ def hone_env():
 
 
 HONE, CARD_TESTS = os.path.join(WORK, "hone"), os.path.join(WORK, "hone-card")
-MODEL, DATA, INPUTS = (os.path.join(HERE, x) for x in ("model", "data", "inputs"))
+MODEL, DATA, INPUTS = os.path.join(WORK, "model"), os.path.join(HERE, "data"), os.path.join(HERE, "inputs")
 IMAGES = os.path.join(WORK, "cache", "cuda")
 
 

@@ -84,7 +84,7 @@ def batch():
     if a.lengths:
         mask = torch.arange(width)[None] < torch.tensor(part)[:, None]
         inputs = dict(inputs, input_ids=ids * mask, attention_mask=mask.long())
-    return sum(part), inputs
+    return sum(part), {k: v.pin_memory() for k, v in inputs.items()} if gpu else inputs
 
 
 def step(inputs):
