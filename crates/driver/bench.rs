@@ -197,6 +197,8 @@ fn time<B: Backend>(
         }
         let start = Instant::now();
         let mut at = [start; 2];
+        // As in training: what a step gave is read once the next is queued.
+        let mut before = None;
         for ragged in &batches {
             let pass = Pass {
                 mode: Mode::Train {
@@ -213,7 +215,8 @@ fn time<B: Backend>(
                 layers: vec![true; model.config.layers],
             };
             model.forward(&mut acts, ragged, &pass)?;
-            model.loss(&mut acts, LossKind::of(Task::Classify), &targets, &weights)?;
+            let task = LossKind::of(Task::Classify);
+            let losses = model.queue_loss(&mut acts, task, &targets, &weights)?;
             if steps == 1 {
                 b.sync()?;
                 at[0] = Instant::now();
@@ -223,7 +226,8 @@ fn time<B: Backend>(
                 b.sync()?;
                 at[1] = Instant::now();
             }
-            grads.norms(b, model.layout(), |_| true, Some(1.0), &mut coefficient)?;
+            let norms =
+                grads.queue_norms(b, model.layout(), |_| true, Some(1.0), &mut coefficient)?;
             optimizer.step(
                 b,
                 model.params_mut(),
@@ -235,6 +239,9 @@ fn time<B: Backend>(
                 b.view(&coefficient),
                 grads.touched(),
             )?;
+            if let Some((losses, norms)) = before.replace((losses, norms)) {
+                (b.arrived(losses)?, b.arrived(norms)?);
+            }
             step += 1;
         }
         b.sync()?;

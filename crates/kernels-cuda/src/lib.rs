@@ -38,7 +38,7 @@ pub use backend::CudaBackend;
 pub use card::Card;
 pub use driver::{Arg, Driver, Launch, Matrix, Product};
 pub use emulator::{Emulator, Order};
-pub use memory::{Buf, View, ViewMut};
+pub use memory::{Buf, Coming, View, ViewMut};
 pub use params::CudaParams;
 pub use rate::ProductRate;
 pub use recorder::{Event, Recorded, Recorder};
