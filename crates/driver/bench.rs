@@ -240,7 +240,8 @@ fn time<B: Backend>(
                 grads.touched(),
             )?;
             if let Some((losses, norms)) = before.replace((losses, norms)) {
-                (b.arrived(losses)?, b.arrived(norms)?);
+                b.arrived(losses)?;
+                b.arrived(norms)?;
             }
             step += 1;
         }
