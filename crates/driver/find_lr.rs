@@ -118,13 +118,17 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     let config = Config::read(&Config::path_in(&model))?;
     let ask = Ask::undivided(&args, &config, &model, &found);
     let (valid, texts) = (ask.valid, found.train.rows.len());
+    let classes = Some(ask.count()?);
     let (decided, _) = ask.fill()?;
     let mut data_set = source.divide(found, &settings::valid_source(&decided)?)?;
     let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
     // The rows that a run would train on, and no others.
     (data_set.valid, data_set.test) = (None, None);
     let fit = |_| texts;
-    let ask = Ask::divided(&args, &config, &model, &data_set, valid, &fit);
+    let ask = Ask {
+        classes,
+        ..Ask::divided(&args, &config, &model, &data_set, valid, &fit)
+    };
     let Some((args, recipe)) = ask.fill_measured(&backend, &data_set.train)? else {
         return Ok(train::stopped());
     };

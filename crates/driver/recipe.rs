@@ -44,6 +44,8 @@ pub struct Ask<'a> {
     pub names: &'a [String],
     /// All training texts.
     pub train: &'a Part,
+    /// Texts of each class; none: those of `train` are counted.
+    pub classes: Option<Vec<usize>>,
     /// Texts of a fit, by the number of training texts.
     pub fit: &'a dyn Fn(usize) -> usize,
     pub valid: Valid,
@@ -71,6 +73,7 @@ impl<'a> Ask<'a> {
             labels: &data.labels,
             names: &data.names,
             train: &data.train,
+            classes: None,
             fit: &|rows| rows,
             valid: match own {
                 true => Valid::Decided,
@@ -97,6 +100,7 @@ impl<'a> Ask<'a> {
             labels: &data.labels,
             names: &data.names,
             train: &data.train,
+            classes: None,
             fit,
             valid,
             out: args.out.as_deref(),
@@ -128,6 +132,20 @@ impl<'a> Ask<'a> {
             facts.pools = Some(pools);
         }
         filled(self.args, choose(&facts, &given)).map(Some)
+    }
+
+    /// Training texts of each class; of other tasks nothing is counted.
+    pub fn count(&self) -> Result<Vec<usize>> {
+        let mut classes = vec![0; self.labels.names().len()];
+        if self.kind == TaskKind::Classify
+            && let (Labels::Classes(all), _) =
+                self.labels.labels(self.train, self.kind, self.names)?
+        {
+            for class in all.into_iter().flatten() {
+                classes[class as usize] += 1;
+            }
+        }
+        Ok(classes)
     }
 
     /// Where the recipe has nothing to choose: a recipe by name, or a record of what was chosen.
@@ -166,15 +184,10 @@ impl<'a> Ask<'a> {
         let args = self.args;
         let task = task_of(self.kind);
         let count = self.labels.names().len();
-        let mut classes = vec![0; count];
-        if task == Task::Classify
-            && let (Labels::Classes(all), _) =
-                self.labels.labels(self.train, self.kind, self.names)?
-        {
-            for class in all.into_iter().flatten() {
-                classes[class as usize] += 1;
-            }
-        }
+        let classes = match &self.classes {
+            Some(classes) => classes.clone(),
+            None => self.count()?,
+        };
         let typed = object(args)?;
         let given = given(&typed)?;
         let layout = Layout::new(self.config, task, count);

@@ -36,10 +36,14 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     // First who is held out, which needs no model; then what the others say.
     let ask = Ask::undivided(&args, &config, &model, &found);
     let (valid, texts) = (ask.valid, found.train.rows.len());
+    let classes = Some(ask.count()?);
     let (decided, _) = ask.fill()?;
     let data_set = source.divide(found, &settings::valid_source(&decided)?)?;
     let fit = |_| texts;
-    let ask = Ask::divided(&args, &config, &model, &data_set, valid, &fit);
+    let ask = Ask {
+        classes,
+        ..Ask::divided(&args, &config, &model, &data_set, valid, &fit)
+    };
     let filled = on_device!(&device, backend => ask.fill_measured(backend, &data_set.train))?;
     let Some((args, recipe)) = filled else {
         return Ok(stopped());

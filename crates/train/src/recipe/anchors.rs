@@ -169,7 +169,7 @@ mod tests {
                     .map(|n| at(n, parameters))
                     .collect();
                 let read: [(&str, fn(&Anchor) -> f64, f64); 5] = [
-                    ("epochs", |a| a.epochs, 0.11),
+                    ("epochs", |a| a.epochs, 0.6),
                     ("batch", |a| a.batch_size as f64, BATCH_STEP),
                     ("lr", |a| a.lr, 1.1e-5),
                     ("head ratio", |a| a.head_ratio, 1.0),

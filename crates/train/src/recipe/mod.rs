@@ -257,8 +257,8 @@ pub fn choose(facts: &Facts, given: &Given) -> Recipe {
     if !given.contains_key("schedule") {
         add(
             "warmup",
-            Some(Setting::Word(at.warmup.to_string())),
-            "part of the steps".to_owned(),
+            Some(Setting::Word(format!("{:.0}%", 100.0 * at.warmup))),
+            "of the steps".to_owned(),
         );
     }
     match &facts.needs_valid {
@@ -278,10 +278,13 @@ pub fn choose(facts: &Facts, given: &Given) -> Recipe {
     };
     recipe(
         format!(
-            "{} training texts, {} classes of {spread}; a model of {:.0} M parameters",
+            "{} training texts, {} classes of {spread}; a model of {} parameters",
             grouped(facts.texts),
             facts.classes.len(),
-            facts.parameters as f64 / 1e6
+            match facts.parameters {
+                n if n < 1_000_000 => format!("{:.0} k", n as f64 / 1e3),
+                n => format!("{:.0} M", n as f64 / 1e6),
+            }
         ),
         chosen,
     )

@@ -62,7 +62,7 @@ fn few_texts_have_a_value_and_a_reason_for_every_option() {
         ("batch_size", Setting::Count(first.batch_size)),
         ("epochs", Setting::Number(first.epochs)),
         ("schedule", word("linear")),
-        ("warmup", word(&first.warmup.to_string())),
+        ("warmup", word(&format!("{:.0}%", 100.0 * first.warmup))),
         ("valid", word("none")),
     ] {
         assert_eq!(recipe.value(option), Some(&value), "{option}");
