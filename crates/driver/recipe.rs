@@ -4,7 +4,7 @@
 //! and why, as a table; what goes on (`--resume`) or is done again (`--config`) reads them there.
 
 use crate::args::TrainArgs;
-use crate::{interrupt, settings};
+use crate::{device, interrupt, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Config, Layout, Task, holds_head};
 use hone_data::{LabelSet, Labels, Part, TaskKind, Tokenizer};
@@ -126,6 +126,8 @@ impl<'a> Ask<'a> {
             return self.settled().map(Some);
         };
         if reads_pools(&facts, &given) {
+            // What is wrong is said before anything is measured.
+            settings::options(self.args, self.config, facts.task, usize::MAX)?;
             let Some(pools) = self.measure(backend, train)? else {
                 return Ok(None);
             };
@@ -250,6 +252,7 @@ impl<'a> Ask<'a> {
             &examples,
             &together(train),
             self.args.seed.unwrap_or(0),
+            device::threads(&self.args.machine)?,
             &mut progress,
             stop,
         )?)
