@@ -14,6 +14,7 @@ impl GemmKernel for Avx2 {
     const NR: usize = 16;
     const KC: usize = 384;
     type Grad = Avx2;
+    const ACROSS: usize = 0;
     type PackedLeft = Packed<6>;
     const PACKED: Packed<6> = Packed;
 

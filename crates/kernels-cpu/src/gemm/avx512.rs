@@ -19,6 +19,7 @@ impl<const MR: usize, const WIDE: usize> GemmKernel for Tile<MR, WIDE> {
     const NR: usize = LANES * WIDE;
     const KC: usize = 384;
     type Grad = Tile<12, 2>;
+    const ACROSS: usize = 1536;
     type PackedLeft = Packed<MR>;
     const PACKED: Packed<MR> = Packed;
 

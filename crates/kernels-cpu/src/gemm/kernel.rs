@@ -4,8 +4,8 @@
 /// Where the left operand's elements lie: row `i` of a tile at depth `p`.
 ///
 /// Activations are read where they lie ([`Rows`]): the broadcasts of a 6-row tile follow six streams, which
-/// costs nothing over a packed copy and saves making it. Only the weight gradient, whose left operand is
-/// transposed, packs ([`Packed`]).
+/// costs nothing over a packed copy and saves making it. The weight gradient, whose left operand is transposed, packs it
+/// ([`Packed`]) unless the kernel is as quick to read it where it lies ([`Across`]).
 pub trait Left: Copy {
     /// Distance between rows.
     fn row_stride(self) -> usize;
@@ -28,6 +28,24 @@ impl Left for Rows {
     #[inline(always)]
     fn depth_stride(self) -> usize {
         1
+    }
+}
+
+/// Transposed: row-major, rows contiguous.
+#[derive(Debug, Clone, Copy)]
+pub struct Across {
+    /// Elements between depths.
+    pub stride: usize,
+}
+
+impl Left for Across {
+    #[inline(always)]
+    fn row_stride(self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn depth_stride(self) -> usize {
+        self.stride
     }
 }
 
@@ -103,6 +121,10 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
     /// The kernel for the weight gradient, where both operands are packed and B comes from the second-level
     /// cache: fewer columns and more rows read less of it.
     type Grad: GemmKernel;
+
+    /// Most elements between depths of a transposed left operand up to which it is read where it lies: a tile of many rows
+    /// takes a line or two of each depth, which the second-level cache gives in time unless the depths are pages apart.
+    const ACROSS: usize;
 
     /// Left operand packed for this kernel.
     type PackedLeft: Left;

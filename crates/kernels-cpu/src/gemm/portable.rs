@@ -14,6 +14,7 @@ impl GemmKernel for Portable {
     const NR: usize = NR;
     const KC: usize = 384;
     type Grad = Portable;
+    const ACROSS: usize = 0;
     type PackedLeft = Packed<4>;
     const PACKED: Packed<4> = Packed;
 

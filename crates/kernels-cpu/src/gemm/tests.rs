@@ -270,6 +270,9 @@ fn weight_gradients_match_f64_at_awkward_sizes() {
         (257, 60, 100),
         (500, 96, 64),
         (600, 61, 35),
+        // The left operand packed on every path: depths that are whole pages apart, or further than is read across.
+        (520, 1024, 3),
+        (9, 1540, 35),
     ];
     for path in Path::all() {
         for threads in [1, 3] {

@@ -1,8 +1,8 @@
-//! The weight gradient, `dW[out, in] (+)= dyᵀ · x`: K counts tokens, both operands are packed block by block
-//! into the worker's own scratch.
+//! The weight gradient, `dW[out, in] (+)= dyᵀ · x`: K counts tokens, operands are packed block by block into the
+//! worker's own scratch; the left one only where it is not read as quickly where it lies.
 
 use super::blocking::{Blocking, Grid, grad_turns, tokens_together};
-use super::kernel::{Ahead, GemmKernel, Plus};
+use super::kernel::{Across, Ahead, GemmKernel, Plus};
 use super::pack;
 use super::product::{EDGE, Edge, join_edge};
 use crate::mem::Buf;
@@ -10,6 +10,11 @@ use crate::{Parts, Team};
 use hone_kernels::{Acc, BackendError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+/// Floats of a cache line.
+const LINE: usize = 16;
+/// Those of a page, and of one way of a first-level cache.
+const PAGE: usize = 1024;
 
 /// Packing room of each worker.
 #[derive(Debug)]
@@ -99,6 +104,9 @@ pub fn weight_grad<K: GemmKernel>(
         (K::MR, K::NR),
         (most_rows, most_columns / K::NR),
     );
+    // Bits do not depend on where the left operand is read. Depths that are whole pages apart are all in one set of the
+    // first-level cache.
+    let across = m <= K::ACROSS && !m.is_multiple_of(PAGE);
     let (dw, squares) = (Parts::new(dw), Parts::new(squares));
     let call = scratch.calls.fetch_add(1, Ordering::Relaxed);
     let one_block = together == tokens;
@@ -123,7 +131,10 @@ pub fn weight_grad<K: GemmKernel>(
         for p in (0..tokens).step_by(together) {
             let k = together.min(tokens - p);
             let last = p + k == tokens;
-            pack::left_panels::<K>(&dy[p * m + row..], m, k, rows, left);
+            let dy = &dy[p * m + row..];
+            if !across {
+                pack::left_panels::<K>(dy, m, k, rows, left);
+            }
             if !packed {
                 pack::right_panels::<K>(&x[p * n + column..], n, k, columns, right);
             }
@@ -131,14 +142,24 @@ pub fn weight_grad<K: GemmKernel>(
                 (0, Acc::Set) => Plus::Nothing,
                 _ => Plus::Output,
             };
+            let coming = Coming {
+                dy: (dy.as_ptr().wrapping_add(k * m), m, rows),
+                x: (x.as_ptr().wrapping_add((p + k) * n + column), n, columns),
+                tokens: together.min(tokens - p - k),
+                tiles: rows.div_ceil(K::MR) * columns.div_ceil(K::NR),
+            };
             // LOOP 2: strips of dyᵀ; LOOP 1: panels of x, from the second-level cache.
             for i in (0..rows).step_by(K::MR) {
-                let a = left[i * k..].as_ptr();
+                let a = match across {
+                    true => dy[i..].as_ptr(),
+                    false => left[i * k..].as_ptr(),
+                };
                 let height = K::MR.min(rows - i);
                 for at in (0..columns).step_by(K::NR) {
                     let b = right[at * k..][..k * K::NR].as_ptr();
                     let size = (height, K::NR.min(columns - at));
-                    let fetch = Ahead::nothing(b);
+                    let turn = i / K::MR * columns.div_ceil(K::NR) + at / K::NR;
+                    let fetch = coming.share(turn, k).unwrap_or(Ahead::nothing(b));
                     if !fresh {
                         // The next tile of dW has been pushed out by the operands since the last block.
                         let next = match at + K::NR < columns {
@@ -154,18 +175,25 @@ pub fn weight_grad<K: GemmKernel>(
                     }
                     let e = edge.0.as_mut_ptr();
                     // SAFETY: the tile lies inside dW (checked above) and in no other tile of the grid;
-                    // `a` and `b` are whole panels of depth k; the edge holds a whole tile; the kernel's path is
+                    // `a` and `b` are whole panels of depth k, or `a` lies in dy, which has k tokens more from there; the edge holds a whole tile; the kernel's path is
                     // available; the fence comes below.
                     let sum = unsafe {
+                        let tile = |c, stride, plus| match across {
+                            true => {
+                                let left = Across { stride: m };
+                                K::tile(height, k, a, left, b, c, stride, plus, fetch)
+                            }
+                            false => K::tile(height, k, a, K::PACKED, b, c, stride, plus, fetch),
+                        };
                         let c = dw.as_ptr().add((row + i) * n + column + at);
                         if fresh {
-                            K::tile(height, k, a, K::PACKED, b, e, K::NR, Plus::Nothing, fetch);
+                            tile(e, K::NR, Plus::Nothing);
                             K::send(e, size, c, n)
                         } else {
                             if size.1 == K::NR {
-                                K::tile(height, k, a, K::PACKED, b, c, n, plus, fetch);
+                                tile(c, n, plus);
                             } else {
-                                K::tile(height, k, a, K::PACKED, b, e, K::NR, Plus::Nothing, fetch);
+                                tile(e, K::NR, Plus::Nothing);
                                 join_edge(e, K::NR, c, n, size, plus);
                             }
                             if last { K::squares(c, n, size) } else { 0.0 }
@@ -179,4 +207,39 @@ pub fn weight_grad<K: GemmKernel>(
         }
         K::fence();
     });
+}
+
+/// The operands of a tile's next block of tokens, as they lie before they are packed.
+struct Coming {
+    /// Where its first token is, floats from one token to the next, floats of each.
+    dy: (*const f32, usize, usize),
+    x: (*const f32, usize, usize),
+    tokens: usize,
+    /// Tiles of the microkernel in this block.
+    tiles: usize,
+}
+
+impl Coming {
+    /// What tile number `turn` of this block, of depth `k`, fetches of it: one line of some tokens. The last tiles
+    /// do, so that it is still near when it is read.
+    #[inline(always)]
+    fn share(&self, turn: usize, k: usize) -> Option<Ahead> {
+        if self.tokens == 0 {
+            return None;
+        }
+        let each = (k / 4).max(1);
+        let parts = self.tokens.div_ceil(each);
+        let left = self.dy.2.div_ceil(LINE);
+        let lines = left + self.x.2.div_ceil(LINE);
+        let number = (turn + parts * lines).checked_sub(self.tiles)?;
+        let (line, part) = (number / parts, number % parts);
+        let ((at, stride, _), line) = match line < left {
+            true => (self.dy, line),
+            false => (self.x, line - left),
+        };
+        Some(Ahead {
+            at: at.wrapping_add(part * each * stride + line * LINE),
+            step: stride,
+        })
+    }
 }
