@@ -2,6 +2,7 @@
 
 mod compare;
 mod cuda;
+mod few_labels;
 
 use clap::{Parser, Subcommand};
 
@@ -18,11 +19,14 @@ enum Task {
     Compare(compare::Args),
     /// Compile the CUDA kernels with NVRTC; print what they cost, fail where one is over its budget
     Cuda(cuda::Args),
+    /// Compare `hone train` as it comes with its opponents at few labels: scores, differences, verdicts, seconds
+    FewLabels(few_labels::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().task {
         Task::Compare(args) => compare::run(&args),
         Task::Cuda(args) => cuda::run(&args),
+        Task::FewLabels(args) => few_labels::run(&args),
     }
 }
