@@ -2,6 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::device;
+use crate::recipe::{Ask, Valid};
 use crate::{Exit, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -102,6 +103,19 @@ pub fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
     Ok((found, inner))
 }
 
+/// Training texts of a fit by all but one of so many folds.
+pub fn fitted_texts(rows: usize, folds: usize) -> usize {
+    (rows as f64 * (folds - 1) as f64 / folds as f64).round() as usize
+}
+
+/// Whether a recipe may decide which part of a fit's texts selects.
+pub fn held_out_by(args: &TrainArgs) -> Valid {
+    match &args.valid {
+        Some(_) => Valid::Decided,
+        None => Valid::Open,
+    }
+}
+
 /// Runs the verb.
 pub fn run(args: CrossvalArgs) -> Result<Exit> {
     let args = args.with_config()?;
@@ -117,9 +131,27 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         bail!("--repeats 0: at least 1 was expected");
     }
     let (data_set, inner) = read(&args.train, &data)?;
-    let name = args.train.model.as_deref().unwrap_or("minilm");
+    let name = args.train.model.clone();
+    let name = name.as_deref().unwrap_or("minilm");
     let model = fetch::model_folder(name)?;
     let config = Config::read(&Config::path_in(&model))?;
+    let fit = |rows| fitted_texts(rows, folds);
+    let ask = Ask::divided(
+        &args.train,
+        &config,
+        &model,
+        &data_set,
+        held_out_by(&args.train),
+        &fit,
+    );
+    let Some((filled, recipe)) = ask.fill_measured(&backend, &data_set.train)? else {
+        return Ok(train::stopped());
+    };
+    let inner = inner.filter(|_| filled.valid.as_deref() != Some("none"));
+    let args = CrossvalArgs {
+        train: filled,
+        ..args
+    };
     let fitted = data_set.train.rows.len() as f64 * (folds - 1) as f64 / folds as f64;
     let valid_rows = match (&data_set.valid, inner) {
         (Some(part), _) => part.rows.len(),
@@ -154,13 +186,22 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
     ] {
         own.insert(key.into(), value.into());
     }
-    train::record_as("crossval", own, &folder, &args.train, &options, name)?;
+    train::record_as(
+        "crossval",
+        own,
+        &folder,
+        &args.train,
+        &options,
+        recipe.as_ref(),
+        name,
+    )?;
     let job = settings::job(
         &args.train,
         &model,
         &data_set,
         &options,
         None,
+        recipe.as_ref(),
         Some(&folder),
     )?;
     let crossval = CrossVal {

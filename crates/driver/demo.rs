@@ -30,6 +30,7 @@ fn recipe(args: TrainArgs, data: &Path) -> TrainArgs {
         lr: Some(1e-4),
         head_lr: Some(1e-3),
         new_head: true,
+        recipe: Some("standard".to_owned()),
         ..args
     }
 }
@@ -77,8 +78,9 @@ pub fn run(args: TrainArgs, backend: Arc<CpuBackend>) -> Result<Exit> {
         frozen: settings::frozen(&args),
         words: WordUpdates::Deferred,
         augment: None,
+        recipe: None,
     };
-    train::record(&folder, &args, &options, MODEL)?;
+    train::record(&folder, &args, &options, None, MODEL)?;
     if !named {
         train::point_latest(&folder);
     }

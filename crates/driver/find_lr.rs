@@ -3,6 +3,7 @@
 use crate::args::TrainArgs;
 use crate::command::train_command;
 use crate::device;
+use crate::recipe::Ask;
 use crate::{Exit, augment, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -110,16 +111,38 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     if let Some(folder) = &args.out {
         free(folder)?;
     }
-    let mut data_set = settings::data_source(&args, &data)?.read()?;
-    let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
-    // The rows that a run would train on, and no others.
-    (data_set.valid, data_set.test) = (None, None);
+    let source = settings::data_source(&args, &data)?;
+    let found = source.open()?;
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
     let model = fetch::model_folder(&name)?;
     let config = Config::read(&Config::path_in(&model))?;
+    let ask = Ask::undivided(&args, &config, &model, &found);
+    let (valid, texts) = (ask.valid, found.train.rows.len());
+    let classes = Some(ask.count()?);
+    let (decided, _) = ask.fill()?;
+    let mut data_set = source.divide(found, &settings::valid_source(&decided)?)?;
+    let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
+    // The rows that a run would train on, and no others.
+    (data_set.valid, data_set.test) = (None, None);
+    let fit = |_| texts;
+    let ask = Ask {
+        classes,
+        ..Ask::divided(&args, &config, &model, &data_set, valid, &fit)
+    };
+    let Some((args, recipe)) = ask.fill_measured(&backend, &data_set.train)? else {
+        return Ok(train::stopped());
+    };
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
-    let job = settings::job(&args, &model, &data_set, &options, augmenter.as_ref(), None)?;
+    let job = settings::job(
+        &args,
+        &model,
+        &data_set,
+        &options,
+        augmenter.as_ref(),
+        recipe.as_ref(),
+        None,
+    )?;
     let test = RangeTest {
         job: &job,
         from: range.from,
@@ -219,6 +242,10 @@ impl Found<'_> {
     fn command(&self, report: &RangeReport, suggestion: &SuggestedRate) -> Result<String> {
         let (lr, head_lr) = rates(report, suggestion);
         let mut over = vec![("lr", format!("{lr:e}"))];
+        // What the recipe chose is said; nothing is left to choose.
+        if self.args.recipe.as_deref() == Some("auto") {
+            over.push(("recipe", "standard".to_owned()));
+        }
         if self.args.head_lr.is_some() {
             over.push(("head_lr", format!("{head_lr:e}")));
         }

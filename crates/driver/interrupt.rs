@@ -5,9 +5,13 @@ use hone_report::say;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STOP: AtomicBool = AtomicBool::new(false);
+static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// The flag that a run looks at between steps; raised by the first interrupt from now on.
 pub fn watch() -> anyhow::Result<&'static AtomicBool> {
+    if WATCHED.swap(true, Ordering::SeqCst) {
+        return Ok(&STOP);
+    }
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::exit(130);

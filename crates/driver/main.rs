@@ -25,6 +25,7 @@ mod knowledge;
 mod listing;
 mod out;
 mod progress;
+mod recipe;
 mod report;
 mod report_run;
 mod settings;

@@ -1,10 +1,12 @@
 //! What a run left in its folder, as people read it: what was trained, how the curves went, the figures.
 
 use crate::knowledge::{json_file, run_toml};
+use crate::recipe::RECORD;
 use anyhow::{Context, Result};
 use hone_report::{Curve, Curves, Table, bytes, count, duration};
 use hone_train::Options;
 use hone_train::metrics::Metrics;
+use hone_train::recipe::OPTIONS;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -370,6 +372,16 @@ fn trained(options: &toml::Table, summary: &Value) -> String {
     let other: Vec<String> = other.into_iter().chain(given).collect();
     if !other.is_empty() {
         text += &format!("not as usual: {}\n", other.join(", "));
+    }
+    if let Some(chose) = options.get(RECORD).and_then(toml::Value::as_table) {
+        let names: Vec<String> = OPTIONS
+            .iter()
+            .filter(|o| chose.contains_key(**o) && options.contains_key(**o))
+            .map(|o| format!("{} {}", o.replace('_', "-"), shown(o)))
+            .collect();
+        if !names.is_empty() {
+            text += &format!("chosen by the recipe: {}\n", names.join(", "));
+        }
     }
     let again = &summary["restart"];
     if let (Some(lr), Some(head)) = (again["lr"].as_f64(), again["head_lr"].as_f64()) {

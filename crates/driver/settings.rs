@@ -1,12 +1,13 @@
 //! From what the user typed to what the program means: flags over `--config` over defaults.
 
 use crate::args::{ColumnArgs, TrainArgs};
-use crate::augment;
+use crate::{augment, recipe};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Config, Task};
 use hone_data::augment::Augmenter;
 use hone_data::{Columns, Truncate};
 use hone_optim::{Schedule, Warmup};
+use hone_train::recipe::Recipe;
 use hone_train::{
     ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Job, JobData, Options, Select,
     Strictness, ValidSource, WordUpdates, metrics, parse_task,
@@ -41,6 +42,10 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnO
         let key = key.replace('-', "_");
         if own.contains(&key.as_str()) {
             others.insert(key, value);
+            continue;
+        }
+        // A record of why: the values stand among the other options.
+        if key == recipe::RECORD {
             continue;
         }
         if !known.contains(&key) {
@@ -135,6 +140,7 @@ pub fn job<'a>(
     data: &'a JobData,
     options: &'a Options,
     augment: Option<&'a Augmenter>,
+    recipe: Option<&'a Recipe>,
     out: Option<&'a Path>,
 ) -> Result<Job<'a>> {
     Ok(Job {
@@ -152,6 +158,7 @@ pub fn job<'a>(
         frozen: frozen(args),
         words: WordUpdates::Deferred,
         augment,
+        recipe,
     })
 }
 
@@ -207,14 +214,19 @@ pub fn truncate(args: &ColumnArgs) -> Result<Truncate> {
     word("truncate", args.truncate.as_deref(), "head")
 }
 
+/// Where validation texts come from.
+pub fn valid_source(args: &TrainArgs) -> Result<ValidSource> {
+    match &args.valid {
+        Some(text) => word("valid", Some(text), ""),
+        None => Ok(ValidSource::Usual),
+    }
+}
+
 /// What data is read.
 pub fn data_source(args: &TrainArgs, data: &Path) -> Result<DataSource> {
     Ok(DataSource {
         data: data.to_owned(),
-        valid: match &args.valid {
-            Some(text) => word::<ValidSource>("valid", Some(text), "")?,
-            None => ValidSource::Usual,
-        },
+        valid: valid_source(args)?,
         test: args.test.clone(),
         columns: columns(&args.columns, args.group_column.as_ref()),
         kind: parse_task(args.columns.task.as_deref().unwrap_or("auto"))

@@ -2,8 +2,9 @@
 
 use crate::args::TrainArgs;
 use crate::device;
+use crate::recipe::Ask;
 use crate::study_arms::{self, ArmArgs};
-use crate::{Exit, augment, crossval, fetch, interrupt, out, settings};
+use crate::{Exit, augment, crossval, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::{Config, Task};
@@ -139,7 +140,7 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
     let Some(data) = args.train.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");
     };
-    let typed = study_arms::arms(&args.train, &args.practices, &args.arms)?;
+    study_arms::arms(&args.train, &args.train, &args.practices, &args.arms)?;
     args.design("accuracy")?;
     let (data_set, inner) = read(&args.train, &data)?;
     let name = args.train.model.as_deref().unwrap_or("minilm");
@@ -147,13 +148,23 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
     let config = Config::read(&Config::path_in(&model))?;
     let task = task_of(data_set.kind);
     let folds = args.folds.unwrap_or(5);
+    let fit = |rows| crossval::fitted_texts(rows, folds);
+    let valid = crossval::held_out_by(&args.train);
+    let ask = Ask::divided(&args.train, &config, &model, &data_set, valid, &fit);
+    // What was typed is recorded, so a study that goes on asks again and gets the same.
+    let ask = Ask { out: None, ..ask };
+    let Some((base_args, chosen)) = ask.fill_measured(&backend, &data_set.train)? else {
+        return Ok(train::stopped());
+    };
+    let inner = inner.filter(|_| base_args.valid.as_deref() != Some("none"));
+    let typed = study_arms::arms(&args.train, &base_args, &args.practices, &args.arms)?;
     let fitted = data_set.train.rows.len() as f64 * (folds - 1) as f64 / folds as f64;
     let valid_rows = match (&data_set.valid, inner) {
         (Some(part), _) => part.rows.len(),
         (None, Some(fraction)) => (fitted * fraction) as usize,
         (None, None) => 0,
     };
-    let (base, augmenter) = recipe(&args.train, &config, task, valid_rows, &data_set, &model)?;
+    let (base, augmenter) = recipe(&base_args, &config, task, valid_rows, &data_set, &model)?;
     // Words that augmentation protects or exchanges are no options.
     let words = |a: &Option<Augmenter>| a.as_ref().map(Augmenter::hashes);
     let base_words = words(&augmenter);
@@ -180,6 +191,7 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
         &data_set,
         &base,
         augmenter.as_ref(),
+        chosen.as_ref(),
         Some(&folder),
     )?;
     let arms: Vec<Arm<'_>> = recipes

@@ -57,8 +57,14 @@ const SHARED: [&str; 19] = [
     "abstain_precision",
 ];
 
-/// All arms, those of `--practices` first.
-pub fn arms(base: &TrainArgs, practices: &[String], typed: &[String]) -> Result<Vec<ArmArgs>> {
+/// All arms, those of `--practices` first. `base` are the baseline's options, `given` those of them that were typed: what
+/// a recipe chose by another option follows an arm's.
+pub fn arms(
+    given: &TrainArgs,
+    base: &TrainArgs,
+    practices: &[String],
+    typed: &[String],
+) -> Result<Vec<ArmArgs>> {
     let mut arms: Vec<ArmArgs> = Vec::new();
     for name in practices {
         let (_, flags) = PRACTICES
@@ -72,7 +78,7 @@ pub fn arms(base: &TrainArgs, practices: &[String], typed: &[String]) -> Result<
                 )
             })?;
         let flags = flags.replace("{2x}", &twice(base));
-        arms.push(arm(base, name, &flags).with_context(|| format!("--practices {name}"))?);
+        arms.push(arm(given, base, name, &flags).with_context(|| format!("--practices {name}"))?);
     }
     for text in typed {
         let (name, flags) = text
@@ -82,7 +88,7 @@ pub fn arms(base: &TrainArgs, practices: &[String], typed: &[String]) -> Result<
                 anyhow!("--arm {text:?}: \"NAME: FLAGS\" was expected, as in \"slow: --lr 2e-5\"")
             })?;
         let (name, flags) = (name.trim(), flags.trim());
-        arms.push(arm(base, name, flags).with_context(|| format!("--arm {text:?}"))?);
+        arms.push(arm(given, base, name, flags).with_context(|| format!("--arm {text:?}"))?);
     }
     if arms.is_empty() {
         bail!(
@@ -114,7 +120,7 @@ fn twice(base: &TrainArgs) -> String {
     }
 }
 
-fn arm(base: &TrainArgs, name: &str, flags: &str) -> Result<ArmArgs> {
+fn arm(given: &TrainArgs, base: &TrainArgs, name: &str, flags: &str) -> Result<ArmArgs> {
     let fits = |c: char| c.is_alphanumeric() || "-_.+= ".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
         bail!("an arm's name is made of letters, digits, spaces and -_.+=");
@@ -148,6 +154,20 @@ fn arm(base: &TrainArgs, name: &str, flags: &str) -> Result<ArmArgs> {
     let mut merged = object(base)?;
     merged.extend(changes);
     let mut args: TrainArgs = serde_json::from_value(Value::Object(merged))?;
+    // The head's rate that a recipe chose is a multiple of the body's.
+    if let (Some(lr), None, None, Some(head), Some(body)) = (
+        typed.lr,
+        typed.head_lr,
+        given.head_lr,
+        base.head_lr,
+        base.lr,
+    ) {
+        args.head_lr = Some(lr * head / body);
+    }
+    // A schedule brings its own warm-up, unless one was typed.
+    if typed.schedule.is_some() && typed.warmup.is_none() && given.warmup.is_none() {
+        args.warmup = None;
+    }
     args.config.clone_from(&base.config);
     args.resume = base.resume;
     Ok(ArmArgs {
@@ -217,8 +237,35 @@ mod tests {
         parse(flags).unwrap()
     }
 
+    fn arms_of(base: &TrainArgs, names: &[String], typed: &[String]) -> Result<Vec<ArmArgs>> {
+        arms(base, base, names, typed)
+    }
+
+    /// What a recipe chose for the head follows an arm's rate; what was typed does not.
+    #[test]
+    fn the_heads_rate_follows_the_bodys_where_a_recipe_chose_it() {
+        let filled = base("--lr 1e-4 --head-lr 5e-4 --warmup 0.1");
+        let arm = |given: &str, flags: &str| {
+            let text = format!("a: {flags}");
+            arms(&base(given), &filled, &[], &[text])
+                .unwrap()
+                .remove(0)
+                .args
+        };
+        let head = |given: &str, flags: &str| arm(given, flags).head_lr.unwrap();
+        assert!((head("", "--lr 2e-5") - 1e-4).abs() < 1e-12);
+        assert_eq!(head("--head-lr 5e-4", "--lr 2e-5"), 5e-4);
+        assert_eq!(head("", "--lr 2e-5 --head-lr 1e-3"), 1e-3);
+        assert_eq!(head("", "--dropout 0.2"), 5e-4);
+        assert_eq!(arm("", "--schedule slanted").warmup, None);
+        assert_eq!(
+            arm("--warmup 0.1", "--schedule slanted").warmup.as_deref(),
+            Some("0.1")
+        );
+    }
+
     fn typed(text: &str) -> Result<Vec<ArmArgs>> {
-        arms(&base("--lr 3e-5 --epochs 2"), &[], &[text.to_owned()])
+        arms_of(&base("--lr 3e-5 --epochs 2"), &[], &[text.to_owned()])
     }
 
     #[test]
@@ -236,10 +283,10 @@ mod tests {
     #[test]
     fn every_practice_is_understood_and_longer_is_twice() {
         let all: Vec<String> = PRACTICES.iter().map(|p| p.0.to_owned()).collect();
-        let found = arms(&base(""), &all, &[]).unwrap();
+        let found = arms_of(&base(""), &all, &[]).unwrap();
         assert_eq!(found.len(), PRACTICES.len());
         let longer = |flags: &str| {
-            let found = arms(&base(flags), &["longer".to_owned()], &[]).unwrap();
+            let found = arms_of(&base(flags), &["longer".to_owned()], &[]).unwrap();
             found[0].flags.clone()
         };
         assert_eq!(longer(""), "--epochs 6");

@@ -2,11 +2,13 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, Device, on_device};
+use crate::recipe::{self, Ask};
 use crate::{Exit, augment, demo, fetch, infer, interrupt, listing, settings};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Config, Task};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
+use hone_train::recipe::Recipe;
 use hone_train::{
     Abstention, Ending, Job, Options, Sink, Summary, TrainError, task_of, write_beside,
 };
@@ -26,10 +28,26 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         };
         return demo::run(args, backend);
     };
-    let data_set = settings::data_source(&args, &data)?.read()?;
+    let source = settings::data_source(&args, &data)?;
+    let found = source.open()?;
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
     let model = fetch::model_folder(&name)?;
     let config = Config::read(&Config::path_in(&model))?;
+    // First who is held out, which needs no model; then what the others say.
+    let ask = Ask::undivided(&args, &config, &model, &found);
+    let (valid, texts) = (ask.valid, found.train.rows.len());
+    let classes = Some(ask.count()?);
+    let (decided, _) = ask.fill()?;
+    let data_set = source.divide(found, &settings::valid_source(&decided)?)?;
+    let fit = |_| texts;
+    let ask = Ask {
+        classes,
+        ..Ask::divided(&args, &config, &model, &data_set, valid, &fit)
+    };
+    let filled = on_device!(&device, backend => ask.fill_measured(backend, &data_set.train))?;
+    let Some((args, recipe)) = filled else {
+        return Ok(stopped());
+    };
     let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
@@ -40,13 +58,20 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         &data_set,
         &options,
         augmenter.as_ref(),
+        recipe.as_ref(),
         Some(&out),
     )?;
-    record(&out, &args, &options, &name)?;
+    record(&out, &args, &options, recipe.as_ref(), &name)?;
     if args.out.is_none() {
         point_latest(&out);
     }
     on_device!(device, backend => execute(backend, &job, &out, &args))
+}
+
+/// A run that was stopped before it was recorded.
+pub fn stopped() -> Exit {
+    say!("interrupted before the first step; nothing was written");
+    Exit::Interrupted
 }
 
 fn execute<B: Backend>(
@@ -268,8 +293,22 @@ fn release(out: &Path) {
 }
 
 /// `run.toml`: every option as it was decided, in the words of the command line.
-pub fn record(out: &Path, args: &TrainArgs, options: &Options, model: &str) -> Result<()> {
-    record_as("train", toml::Table::new(), out, args, options, model)
+pub fn record(
+    out: &Path,
+    args: &TrainArgs,
+    options: &Options,
+    recipe: Option<&Recipe>,
+    model: &str,
+) -> Result<()> {
+    record_as(
+        "train",
+        toml::Table::new(),
+        out,
+        args,
+        options,
+        recipe,
+        model,
+    )
 }
 
 /// The same for another verb, with options of its own.
@@ -279,6 +318,7 @@ pub fn record_as(
     out: &Path,
     args: &TrainArgs,
     options: &Options,
+    recipe: Option<&Recipe>,
     model: &str,
 ) -> Result<()> {
     // What goes on keeps the record it began with: a refused --resume must not change it.
@@ -299,6 +339,9 @@ pub fn record_as(
         table.entry(key).or_insert(value);
     }
     table.insert("model".into(), model.into());
+    if let Some(recipe) = recipe {
+        table.insert(recipe::RECORD.into(), recipe::record(recipe).into());
+    }
     table.extend(own);
     let text = format!(
         "# Every option of this run; `hone {verb} --config` takes this file.\n{}",

@@ -6,6 +6,7 @@
 use crate::args::TrainArgs;
 use crate::command::train_command;
 use crate::device;
+use crate::recipe::{Ask, Valid};
 use crate::tune_report::{as_text, measured_any, picture};
 use crate::{Exit, augment, crossval, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, anyhow, bail};
@@ -16,6 +17,7 @@ use hone_experiment::tune::{
 };
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, say};
+use hone_train::recipe::Recipe;
 use hone_train::{JobData, Options, Sink, TrainError, ValidSource, task_of, write_beside};
 use serde_json::{Value, json};
 use std::fs;
@@ -241,7 +243,8 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
             );
         }
     }
-    let name = args.train.model.as_deref().unwrap_or("minilm");
+    let name = args.train.model.clone();
+    let name = name.as_deref().unwrap_or("minilm");
     let model = fetch::model_folder(name)?;
     let config = Config::read(&Config::path_in(&model))?;
     let valid_rows = match (&rows.data.valid, rows.chooser) {
@@ -249,6 +252,22 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         _ => 0,
     };
     let task = task_of(rows.data.kind);
+    let fit = |texts| texts;
+    let ask = Ask::divided(
+        &args.train,
+        &config,
+        &model,
+        &rows.data,
+        Valid::Decided,
+        &fit,
+    );
+    let Some((filled, recipe)) = ask.fill_measured(&backend, &rows.data.train)? else {
+        return Ok(train::stopped());
+    };
+    let args = TuneArgs {
+        train: filled,
+        ..args
+    };
     let base = settings::options(&args.train, &config, task, valid_rows)?;
     if base.calibrate {
         bail!("--calibrate: a search compares models as they are; calibrate the one of train");
@@ -274,6 +293,7 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         seeds,
         sensitivity,
         &base,
+        recipe.as_ref(),
         &folder,
         name,
     )?;
@@ -292,6 +312,7 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         &rows.data,
         &base,
         augmenter.as_ref(),
+        recipe.as_ref(),
         Some(&folder),
     )?;
     let tune = Tune {
@@ -324,6 +345,7 @@ fn record(
     seeds: usize,
     sensitivity: Sensitivity,
     base: &Options,
+    recipe: Option<&Recipe>,
     folder: &Path,
     model: &str,
 ) -> Result<()> {
@@ -348,7 +370,7 @@ fn record(
     }
     own.insert("seeds".into(), (seeds as i64).into());
     own.insert("sensitivity".into(), sensitivity.name().into());
-    train::record_as("tune", own, folder, &args.train, base, model)
+    train::record_as("tune", own, folder, &args.train, base, recipe, model)
 }
 
 /// What is done once the figures are there.
@@ -428,6 +450,8 @@ impl Finish<'_> {
             out: None,
             resume: false,
             json: false,
+            // All of it is said; nothing is left to choose.
+            recipe: Some("standard".to_owned()),
             ..self.args.clone()
         };
         // Nothing chooses among steps where nothing but untouched rows could.
@@ -435,7 +459,7 @@ impl Finish<'_> {
             args.select = Some("last".to_owned());
         }
         let folder = self.folder.join(BEST);
-        train::record(&folder, &args, &best.options, self.model)?;
+        train::record(&folder, &args, &best.options, None, self.model)?;
         train_command(self.model, &args, &self.space.flags(&best.options))
     }
 }

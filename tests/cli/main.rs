@@ -8,6 +8,7 @@ mod demo;
 mod find_lr;
 mod knowledge;
 mod practices;
+mod recipe;
 mod runs;
 mod study;
 mod tune;

@@ -93,8 +93,21 @@ impl World {
         folder
     }
 
-    /// `hone` with these words, in this folder, with nothing of the environment that could lead it elsewhere.
+    /// [`World::as_typed`], by the standard recipe where these words ask for training and name none: a test that is not
+    /// about recipes knows its numbers.
     pub fn command(&self, words: &[&str]) -> Command {
+        let trains = ["train", "crossval", "study", "tune", "find-lr"];
+        let named = |word: &str| words.contains(&word);
+        let mut command = self.as_typed(words);
+        if trains.contains(&words[0]) && named("--data") && !named("--recipe") && !named("--config")
+        {
+            command.args(["--recipe", "standard"]);
+        }
+        command
+    }
+
+    /// `hone` with these words, in this folder, with nothing of the environment that could lead it elsewhere.
+    pub fn as_typed(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hone"));
         command
             .args(words)

@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
     lengths
         .arg("lengths")
         .arg("--model")
-        .arg(&folder.join("model"));
+        .arg(folder.join("model"));
     lengths.arg("--data").arg(args.sst2.join("train.csv"));
     fs::write(folder.join("inputs/sst2-lengths.txt"), output(lengths)?)?;
     zip(&folder.join("model/model.safetensors.gz"), &read(&halved)?)?;

@@ -3,6 +3,7 @@
 mod bundle;
 mod compare;
 mod cuda;
+mod few_labels;
 mod halve;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +21,8 @@ enum Task {
     Compare(compare::Args),
     /// Compile the CUDA kernels with NVRTC; print what they cost, fail where one is over its budget
     Cuda(cuda::Args),
+    /// Compare `hone train` as it comes with its opponents at few labels: scores, differences, verdicts, seconds
+    FewLabels(few_labels::Args),
     /// Make a folder with everything that is to be proven and measured on a machine with a card, and its runner
     GpuBundle(bundle::Args),
 }
@@ -28,6 +31,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().task {
         Task::Compare(args) => compare::run(&args),
         Task::Cuda(args) => cuda::run(&args),
+        Task::FewLabels(args) => few_labels::run(&args),
         Task::GpuBundle(args) => bundle::run(&args),
     }
 }

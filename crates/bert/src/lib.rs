@@ -45,7 +45,7 @@ pub use error::BertError;
 pub use grads::{GradNorm, Grads};
 pub use inspect::NamedActivation;
 pub use layout::Layout;
-pub use load::{HeadChoice, Receipt, canonical, weight_files};
+pub use load::{HeadChoice, Receipt, canonical, holds_head, weight_files};
 pub use model::{LossKind, Model, Saved};
 pub use pass::{Mode, Pass, Rates};
 pub use plan::Acts;

@@ -218,6 +218,12 @@ fn head_rows(config: &Config, labels: &[String]) -> Result<Vec<usize>, String> {
         .collect()
 }
 
+/// Whether the folder holds a head for these labels, in whatever order, that [`HeadChoice::Matching`] would keep.
+pub fn holds_head(folder: &Path, config: &Config, labels: &[String]) -> Result<bool, BertError> {
+    let source = Source::open(folder)?;
+    Ok(source.tensors.contains_key("classifier.weight") && head_rows(config, labels).is_ok())
+}
+
 /// Fills `params` from `folder`; what the files lack is drawn from `seed`.
 pub fn load<B: Backend>(
     backend: &B,

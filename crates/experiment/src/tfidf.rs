@@ -36,6 +36,11 @@ fn terms(text: &str) -> Vec<String> {
 impl TfIdf {
     /// Fits to texts and their classes below `classes`.
     pub fn fit<T: AsRef<str>>(texts: &[T], labels: &[usize], classes: usize) -> TfIdf {
+        TfIdf::fit_with(texts, labels, classes, C)
+    }
+
+    /// The same with another inverse strength of the penalty.
+    pub fn fit_with<T: AsRef<str>>(texts: &[T], labels: &[usize], classes: usize, c: f64) -> TfIdf {
         assert_eq!(texts.len(), labels.len(), "a class for each text");
         let all: Vec<Vec<String>> = texts.iter().map(|t| terms(t.as_ref())).collect();
         let mut documents: BTreeMap<&str, usize> = BTreeMap::new();
@@ -64,7 +69,7 @@ impl TfIdf {
             weights: Vec::new(),
         };
         let rows: Vec<Sparse> = all.iter().map(|t| model.features(t)).collect();
-        model.weights = regression(&rows, labels, model.idf.len(), classes);
+        model.weights = regression(&rows, labels, model.idf.len(), classes, c);
         model
     }
 
@@ -110,7 +115,13 @@ fn scores(row: &Sparse, weights: &[f64], classes: usize) -> Vec<f64> {
 }
 
 /// Weights that minimise C·Σ cross-entropy + ½‖W‖².
-fn regression(rows: &[Sparse], labels: &[usize], columns: usize, classes: usize) -> Vec<f64> {
+fn regression(
+    rows: &[Sparse],
+    labels: &[usize],
+    columns: usize,
+    classes: usize,
+    c: f64,
+) -> Vec<f64> {
     let intercept = columns * classes;
     let mut weights = vec![0.0; intercept + classes];
     minimise(&mut weights, 1e-5, 1000, |w, gradient| {
@@ -119,10 +130,10 @@ fn regression(rows: &[Sparse], labels: &[usize], columns: usize, classes: usize)
         gradient[intercept..].fill(0.0);
         for (row, &label) in rows.iter().zip(labels) {
             let mut p = hone_train::softmax(&scores(row, w, classes));
-            value -= C * p[label].max(f64::MIN_POSITIVE).ln();
+            value -= c * p[label].max(f64::MIN_POSITIVE).ln();
             p[label] -= 1.0;
             for (class, p) in p.iter().enumerate() {
-                let by = C * p;
+                let by = c * p;
                 gradient[intercept + class] += by;
                 for &(column, x) in row {
                     gradient[column as usize * classes + class] += by * x;

@@ -1,6 +1,7 @@
 //! Progress on standard error: a bar with rate and time left on a terminal, plain lines elsewhere.
 
-use crate::{bytes, count, duration};
+use crate::{Table, bytes, count, duration};
+use hone_train::recipe::Recipe;
 use hone_train::{Event, Sink, Step};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -57,6 +58,27 @@ impl Progress {
             Some(bar) => bar.suspend(|| say!("{text}")),
             None => say!("{text}"),
         }
+    }
+
+    /// What a recipe chose, and why: a line where it chose nothing, else a table.
+    fn recipe(&self, recipe: &Recipe) {
+        self.say(&format!("recipe: {}", recipe.facts));
+        if recipe.chosen.is_empty() {
+            return;
+        }
+        let mut table = Table::new(&["option", "chosen", "why"]);
+        let name = |option: &str| option.replace('_', "-");
+        for choice in &recipe.chosen {
+            let value = choice
+                .value
+                .as_ref()
+                .map_or(String::new(), |v| v.to_string());
+            table.row([name(&choice.option), value, choice.why.clone()]);
+        }
+        for (option, value) in &recipe.given {
+            table.row([name(option), value.to_string(), "given".to_owned()]);
+        }
+        self.say(table.to_string().trim_end());
     }
 
     fn step(&mut self, step: &Step) {
@@ -294,6 +316,7 @@ impl Sink for Progress {
             Event::Stopped { step, reason } => {
                 self.say(&format!("stopped after step {step}: {reason}"));
             }
+            Event::Recipe(recipe) => self.recipe(recipe),
             Event::Note { text } => self.say(text),
             Event::Warning { text } => self.say(&format!("warning: {text}")),
         }

@@ -1,6 +1,7 @@
 //! What a run reports while it goes: plain facts for sinks to draw, write or count.
 
 use crate::metrics::Metrics;
+use crate::recipe::Recipe;
 use crate::watch::{Collapse, Restart, Score};
 use serde::Serialize;
 
@@ -8,6 +9,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// Hyperparameters were chosen by a recipe.
+    Recipe(Recipe),
     /// The run is planned; nothing has been computed yet.
     Planned(Plan),
     /// Time and memory expected, from one trial pass over the first batch.

@@ -84,6 +84,9 @@ impl Job<'_> {
             sink.event(&Event::Note { text: text.clone() });
         }
         self.warn(sink, &data.warnings)?;
+        if let Some(recipe) = self.recipe {
+            sink.event(&Event::Recipe(recipe.clone()));
+        }
         let task = task_of(data.kind);
         let config = Config::read(&Config::path_in(self.model))?;
         let tokenizer = Tokenizer::load(self.model, config.vocabulary)?;

@@ -9,6 +9,7 @@ use crate::fit::{Fit, Fitted, Prepared, Texts};
 use crate::metrics::Metrics;
 use crate::prepare::TextReceipt;
 use crate::reading::{Reading, Sureness, read_set};
+use crate::recipe::Recipe;
 use crate::row_lists::Listed;
 use crate::watch::{Gap, Restart, Watch};
 use crate::{Ending, FrozenPrefix, Init, JobData, Options, TrainError, WordUpdates};
@@ -48,6 +49,8 @@ pub struct Job<'a> {
     pub words: WordUpdates,
     /// What changes the training texts from epoch to epoch; none: nothing.
     pub augment: Option<&'a Augmenter>,
+    /// How the hyperparameters were chosen; recorded, nothing else.
+    pub recipe: Option<&'a Recipe>,
 }
 
 /// What a warning about the data does.
@@ -123,6 +126,9 @@ pub struct Summary {
     pub hashes: BTreeMap<String, String>,
     /// Parameters drawn anew, tensors ignored.
     pub weights: String,
+    /// Hyperparameters that were chosen by a recipe, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
 }
 
 /// A model after its run.
@@ -299,6 +305,7 @@ impl Job<'_> {
             version: env!("CARGO_PKG_VERSION"),
             hashes,
             weights,
+            recipe: self.recipe.cloned(),
         };
         if let (Some(out), false) = (self.out, interrupted) {
             self.save_model(&model, out)?;

@@ -90,9 +90,31 @@ impl JobData {
     }
 }
 
+/// A data set, read, before it is decided which texts are held out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Undivided {
+    /// What the labels ask for.
+    pub kind: TaskKind,
+    /// The model's outputs.
+    pub labels: LabelSet,
+    /// Names of integer labels, from `labels.txt`.
+    pub names: Vec<String>,
+    /// All training texts.
+    pub train: Part,
+    /// The folder's own validation file, unread.
+    pub valid: Option<PathBuf>,
+    test: Option<Part>,
+    notes: Vec<String>,
+}
+
 impl DataSource {
     /// Reads and splits.
     pub fn read(&self) -> Result<JobData, TrainError> {
+        self.divide(self.open()?, &self.valid)
+    }
+
+    /// Reads training and test texts.
+    pub fn open(&self) -> Result<Undivided, TrainError> {
         let files = find(&self.data)?;
         let mut notes = Vec::new();
         if !files.ignored.is_empty() {
@@ -126,10 +148,31 @@ impl DataSource {
             TaskKind::Regress | TaskKind::Tag => Vec::new(),
         };
         let labels = LabelSet::of(&train, kind, &names)?;
-        let optional =
-            |path: Option<PathBuf>| path.map(|p| read_labelled(&p, &self.columns)).transpose();
-        let test = optional(self.test.clone().or(files.test))?;
-        let (train, valid) = match (&self.valid, files.valid) {
+        let test = self.test.clone().or(files.test);
+        let test = test.map(|p| read_labelled(&p, &self.columns)).transpose()?;
+        Ok(Undivided {
+            kind,
+            labels,
+            names,
+            train,
+            valid: files.valid,
+            test,
+            notes,
+        })
+    }
+
+    /// Holds out validation texts, and looks at the parts.
+    pub fn divide(&self, found: Undivided, valid: &ValidSource) -> Result<JobData, TrainError> {
+        let Undivided {
+            kind,
+            labels,
+            names,
+            train,
+            valid: file,
+            test,
+            mut notes,
+        } = found;
+        let (train, valid) = match (valid, file) {
             (ValidSource::None, _) => (train, None),
             (ValidSource::File(path), _) => (train, Some(read_labelled(path, &self.columns)?)),
             (ValidSource::Usual, Some(path)) => (train, Some(read_labelled(&path, &self.columns)?)),

@@ -33,6 +33,7 @@ mod options;
 mod prefix;
 mod prepare;
 mod reading;
+pub mod recipe;
 mod restart;
 mod resume;
 mod row_lists;
@@ -64,7 +65,7 @@ pub use hone_bert::Pool;
 pub use job::{
     Done, Job, PartSummary, Strictness, Summary, memory_now, peak_memory, save_folder, write_beside,
 };
-pub use job_data::{DataSource, JobData, ValidSource, read_texts, together};
+pub use job_data::{DataSource, JobData, Undivided, ValidSource, read_texts, together};
 pub use lbfgs::minimise;
 pub use logistic::Logistic;
 pub use options::{Cadence, ClassWeights, Options, Select};

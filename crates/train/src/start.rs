@@ -50,11 +50,11 @@ pub(crate) struct Started<B: Backend> {
 /// Most training texts a head is fitted to; more tell it little, and cost a forward pass each.
 const MOST_PROBED: usize = 4000;
 /// Inverse penalties times the number of texts, weak last: what is best moves little with their number.
-const STRENGTHS: [f64; 6] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
+pub(crate) const STRENGTHS: [f64; 6] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
 /// Folds of the choice among them.
-const FOLDS: usize = 5;
+pub(crate) const FOLDS: usize = 5;
 /// Where fitting is dear, one fold alone is judged.
-const DEAR: usize = 20_000;
+pub(crate) const DEAR: usize = 20_000;
 /// The pooler that stands for features of deviation 1: tanh of half of them is nearly a line for most.
 const HALF: f64 = 0.5;
 
@@ -239,7 +239,7 @@ fn fit_head<B: Backend>(
 
 /// The pooler's matrix and bias that bring each channel to deviation ½, `tanh` behind it; `features` then are what it
 /// gives.
-fn scales(features: &mut Features) -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn scales(features: &mut Features) -> (Vec<f32>, Vec<f32>) {
     let (n, hidden) = (features.rows.max(1) as f64, features.hidden);
     let mut weight = vec![0.0; hidden * hidden];
     let mut bias = vec![0.0; hidden];

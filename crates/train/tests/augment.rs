@@ -53,6 +53,7 @@ fn run(
         frozen: FrozenPrefix::Recompute,
         words: WordUpdates::Deferred,
         augment,
+        recipe: None,
     }
     .run(Arc::new(CpuBackend::new(2)), record, &stop)
 }

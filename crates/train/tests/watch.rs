@@ -199,6 +199,7 @@ fn what_is_watched_moves_no_weight() {
         frozen: hone_train::FrozenPrefix::Recompute,
         words: WordUpdates::Deferred,
         augment: None,
+        recipe: None,
     };
     let texts = job.tokenise(&mut ()).unwrap();
     let [beside, alone] = [Watch::Sample, Watch::Nothing].map(|watch| {

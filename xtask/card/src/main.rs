@@ -118,7 +118,7 @@ impl Size {
             };
             lengths.extend(std::iter::repeat_n(length, count));
         }
-        if self.heads == 0 || self.hidden % self.heads != 0 || lengths.contains(&0) {
+        if self.heads == 0 || !self.hidden.is_multiple_of(self.heads) || lengths.contains(&0) {
             bail!("--hidden must be a multiple of --heads, and no text may be empty");
         }
         Ok(ops::Shape {

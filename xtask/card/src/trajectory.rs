@@ -84,6 +84,7 @@ fn train<B: Backend>(backend: B, folder: &Path, options: &Options) -> Result<Ran
     .read()?;
     let mut losses = Losses::default();
     let done = Job {
+        recipe: None,
         model: folder,
         data: &data,
         options,

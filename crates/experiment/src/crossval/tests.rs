@@ -101,6 +101,7 @@ impl Case<'_> {
             frozen: self.frozen,
             words: WordUpdates::Deferred,
             augment: None,
+            recipe: None,
         }
     }
 

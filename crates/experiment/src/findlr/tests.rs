@@ -193,6 +193,7 @@ fn run(options: &Options, to: f64, watch: &mut Watch) -> Option<super::RangeRepo
         frozen: FrozenPrefix::Recompute,
         words: WordUpdates::Deferred,
         augment: None,
+        recipe: None,
     };
     let test = RangeTest {
         job: &job,

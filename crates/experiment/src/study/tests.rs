@@ -70,6 +70,7 @@ fn with<T>(
         frozen: FrozenPrefix::Recompute,
         words: WordUpdates::Deferred,
         augment: None,
+        recipe: None,
     };
     f(&Study {
         job: &job,

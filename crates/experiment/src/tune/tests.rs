@@ -85,6 +85,7 @@ impl<'a> Asked<'a> {
             frozen: FrozenPrefix::Recompute,
             words: WordUpdates::Deferred,
             augment: None,
+            recipe: None,
         };
         let tune = Tune {
             job: &job,

@@ -100,6 +100,7 @@ impl Run<'_> {
             frozen: FrozenPrefix::Recompute,
             words: self.words,
             augment: None,
+            recipe: None,
         }
         .run(backend, record, &stop)
     }

@@ -1,0 +1,359 @@
+//! `--recipe`: the facts that a recipe looks at, and its choices among the options as though they had been typed.
+//!
+//! Chosen once, before a run is recorded: `run.toml` has the numbers among its options, and which of them were chosen,
+//! and why, as a table; what goes on (`--resume`) or is done again (`--config`) reads them there.
+
+use crate::args::TrainArgs;
+use crate::{device, interrupt, settings};
+use anyhow::{Context, Result, anyhow, bail};
+use hone_bert::{Config, Layout, Task, holds_head};
+use hone_data::{LabelSet, Labels, Part, TaskKind, Tokenizer};
+use hone_kernels::Backend;
+use hone_report::Progress;
+use hone_train::recipe::{
+    Choice, Facts, Given, OPTIONS, Pools, Recipe, RecipeName, Setting, choose, measure, reads_pools,
+};
+use hone_train::{JobData, Tokenising, Undivided, labelled, task_of, together};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The table of `run.toml` that says what was chosen, and why.
+pub const RECORD: &str = "recipe_chose";
+/// Its key for what the recipe looked at.
+const FACTS: &str = "facts";
+/// Flags that need validation texts.
+const NEED_VALID: [&str; 4] = ["patience", "calibrate", "abstain_precision", "select"];
+
+/// Where validation texts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Valid {
+    /// The recipe may decide.
+    Open,
+    /// That is decided.
+    Decided,
+}
+
+/// What a recipe is asked about.
+pub struct Ask<'a> {
+    pub args: &'a TrainArgs,
+    pub config: &'a Config,
+    pub model: &'a Path,
+    pub kind: TaskKind,
+    pub labels: &'a LabelSet,
+    pub names: &'a [String],
+    /// All training texts.
+    pub train: &'a Part,
+    /// Texts of each class; none: those of `train` are counted.
+    pub classes: Option<Vec<usize>>,
+    /// Texts of a fit, by the number of training texts.
+    pub fit: &'a dyn Fn(usize) -> usize,
+    pub valid: Valid,
+    /// The folder of a run that may go on: its record is read first.
+    pub out: Option<&'a Path>,
+}
+
+/// Options with the recipe's choices among them, and the recipe where there was one.
+pub type Filled = (TrainArgs, Option<Recipe>);
+
+impl<'a> Ask<'a> {
+    /// About data of which nothing is held out yet.
+    pub fn undivided(
+        args: &'a TrainArgs,
+        config: &'a Config,
+        model: &'a Path,
+        data: &'a Undivided,
+    ) -> Ask<'a> {
+        let own = data.valid.is_some() || args.valid.is_some();
+        Ask {
+            args,
+            config,
+            model,
+            kind: data.kind,
+            labels: &data.labels,
+            names: &data.names,
+            train: &data.train,
+            classes: None,
+            fit: &|rows| rows,
+            valid: match own {
+                true => Valid::Decided,
+                false => Valid::Open,
+            },
+            out: args.out.as_deref(),
+        }
+    }
+
+    /// About the training texts of data that is divided.
+    pub fn divided(
+        args: &'a TrainArgs,
+        config: &'a Config,
+        model: &'a Path,
+        data: &'a JobData,
+        valid: Valid,
+        fit: &'a dyn Fn(usize) -> usize,
+    ) -> Ask<'a> {
+        Ask {
+            args,
+            config,
+            model,
+            kind: data.kind,
+            labels: &data.labels,
+            names: &data.names,
+            train: &data.train,
+            classes: None,
+            fit,
+            valid,
+            out: args.out.as_deref(),
+        }
+    }
+
+    /// The choices that need no pass through the model: where validation texts come from is among them.
+    pub fn fill(&self) -> Result<Filled> {
+        let Some((facts, given)) = self.open()? else {
+            return self.settled();
+        };
+        filled(self.args, choose(&facts, &given))
+    }
+
+    /// All choices; which tokens stand for a text is measured on the texts of `train`, where the recipe asks for it.
+    /// `None` where the user asked to stop meanwhile.
+    pub fn fill_measured<B: Backend>(
+        &self,
+        backend: &Arc<B>,
+        train: &Part,
+    ) -> Result<Option<Filled>> {
+        let Some((mut facts, given)) = self.open()? else {
+            return self.settled().map(Some);
+        };
+        if reads_pools(&facts, &given) {
+            // What is wrong is said before anything is measured.
+            settings::options(self.args, self.config, facts.task, usize::MAX)?;
+            let Some(pools) = self.measure(backend, train)? else {
+                return Ok(None);
+            };
+            facts.pools = Some(pools);
+        }
+        filled(self.args, choose(&facts, &given)).map(Some)
+    }
+
+    /// Training texts of each class; of other tasks nothing is counted.
+    pub fn count(&self) -> Result<Vec<usize>> {
+        let mut classes = vec![0; self.labels.names().len()];
+        if self.kind == TaskKind::Classify
+            && let (Labels::Classes(all), _) =
+                self.labels.labels(self.train, self.kind, self.names)?
+        {
+            for class in all.into_iter().flatten() {
+                classes[class as usize] += 1;
+            }
+        }
+        Ok(classes)
+    }
+
+    /// Where the recipe has nothing to choose: a recipe by name, or a record of what was chosen.
+    fn settled(&self) -> Result<Filled> {
+        let mut args = self.args.clone();
+        match self.record()? {
+            Some(record) if name(&args)? == RecipeName::Auto => recorded(args, &record),
+            _ => {
+                args.recipe = Some("standard".to_owned());
+                Ok((args, None))
+            }
+        }
+    }
+
+    /// `run.toml` of a run that goes on.
+    fn record(&self) -> Result<Option<toml::Table>> {
+        let file = match (self.args.resume, self.out) {
+            (true, Some(out)) => out.join("run.toml"),
+            _ => return Ok(None),
+        };
+        if !file.is_file() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let table: toml::Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| anyhow!("{}: {}", file.display(), e.message()))?;
+        Ok(Some(table))
+    }
+
+    /// Facts and what is given; `None` where nothing is left to a recipe.
+    fn open(&self) -> Result<Option<(Facts, Given)>> {
+        if name(self.args)? == RecipeName::Standard || self.record()?.is_some() {
+            return Ok(None);
+        }
+        let args = self.args;
+        let task = task_of(self.kind);
+        let count = self.labels.names().len();
+        let classes = match &self.classes {
+            Some(classes) => classes.clone(),
+            None => self.count()?,
+        };
+        let typed = object(args)?;
+        let given = given(&typed)?;
+        let layout = Layout::new(self.config, task, count);
+        let pool_stays = args
+            .pool
+            .as_deref()
+            .is_none_or(|p| p == self.config.pool.name());
+        // A folder that cannot be read is an error of the run, which says it better.
+        let head = task == Task::Classify
+            && !args.new_head
+            && pool_stays
+            && holds_head(self.model, self.config, self.labels.names()).unwrap_or(false);
+        let asked = |key: &&&str| match typed.get(**key) {
+            None | Some(Value::Bool(false)) => false,
+            Some(value) => **key != "select" || value == "best",
+        };
+        let facts = Facts {
+            task,
+            texts: (self.fit)(self.train.rows.len()),
+            classes,
+            parameters: layout.table.params().iter().map(|p| p.len()).sum(),
+            pool: self.config.pool,
+            head,
+            scratch: args.init.as_deref() == Some("random"),
+            frozen: args
+                .freeze
+                .iter()
+                .flat_map(|f| f.split(','))
+                .any(|word| word.trim() == "all"),
+            reinit_top: args.reinit_top.unwrap_or(0),
+            valid: self.valid == Valid::Decided,
+            needs_valid: NEED_VALID.iter().find(asked).map(|f| f.replace('_', "-")),
+            pools: None,
+        };
+        Ok(Some((facts, given)))
+    }
+
+    fn measure<B: Backend>(&self, backend: &Arc<B>, train: &Part) -> Result<Option<Pools>> {
+        let tokenizer = Tokenizer::load(self.model, self.config.vocabulary)?;
+        let positions = self.config.positions;
+        let max_length = self.args.columns.max_length.unwrap_or(positions);
+        if !(3..=positions).contains(&max_length) {
+            bail!(
+                "--max-length {max_length}: from 3 to the model's {positions} positions was expected"
+            );
+        }
+        let how = Tokenising {
+            tokenizer: &tokenizer,
+            max_length,
+            truncate: settings::truncate(&self.args.columns)?,
+        };
+        let (examples, _) = labelled(train, self.labels, Task::Classify, self.names, how)?;
+        let stop = interrupt::watch()?;
+        let mut progress = Progress::new();
+        Ok(measure(
+            backend.clone(),
+            self.model,
+            self.config.clone(),
+            self.labels.names(),
+            &examples,
+            &together(train),
+            self.args.seed.unwrap_or(0),
+            device::threads(&self.args.machine)?,
+            &mut progress,
+            stop,
+        )?)
+    }
+}
+
+/// Lowers `--recipe`.
+pub fn name(args: &TrainArgs) -> Result<RecipeName> {
+    match &args.recipe {
+        None => Ok(RecipeName::default()),
+        Some(word) => word.parse().map_err(|e: String| anyhow!("--recipe {e}")),
+    }
+}
+
+fn object(args: &TrainArgs) -> Result<Map<String, Value>> {
+    match serde_json::to_value(args)? {
+        Value::Object(map) => Ok(map),
+        _ => bail!("options must form an object"),
+    }
+}
+
+fn setting(value: &Value) -> Result<Setting> {
+    Ok(match value {
+        Value::Bool(on) => Setting::Word(on.to_string()),
+        other => serde_json::from_value(other.clone())?,
+    })
+}
+
+/// What was typed of the options that a recipe may choose.
+fn given(typed: &Map<String, Value>) -> Result<Given> {
+    let options = OPTIONS.into_iter().chain(["max_steps"]);
+    options
+        .filter_map(|option| Some((option.to_owned(), typed.get(option)?)))
+        .map(|(option, value)| Ok((option, setting(value)?)))
+        .collect()
+}
+
+/// The choices among the options.
+fn filled(args: &TrainArgs, recipe: Recipe) -> Result<Filled> {
+    let mut all = object(args)?;
+    for choice in &recipe.chosen {
+        if let Some(value) = &choice.value {
+            all.insert(choice.option.clone(), serde_json::to_value(value)?);
+        }
+    }
+    all.insert("recipe".to_owned(), "auto".into());
+    Ok((again(args, all)?, Some(recipe)))
+}
+
+fn again(args: &TrainArgs, all: Map<String, Value>) -> Result<TrainArgs> {
+    Ok(TrainArgs {
+        config: args.config.clone(),
+        json: args.json,
+        resume: args.resume,
+        ..serde_json::from_value(Value::Object(all))?
+    })
+}
+
+/// The choices of a run that goes on, as its `run.toml` has them; what is given now still wins.
+fn recorded(args: TrainArgs, run: &toml::Table) -> Result<Filled> {
+    let Some(chose) = run.get(RECORD).and_then(toml::Value::as_table) else {
+        // It began without a recipe.
+        return Ok((args, None));
+    };
+    let mut all = object(&args)?;
+    let mut recipe = Recipe {
+        facts: format!(
+            "as this run began: {}",
+            chose.get(FACTS).and_then(toml::Value::as_str).unwrap_or("")
+        ),
+        chosen: Vec::new(),
+        given: given(&all)?,
+    };
+    for option in OPTIONS {
+        let Some(why) = chose.get(option).and_then(toml::Value::as_str) else {
+            continue;
+        };
+        if all.contains_key(option) {
+            continue;
+        }
+        let value = match run.get(option) {
+            Some(value) => Some(serde_json::to_value(value)?),
+            None => None,
+        };
+        recipe.chosen.push(Choice {
+            option: option.to_owned(),
+            value: value.as_ref().map(setting).transpose()?,
+            why: why.to_owned(),
+        });
+        all.extend(value.map(|v| (option.to_owned(), v)));
+    }
+    all.insert("recipe".to_owned(), "auto".into());
+    Ok((again(&args, all)?, Some(recipe)))
+}
+
+/// The table of `run.toml`.
+pub fn record(recipe: &Recipe) -> toml::Table {
+    let mut table = toml::Table::new();
+    table.insert(FACTS.into(), recipe.facts.clone().into());
+    for choice in &recipe.chosen {
+        table.insert(choice.option.clone(), choice.why.clone().into());
+    }
+    table
+}

@@ -1,0 +1,346 @@
+//! Which tokens should stand for a text, measured: a linear probe on what the frozen encoder says of the training
+//! texts, by the first token and by the mean over all, out of fold. One pass through the encoder gives both.
+
+use crate::evaluate::EvalBatches;
+use crate::events::{Event, Sink};
+use crate::examples::Targets;
+use crate::start::{DEAR, FOLDS, STRENGTHS, scales};
+use crate::{Examples, Features, Logistic, TrainError, argmax, features_each};
+use hone_bert::{Config, HeadChoice, Model, Pool, Task};
+use hone_data::check::on_threads;
+use hone_data::folds;
+use hone_kernels::Backend;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Texts judged over all repeats, about: folds of few texts are dealt several times, since one deal is luck.
+const JUDGED: usize = 2500;
+/// Deals at most.
+const MOST_REPEATS: usize = 5;
+/// Texts times classes above which one deal has to do: fitting 77 classes to a hundred texts takes a second.
+const ONE_DEAL: usize = 2000;
+/// With fewer judged texts than this nothing is said.
+const LEAST_JUDGED: usize = 20;
+
+/// How well a probe tells the classes apart, out of fold, at its best strength.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PoolScore {
+    /// Share of texts it gets right.
+    pub right: f64,
+    /// Mean negative log-likelihood of the labels, nats; what is compared, since it moves less by luck.
+    pub loss: f64,
+}
+
+/// Both pools on the same texts and folds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoolScores {
+    /// Texts judged.
+    pub texts: usize,
+    /// The first token.
+    pub cls: PoolScore,
+    /// The mean over all tokens.
+    pub mean: PoolScore,
+}
+
+impl PoolScores {
+    /// The better one; equals are the first token, which transformers has a class for.
+    pub fn better(&self) -> Pool {
+        match self.mean.loss < self.cls.loss {
+            true => Pool::Mean,
+            false => Pool::Cls,
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pools {
+    /// Both scores.
+    Scores(PoolScores),
+    /// Nothing, and why.
+    Unknown(String),
+}
+
+/// Measures both pools on labelled texts, with the weights of `folder`. Texts that share a key are never on both sides of
+/// a fold. Probes are fitted on so many threads, which change no bit. `None` where the user asked to stop.
+pub fn measure<B: Backend>(
+    backend: Arc<B>,
+    folder: &Path,
+    config: Config,
+    labels: &[String],
+    train: &Examples,
+    keys: &[Vec<String>],
+    seed: u64,
+    threads: usize,
+    sink: &mut dyn Sink,
+    stop: &AtomicBool,
+) -> Result<Option<Pools>, TrainError> {
+    let Targets::Classes(targets) = &train.targets else {
+        let why = "these texts have no single class".to_owned();
+        return Ok(Some(Pools::Unknown(why)));
+    };
+    let rows: Vec<u32> = (0..train.len() as u32)
+        .filter(|&i| targets[i as usize].is_some())
+        .collect();
+    let classes: Vec<usize> = rows
+        .iter()
+        .filter_map(|&i| targets[i as usize])
+        .map(|c| c as usize)
+        .collect();
+    let keys: Vec<Vec<String>> = rows.iter().map(|&i| keys[i as usize].clone()).collect();
+    let deals = match Deals::new(&keys, &classes, labels.len(), seed) {
+        Ok(deals) => deals,
+        Err(why) => return Ok(Some(Pools::Unknown(why))),
+    };
+    let choice = HeadChoice::New;
+    let (model, _) = Model::load_as(
+        backend,
+        config,
+        folder,
+        Task::Classify,
+        labels.to_vec(),
+        &choice,
+        seed,
+    )?;
+    let part = train.select(&rows);
+    let started = Instant::now();
+    let pools = [Pool::Cls, Pool::Mean];
+    let read = features_each(&model, &part, &pools, EvalBatches::USUAL, |rows| {
+        sink.event(&Event::Evaluating {
+            rows,
+            total: part.len(),
+            seconds: started.elapsed().as_secs_f64(),
+        });
+        !stop.load(Ordering::SeqCst)
+    })?;
+    let Some(mut read) = read else {
+        return Ok(None);
+    };
+    // As a head that begins fitted reads it: through a pooler that does nothing but scale.
+    scales(&mut read[0]);
+    let scores: Vec<PoolScore> = on_threads(threads, || {
+        let each = read.par_iter();
+        each.map(|features| deals.score(features, &classes, labels.len()))
+            .collect()
+    });
+    Ok(Some(Pools::Scores(PoolScores {
+        texts: deals.judged(),
+        cls: scores[0],
+        mean: scores[1],
+    })))
+}
+
+/// Who is fitted and who is judged, in each fold of each deal.
+struct Deals {
+    folds: Vec<(Vec<u32>, Vec<u32>)>,
+    repeats: usize,
+}
+
+impl Deals {
+    /// Deals rows of these classes; or why that tells nothing. A row is judged only where its class is fitted.
+    fn new(
+        keys: &[Vec<String>],
+        classes: &[usize],
+        count: usize,
+        seed: u64,
+    ) -> Result<Deals, String> {
+        let rows = classes.len();
+        let apart = keys.iter().flatten().collect::<HashSet<_>>().len();
+        let k = FOLDS.min(rows).min(apart);
+        if k < 2 {
+            return Err("the texts are all one, so nothing can be held out".to_owned());
+        }
+        let dear = rows * count > DEAR;
+        let repeats = match rows * count > ONE_DEAL {
+            true => 1,
+            false => (JUDGED / rows.max(1)).clamp(1, MOST_REPEATS),
+        };
+        let strata: Vec<Vec<u32>> = classes.iter().map(|&c| vec![c as u32]).collect();
+        let mut all = Vec::new();
+        for deal in 0..repeats as u64 {
+            // Groups that hang together may leave fewer than there are keys.
+            let Ok(parts) = folds(keys, &strata, k, seed.wrapping_add(deal)) else {
+                return Err("too few texts differ to hold any out".to_owned());
+            };
+            for held in &parts[..if dear { 1 } else { parts.len() }] {
+                let fitted: Vec<u32> = (0..rows as u32)
+                    .filter(|r| held.binary_search(r).is_err())
+                    .collect();
+                let known: HashSet<usize> = fitted.iter().map(|&r| classes[r as usize]).collect();
+                let judged: Vec<u32> = held
+                    .iter()
+                    .copied()
+                    .filter(|&r| known.contains(&classes[r as usize]))
+                    .collect();
+                if known.len() > 1 {
+                    all.push((fitted, judged));
+                }
+            }
+        }
+        let deals = Deals {
+            folds: all,
+            repeats,
+        };
+        let judged: HashSet<usize> = deals
+            .folds
+            .iter()
+            .flat_map(|(_, judged)| judged)
+            .map(|&r| classes[r as usize])
+            .collect();
+        if judged.len() < 2 || deals.judged() < LEAST_JUDGED {
+            return Err(format!(
+                "too few texts have a class that others have too: {} can be judged, {LEAST_JUDGED} of two classes at \
+                 least would be",
+                deals.judged()
+            ));
+        }
+        Ok(deals)
+    }
+
+    /// Texts judged in a deal.
+    fn judged(&self) -> usize {
+        let all: usize = self.folds.iter().map(|(_, judged)| judged.len()).sum();
+        all / self.repeats
+    }
+
+    /// The score at the best strength of the penalty; weaker ones than the first that is worse only overfit more.
+    fn score(&self, features: &Features, classes: &[usize], count: usize) -> PoolScore {
+        let mut best: Option<PoolScore> = None;
+        for strength in STRENGTHS {
+            let each: Vec<(f64, usize)> = self
+                .folds
+                .par_iter()
+                .map(|(fitted, judged)| {
+                    let c = strength / fitted.len().max(1) as f64;
+                    let model = Logistic::fit(features, fitted, classes, count, c);
+                    let (mut loss, mut right) = (0.0, 0);
+                    for &r in judged {
+                        let p = model.probabilities(features.row(r as usize));
+                        let class = classes[r as usize];
+                        loss -= p[class].max(f64::MIN_POSITIVE).ln();
+                        right += usize::from(argmax(&p) == class);
+                    }
+                    (loss, right)
+                })
+                .collect();
+            let rows: usize = self.folds.iter().map(|(_, judged)| judged.len()).sum();
+            // In order, so that threads change no bit.
+            let loss = each.iter().map(|e| e.0).sum::<f64>() / rows as f64;
+            let right = each.iter().map(|e| e.1).sum::<usize>() as f64 / rows as f64;
+            match best {
+                Some(b) if loss >= b.loss => break,
+                _ => best = Some(PoolScore { right, loss }),
+            }
+        }
+        best.unwrap_or(PoolScore {
+            right: 0.0,
+            loss: f64::INFINITY,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_tensor::Philox;
+
+    fn keys(texts: &[&str]) -> Vec<Vec<String>> {
+        texts.iter().map(|t| vec![(*t).to_owned()]).collect()
+    }
+
+    fn distinct(n: usize) -> Vec<Vec<String>> {
+        (0..n).map(|i| vec![i.to_string()]).collect()
+    }
+
+    /// What cannot be judged is said, not guessed.
+    #[test]
+    fn what_tells_nothing_is_not_measured() {
+        let same = keys(&["a"; 40]);
+        let halves: Vec<usize> = (0..40).map(|i| i % 2).collect();
+        let one_each: Vec<usize> = (0..40).collect();
+        let one_class = vec![0; 40];
+        let lonely: Vec<usize> = (0..40).map(|i| usize::from(i == 7)).collect();
+        for (keys, classes, count, says) in [
+            (same, &halves, 2, "all one"),
+            (distinct(40), &one_each, 40, "too few texts"),
+            (distinct(40), &one_class, 1, "too few texts"),
+            (distinct(40), &lonely, 2, "too few texts"),
+            (distinct(8), &halves[..8].to_vec(), 2, "too few texts"),
+            (Vec::new(), &Vec::new(), 0, "all one"),
+        ] {
+            let said = Deals::new(&keys, classes, count, 3)
+                .err()
+                .unwrap_or_default();
+            assert!(said.contains(says), "{says:?}: {said:?}");
+        }
+    }
+
+    /// Folds that lack a class judge no row of it; rows with one text stay together; all others are judged once a deal.
+    #[test]
+    fn deals_are_fair() {
+        let mut classes: Vec<usize> = (0..60).map(|i| i % 3).collect();
+        classes[59] = 3;
+        let mut keys = distinct(60);
+        keys[1] = keys[4].clone();
+        let deals = Deals::new(&keys, &classes, 4, 1).unwrap();
+        assert_eq!((deals.repeats, deals.folds.len()), (5, 25));
+        assert_eq!(
+            deals.judged(),
+            59,
+            "the only text of its class is not judged"
+        );
+        for (fitted, judged) in &deals.folds {
+            assert!(judged.iter().all(|r| !fitted.contains(r)));
+            assert_eq!(fitted.contains(&1), fitted.contains(&4));
+        }
+        let many: Vec<usize> = (0..154).map(|i| i % 77).collect();
+        let deals = Deals::new(&distinct(154), &many, 77, 1).unwrap();
+        assert_eq!((deals.repeats, deals.folds.len()), (1, 5));
+    }
+
+    /// Features that tell the class beat those that do not, whichever pool they are of; equals are cls.
+    #[test]
+    fn the_features_that_tell_the_class_win() {
+        let n = 90;
+        let classes: Vec<usize> = (0..n).map(|i| usize::from(i % 10 < 3)).collect();
+        let random = Philox::new(8);
+        let noise = |i: usize| (random.u64_at(2, i as u64) >> 40) as f32 / (1u32 << 24) as f32;
+        let features = |signal: f32| Features {
+            rows: n,
+            hidden: 6,
+            values: (0..6 * n)
+                .map(|i| {
+                    noise(i)
+                        + if i % 6 == 2 {
+                            signal * classes[i / 6] as f32
+                        } else {
+                            0.0
+                        }
+                })
+                .collect(),
+        };
+        let deals = Deals::new(&distinct(n), &classes, 2, 5).unwrap();
+        let [clear, vague, none] = [2.0, 0.3, 0.0].map(|s| deals.score(&features(s), &classes, 2));
+        assert!(clear.right > 0.98 && clear.loss < 0.2, "{clear:?}");
+        assert!(clear.loss < vague.loss && vague.loss < none.loss);
+        // Shares of 0.3 and 0.7 alone cost 0.611 nats.
+        assert!(none.loss > 0.55 && none.loss < 0.75, "{none:?}");
+        for (cls, mean, better) in [
+            (clear, vague, Pool::Cls),
+            (vague, clear, Pool::Mean),
+            (vague, vague, Pool::Cls),
+        ] {
+            let scores = PoolScores {
+                texts: n,
+                cls,
+                mean,
+            };
+            assert_eq!(scores.better(), better);
+        }
+    }
+}
