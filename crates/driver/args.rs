@@ -485,9 +485,15 @@ pub struct BenchArgs {
     /// Word pieces of every text
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub length: usize,
+    /// Word pieces of each text instead: a file with a number a line, read in order and again from its start
+    #[arg(long, value_name = "FILE", conflicts_with = "length")]
+    pub lengths: Option<PathBuf>,
     /// Steps timed, after two that are not
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub steps: usize,
+    /// Steps queued one after another between two readings of the clock; more than 1 cannot be told apart by phase
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub back_to_back: usize,
     /// Print one JSON object on standard output
     #[arg(long)]
     pub json: bool,

@@ -245,6 +245,22 @@ fn a_reader_that_leaves_is_no_failure() {
 }
 
 #[test]
+fn a_measurement_takes_lengths_from_a_file_and_stretches_of_steps() {
+    let world = World::new();
+    let words = "bench --batch 2 --steps 1 --lengths lengths.txt --back-to-back 2 --json";
+    let words: Vec<&str> = words.split(' ').collect();
+    world.write("lengths.txt", "3\n9\n\n");
+    world.hone(&words).fails(&["line 3", "word pieces"]);
+    // Two steps of two texts of 3 and 9 word pieces: 12 a step.
+    world.write("lengths.txt", "3\n9\n");
+    let found: Value = serde_json::from_str(&world.hone(&words).ok().out).unwrap();
+    let (rate, ms) = (&found["tokens_per_s"], &found["ms"]["total"]);
+    let tokens = rate.as_f64().unwrap() * ms.as_f64().unwrap() / 1e3;
+    assert!((tokens - 12.0).abs() < 1e-6, "{found}");
+    assert!(found["ms"]["forward"].is_null() && found["length"].is_null());
+}
+
+#[test]
 fn pairs_tags_numbers_and_sets_of_labels_all_run() {
     let world = World::new();
     let words = [

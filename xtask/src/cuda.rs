@@ -1,6 +1,6 @@
 //! `cargo xtask cuda`: the kernels under NVIDIA's compiler, as a table of what they cost; no card is needed.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use hone_kernels_cuda::nvrtc::{ARCHITECTURES, Nvrtc, costs};
 use hone_kernels_cuda::{images, sources};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(long, value_name = "SM", value_delimiter = ',', default_values = ARCHITECTURES)]
     arch: Vec<String>,
     /// Write the images here, under the names they have in the cache's folder cuda: a machine without a compiler
-    /// finds them there
+    /// finds them there, and the feature cuda-images in target/cuda-images
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
 }
@@ -56,9 +56,9 @@ pub fn run(args: &Args) -> Result<()> {
                     );
                 }
                 if let Some(folder) = &args.images {
-                    std::fs::create_dir_all(folder)?;
                     let file = images::file_name(name, &unit, arch, act);
-                    std::fs::write(folder.join(file), &made.image)?;
+                    images::keep(folder, &file, &made.image)
+                        .with_context(|| format!("{}: {file}", folder.display()))?;
                 }
             }
         }

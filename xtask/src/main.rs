@@ -1,8 +1,10 @@
 //! Developer tasks, run as `cargo xtask TASK`: nothing the product needs.
 
+mod bundle;
 mod compare;
 mod cuda;
 mod few_labels;
+mod halve;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +23,8 @@ enum Task {
     Cuda(cuda::Args),
     /// Compare `hone train` as it comes with its opponents at few labels: scores, differences, verdicts, seconds
     FewLabels(few_labels::Args),
+    /// Make a folder with everything that is to be proven and measured on a machine with a card, and its runner
+    GpuBundle(bundle::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -28,5 +32,6 @@ fn main() -> anyhow::Result<()> {
         Task::Compare(args) => compare::run(&args),
         Task::Cuda(args) => cuda::run(&args),
         Task::FewLabels(args) => few_labels::run(&args),
+        Task::GpuBundle(args) => bundle::run(&args),
     }
 }

@@ -168,9 +168,7 @@ impl<B: Backend> Grads<B> {
         Ok(())
     }
 
-    /// Norms of all gradients, and into `coefficient[2]` the clip coefficient for `max_norm`.
-    ///
-    /// `counted` says which rows take part; rows that have room but are not updated now do not.
+    /// Norms of all gradients, and into `coefficient[2]` the clip coefficient for `max_norm`; waits for them.
     pub fn norms(
         &mut self,
         b: &B,
@@ -179,6 +177,21 @@ impl<B: Backend> Grads<B> {
         max_norm: Option<f64>,
         coefficient: &mut B::Buf<f64>,
     ) -> Result<GradNorm, BertError> {
+        let coming = self.queue_norms(b, model, counted, max_norm, coefficient)?;
+        Ok(GradNorm::of(b.arrived(coming)?))
+    }
+
+    /// The same, without waiting: squared norms on their way ([`GradNorm::of`]).
+    ///
+    /// `counted` says which rows take part; rows that have room but are not updated now do not.
+    pub fn queue_norms(
+        &mut self,
+        b: &B,
+        model: &Layout,
+        counted: impl Fn(usize) -> bool,
+        max_norm: Option<f64>,
+        coefficient: &mut B::Buf<f64>,
+    ) -> Result<B::Coming<f64>, BertError> {
         for index in 0..self.layout.offsets.len() {
             let Some(at) = self.layout.offsets[index] else {
                 continue;
@@ -204,12 +217,17 @@ impl<B: Backend> Grads<B> {
             }
         }
         b.clip_coefficient(b.view(&self.squared), max_norm, b.all_mut(coefficient));
-        let mut squared = vec![0.0; self.layout.offsets.len()];
-        b.download(b.view(&self.squared), &mut squared)?;
-        Ok(GradNorm {
+        Ok(b.fetch(b.view(&self.squared))?)
+    }
+}
+
+impl GradNorm {
+    /// From the squared norms of all tensors.
+    pub fn of(squared: Vec<f64>) -> GradNorm {
+        GradNorm {
             total: squared.iter().sum::<f64>().sqrt(),
             squared,
-        })
+        }
     }
 }
 

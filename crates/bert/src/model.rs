@@ -339,6 +339,18 @@ impl<B: Backend> Model<B> {
         targets: &[f32],
         weights: &[f32],
     ) -> Result<f64, BertError> {
+        let coming = self.queue_loss(acts, kind, targets, weights)?;
+        Ok(self.backend.arrived(coming)?.iter().sum())
+    }
+
+    /// [`Model::loss`] without waiting: the losses of all rows, on their way; the loss is their sum.
+    pub fn queue_loss(
+        &self,
+        acts: &mut Acts<B>,
+        kind: LossKind,
+        targets: &[f32],
+        weights: &[f32],
+    ) -> Result<B::Coming<f64>, BertError> {
         let b = self.backend.as_ref();
         let (r, c) = (self.logit_rows(acts), self.classes());
         if targets.len() != r * c || weights.len() != r {
@@ -374,9 +386,7 @@ impl<B: Backend> Model<B> {
             LossKind::Sigmoid => b.sigmoid_loss(loss, losses, dlogits),
             LossKind::Squared => b.squared_loss(loss, losses, dlogits),
         }
-        let mut losses = vec![0.0; r];
-        b.download(b.head(&head.losses, r), &mut losses)?;
-        Ok(losses.iter().sum())
+        Ok(b.fetch(b.head(&head.losses, r))?)
     }
 
     fn logit_rows(&self, acts: &Acts<B>) -> usize {

@@ -161,6 +161,9 @@ impl Backend for CpuBackend {
     type View<'a, T: Element> = &'a [T];
     type ViewMut<'a, T: Element> = &'a mut [T];
     type Params = CpuParams;
+    type Coming<T: Element> = Vec<T>;
+
+    const QUEUES: bool = false;
 
     fn path(&self) -> String {
         self.path.name().to_owned()
@@ -245,6 +248,14 @@ impl Backend for CpuBackend {
     fn download<T: Element>(&self, from: &[T], to: &mut [T]) -> Result<(), BackendError> {
         to.copy_from_slice(from);
         Ok(())
+    }
+
+    fn fetch<T: Element>(&self, from: &[T]) -> Result<Vec<T>, BackendError> {
+        Ok(from.to_vec())
+    }
+
+    fn arrived<T: Element>(&self, coming: Vec<T>) -> Result<Vec<T>, BackendError> {
+        Ok(coming)
     }
 
     fn sync(&self) -> Result<(), BackendError> {

@@ -1,5 +1,6 @@
 //! The two number types activations may have. The kernels' sources are compiled once for each.
 
+pub use crate::number::Number;
 use half::bf16;
 use hone_tensor::Real;
 
@@ -7,38 +8,6 @@ use hone_tensor::Real;
 pub trait Act: Real {
     /// Which of the two.
     const NUMBER: Number;
-}
-
-/// Numbers as matrix products and compilers tell them apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Number {
-    /// IEEE binary32.
-    F32,
-    /// bfloat16.
-    Bf16,
-}
-
-impl Number {
-    /// Name, as in a path.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Number::F32 => "f32",
-            Number::Bf16 => "bf16",
-        }
-    }
-
-    /// Bytes of one.
-    pub const fn size(self) -> usize {
-        match self {
-            Number::F32 => 4,
-            Number::Bf16 => 2,
-        }
-    }
-
-    /// Elements of a 16-byte vector: `GROUP` of device.cuh.
-    pub const fn group(self) -> usize {
-        16 / self.size()
-    }
 }
 
 impl Act for f32 {

@@ -12,6 +12,9 @@ pub trait Driver: Send + Sync + 'static {
     /// An allocation; freed when dropped, not before everything queued before is done with it.
     type Memory: Send + Sync;
 
+    /// Bytes on their way to the host.
+    type Coming: Send;
+
     /// The device, for messages and for [`hone_kernels::Backend::path`].
     fn name(&self) -> String;
 
@@ -26,6 +29,12 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Device to host, after everything queued before.
     fn download(&self, from: u64, to: &mut [u8]) -> Result<(), BackendError>;
+
+    /// Begins a copy from device to host, after everything queued before.
+    fn fetch(&self, from: u64, bytes: usize) -> Result<Self::Coming, BackendError>;
+
+    /// Waits for a copy that was begun, and for nothing queued after it. `to` is as long as was asked for.
+    fn arrived(&self, coming: Self::Coming, to: &mut [u8]) -> Result<(), BackendError>;
 
     /// Device to device.
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), BackendError>;

@@ -34,6 +34,13 @@ impl<D: Driver, T: Element> Buf<D, T> {
     }
 }
 
+/// Elements on their way to the host.
+pub struct Coming<D: Driver, T> {
+    pub(crate) coming: D::Coming,
+    pub(crate) len: usize,
+    pub(crate) element: PhantomData<T>,
+}
+
 /// A shared part of a buffer.
 pub struct View<'a, T> {
     pub(crate) address: u64,

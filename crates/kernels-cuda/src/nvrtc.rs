@@ -2,12 +2,10 @@
 //! no card and no headers, so a machine without either can tell whether the kernels compile, and what they cost.
 
 use crate::act::Number;
+pub use crate::naming::{ARCHITECTURES, options};
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
-
-/// Architectures the kernels are compiled for: the oldest they are written for, and Hopper with its own instructions.
-pub const ARCHITECTURES: [&str; 2] = ["sm_80", "sm_90a"];
 
 /// File names of the library, newest first, as CUDA's packages install it.
 const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so", "libnvrtc.so.12"];
@@ -203,20 +201,6 @@ impl Nvrtc {
             }
         }
     }
-}
-
-/// The compiler's options; also what an image's cache is keyed by.
-pub fn options(architecture: &str, act: Number) -> Vec<String> {
-    let mut options = vec![
-        format!("--gpu-architecture={architecture}"),
-        "--std=c++17".to_owned(),
-        "--fmad=false".to_owned(),
-        "--ptxas-options=-v".to_owned(),
-    ];
-    if act == Number::Bf16 {
-        options.push("-DACT_BF16".to_owned());
-    }
-    options
 }
 
 /// What a kernel costs.

@@ -18,6 +18,10 @@ pub enum Event {
     Upload(u64, usize),
     /// Device to host: where, bytes.
     Download(u64, usize),
+    /// Device to host, begun: from, bytes.
+    Fetch(u64, usize),
+    /// The host waited for a copy that was begun: bytes.
+    Arrived(usize),
     /// Device to device: to, from, bytes.
     Copy(u64, u64, usize),
     /// Zeros: where, bytes.
@@ -115,6 +119,7 @@ impl Recorder {
 
 impl Driver for Recorder {
     type Memory = Noted;
+    type Coming = usize;
 
     fn name(&self) -> String {
         "recorder".to_owned()
@@ -154,6 +159,19 @@ impl Driver for Recorder {
             .holds("a download", from, to.len())
             .map_err(fault)?;
         state.events.push(Event::Download(from, to.len()));
+        to.fill(0);
+        Ok(())
+    }
+
+    fn fetch(&self, from: u64, bytes: usize) -> Result<usize, BackendError> {
+        let mut state = lock(&self.state);
+        state.live.holds("a download", from, bytes).map_err(fault)?;
+        state.events.push(Event::Fetch(from, bytes));
+        Ok(bytes)
+    }
+
+    fn arrived(&self, coming: usize, to: &mut [u8]) -> Result<(), BackendError> {
+        lock(&self.state).events.push(Event::Arrived(coming));
         to.fill(0);
         Ok(())
     }

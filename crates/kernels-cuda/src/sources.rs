@@ -1,7 +1,7 @@
 //! The kernels' sources, embedded in the binary. Plain CUDA C++ without library headers: compiled for a card by
-//! NVRTC, for the host by the emulator.
+//! NVRTC, for the host by the emulator. The build script reads this file too.
 
-use crate::act::Number;
+use crate::number::Number;
 
 /// Headers by the name files include them by.
 const HEADERS: [(&str, &str); 2] = [

@@ -51,6 +51,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
     type ViewMut<'a, T: Element>: Send;
     /// The arena of weights and whatever the backend keeps beside it.
     type Params: Send + Sync;
+    /// Numbers on their way to the host.
+    type Coming<T: Element>: Send;
+
+    /// Whether operations run beside the host, after they were queued: then the host does well to queue the next step
+    /// before it reads what this one gave.
+    const QUEUES: bool;
 
     // ---- memory --------------------------------------------------------------------------------
 
@@ -125,6 +131,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
         from: Self::View<'_, T>,
         to: &mut [T],
     ) -> Result<(), BackendError>;
+
+    /// Begins a copy to the host, after everything queued before, and does not wait for it. What is queued
+    /// afterwards may write there.
+    fn fetch<T: Element>(&self, from: Self::View<'_, T>) -> Result<Self::Coming<T>, BackendError>;
+
+    /// What was fetched, as soon as it is there; waits for nothing that was queued later.
+    fn arrived<T: Element>(&self, coming: Self::Coming<T>) -> Result<Vec<T>, BackendError>;
 
     /// A buffer with the given contents.
     #[allow(clippy::wrong_self_convention)]

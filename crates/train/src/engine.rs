@@ -5,7 +5,7 @@ use crate::average::Averaging;
 use crate::batches::BatchPlan;
 use crate::prefix::PrefixCache;
 use crate::{Average, Examples, Options, TargetRule, TrainError};
-use hone_bert::{Acts, GradNorm, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
+use hone_bert::{Acts, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
 use hone_kernels::{Acc, AdamwStep, Backend};
 use hone_optim::{GroupPolicy, Groups, Optimizer, Schedule, Unfreeze};
 use hone_tensor::{Depth, GradLayout, Real, SafetensorsFile, write_safetensors};
@@ -67,6 +67,27 @@ impl Draws {
             Draws::One => 1,
             Draws::Two => 2,
         }
+    }
+}
+
+/// What of a step's micro-batches is still on its way to the host.
+pub struct Queued<B: Backend> {
+    losses: Vec<B::Coming<f64>>,
+    /// The step's tokens.
+    pub tokens: usize,
+}
+
+impl<B: Backend> Queued<B> {
+    /// Waits for the losses.
+    pub fn read(self, b: &B) -> Result<StepDone, TrainError> {
+        let mut loss = 0.0;
+        for micro in self.losses {
+            loss += b.arrived(micro)?.iter().sum::<f64>();
+        }
+        Ok(StepDone {
+            loss,
+            tokens: self.tokens,
+        })
     }
 }
 
@@ -277,7 +298,7 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Gradients of the mean loss over `index`, accumulated over its micro-batches. Changes no weight but for
-    /// steps that words sat out.
+    /// steps that words sat out, and waits for nothing.
     pub fn gradients(
         &mut self,
         model: &mut Model<B>,
@@ -286,14 +307,14 @@ impl<B: Backend> Engine<B> {
         rule: &TargetRule,
         index: &[u32],
         step: usize,
-    ) -> Result<StepDone, TrainError> {
+    ) -> Result<Queued<B>, TrainError> {
         let pass = self.pass(model, step);
         let b = model.backend().clone();
         let ids = train.distinct_ids(index);
         self.optimizer.ready(b.as_ref(), model.params_mut(), &ids)?;
         let total = rule.total(train, index).max(f64::MIN_POSITIVE);
-        let mut done = StepDone {
-            loss: 0.0,
+        let mut queued = Queued {
+            losses: Vec::new(),
             tokens: 0,
         };
         if let Some(anchor) = &mut self.anchor {
@@ -315,9 +336,10 @@ impl<B: Backend> Engine<B> {
                     model.forward(&mut self.acts, &batch, &pass)?;
                 }
             }
-            done.loss += model.loss(&mut self.acts, self.loss, &targets, &weights)?;
+            let losses = model.queue_loss(&mut self.acts, self.loss, &targets, &weights)?;
+            queued.losses.push(losses);
             model.backward(&mut self.acts, &mut self.grads, acc)?;
-            done.tokens += micro
+            queued.tokens += micro
                 .iter()
                 .map(|&i| train.length(i as usize))
                 .sum::<usize>();
@@ -326,13 +348,13 @@ impl<B: Backend> Engine<B> {
         if let Some(anchor) = &mut self.anchor {
             anchor.unmix(model, &mut self.grads, step)?;
         }
-        Ok(done)
+        Ok(queued)
     }
 
-    /// Norms of the gradients, and the clip coefficient for [`Engine::update`].
-    pub fn norms(&mut self, model: &Model<B>, step: usize) -> Result<GradNorm, TrainError> {
+    /// Squared norms of the gradients, on their way, and the clip coefficient for [`Engine::update`].
+    pub fn norms(&mut self, model: &Model<B>, step: usize) -> Result<B::Coming<f64>, TrainError> {
         let (unfreeze, per_epoch) = (&self.unfreeze, self.per_epoch);
-        Ok(self.grads.norms(
+        Ok(self.grads.queue_norms(
             model.backend().as_ref(),
             model.layout(),
             |row| unfreeze.awake(row, step, per_epoch),

@@ -2,7 +2,7 @@
 
 use crate::batches::{BatchPlan, Order};
 use crate::checkpoint::{Best, Checkpoints, Identity};
-use crate::engine::{Draws, Engine, WordUpdates};
+use crate::engine::{Draws, Engine, Queued, StepDone, StepRates, WordUpdates};
 use crate::error::some_rows;
 use crate::events::{Event, Plan, Sink, Step};
 use crate::prefix::PrefixCache;
@@ -10,7 +10,7 @@ use crate::reading::Reading;
 use crate::validation::Validation;
 use crate::watch::{Collapse, Gap, Guard, History, Restart, Watch};
 use crate::{EpochTexts, Examples, FrozenPrefix, Options, Select, TargetRule, TrainError};
-use hone_bert::{Limits, Model};
+use hone_bert::{GradNorm, Limits, Model};
 use hone_kernels::Backend;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,6 +104,27 @@ pub struct Outcome {
     pub seconds: f64,
     /// Bytes of memory that were planned.
     pub planned_bytes: u64,
+}
+
+/// A step that was queued and not yet reported. On a device that runs beside the host the next step is queued before
+/// this one's results are read, so that it never waits for the host.
+struct Pending<B: Backend> {
+    number: usize,
+    tokens: usize,
+    rates: StepRates,
+    /// Rows of the source, for an error's words.
+    rows: Vec<usize>,
+    /// What guessing would lose, where somebody watches the start.
+    constant: Option<f64>,
+    results: Results<B>,
+}
+
+/// What a step gave.
+enum Results<B: Backend> {
+    /// On its way: losses and squared norms.
+    Coming(Queued<B>, B::Coming<f64>),
+    /// Read before the weights changed.
+    Read(StepDone, GradNorm),
 }
 
 /// What moves while a run goes.
@@ -227,6 +248,7 @@ impl<'a, B: Backend> Training<'a, B> {
         let train = self.train;
         let mut changed: Option<Examples> = None;
         // A validation that was interrupted comes first.
+        let mut pending = None;
         let last = now.step == steps;
         if now.step > 0 && (now.step % every == 0 || last) && !now.validated() {
             ending = self.validate(&mut engine, &mut validation, per_epoch, last, &mut now)?;
@@ -241,29 +263,28 @@ impl<'a, B: Backend> Training<'a, B> {
             let start = within * plan.step_rows;
             let index = &order.1[start..rows.min(start + plan.step_rows)];
             let examples = changed.as_ref().unwrap_or(train);
-            self.step(
-                &mut engine,
-                &plan,
-                examples,
-                index,
-                steps,
-                per_epoch,
-                &mut now,
-            )?;
+            let queued = self.step(&mut engine, &plan, examples, index, &mut now)?;
+            let last = now.step == steps;
+            let due = save.is_some_and(|n| now.step % n == 0) && !last;
+            let stopping = self.stop.load(Ordering::SeqCst);
+            // Before anybody else looks at the run, everything about it is known.
+            let known = !B::QUEUES || now.step % every == 0 || last || due || stopping;
+            let read = [pending.replace(queued), pending.take_if(|_| known)];
+            for step in read.into_iter().flatten() {
+                self.report(step, steps, per_epoch, &mut now)?;
+            }
             if let Some(collapse) = now.collapse.take()
                 && self.collapsed(collapse, steps)
             {
                 ending = Ending::Collapsed;
                 break;
             }
-            let last = now.step == steps;
             if now.step % every == 0 || last {
                 ending = self.validate(&mut engine, &mut validation, per_epoch, last, &mut now)?;
             }
-            if ending == Ending::Done && self.stop.load(Ordering::SeqCst) {
+            if ending == Ending::Done && (stopping || known && self.stop.load(Ordering::SeqCst)) {
                 ending = Ending::Interrupted;
             }
-            let due = save.is_some_and(|n| now.step % n == 0) && !last;
             if ending == Ending::Interrupted || (due && ending == Ending::Done) {
                 self.settle(&mut engine, &mut now)?;
                 self.save(&engine, &now)?;
@@ -388,6 +409,8 @@ impl<'a, B: Backend> Training<'a, B> {
         for _ in 0..2 {
             let started = Instant::now();
             let trial = engine.gradients(self.model, self.train, plan, &rule, index, now.step)?;
+            let trial = trial.read(self.model.backend())?;
+            self.model.backend().sync()?;
             rate = trial.tokens as f64 / started.elapsed().as_secs_f64().max(1e-9);
         }
         let per_epoch = plan.steps_per_epoch(self.train.len());
@@ -413,46 +436,96 @@ impl<'a, B: Backend> Training<'a, B> {
         }
     }
 
+    /// Queues a step. Where the host computes, its results are read and judged before the weights change.
     fn step(
         &mut self,
         engine: &mut Engine<B>,
         plan: &BatchPlan,
         train: &Examples,
         index: &[u32],
+        now: &mut Progress<B>,
+    ) -> Result<Pending<B>, TrainError> {
+        let started = Instant::now();
+        let rule = self.rule();
+        let number = now.step + 1;
+        let rows: Vec<usize> = index.iter().map(|&i| train.rows[i as usize]).collect();
+        let queued = engine.gradients(self.model, train, plan, &rule, index, now.step)?;
+        let tokens = queued.tokens;
+        let norms = engine.norms(self.model, now.step)?;
+        let results = match B::QUEUES {
+            true => Results::Coming(queued, norms),
+            false => {
+                let (done, norm) = self.read(queued, norms, number, &rows)?;
+                Results::Read(done, norm)
+            }
+        };
+        let rates = engine.update(self.model, now.step)?;
+        now.step = number;
+        now.train_time += started.elapsed();
+        let guard = now.guard.as_ref().filter(|g| g.watches(number));
+        Ok(Pending {
+            number,
+            tokens,
+            rates,
+            rows,
+            constant: guard.map(|g| g.constant().step_loss(train, index, &rule)),
+            results,
+        })
+    }
+
+    /// Waits for a step's results; what is not finite is an error.
+    fn read(
+        &self,
+        queued: Queued<B>,
+        norms: B::Coming<f64>,
+        step: usize,
+        rows: &[usize],
+    ) -> Result<(StepDone, GradNorm), TrainError> {
+        let b = self.model.backend();
+        let rows = || some_rows(rows.iter().copied());
+        let done = queued.read(b)?;
+        let norm = GradNorm::of(b.arrived(norms)?);
+        if !done.loss.is_finite() {
+            return Err(TrainError::Loss {
+                step,
+                loss: done.loss,
+                rows: rows(),
+            });
+        }
+        if let Some(tensor) = norm.squared.iter().position(|x| !x.is_finite()) {
+            return Err(TrainError::Gradient {
+                step,
+                tensor: self.model.layout().table.params()[tensor].name.clone(),
+                rows: rows(),
+            });
+        }
+        Ok((done, norm))
+    }
+
+    /// Says what a step gave.
+    fn report(
+        &mut self,
+        pending: Pending<B>,
         steps: usize,
         per_epoch: usize,
         now: &mut Progress<B>,
     ) -> Result<(), TrainError> {
         let started = Instant::now();
-        let rule = self.rule();
-        let number = now.step + 1;
-        let rows = || some_rows(index.iter().map(|&i| train.rows[i as usize]));
-        let done = engine.gradients(self.model, train, plan, &rule, index, now.step)?;
-        if !done.loss.is_finite() {
-            return Err(TrainError::Loss {
-                step: number,
-                loss: done.loss,
-                rows: rows(),
-            });
-        }
-        let norm = engine.norms(self.model, now.step)?;
-        if let Some(tensor) = norm.squared.iter().position(|x| !x.is_finite()) {
-            return Err(TrainError::Gradient {
-                step: number,
-                tensor: self.model.layout().table.params()[tensor].name.clone(),
-                rows: rows(),
-            });
-        }
-        let rates = engine.update(self.model, now.step)?;
-        now.step = number;
-        now.train_time += started.elapsed();
-        now.train_tokens += done.tokens as u64;
+        let number = pending.number;
+        let (done, norm) = match pending.results {
+            Results::Read(done, norm) => (done, norm),
+            Results::Coming(queued, norms) => {
+                let read = self.read(queued, norms, number, &pending.rows)?;
+                now.train_time += started.elapsed();
+                read
+            }
+        };
+        now.train_tokens += pending.tokens as u64;
         if now.losses.len() == per_epoch {
             now.losses.pop_front();
         }
         now.losses.push_back(done.loss);
-        if let Some(guard) = now.guard.as_mut().filter(|g| g.watches(number)) {
-            let constant = guard.constant().step_loss(train, index, &rule);
+        if let (Some(guard), Some(constant)) = (now.guard.as_mut(), pending.constant) {
             now.collapse = guard.take(number, done.loss, constant);
         }
         self.sink.event(&Event::Step(Step {
@@ -460,8 +533,8 @@ impl<'a, B: Backend> Training<'a, B> {
             steps,
             epoch: number as f64 / per_epoch as f64,
             loss: done.loss,
-            lr: rates.body,
-            head_lr: rates.head,
+            lr: pending.rates.body,
+            head_lr: pending.rates.head,
             grad_norm: norm.total,
             tokens: done.tokens,
             train_seconds: now.train_time.as_secs_f64(),

@@ -7,7 +7,7 @@ use common::{Record, Run, data, folder, options, weights};
 use half::bf16;
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
-use hone_kernels_cuda::{Card, CudaBackend, Emulator, Number, Order, card};
+use hone_kernels_cuda::{Card, CudaBackend, Emulator, Event, Number, Order, Recorder, card};
 use hone_tensor::SafetensorsFile;
 use hone_train::{Options, ValidSource, WordUpdates};
 use std::path::Path;
@@ -148,6 +148,50 @@ fn the_same_bits_in_any_order_of_threads() {
     // Words that sat steps out take them later: the same bits as at once.
     let at_once = run(emulated(Order::Forward), &dropped(), WordUpdates::Dense);
     assert!(first == at_once, "deferred words differ");
+}
+
+/// From the first step's last kernel to the last step's, the host waits for results alone, each read after the next
+/// step's last kernel was queued: the device is never out of work.
+#[test]
+fn the_next_step_is_queued_before_the_host_waits() {
+    const STEPS: usize = 6;
+    let backend = Arc::new(CudaBackend::<Recorder>::new(Recorder::new()).expect("memory"));
+    let options = Options {
+        max_steps: Some(STEPS),
+        ..dropped()
+    };
+    let mut record = Record::default();
+    Run {
+        data: &data(ValidSource::None),
+        options: &options,
+        out: None,
+        resume: false,
+        words: WordUpdates::Dense,
+    }
+    .on(backend.clone(), &mut record)
+    .unwrap();
+    assert_eq!(record.losses.len(), STEPS);
+    let events = backend.driver().events();
+    let updates: Vec<usize> = (0..events.len())
+        .filter(|&k| matches!(&events[k], Event::Launch(l) if l.kernel == "adamw"))
+        .collect();
+    assert_eq!(updates.len(), STEPS);
+    let mut arrived = 0;
+    for k in updates[0]..updates[STEPS - 1] {
+        match &events[k] {
+            Event::Sync | Event::Download(..) | Event::Alloc(..) | Event::Free(_) => {
+                panic!("the host waits inside a step: {:?}", events[k])
+            }
+            // Losses and norms of a step.
+            Event::Arrived(_) => {
+                let step = arrived / 2;
+                assert!(k > updates[step + 1], "step {step} is waited for too early");
+                arrived += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(arrived, 2 * (STEPS - 2));
 }
 
 #[test]

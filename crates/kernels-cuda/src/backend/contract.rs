@@ -3,7 +3,7 @@
 use super::CudaBackend;
 use crate::act::{Act, Number};
 use crate::driver::Driver;
-use crate::memory::{Buf, View, ViewMut};
+use crate::memory::{Buf, Coming, View, ViewMut};
 use crate::ops::columns::{self, Summed};
 use crate::ops::{activation, adamw, attention, embedding, head, loss, norm, product, rows, sweep};
 use crate::params::CudaParams;
@@ -24,6 +24,9 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
     type View<'a, T: Element> = View<'a, T>;
     type ViewMut<'a, T: Element> = ViewMut<'a, T>;
     type Params = CudaParams<D, A>;
+    type Coming<T: Element> = Coming<D, T>;
+
+    const QUEUES: bool = true;
 
     fn path(&self) -> String {
         format!("{}-{}", self.driver.name(), A::NUMBER.name())
@@ -117,6 +120,22 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         self.told()?;
         self.driver
             .download(from.address, bytemuck::cast_slice_mut(to))
+    }
+
+    fn fetch<T: Element>(&self, from: View<'_, T>) -> Result<Coming<D, T>, BackendError> {
+        self.told()?;
+        Ok(Coming {
+            coming: self.driver.fetch(from.address, from.len * size_of::<T>())?,
+            len: from.len,
+            element: PhantomData,
+        })
+    }
+
+    fn arrived<T: Element>(&self, coming: Coming<D, T>) -> Result<Vec<T>, BackendError> {
+        let mut to = vec![T::default(); coming.len];
+        let bytes = bytemuck::cast_slice_mut(&mut to);
+        self.driver.arrived(coming.coming, bytes)?;
+        Ok(to)
     }
 
     fn sync(&self) -> Result<(), BackendError> {

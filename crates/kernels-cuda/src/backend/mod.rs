@@ -1,7 +1,7 @@
 //! [`CudaBackend`]: what launches need beside their operands (the driver's queue, the device's step, scratch) and where
 //! faults are kept. The operations it answers to are in `contract`, the work is in `ops`.
 //!
-//! Operations queue and return; a fault is kept and reported by the next [`Backend::sync`], upload or download.
+//! Operations queue and return; a fault is kept and reported by the next [`Backend::sync`], upload, download or fetch.
 
 mod contract;
 

@@ -1,9 +1,10 @@
 //! The real driver: an NVIDIA card through the CUDA driver API, one stream. The host waits for the queue where memory is
-//! read or freed; uploads are of pageable memory, and allocations the driver's plain ones: either may wait too. Libraries
+//! read or freed, but for what is fetched; allocations are the driver's plain ones and may wait too. Libraries
 //! are loaded when a [`Card`] is opened, never by the build; what is missing is named.
 //!
 //! **Not run on a card yet.** It compiles, and where there is no driver it says so.
 
+mod pinned;
 mod products;
 
 use crate::act::Number;
@@ -13,7 +14,9 @@ use crate::sources;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use hone_kernels::BackendError;
+use pinned::{Piece, Pinned};
 use products::Products;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::path::Path;
@@ -25,7 +28,16 @@ pub struct Card {
     functions: HashMap<&'static str, sys::CUfunction>,
     act: Number,
     products: Products,
+    pinned: Pinned,
     name: String,
+}
+
+/// Bytes on their way to the host: in pinned memory, or there already where that was too small.
+pub enum CardComing {
+    /// The card writes them.
+    Pinned(Piece),
+    /// The host waited.
+    Here(Vec<u8>),
 }
 
 /// The card's context; whoever calls the driver makes it its thread's own first.
@@ -161,6 +173,7 @@ impl Card {
             functions,
             act,
             products,
+            pinned: Pinned::new(),
             // What the library's choice of algorithms, and with it a product's bits, depend on beside the shape.
             name: format!(
                 "cuda-{}-{units}sm-cublaslt{}",
@@ -194,7 +207,7 @@ fn load(
         .into_iter()
         .filter(|(name, _)| sources::acts(name).contains(&act))
         .collect();
-    let made: Vec<Result<Vec<u8>, String>> = std::thread::scope(|scope| {
+    let made: Vec<Result<Cow<'static, [u8]>, String>> = std::thread::scope(|scope| {
         let threads: Vec<_> = files
             .iter()
             .map(|&(name, _)| scope.spawn(move || images.get(name, architectures, act)))
@@ -231,6 +244,7 @@ fn load(
 
 impl Driver for Card {
     type Memory = CardMemory;
+    type Coming = CardComing;
 
     fn name(&self) -> String {
         self.name.clone()
@@ -268,9 +282,19 @@ impl Driver for Card {
         if from.is_empty() {
             return Ok(());
         }
-        // SAFETY: the typed views say that the target is that long; pageable memory is read before this returns.
-        unsafe { result::memcpy_htod_async(to, from, self.stream) }
-            .map_err(|e| self.fail("an upload", e))
+        let told = |e| self.fail("an upload", e);
+        let Some(mut piece) = self.pinned.lend(from.len()).map_err(told)? else {
+            // SAFETY: the typed views say that the target is that long; pageable memory is read before this returns.
+            return unsafe { result::memcpy_htod_async(to, from, self.stream) }.map_err(told);
+        };
+        let staged = piece.bytes(from.len());
+        staged.copy_from_slice(from);
+        // SAFETY: the typed views say that the target is that long; the piece is not lent again before its event, which
+        // is recorded behind the copy.
+        let queued = unsafe { result::memcpy_htod_async(to, staged, self.stream) };
+        let queued = queued.and_then(|()| piece.used(self.stream));
+        self.pinned.back(piece);
+        queued.map_err(told)
     }
 
     fn download(&self, from: u64, to: &mut [u8]) -> Result<(), BackendError> {
@@ -284,6 +308,37 @@ impl Driver for Card {
                 .map_err(|e| self.fail("a download", e))?;
         }
         self.sync()
+    }
+
+    fn fetch(&self, from: u64, bytes: usize) -> Result<CardComing, BackendError> {
+        self.current()?;
+        let told = |e| self.fail("a download", e);
+        let Some(mut piece) = self.pinned.lend(bytes).map_err(told)? else {
+            let mut here = vec![0; bytes];
+            self.download(from, &mut here)?;
+            return Ok(CardComing::Here(here));
+        };
+        if bytes > 0 {
+            // SAFETY: the typed views say that the source is that long; the piece is read after its event, which is
+            // recorded behind the copy.
+            unsafe { result::memcpy_dtoh_async(piece.bytes(bytes), from, self.stream) }
+                .map_err(told)?;
+        }
+        piece.used(self.stream).map_err(told)?;
+        Ok(CardComing::Pinned(piece))
+    }
+
+    fn arrived(&self, coming: CardComing, to: &mut [u8]) -> Result<(), BackendError> {
+        self.current()?;
+        match coming {
+            CardComing::Here(bytes) => to.copy_from_slice(&bytes),
+            CardComing::Pinned(mut piece) => {
+                piece.wait().map_err(|e| self.fail("a download", e))?;
+                to.copy_from_slice(piece.bytes(to.len()));
+                self.pinned.back(piece);
+            }
+        }
+        Ok(())
     }
 
     fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<(), BackendError> {

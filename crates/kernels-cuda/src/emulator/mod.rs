@@ -149,6 +149,7 @@ fn agree(launch: &Launch<'_>, declared: &str) -> Result<(), BackendError> {
 
 impl Driver for Emulator {
     type Memory = HostMemory;
+    type Coming = Vec<u8>;
 
     fn name(&self) -> String {
         "emulator".to_owned()
@@ -192,6 +193,17 @@ impl Driver for Emulator {
             .map_err(fault)?;
         // SAFETY: the source lies in a live allocation, which `state`'s lock keeps alive.
         unsafe { std::ptr::copy(from as *const u8, to.as_mut_ptr(), to.len()) };
+        Ok(())
+    }
+
+    fn fetch(&self, from: u64, bytes: usize) -> Result<Vec<u8>, BackendError> {
+        let mut coming = vec![0; bytes];
+        self.download(from, &mut coming)?;
+        Ok(coming)
+    }
+
+    fn arrived(&self, coming: Vec<u8>, to: &mut [u8]) -> Result<(), BackendError> {
+        to.copy_from_slice(&coming);
         Ok(())
     }
 

@@ -108,7 +108,13 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         let mut y = rig.masters(len);
         b.axpby(0.5, b.view(&x), -2.0, b.all_mut(&mut y));
         rig.keep(format!("axpby {len}"), &y);
+        // What was fetched is what was there then, whatever is written afterwards.
+        let coming = b.fetch(b.view(&y)).expect("a copy");
         b.fill(B::Master::from_f64(0.75), b.all_mut(&mut y));
+        let arrived: Vec<B::Master> = b.arrived(coming).expect("a copy");
+        let arrived: Vec<f64> = arrived.into_iter().map(Real::to_f64).collect();
+        let arrived = rig.master(&arrived);
+        rig.keep(format!("fetch {len}"), &arrived);
         rig.keep(format!("fill {len}"), &y);
     }
 }

@@ -56,14 +56,22 @@ fn run<B: Backend>(backend: &B, inputs: Inputs, watch: &mut dyn FnMut(&str)) -> 
     rig.outcomes
 }
 
+/// How far an output is from the f64 reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// Operation, size and output.
+    pub name: String,
+    /// Largest difference.
+    pub error: f64,
+    /// The largest that the rule allows.
+    pub bound: f64,
+    /// What is wrong, in words, where the error is larger.
+    pub complaint: Option<String>,
+}
+
 /// Puts a backend through the suite. ε is that of the numbers an output is held in; where activations are coarser than
 /// f32, what all three are given is rounded as they are.
-///
-/// # Panics
-///
-/// When an output is further from the f64 reference than the rule allows; names all of them.
-#[track_caller]
-pub fn check<B: Backend>(backend: &B) {
+pub fn verdicts<B: Backend>(backend: &B) -> Vec<Verdict> {
     let inputs = match B::Act::EPSILON > f32::EPSILON.into() {
         true => Inputs::Half,
         false => Inputs::Single,
@@ -72,24 +80,35 @@ pub fn check<B: Backend>(backend: &B) {
     let ref32 = run(&Reference::<f32>::default(), inputs, &mut |_| {});
     let ref64 = run(&Reference::<f64>::default(), inputs, &mut |_| {});
     assert_eq!(got.len(), ref64.len(), "outputs");
-    let mut wrong = Vec::new();
-    for ((got, ref32), ref64) in got.iter().zip(&ref32).zip(&ref64) {
-        if let Some(line) = compare(got, ref32, ref64) {
-            wrong.push(line);
-        }
-    }
+    let references = ref32.iter().zip(&ref64);
+    got.iter()
+        .zip(references)
+        .map(|(got, (ref32, ref64))| compare(got, ref32, ref64))
+        .collect()
+}
+
+/// Holds a backend against the suite.
+///
+/// # Panics
+///
+/// When an output is further from the f64 reference than the rule allows; names all of them.
+#[track_caller]
+pub fn check<B: Backend>(backend: &B) {
+    let verdicts = verdicts(backend);
+    let complaints = verdicts.iter().filter_map(|v| v.complaint.as_deref());
+    let wrong: Vec<&str> = complaints.collect();
     assert!(
         wrong.is_empty(),
         "{}: {} of {} outputs are out of tolerance:\n{}",
         backend.path(),
         wrong.len(),
-        got.len(),
+        verdicts.len(),
         wrong.join("\n")
     );
 }
 
-/// What is wrong with an output, if anything.
-fn compare(got: &Outcome, ref32: &Outcome, ref64: &Outcome) -> Option<String> {
+/// Judges an output.
+fn compare(got: &Outcome, ref32: &Outcome, ref64: &Outcome) -> Verdict {
     assert_eq!(got.name, ref64.name, "the same order of operations");
     assert_eq!(got.values.len(), ref64.values.len(), "{}", got.name);
     let largest = ref64.values.iter().fold(ref64.terms, |m, x| m.max(x.abs()));
@@ -106,12 +125,18 @@ fn compare(got: &Outcome, ref32: &Outcome, ref64: &Outcome) -> Option<String> {
         })
         .enumerate()
         .fold((0, 0.0), |m, x| if x.1 > m.1 { x } else { m });
-    (error > bound).then(|| {
+    let complaint = (error > bound).then(|| {
         format!(
             "{}: number {index} is {:e}, expected {:e}; error {error:.2e}, allowed {bound:.2e}",
             got.name, got.values[index], ref64.values[index]
         )
-    })
+    });
+    Verdict {
+        name: got.name.clone(),
+        error,
+        bound,
+        complaint,
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +159,7 @@ mod tests {
         };
         let x64 = outcome(&[1.0, -2.0]);
         let x32 = outcome(&[1.0 + 1e-8, -2.0]);
-        let found = |values: &[f64]| compare(&outcome(values), &x32, &x64);
+        let found = |values: &[f64]| compare(&outcome(values), &x32, &x64).complaint;
         assert_eq!(found(&[1.0, -2.0 + 9e-7]), None);
         assert!(found(&[1.0, -2.0 + 1e-6]).is_some());
         assert!(found(&[f64::NAN, -2.0]).is_some());

@@ -57,6 +57,9 @@ impl<F: Scalar> Backend for Reference<F> {
     type View<'a, T: Element> = &'a [T];
     type ViewMut<'a, T: Element> = &'a mut [T];
     type Params = ReferenceParams<F>;
+    type Coming<T: Element> = Vec<T>;
+
+    const QUEUES: bool = false;
 
     fn path(&self) -> String {
         format!("reference-{}", F::NAME)
@@ -122,6 +125,14 @@ impl<F: Scalar> Backend for Reference<F> {
     fn download<T: Element>(&self, from: &[T], to: &mut [T]) -> Result<(), BackendError> {
         to.copy_from_slice(from);
         Ok(())
+    }
+
+    fn fetch<T: Element>(&self, from: &[T]) -> Result<Vec<T>, BackendError> {
+        Ok(from.to_vec())
+    }
+
+    fn arrived<T: Element>(&self, coming: Vec<T>) -> Result<Vec<T>, BackendError> {
+        Ok(coming)
     }
 
     fn sync(&self) -> Result<(), BackendError> {

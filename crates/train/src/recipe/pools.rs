@@ -22,6 +22,8 @@ use std::time::Instant;
 const JUDGED: usize = 2500;
 /// Deals at most.
 const MOST_REPEATS: usize = 5;
+/// Texts times classes above which one deal has to do: fitting 77 classes to a hundred texts takes a second.
+const ONE_DEAL: usize = 2000;
 /// With fewer judged texts than this nothing is said.
 const LEAST_JUDGED: usize = 20;
 
@@ -154,7 +156,7 @@ impl Deals {
             return Err("the texts are all one, so nothing can be held out".to_owned());
         }
         let dear = rows * count > DEAR;
-        let repeats = match dear {
+        let repeats = match rows * count > ONE_DEAL {
             true => 1,
             false => (JUDGED / rows.max(1)).clamp(1, MOST_REPEATS),
         };
@@ -301,6 +303,9 @@ mod tests {
             assert!(judged.iter().all(|r| !fitted.contains(r)));
             assert_eq!(fitted.contains(&1), fitted.contains(&4));
         }
+        let many: Vec<usize> = (0..154).map(|i| i % 77).collect();
+        let deals = Deals::new(&distinct(154), &many, 77, 1).unwrap();
+        assert_eq!((deals.repeats, deals.folds.len()), (1, 5));
     }
 
     /// Features that tell the class beat those that do not, whichever pool they are of; equals are cls.

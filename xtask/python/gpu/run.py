@@ -1,0 +1,653 @@
+"""Proves and measures Hone on a card: the runner of the folder that `cargo xtask gpu-bundle` makes.
+
+    python3 run.py [--out results.json] [--only NAME,...] [--minutes M] [--device cuda|cpu] [--again] [--dry]
+
+Only the standard library is needed; where torch (and transformers) can be imported, PyTorch runs beside Hone, else its
+cells say why not. Steps run in this order, what must be right before what is fast, each with a time limit of its own:
+
+    about        card, driver, cuBLASLt, torch
+    conformance  every operation beside the f64 reference, f32 and bf16
+    ops          a layer's operations: bf16 errors at most twice PyTorch's own
+    trajectory   100 steps of a small BERT beside PyTorch's, and of MiniLM beside the CPU's
+    repeat       the same bits, operations and whole runs, f32 and bf16
+    sanitizer    compute-sanitizer (memcheck, racecheck) over the conformance suite
+    large128     G1, G3, G4: BERT-base, 256 texts of 128
+    large512     G2: BERT-base, 64 texts of 512
+    small        G5: BERT-base, 32 texts of 128
+    lengths      G6: BERT-base, real lengths of SST-2
+    kernels      each operation's share of what products and copies reach
+    sst2         G9: MiniLM on SST-2, three seeds
+
+Every result is in the JSON document as soon as it is known (written beside and renamed), so a killed run loses nothing;
+run again, it goes on with the steps that are not done. `--device cpu` does the same work on the CPU at tiny sizes: it
+proves this runner, not the card. The exit code is 1 where a step failed.
+"""
+
+import argparse, glob, gzip, hashlib, json, os, platform, queue, shutil, signal, statistics, subprocess, sys, threading, time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+p.add_argument("--out", default="results.json", help="the JSON document (default: results.json)")
+p.add_argument("--only", default="", help="only these steps, by name or its beginning")
+p.add_argument("--minutes", type=float, default=0, help="stop in time for a lease of this length")
+p.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+p.add_argument("--again", action="store_true", help="repeat steps that are done")
+p.add_argument("--dry", action="store_true", help="print the commands and run none")
+p.add_argument("--repeats", type=int, default=5, help="turns of each opponent (default: 5)")
+p.add_argument("--python", default=sys.executable or "python3", help="a Python with torch")
+p.add_argument("--modes", default="", help="torch.compile's modes (default: by step)")
+p.add_argument("--seeds", default="1,2,3", help="seeds of sst2 (default: 1,2,3)")
+p.add_argument("--work", default=os.path.join(HERE, "work"), help="folder for what is unpacked and made")
+a = p.parse_args()
+
+CARD = a.device == "cuda"
+WORK = os.path.abspath(a.work)
+BEGAN = time.monotonic()
+DEADLINE = BEGAN + a.minutes * 60 - 10 if a.minutes else float("inf")
+# Large products are held against one of this size.
+PRODUCT = 8192 if CARD else 512
+BARS = dict(
+    G1=(0.45, 0.58, 0.66), G2=(0.42, 0.55, 0.63), G3=(1.4, 1.8, 2.5), G4=(1.0, 1.25, 1.5),
+    G5_eager=(1.8, 3, 4), G5_compiled=(1.1, 1.4, 1.8), G6=(2, 3, 5), G9=(0.903, 0.907, 0.911),
+)
+children = set()
+
+
+# ---- the document ---------------------------------------------------------------------------------------------------
+
+
+class Document:
+    """Steps and their cells, on disk after every change."""
+
+    def __init__(self, path):
+        self.path = path
+        self.steps, self.runs = {}, []
+        try:
+            with open(path, encoding="utf8") as f:
+                old = json.load(f)
+            self.steps, self.runs = old["steps"], old["runs"]
+        except FileNotFoundError:
+            pass
+        except (ValueError, KeyError) as error:
+            sys.exit(f"{path}: not a document of this runner ({error}); give another --out")
+        self.runs.append(dict(device=a.device, only=a.only, minutes=a.minutes, began_unix=round(time.time())))
+
+    def bars(self):
+        found = {}
+        for step in self.steps.values():
+            found.update(step.get("cells", {}).get("bars", {}))
+        return found
+
+    def object(self):
+        return dict(bars=self.bars(), runs=self.runs, steps=self.steps)
+
+    def save(self):
+        if a.dry:
+            return
+        beside = f"{self.path}.{os.getpid()}"
+        with open(beside, "w", encoding="utf8") as f:
+            json.dump(self.object(), f, indent=1)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(beside, self.path)
+
+
+class Step:
+    """One step of the document; what is put into it is kept at once."""
+
+    def __init__(self, name):
+        self.name = name
+        self.began = time.monotonic()
+        self.record = doc.steps[name] = dict(state="running", cells={})
+        doc.save()
+
+    def put(self, name, value, quiet=False):
+        self.record["cells"][name] = value
+        doc.save()
+        if not quiet:
+            shown = json.dumps(value)
+            print(f"[{time.monotonic() - BEGAN:6.1f} s] {self.name}: {name}: {shown[:300]}", flush=True)
+        return value
+
+    def end(self, state):
+        self.record.update(state=state, seconds=round(time.monotonic() - self.began, 1))
+        doc.save()
+
+    def bar(self, name, value):
+        if value is None or not CARD:
+            return
+        passed = [word for word, bar in zip(("pass", "good", "moonshot"), BARS[name]) if value >= bar]
+        bars = self.record["cells"].setdefault("bars", {})
+        bars[name] = dict(value=value, bars=BARS[name], reached=(passed or ["none"])[-1])
+        self.put("bars", bars)
+
+
+# ---- other programs -------------------------------------------------------------------------------------------------
+
+
+def left(limit):
+    """Seconds that something may take."""
+    return max(1.0, min(limit, DEADLINE - time.monotonic()))
+
+
+def end(process):
+    """Ends a program and all it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    process.wait()
+    children.discard(process)
+
+
+def start(argv, **how):
+    process = subprocess.Popen(argv, start_new_session=True, cwd=WORK, **how)
+    children.add(process)
+    return process
+
+
+def tail(text, lines=12):
+    return "\n".join(text.strip().splitlines()[-lines:])[-2000:]
+
+
+def run(argv, limit, env=None, expect_json=True):
+    """Runs a program: the object it printed, or what went wrong. Always with `ok`, `seconds`."""
+    argv = [str(x) for x in argv]
+    if a.dry:
+        print("  " + " ".join(argv), flush=True)
+        return dict(ok=True, dry=True, seconds=0)
+    began = time.monotonic()
+    limit = left(limit)
+    try:
+        process = start(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    except OSError as error:
+        return dict(ok=False, error=f"{argv[0]}: {error.strerror}", seconds=0)
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        end(process)
+        return dict(ok=False, error=f"ended after {limit:.0f} s", seconds=round(limit, 1), command=" ".join(argv))
+    end(process)
+    out, err = (x.decode("utf8", "replace") for x in (out, err))
+    found = dict(ok=process.returncode == 0, seconds=round(time.monotonic() - began, 2))
+    if not expect_json:
+        return dict(found, code=process.returncode, said=tail(out + err, 30))
+    try:
+        said = json.loads(out[out.index("{"):])
+        return dict(said, ok=found["ok"] and said.get("ok", True), seconds=found["seconds"])
+    except ValueError:
+        said = tail(err) or tail(out) or "nothing"
+        return dict(ok=False, error=f"code {process.returncode}: {said}", seconds=found["seconds"], command=" ".join(argv))
+
+
+class Rival:
+    """PyTorch, kept alive between its turns: its start and its compiler are no part of a turn."""
+
+    def __init__(self, name, argv, limit):
+        self.name, self.lines, self.process = name, queue.Queue(), None
+        self.started = dict(ok=False, error=doc_torch().get("error", "torch is not here"))
+        if not doc_torch().get("ok"):
+            return
+        argv = [a.python, os.path.join(HERE, "torch_step.py"), *map(str, argv)]
+        if a.dry:
+            print("  " + " ".join(argv), flush=True)
+            self.started = dict(ok=False, error="dry")
+            return
+        self.log = open(os.path.join(WORK, "rival.log"), "wb+")
+        self.process = start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log)
+        threading.Thread(target=self.read, daemon=True).start()
+        self.started = self.answer(limit)
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
+
+    def answer(self, limit):
+        limit = left(limit)
+        until = time.monotonic() + limit
+        while True:
+            try:
+                line = self.lines.get(timeout=max(0.01, until - time.monotonic()))
+            except queue.Empty:
+                self.close()
+                return dict(ok=False, error=f"no answer within {limit:.0f} s")
+            if line is None:
+                self.log.seek(0)
+                said = tail(self.log.read().decode("utf8", "replace"), 6)
+                self.close()
+                return dict(ok=False, error=f"it ended: {said}")
+            if line.startswith(b"{"):
+                return dict(json.loads(line), ok=True)
+
+    def turn(self, limit):
+        if self.process is None:
+            return dict(ok=False, error="gone")
+        try:
+            self.process.stdin.write(b"go\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass
+        return self.answer(limit)
+
+    def close(self):
+        if self.process is not None:
+            end(self.process)
+            self.process = None
+
+
+# ---- the machine ----------------------------------------------------------------------------------------------------
+
+
+def library_folders():
+    """Folders with CUDA's libraries, for Hone alone: PyTorch finds its own."""
+    places = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    places += ["/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/wsl/lib"]
+    places += sorted(glob.glob("/usr/local/cuda*/lib64"), reverse=True)
+    places += sorted(glob.glob("/usr/local/cuda*/targets/x86_64-linux/lib"), reverse=True)
+    ask = "import sys, sysconfig; print('\\n'.join([*sys.path, *sysconfig.get_paths().values()]))"
+    try:
+        said = subprocess.run([a.python, "-c", ask], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        said = ""
+    for site in dict.fromkeys(said.split("\n")):
+        if site:
+            places += sorted(glob.glob(os.path.join(site, "nvidia", "*", "lib")), reverse=True)
+    found, libraries = [], {}
+    for name in ("libcuda.so.1", "libcublasLt.so.13", "libcublasLt.so.12"):
+        for place in places:
+            path = os.path.join(place, name)
+            if place and os.path.exists(path):
+                # Versions of another year are of no use to a library found already.
+                if not name.endswith(".12") or "libcublasLt.so.13" not in libraries:
+                    libraries[name] = os.path.realpath(path)
+                    found.append(place)
+                break
+    return list(dict.fromkeys(found)), libraries
+
+
+def unpack():
+    """Programs and the model into the folder for work, once."""
+    for part, to in (("bin", WORK), ("model", MODEL)):
+        os.makedirs(to, exist_ok=True)
+        for path in glob.glob(os.path.join(HERE, part, "*")):
+            zipped = path.endswith(".gz")
+            out = os.path.join(to, os.path.basename(path)[: -3 if zipped else None])
+            if os.path.exists(out) and os.path.getmtime(out) >= os.path.getmtime(path):
+                continue
+            with (gzip.open if zipped else open)(path, "rb") as f, open(out + ".part", "wb") as g:
+                shutil.copyfileobj(f, g)
+            os.chmod(out + ".part", 0o755 if part == "bin" else 0o644)
+            os.replace(out + ".part", out)
+
+
+def doc_torch():
+    return doc.steps.get("about", {}).get("cells", {}).get("torch", {})
+
+
+def hone_env():
+    env = dict(os.environ, HONE_CACHE=os.path.join(WORK, "cache"))
+    env["LD_LIBRARY_PATH"] = ":".join([*FOLDERS, *filter(None, [env.get("LD_LIBRARY_PATH")])])
+    return env
+
+
+HONE, CARD_TESTS = os.path.join(WORK, "hone"), os.path.join(WORK, "hone-card")
+MODEL, DATA, INPUTS = os.path.join(WORK, "model"), os.path.join(HERE, "data"), os.path.join(HERE, "inputs")
+IMAGES = os.path.join(WORK, "cache", "cuda")
+
+
+def hone(argv, limit):
+    return run([HONE, *argv], limit, env=hone_env())
+
+
+def card(argv, limit, precision="f32"):
+    """`hone-card` on the device; the CPU knows f32 alone."""
+    where = ["--device", a.device, "--precision", precision, "--images", IMAGES]
+    return run([CARD_TESTS, argv[0], *where, *argv[1:]], limit, env=hone_env())
+
+
+PRECISIONS = ["f32", "bf16"] if CARD else ["f32"]
+
+
+def where(precision):
+    return ["--device", a.device] + (["--precision", precision] if CARD else [])
+
+
+def sha256(path):
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read()).hexdigest()
+
+
+# ---- steps ----------------------------------------------------------------------------------------------------------
+
+
+def about(s):
+    s.put("machine", dict(system=platform.platform(), libc=" ".join(platform.libc_ver()), python=platform.python_version(), cores=os.cpu_count()))
+    smi = shutil.which("nvidia-smi") or next(iter(glob.glob("/usr/local/nvidia/bin/nvidia-smi")), None)
+    if smi:
+        query = "--query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit"
+        s.put("nvidia_smi", run([smi, query, "--format=csv"], 30, expect_json=False))
+    else:
+        s.put("nvidia_smi", dict(ok=False, error="nvidia-smi is not here"))
+    s.put("libraries", LIBRARIES)
+    with open(os.path.join(HERE, "bundle.json"), encoding="utf8") as f:
+        s.put("bundle", json.load(f))
+    code = (
+        "import json, torch; o = dict(torch=torch.__version__, cuda=torch.version.cuda, available=torch.cuda.is_available());"
+        "o['card'] = torch.cuda.get_device_name(0) if o['available'] else None\n"
+        "try:\n import transformers; o['transformers'] = transformers.__version__\n"
+        "except Exception as e:\n o['transformers_error'] = repr(e)\n"
+        "print(json.dumps(o))"
+    )
+    found = run([a.python, "-c", code], 180)
+    if found["ok"] and CARD and not found.get("available") and not a.dry:
+        found.update(ok=False, error="torch sees no card")
+    if found["ok"] and "transformers_error" in found:
+        found.update(ok=False, error=found["transformers_error"])
+    s.put("torch", found)
+    answers = [s.put(f"hone {p}", card(["about"], 120, p)) for p in PRECISIONS]
+    return all(x["ok"] for x in answers)
+
+
+def conformance(s):
+    return all([s.put(p, card(["conformance"], 240, p))["ok"] for p in PRECISIONS])
+
+
+def ops(s):
+    ok = True
+    size = ["--texts", "128x8,512,77,5,1x3"] if CARD else ["--hidden", "64", "--heads", "2", "--texts", "16x3,5,1"]
+    for precision in PRECISIONS[-1:]:
+        path = os.path.join(WORK, f"ops-{precision}.safetensors")
+        ok &= s.put(precision, card(["ops", *size, "--out", path], 180, precision))["ok"]
+        if not doc_torch().get("ok"):
+            s.put(f"{precision} beside PyTorch", dict(doc_torch(), ok=None))
+            continue
+        found = run([a.python, os.path.join(HERE, "torch_ops.py"), path, "--device", a.device], 240)
+        ok &= s.put(f"{precision} beside PyTorch", found)["ok"]
+        if os.path.exists(path):
+            os.remove(path)
+    return ok
+
+
+def losses(folder):
+    with open(os.path.join(folder, "metrics.jsonl"), encoding="utf8") as f:
+        events = [json.loads(line) for line in f]
+    return [e["loss"] for e in events if e["event"] == "step"]
+
+
+def train(s, name, options, limit, precision="f32", device=None):
+    """A run of `hone train` on SST-2; its folder."""
+    out = os.path.join(WORK, "runs", name)
+    shutil.rmtree(out, ignore_errors=True)
+    place = ["--device", device] if device else where(precision)
+    data = ["--model", MODEL, "--data", os.path.join(DATA, "train.csv.gz")]
+    found = hone(["train", *data, *options, *place, "--out", out, "--json"], limit)
+    keep = ("ok", "error", "seconds", "steps", "tokens_per_s", "peak_memory_bytes", "command", "dry")
+    brief = {k: found[k] for k in keep if k in found}
+    for part in ("valid", "test"):
+        if isinstance(found.get(part), dict):
+            brief[part] = {k: found[part].get(k) for k in ("accuracy", "loss", "rows")}
+    return out, s.put(name, brief)
+
+
+def trajectory(s):
+    ok = all([s.put(f"small {p}", card(["trajectory", "--fixtures", os.path.join(INPUTS, "trajectory")], 240, p))["ok"] for p in PRECISIONS])
+    steps = 100 if CARD else 3
+    still = ["--valid", "none", "--max-steps", steps, "--no-shuffle", "--dropout", 0, "--attention-dropout", 0, "--head-dropout", 0]
+    still += ["--lr", "5e-5", "--head-lr", "5e-5"]
+    cpu, ran = train(s, "minilm cpu", still, 240, device="cpu")
+    if not ran["ok"]:
+        return False
+    # Largest difference of a loss, and the least median cosine of the tensors' movements.
+    for precision, (most, cosine) in dict(f32=(1e-3, 0.999), bf16=(5e-2, 0.9)).items():
+        if precision not in PRECISIONS:
+            continue
+        out, ran = train(s, f"minilm {precision}", still, 240, precision)
+        ok &= ran["ok"]
+        if not ran["ok"] or a.dry:
+            continue
+        files = [os.path.join(x, "model.safetensors") for x in (cpu, out, MODEL)]
+        found = run([CARD_TESTS, "movement", *files[:2], "--from", files[2]], 120)
+        one, two = losses(cpu), losses(out)
+        apart = max(abs(x - y) for x, y in zip(one, two))
+        found.update(steps=len(two), first_loss=two[0], last_loss=two[-1], losses_apart=apart, losses_bound=most, cosine_bound=cosine)
+        found["ok"] = found["ok"] and len(one) == len(two) == steps and apart <= most and found["median_cosine"] >= cosine
+        ok &= s.put(f"minilm {precision} beside the CPU", found)["ok"]
+    return ok
+
+
+def repeat(s):
+    ok = True
+    for precision in PRECISIONS:
+        ok &= s.put(f"operations {precision}", card(["repeat"], 240, precision))["ok"]
+        if not CARD and os.cpu_count() < 2:
+            continue
+        hashes = []
+        for k in (1, 2):
+            options = ["--valid", "none", "--max-steps", 60 if CARD else 3, "--seed", 5]
+            out, ran = train(s, f"run {k} {precision}", options, 180, precision)
+            if ran["ok"] and not a.dry:
+                hashes.append(sha256(os.path.join(out, "model.safetensors")))
+        found = dict(ok=a.dry or len(hashes) == 2 and hashes[0] == hashes[1], sha256=hashes)
+        ok &= s.put(f"runs {precision}", found)["ok"]
+    return ok
+
+
+def sanitizer(s):
+    places = ["/usr/local/cuda*/bin/compute-sanitizer", "/usr/local/cuda*/compute-sanitizer/compute-sanitizer", "/opt/nvidia/*/compute-sanitizer"]
+    tool = shutil.which("compute-sanitizer") or next((x for place in places for x in glob.glob(place)), None)
+    if not CARD or not (tool or a.dry):
+        s.put("compute-sanitizer", dict(ok=None, error="it is not here"))
+        return None
+    ok = True
+    for check in ("memcheck", "racecheck"):
+        for precision in PRECISIONS:
+            command = [tool or "compute-sanitizer", "--tool", check, "--error-exitcode", "9", CARD_TESTS, "conformance"]
+            command += ["--device", "cuda", "--precision", precision, "--images", IMAGES]
+            found = run(command, 200, env=hone_env(), expect_json=False)
+            ok &= s.put(f"{check} {precision}", found)["ok"]
+    return ok
+
+
+def median(x):
+    return statistics.median(x) if x else None
+
+
+def bench(s, name, shape, batch, modes, length=None, steps=10):
+    """Hone and its opponents by turns; medians of useful tokens a second."""
+    if not CARD:
+        shape, batch, length, steps = "minilm", min(batch, 4), length and 8, 1
+    lengths = os.path.join(INPUTS, "sst2-lengths.txt")
+    size = ["--batch", batch] + (["--length", length] if length else ["--lengths", lengths])
+    own = ["bench", "--shape", shape, *size, "--json", *where("bf16")]
+    theirs = ["--shape", shape if CARD else "tiny", *size, "--steps", steps, "--device", a.device, "--bf16", "--rate", PRODUCT]
+    # A first run by phases; it also finds out whether anything works at all.
+    phases = s.put(f"{name}: phases", hone([*own, "--steps", 5 if CARD else 1], 120))
+    if not phases["ok"]:
+        return None
+    cell = dict(ok=True, batch=batch, length=length or "SST-2", hone=[], peak_fraction=[], peak_gflop_per_s=[], rivals={})
+    rivals = []
+    try:
+        for mode in ["eager", *modes]:
+            compile = [] if mode == "eager" else ["--compile", mode]
+            rival = Rival(mode, [*theirs, *compile], 150 if mode == "eager" else 300)
+            cell["rivals"][mode] = dict(started=rival.started, tokens_per_s=[])
+            s.put(name, cell, quiet=True)
+            print(f"[{time.monotonic() - BEGAN:6.1f} s] {s.name}: {name}: {mode}: {json.dumps(rival.started)[:200]}", flush=True)
+            if rival.started["ok"]:
+                rivals.append(rival)
+        for turn in range(1 if a.dry else a.repeats):
+            order = [None, *rivals]
+            for who in order if turn % 2 == 0 else reversed(order):
+                if time.monotonic() > DEADLINE - 5:
+                    cell["cut"] = f"out of time after {turn} turns"
+                    break
+                if who is None:
+                    found = hone([*own, "--steps", 3, "--back-to-back", steps], 120)
+                    if not found["ok"]:
+                        cell.update(ok=False, error=found.get("error"))
+                    elif not a.dry:
+                        cell["hone"].append(found["tokens_per_s"])
+                        cell["peak_fraction"].append(found["peak_fraction"])
+                        cell["peak_gflop_per_s"].append(found["peak_gflop_per_s"])
+                else:
+                    found = who.turn(120)
+                    record = cell["rivals"][who.name]
+                    if found["ok"]:
+                        record["tokens_per_s"].append(found["tokens_per_s"])
+                        record.update(fill=found["fill"], peak_memory_bytes=found["peak_memory_bytes"])
+                    else:
+                        record["error"] = found["error"]
+                s.put(name, cell, quiet=True)
+            if cell.get("cut"):
+                break
+    finally:
+        for rival in rivals:
+            rival.close()
+    mine = median(cell["hone"])
+    cell["hone_tokens_per_s"] = mine
+    cell["hone_peak_fraction"] = median(cell["peak_fraction"])
+    for record in cell["rivals"].values():
+        record["median_tokens_per_s"] = median(record["tokens_per_s"])
+        record["hone_is_faster_by"] = mine / record["median_tokens_per_s"] if mine and record["tokens_per_s"] else None
+    return s.put(name, cell)
+
+
+def against(cell, modes):
+    """Hone's ratio to the fastest of these opponents."""
+    ratios = [cell["rivals"][m]["hone_is_faster_by"] for m in modes if m in cell["rivals"]]
+    ratios = [x for x in ratios if x]
+    return min(ratios) if ratios else None
+
+
+def modes(usual):
+    return [m for m in a.modes.split(",") if m] or usual
+
+
+def large128(s):
+    compiled = modes(["default", "max-autotune"])
+    cell = bench(s, "base 256x128", "base", 256, compiled, 128)
+    if cell is None:
+        return False
+    s.bar("G1", cell["hone_peak_fraction"])
+    s.bar("G3", against(cell, ["eager"]))
+    s.bar("G4", against(cell, compiled))
+    return cell["ok"]
+
+
+def large512(s):
+    cell = bench(s, "base 64x512", "base", 64, modes([]), 512)
+    if cell is None:
+        return False
+    s.bar("G2", cell["hone_peak_fraction"])
+    return cell["ok"]
+
+
+def small(s):
+    compiled = modes(["reduce-overhead", "max-autotune"])
+    cell = bench(s, "base 32x128", "base", 32, compiled, 128, steps=30)
+    if cell is None:
+        return False
+    s.bar("G5_eager", against(cell, ["eager"]))
+    s.bar("G5_compiled", against(cell, compiled))
+    return cell["ok"]
+
+
+def lengths(s):
+    cells = [bench(s, f"base {batch} texts of SST-2", "base", batch, modes([]), steps=30) for batch in (32, 256)]
+    if None in cells:
+        return False
+    s.bar("G6", against(cells[0], ["eager"]))
+    return all(cell["ok"] for cell in cells)
+
+
+def kernels(s):
+    ok = True
+    sizes = {"128": "128x256", "512": "512x64", "32x128": "128x32"} if CARD else {"16": "16x4"}
+    for name, texts in sizes.items():
+        small = [] if CARD else ["--hidden", "64", "--heads", "2"]
+        argv = ["rates", *small, "--texts", texts, "--product", PRODUCT]
+        ok &= s.put(f"texts of {name}", card(argv, 180, PRECISIONS[-1]))["ok"]
+    return ok
+
+
+def sst2(s):
+    accuracies, ok = [], True
+    for seed in a.seeds.split(","):
+        options = ["--lr", "5e-5", "--head-lr", "5e-5", "--select", "last", "--seed", seed]
+        options += ["--valid", os.path.join(DATA, "dev.csv"), "--test", os.path.join(DATA, "test.csv")]
+        options += [] if CARD else ["--max-steps", 3]
+        _, ran = train(s, f"seed {seed}", options, 420, "bf16")
+        ok &= ran["ok"]
+        accuracies += [ran["test"]["accuracy"]] if ran["ok"] and not a.dry else []
+    s.put("test accuracy", dict(seeds=accuracies, mean=statistics.mean(accuracies) if accuracies else None, cpu=0.907))
+    if len(accuracies) == len(a.seeds.split(",")) and CARD:
+        s.bar("G9", statistics.mean(accuracies))
+    return ok
+
+
+STEPS = [about, conformance, ops, trajectory, repeat, sanitizer, large128, large512, small, lengths, kernels, sst2]
+
+
+def interrupted(number, _):
+    for process in list(children):
+        end(process)
+    for step in doc.steps.values():
+        if step["state"] == "running":
+            step["state"] = "cut off"
+    doc.save()
+    os._exit(128 + number)
+
+
+def main():
+    wanted = [x for x in a.only.split(",") if x]
+    unknown = [w for w in wanted if not any(step.__name__.startswith(w) for step in STEPS)]
+    if unknown:
+        sys.exit(f"--only {','.join(unknown)}: steps are {', '.join(s.__name__ for s in STEPS)}")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, interrupted)
+    bad = False
+    for step in STEPS:
+        name = step.__name__
+        state = doc.steps.get(name, {}).get("state")
+        # What later steps need to know of the machine is asked once in every document.
+        needed = step is about and not doc_torch()
+        if wanted and not needed and not any(name.startswith(w) for w in wanted):
+            continue
+        if state == "done" and not a.again:
+            print(f"{name}: done before", flush=True)
+            continue
+        if time.monotonic() > DEADLINE - 20:
+            if state is None:
+                doc.steps[name] = dict(state="not begun: out of time", cells={})
+                doc.save()
+            print(f"{name}: not begun, out of time", flush=True)
+            continue
+        print(f"{name}:", flush=True)
+        s = Step(name)
+        try:
+            ok = step(s)
+        except Exception as error:  # One step's trouble is no other's.
+            s.put("error", f"{type(error).__name__}: {error}")
+            ok = False
+        s.end({True: "done", None: "skipped", False: "failed"}[ok])
+        bad |= ok is False
+    doc.save()
+    print(json.dumps(brief()), flush=True)
+    return 1 if bad else 0
+
+
+def brief():
+    """The document without its long lists: what the end of an output shows."""
+    steps = {}
+    for name, step in doc.steps.items():
+        wrong = [k for k, v in step["cells"].items() if isinstance(v, dict) and v.get("ok") is False]
+        steps[name] = dict(state=step["state"], seconds=step.get("seconds"), **({"failed": wrong} if wrong else {}))
+    return dict(bars=doc.bars(), steps=steps, document=os.path.abspath(a.out))
+
+
+if __name__ == "__main__":
+    unpack()
+    FOLDERS, LIBRARIES = library_folders() if CARD else ([], {})
+    doc = Document(a.out)
+    sys.exit(main())
