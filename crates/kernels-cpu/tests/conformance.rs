@@ -14,7 +14,7 @@ fn every_path_is_as_close_to_f64_as_the_reference() {
 }
 
 /// Operations over a row a text, or over nothing but a few numbers: one thread does them.
-const ALONE: [&str; 7] = [
+const ALONE: [&str; 8] = [
     "softmax_loss",
     "symmetric_kl",
     "sigmoid_loss",
@@ -22,6 +22,7 @@ const ALONE: [&str; 7] = [
     "scatter_add_rows",
     "clip_coefficient",
     "fill",
+    "fetch",
 ];
 
 /// The operation an output's name begins with, or one that the suite names by its output alone.

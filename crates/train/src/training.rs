@@ -269,8 +269,10 @@ impl<'a, B: Backend> Training<'a, B> {
             let stopping = self.stop.load(Ordering::SeqCst);
             // Before anybody else looks at the run, everything about it is known.
             let known = !B::QUEUES || now.step % every == 0 || last || due || stopping;
-            let read = [pending.replace(queued), pending.take_if(|_| known)];
-            for step in read.into_iter().flatten() {
+            if let Some(before) = pending.replace(queued) {
+                self.report(before, steps, per_epoch, &mut now)?;
+            }
+            if known && let Some(step) = pending.take() {
                 self.report(step, steps, per_epoch, &mut now)?;
             }
             if let Some(collapse) = now.collapse.take()

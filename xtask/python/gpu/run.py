@@ -23,7 +23,7 @@ run again, it goes on with the steps that are not done. `--device cpu` does the 
 proves this runner, not the card. The exit code is 1 where a step failed.
 """
 
-import argparse, glob, gzip, hashlib, json, os, platform, queue, shutil, signal, statistics, subprocess, sys, threading, time
+import argparse, ctypes, glob, gzip, hashlib, json, os, platform, queue, shutil, signal, statistics, subprocess, sys, threading, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,6 +66,8 @@ class Document:
             with open(path, encoding="utf8") as f:
                 old = json.load(f)
             self.steps, self.runs = old["steps"], old["runs"]
+            if any(run["device"] != a.device for run in self.runs):
+                sys.exit(f"{path}: of another --device; give another --out")
         except FileNotFoundError:
             pass
         except (ValueError, KeyError) as error:
@@ -140,8 +142,13 @@ def end(process):
     children.discard(process)
 
 
+def die_with_parent():
+    """In a program that begins: it is killed when this runner is, however that happens (prctl's PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def start(argv, **how):
-    process = subprocess.Popen(argv, start_new_session=True, cwd=WORK, **how)
+    process = subprocess.Popen(argv, start_new_session=True, preexec_fn=die_with_parent, cwd=WORK, **how)
     children.add(process)
     return process
 
