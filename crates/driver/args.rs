@@ -23,6 +23,8 @@ const FOLDER: &str =
 /// What these are in `hone tune`.
 const CHOOSERS: &str = "Validation texts: a file, or none; they choose where there is a test file too, else they are \
     kept for the last figure [default: the folder's]";
+const TESTED: &str = "Whose choices the test has, of --batch-size, --init-head, --pool and the head's ratio, and the command \
+    that is printed: standard, with which the rule was measured, or auto [default: standard]";
 const OBJECT: &str = "Print what was found as one JSON object on standard output";
 
 /// The verbs.
@@ -43,7 +45,8 @@ pub enum Verb {
     #[command(allow_negative_numbers = true, mut_arg("valid", |a| a.help(CHOOSERS)), mut_arg("json", |a| a.help(OBJECT)))]
     Tune(Box<crate::tune::TuneArgs>),
     /// Suggest a learning rate by a range test: the loss at ever larger rates, drawn and read
-    #[command(allow_negative_numbers = true, mut_arg("out", |a| a.help(FOLDER)), mut_arg("json", |a| a.help(OBJECT)))]
+    #[command(allow_negative_numbers = true, mut_arg("out", |a| a.help(FOLDER)), mut_arg("json", |a| a.help(OBJECT)),
+        mut_arg("recipe", |a| a.help(TESTED)))]
     FindLr(Box<crate::find_lr::FindLrArgs>),
     /// Compare two fine-tuned models on the same labelled texts
     Compare(crate::compare::CompareArgs),

@@ -100,7 +100,9 @@ impl FindLrArgs {
 
 /// Runs the verb.
 pub fn run(all: FindLrArgs) -> Result<Exit> {
-    let (args, range) = all.with_config()?;
+    let (mut args, range) = all.with_config()?;
+    // The rule was measured with a head that begins with nothing: one that begins fitted has little left to fall.
+    args.recipe.get_or_insert_with(|| "standard".to_owned());
     let backend = device::cpu(&args.machine)?;
     let Some(data) = args.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");

@@ -6,6 +6,11 @@
 use crate::lbfgs::minimise;
 use crate::{Features, argmax, softmax};
 
+/// Slope, a row, at which a minimum is found.
+const EXACT: f64 = 1e-5;
+/// Slope, a row, at which it is near enough to compare losses.
+const ROUGH: f64 = 1e-3;
+
 /// A fitted classifier.
 #[derive(Debug, Clone)]
 pub struct Logistic {
@@ -25,6 +30,31 @@ impl Logistic {
         labels: &[usize],
         classes: usize,
         c: f64,
+    ) -> Logistic {
+        Logistic::fit_from(features, rows, labels, classes, c, None, EXACT)
+    }
+
+    /// The same up to a few thousandths of the loss, several times as fast; begun where another one of the same rows
+    /// and classes ended.
+    pub fn fit_roughly(
+        features: &Features,
+        rows: &[u32],
+        labels: &[usize],
+        classes: usize,
+        c: f64,
+        from: Option<&Logistic>,
+    ) -> Logistic {
+        Logistic::fit_from(features, rows, labels, classes, c, from, ROUGH)
+    }
+
+    fn fit_from(
+        features: &Features,
+        rows: &[u32],
+        labels: &[usize],
+        classes: usize,
+        c: f64,
+        from: Option<&Logistic>,
+        slope: f64,
     ) -> Logistic {
         let hidden = features.hidden;
         let n = rows.len().max(1) as f64;
@@ -48,7 +78,12 @@ impl Logistic {
             mean,
             scale,
             classes,
-            weights: vec![0.0; (hidden + 1) * classes],
+            weights: match from {
+                Some(other) if other.weights.len() == (hidden + 1) * classes => {
+                    other.weights.clone()
+                }
+                _ => vec![0.0; (hidden + 1) * classes],
+            },
         };
         let x: Vec<f64> = rows
             .iter()
@@ -57,7 +92,7 @@ impl Logistic {
         let intercept = hidden * classes;
         let mut weights = std::mem::take(&mut model.weights);
         // The value is a sum over rows: what is small grows with their number.
-        let tolerance = 1e-5 * c * n;
+        let tolerance = slope * c * n;
         minimise(&mut weights, tolerance, 300, |w, gradient| {
             let mut value = 0.5 * w[..intercept].iter().map(|w| w * w).sum::<f64>();
             gradient[..intercept].copy_from_slice(&w[..intercept]);
@@ -163,6 +198,27 @@ mod tests {
                 .collect();
             for (a, b) in softmax(&scores).iter().zip(model.probabilities(x)) {
                 assert!((a - b).abs() < 1e-5, "row {r}: {a} {b}");
+            }
+        }
+    }
+
+    /// What compares penalties or features is near the minimum, wherever it begins.
+    #[test]
+    fn a_rough_fit_is_nearly_the_exact_one() {
+        let features = features();
+        let rows: Vec<u32> = (0..40).collect();
+        let labels: Vec<usize> = (0..40).map(|i| (i * i + i / 3) % 3).collect();
+        let loss = |model: &Logistic| -> f64 {
+            let of = |r: usize| -model.probabilities(features.row(r))[labels[r]].ln();
+            (0..40).map(of).sum::<f64>() / 40.0
+        };
+        let first = Logistic::fit_roughly(&features, &rows, &labels, 3, 0.02, None);
+        for c in [0.02, 0.1, 2.0] {
+            let exact = loss(&Logistic::fit(&features, &rows, &labels, 3, c));
+            for from in [None, Some(&first)] {
+                let rough = Logistic::fit_roughly(&features, &rows, &labels, 3, c, from);
+                let apart = (loss(&rough) - exact).abs();
+                assert!(apart < 5e-3, "C {c}: {apart}");
             }
         }
     }

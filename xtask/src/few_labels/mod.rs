@@ -285,7 +285,7 @@ fn judged(set: &Set, task: &Task, answers: Answers) -> Run {
 /// Seconds as a person says them.
 fn span(seconds: f64) -> String {
     match seconds {
-        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 120.0 => format!("{:.0} s", s.max(0.0)),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),
     }

@@ -211,13 +211,17 @@ impl Deals {
     /// The score at the best strength of the penalty; weaker ones than the first that is worse only overfit more.
     fn score(&self, features: &Features, classes: &[usize], count: usize) -> PoolScore {
         let mut best: Option<PoolScore> = None;
+        // A fold's probe begins where the stronger penalty left it.
+        let mut last: Vec<Option<Logistic>> = vec![None; self.folds.len()];
         for strength in STRENGTHS {
             let each: Vec<(f64, usize)> = self
                 .folds
                 .par_iter()
-                .map(|(fitted, judged)| {
+                .zip(&mut last)
+                .map(|((fitted, judged), last)| {
                     let c = strength / fitted.len().max(1) as f64;
-                    let model = Logistic::fit(features, fitted, classes, count, c);
+                    let from = last.as_ref();
+                    let model = Logistic::fit_roughly(features, fitted, classes, count, c, from);
                     let (mut loss, mut right) = (0.0, 0);
                     for &r in judged {
                         let p = model.probabilities(features.row(r as usize));
@@ -225,6 +229,7 @@ impl Deals {
                         loss -= p[class].max(f64::MIN_POSITIVE).ln();
                         right += usize::from(argmax(&p) == class);
                     }
+                    *last = Some(model);
                     (loss, right)
                 })
                 .collect();
