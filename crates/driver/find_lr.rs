@@ -3,8 +3,7 @@
 use crate::args::TrainArgs;
 use crate::command::train_command;
 use crate::device;
-use crate::recipe::Ask;
-use crate::{Exit, augment, fetch, interrupt, out, settings, train};
+use crate::{Exit, augment, fetch, interrupt, out, recipe, settings, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Config;
@@ -118,22 +117,13 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
     let model = fetch::model_folder(&name)?;
     let config = Config::read(&Config::path_in(&model))?;
-    let ask = Ask::undivided(&args, &config, &model, &found);
-    let (valid, texts) = (ask.valid, found.train.rows.len());
-    let classes = Some(ask.count()?);
-    let (decided, _) = ask.fill()?;
-    let mut data_set = source.divide(found, &settings::valid_source(&decided)?)?;
+    let divided = recipe::divide(&args, &config, &model, &source, found, &backend)?;
+    let Some((mut data_set, (args, recipe))) = divided else {
+        return Ok(train::stopped());
+    };
     let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
     // The rows that a run would train on, and no others.
     (data_set.valid, data_set.test) = (None, None);
-    let fit = |_| texts;
-    let ask = Ask {
-        classes,
-        ..Ask::divided(&args, &config, &model, &data_set, valid, &fit)
-    };
-    let Some((args, recipe)) = ask.fill_measured(&backend, &data_set.train)? else {
-        return Ok(train::stopped());
-    };
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
     let job = settings::job(

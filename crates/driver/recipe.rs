@@ -13,7 +13,7 @@ use hone_report::Progress;
 use hone_train::recipe::{
     Choice, Facts, Given, OPTIONS, Pools, Recipe, RecipeName, Setting, choose, measure, reads_pools,
 };
-use hone_train::{JobData, Tokenising, Undivided, labelled, task_of, together};
+use hone_train::{DataSource, JobData, Tokenising, Undivided, labelled, task_of, together};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -56,33 +56,47 @@ pub struct Ask<'a> {
 /// Options with the recipe's choices among them, and the recipe where there was one.
 pub type Filled = (TrainArgs, Option<Recipe>);
 
-impl<'a> Ask<'a> {
-    /// About data of which nothing is held out yet.
-    pub fn undivided(
-        args: &'a TrainArgs,
-        config: &'a Config,
-        model: &'a Path,
-        data: &'a Undivided,
-    ) -> Ask<'a> {
-        let own = data.valid.is_some() || args.valid.is_some();
-        Ask {
-            args,
-            config,
-            model,
-            kind: data.kind,
-            labels: &data.labels,
-            names: &data.names,
-            train: &data.train,
-            classes: None,
-            fit: &|rows| rows,
-            valid: match own {
-                true => Valid::Decided,
-                false => Valid::Open,
-            },
-            out: args.out.as_deref(),
-        }
-    }
+/// Options with the recipe's choices among them, the recipe where there was one, and the data of a run that holds out its
+/// own validation texts. Who that is is decided first, which needs no model; then the others say the rest. `None` where
+/// the user asked to stop meanwhile.
+pub fn divide<B: Backend>(
+    args: &TrainArgs,
+    config: &Config,
+    model: &Path,
+    source: &DataSource,
+    found: Undivided,
+    backend: &Arc<B>,
+) -> Result<Option<(JobData, Filled)>> {
+    let texts = found.train.rows.len();
+    let fit = |_| texts;
+    let ask = Ask {
+        args,
+        config,
+        model,
+        kind: found.kind,
+        labels: &found.labels,
+        names: &found.names,
+        train: &found.train,
+        classes: None,
+        fit: &fit,
+        valid: match found.valid.is_some() || args.valid.is_some() {
+            true => Valid::Decided,
+            false => Valid::Open,
+        },
+        out: args.out.as_deref(),
+    };
+    let (valid, classes) = (ask.valid, Some(ask.count()?));
+    let (decided, _) = ask.fill()?;
+    let data = source.divide(found, &settings::valid_source(&decided)?)?;
+    let ask = Ask {
+        classes,
+        ..Ask::divided(args, config, model, &data, valid, &fit)
+    };
+    let filled = ask.fill_measured(backend, &data.train)?;
+    Ok(filled.map(|filled| (data, filled)))
+}
 
+impl<'a> Ask<'a> {
     /// About the training texts of data that is divided.
     pub fn divided(
         args: &'a TrainArgs,
@@ -108,7 +122,7 @@ impl<'a> Ask<'a> {
     }
 
     /// The choices that need no pass through the model: where validation texts come from is among them.
-    pub fn fill(&self) -> Result<Filled> {
+    fn fill(&self) -> Result<Filled> {
         let Some((facts, given)) = self.open()? else {
             return self.settled();
         };
@@ -137,7 +151,7 @@ impl<'a> Ask<'a> {
     }
 
     /// Training texts of each class; of other tasks nothing is counted.
-    pub fn count(&self) -> Result<Vec<usize>> {
+    fn count(&self) -> Result<Vec<usize>> {
         let mut classes = vec![0; self.labels.names().len()];
         if self.kind == TaskKind::Classify
             && let (Labels::Classes(all), _) =

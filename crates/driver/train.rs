@@ -2,7 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, Device, on_device};
-use crate::recipe::{self, Ask};
+use crate::recipe;
 use crate::{Exit, augment, demo, fetch, infer, interrupt, listing, settings};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Config, Task};
@@ -33,19 +33,8 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
     let model = fetch::model_folder(&name)?;
     let config = Config::read(&Config::path_in(&model))?;
-    // First who is held out, which needs no model; then what the others say.
-    let ask = Ask::undivided(&args, &config, &model, &found);
-    let (valid, texts) = (ask.valid, found.train.rows.len());
-    let classes = Some(ask.count()?);
-    let (decided, _) = ask.fill()?;
-    let data_set = source.divide(found, &settings::valid_source(&decided)?)?;
-    let fit = |_| texts;
-    let ask = Ask {
-        classes,
-        ..Ask::divided(&args, &config, &model, &data_set, valid, &fit)
-    };
-    let filled = on_device!(&device, backend => ask.fill_measured(backend, &data_set.train))?;
-    let Some((args, recipe)) = filled else {
+    let divided = on_device!(&device, backend => recipe::divide(&args, &config, &model, &source, found, backend))?;
+    let Some((data_set, (args, recipe))) = divided else {
         return Ok(stopped());
     };
     let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
