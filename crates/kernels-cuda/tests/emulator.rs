@@ -108,8 +108,8 @@ fn shared_memory_is_poisoned_and_a_missing_barrier_is_seen() {
     }
 }
 
-#[test]
-fn arguments_must_be_what_the_kernel_declares() {
+/// What is said of a launch of `fill_32` that must not be.
+fn refused(threads: u32, args: &[Arg]) -> String {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated");
     let emulator = Emulator::new(&folder, Order::Forward).expect("a C++ compiler");
     let launch = Launch {
@@ -117,32 +117,22 @@ fn arguments_must_be_what_the_kernel_declares() {
         kernel: "fill_32",
         act: Number::F32,
         grid: [1, 1, 1],
-        block: [256, 1],
-        args: &[Arg::U64(0), Arg::F32(1.0), Arg::Pointer(0, 'U')],
+        block: [threads, 1],
+        args,
     };
-    let said = emulator.launch(&launch).expect_err("a float for a word");
-    assert!(
-        said.to_string().contains("takes luU, but was given lfU"),
-        "{said}"
-    );
+    let said = emulator.launch(&launch).expect_err("a launch");
+    said.to_string()
+}
+
+#[test]
+fn arguments_must_be_what_the_kernel_declares() {
+    let said = refused(256, &[Arg::U64(0), Arg::F32(1.0), Arg::Pointer(0, 'U')]);
+    assert!(said.contains("takes luU, but was given lfU"), "{said}");
 }
 
 #[test]
 fn threads_must_be_what_the_kernel_is_bound_to() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated");
-    let emulator = Emulator::new(&folder, Order::Forward).expect("a C++ compiler");
-    let launch = Launch {
-        file: "sweep",
-        kernel: "fill_32",
-        act: Number::F32,
-        grid: [1, 1, 1],
-        block: [128, 1],
-        args: &[Arg::U64(0), Arg::U32(1), Arg::Pointer(0, 'U')],
-    };
-    let said = emulator.launch(&launch).expect_err("half of the threads");
-    let said = said.to_string();
-    assert!(
-        said.contains("bound to 256 threads, but was given 128"),
-        "{said}"
-    );
+    let said = refused(128, &[Arg::U64(0), Arg::U32(1), Arg::Pointer(0, 'U')]);
+    let wanted = "bound to 256 threads, but was given 128";
+    assert!(said.contains(wanted), "{said}");
 }

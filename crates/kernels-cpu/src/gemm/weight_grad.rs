@@ -209,7 +209,7 @@ pub fn weight_grad<K: GemmKernel>(
     });
 }
 
-/// The operands of a tile's next block of tokens, as they lie before they are packed.
+/// The operands of a tile's next block of tokens, where they lie.
 struct Coming {
     /// Where its first token is, floats from one token to the next, floats of each.
     dy: (*const f32, usize, usize),
