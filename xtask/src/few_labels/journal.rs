@@ -45,7 +45,7 @@ pub struct Run {
     pub score: f64,
     /// Share of rows that are right.
     pub accuracy: f64,
-    /// Seconds of training, everything it chooses and loads included; judging is not.
+    /// Processor seconds of training, everything it chooses and loads included; judging is not (but in the PyTorch check).
     pub seconds: f64,
     /// Place of the label it gave each row; empty where the system does not tell.
     pub said: Vec<u16>,

@@ -235,7 +235,7 @@ fn measure(args: &Args, journal: &mut Journal) -> Result<()> {
             .filter_map(|t| clock.expect(t))
             .sum::<f64>();
         eprintln!(
-            "{}/{total}  {} {}, subset {}, {}: {} {:.4}, trained in {:.1} s; {} left",
+            "{}/{total}  {} {}, subset {}, {}: {} {:.4}, trained in {:.1} processor seconds; {} left",
             known + done + 1,
             set.name,
             task.size,

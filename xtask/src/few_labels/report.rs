@@ -53,7 +53,7 @@ pub struct Mean {
     pub deviation: f64,
     /// Mean accuracy.
     pub accuracy: f64,
-    /// Mean seconds of training.
+    /// Mean processor seconds of training.
     pub seconds: f64,
 }
 
@@ -223,7 +223,7 @@ impl Report {
         let rule = |columns: usize| format!("|{}\n", "---|".repeat(columns));
         for (title, shown) in [
             ("score, mean of runs ± deviation", true),
-            ("seconds of training, mean of runs", false),
+            ("processor seconds of training, mean of runs", false),
         ] {
             let _ = writeln!(text, "{title}:\n");
             let _ = writeln!(text, "| data | texts | score | {} |", names.join(" | "));
