@@ -364,8 +364,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "WHICH", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub select: Option<String>,
-    /// Fit a temperature on the validation texts (200 at least) and divide it into the classifier, so that
-    /// probabilities can be believed
+    /// Fit a temperature on the validation texts (200 at least; of crossval the folds' answers) and divide it into the
+    /// classifier, so that probabilities can be believed
     #[arg(long, help_heading = "Watching")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub calibrate: bool,

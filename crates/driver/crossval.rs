@@ -3,7 +3,7 @@
 use crate::args::TrainArgs;
 use crate::device;
 use crate::recipe::{Ask, Valid};
-use crate::{Exit, fetch, interrupt, out, settings, train};
+use crate::{Exit, augment, fetch, interrupt, out, settings, train, trust};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Config;
@@ -159,21 +159,11 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         (None, None) => 0,
     };
     let options = settings::options(&args.train, &config, task_of(data_set.kind), valid_rows)?;
-    if options.augment != "none" {
-        bail!(
-            "--augment: a cross-validation reads its texts as they are; leave it out here, or use it in train"
-        );
-    }
-    if options.calibrate {
-        bail!(
-            "--calibrate: the models of a cross-validation are not kept as they are; calibrate the one of train"
-        );
-    }
-    if options.abstain_precision.is_some() {
-        bail!(
-            "--abstain-precision: the models of a cross-validation are not kept as they are; use it in train"
-        );
-    }
+    let (decided, augmenter) = augment::of_training(args.train.clone(), &data_set, &model)?;
+    let args = CrossvalArgs {
+        train: decided,
+        ..args
+    };
     let folder = output_folder(&args.train, &data, "cross-validation", "crossval.json")?;
     let mut own = toml::Table::new();
     own.insert("folds".into(), toml::Value::Integer(folds as i64));
@@ -200,7 +190,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         &model,
         &data_set,
         &options,
-        None,
+        augmenter.as_ref(),
         recipe.as_ref(),
         Some(&folder),
     )?;
@@ -329,6 +319,12 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
     }
     if let Some(f) = &report.final_fit {
         text += &format!("model of all rows ({:.2} epochs): {}\n", f.epochs, f.note);
+        let calibrated = f.summary.calibration.iter().flat_map(trust::calibrated);
+        let abstained = f.summary.abstention.iter();
+        let abstained = abstained.flat_map(|found| trust::abstained(found, false));
+        for line in calibrated.chain(abstained) {
+            text += &format!("{line}\n");
+        }
         if let Some(test) = &f.summary.test {
             text += &format!("test, model of all rows: {}\n", test.metrics.headline());
         }

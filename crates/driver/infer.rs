@@ -2,16 +2,15 @@
 
 use crate::args::{ColumnArgs, EvalArgs, PredictArgs};
 use crate::device::{self, on_device};
-use crate::{Exit, out};
-use crate::{listing, settings};
+use crate::{Exit, listing, out, settings, trust};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
 use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate};
 use hone_kernels::Backend;
 use hone_report::{count, duration, say};
 use hone_train::{
-    Abstain, Answered, EvalBatches, Examples, Prediction, Reading, TextReceipt, Tokenising,
-    kind_of, labelled, predict as run_model, read_set, read_texts, sigmoid, softmax, unlabelled,
+    Abstain, EvalBatches, Examples, Prediction, Reading, TextReceipt, Tokenising, kind_of,
+    labelled, predict as run_model, read_set, read_texts, sigmoid, softmax, unlabelled,
     word_classes,
 };
 use serde_json::{Map, Value, json};
@@ -203,20 +202,6 @@ fn abstain<B: Backend>(asked: bool, path: &Path, model: &Model<B>) -> Result<Opt
     Ok(Some(rule))
 }
 
-/// What a rule of abstention did, for people.
-pub fn answers_given(rule: &Abstain, on: &Answered) -> String {
-    format!(
-        "answers above {:.4}: {} of {} rows ({:.1} %), {:.4} [{:.4}, {:.4}] of them right",
-        rule.above,
-        count(on.answered),
-        count(on.rows),
-        100.0 * on.coverage,
-        on.precision,
-        on.precision_interval[0],
-        on.precision_interval[1]
-    )
-}
-
 fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<Exit> {
     let opened = open(backend, path, &args.columns)?;
     let model = &opened.model;
@@ -261,7 +246,7 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
     } else {
         out::line(metrics.headline())?;
         if let Some((rule, answered)) = answered {
-            out::line(answers_given(&rule, &answered))?;
+            out::line(trust::answers_given(&rule, &answered))?;
         }
         say!(
             "{} texts in {} ({} tokens/s)",

@@ -32,6 +32,7 @@ mod settings;
 mod study;
 mod study_arms;
 mod train;
+mod trust;
 mod tune;
 mod tune_report;
 

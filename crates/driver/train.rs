@@ -3,14 +3,14 @@
 use crate::args::TrainArgs;
 use crate::device::{self, Device, on_device};
 use crate::recipe;
-use crate::{Exit, augment, demo, fetch, infer, interrupt, listing, settings};
+use crate::{Exit, augment, demo, fetch, interrupt, listing, settings, trust};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Config, Task};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
 use hone_train::recipe::Recipe;
 use hone_train::{
-    Abstention, Ending, Job, Options, Sink, Summary, TrainError, task_of, write_beside,
+    Ending, Job, Options, PartSummary, Sink, Summary, TrainError, task_of, write_beside,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -127,24 +127,9 @@ fn report(summary: &Summary, task: Task, out: &Path) {
             say!("{name}: {}{note}", part.metrics.headline());
         }
     }
+    let selected = |part: &Option<PartSummary>| part.as_ref().is_some_and(|p| p.used_for_selection);
     if let Some(c) = &summary.calibration {
-        say!("calibrated: logits divided by {:.3}", c.temperature);
-        let parts = [("valid", Some(&c.valid)), ("test", c.test.as_ref())];
-        for (name, part) in parts.into_iter().filter_map(|(n, p)| Some((n, p?))) {
-            let (before, after) = (&part.before, &part.after);
-            say!(
-                "  {name}: negative log-likelihood {:.4} -> {:.4}, Brier {:.4} -> {:.4}, calibration error {:.3} -> \
-                 {:.3} [{:.3}, {:.3}]",
-                before.negative_log_likelihood,
-                after.negative_log_likelihood,
-                before.brier,
-                after.brier,
-                before.calibration_error,
-                after.calibration_error,
-                after.calibration_interval[0],
-                after.calibration_interval[1],
-            );
-        }
+        trust::calibrated(c).iter().for_each(|line| say!("{line}"));
     }
     let part = summary.test.as_ref().or(summary.valid.as_ref());
     if let Some(hone_train::metrics::Metrics::Classification(m)) = part.map(|p| &p.metrics)
@@ -162,8 +147,9 @@ fn report(summary: &Summary, task: Task, out: &Path) {
         }
         eprint!("{table}");
     }
-    if let Some(abstention) = &summary.abstention {
-        report_abstention(abstention, summary);
+    if let Some(found) = &summary.abstention {
+        let lines = trust::abstained(found, selected(&summary.valid));
+        lines.iter().for_each(|line| say!("{line}"));
     }
     if let Some(listed) = &summary.listed {
         say!("rows of {} worth reading", listed.part);
@@ -178,32 +164,6 @@ fn report(summary: &Summary, task: Task, out: &Path) {
         "try:   hone predict --model {} \"Not bad at all\"",
         out.display()
     );
-}
-
-fn report_abstention(found: &Abstention, summary: &Summary) {
-    let Some(rule) = &found.rule else {
-        say!(
-            "abstention: on these validation rows no threshold can be shown to give answers of which {} are right; \
-             more validation rows or a lower --abstain-precision would help",
-            found.wanted
-        );
-        return;
-    };
-    let chose = summary.valid.as_ref().is_some_and(|v| v.used_for_selection);
-    say!(
-        "abstention: with {:.0} % certainty {} of the answers are right{}",
-        100.0 * found.certainty,
-        found.wanted,
-        match chose {
-            true => " (a little less: the same rows chose the weights)",
-            false => "",
-        }
-    );
-    for (name, part) in [("valid", &found.valid), ("test", &found.test)] {
-        if let Some(part) = part {
-            say!("  {name}: {}", infer::answers_given(rule, part));
-        }
-    }
 }
 
 /// The folder a run writes to: `--out`, else a new one named after the data.

@@ -211,6 +211,11 @@ fn wrong_input_is_one_clear_line() {
         (&["--repeats", "0"], &["--repeats 0"]),
         (&["--folds", "500"], &["--folds 500", "only"]),
         (&["--vote"], &["--vote", "--test"]),
+        (&["--calibrate"], &["--calibrate", "--final-fit"]),
+        (
+            &["--abstain-precision", "0.999", "--final-fit"],
+            &["0.999 needs 2995 out-of-fold rows", "400"],
+        ),
         (&["--group-column", "author"], &["author"]),
         (&["--resume"], &["--out"]),
         (&["--valid", "1.5"], &["--valid"]),

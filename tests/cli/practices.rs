@@ -142,8 +142,8 @@ fn a_temperature_is_divided_into_the_classifier() {
     }
     // What is reported of the saved model is the calibrated figure.
     let (valid, before) = (
-        &calibration["valid"]["after"],
-        &calibration["valid"]["before"],
+        &calibration["held_out"]["after"],
+        &calibration["held_out"]["before"],
     );
     let loss = |r: &serde_json::Value| r["negative_log_likelihood"].as_f64().unwrap();
     assert!(loss(valid) <= loss(before));

@@ -275,7 +275,7 @@ fn abstention_is_found_kept_and_used() {
     let above = rule["above"].as_f64().unwrap();
     let found = world.json("run/summary.json")["abstention"].clone();
     assert_eq!(found["rule"], rule);
-    assert_eq!(rule["rows"], found["valid"]["rows"]);
+    assert_eq!(rule["rows"], found["held_out"]["rows"]);
     assert!(found["lower_bound"].as_f64().unwrap() >= 0.6, "{found}");
 
     let told = world
@@ -338,7 +338,7 @@ fn abstention_is_found_kept_and_used() {
             ]
             .concat(),
         )
-        .fails(&["--abstain-precision", "train"]);
+        .fails(&["--abstain-precision", "--final-fit"]);
 }
 
 #[test]

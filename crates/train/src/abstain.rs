@@ -69,10 +69,12 @@ pub struct Abstention {
     pub certainty: f64,
     /// What was found; none where no coverage passed.
     pub rule: Option<Abstain>,
-    /// On the held-out rows that found it: the lower bound of the precision by itself, at the same certainty.
+    /// Which rows found it: `validation rows` or `out-of-fold rows`.
+    pub by: &'static str,
+    /// On those: the lower bound of the precision by itself, at the same certainty.
     pub lower_bound: Option<f64>,
-    /// On the held-out rows that found it.
-    pub valid: Option<Answered>,
+    /// On those.
+    pub held_out: Option<Answered>,
     /// On the test rows.
     pub test: Option<Answered>,
 }
@@ -173,15 +175,21 @@ impl Abstain {
 
 impl Abstention {
     /// Finds a rule on held-out rows and reads it on test rows.
-    pub fn of(wanted: f64, valid: &[Sureness], test: Option<&[Sureness]>) -> Abstention {
-        let rule = Abstain::find(valid, wanted);
-        let on_valid = rule.map(|r| r.on(valid));
+    pub fn of(
+        wanted: f64,
+        by: &'static str,
+        held_out: &[Sureness],
+        test: Option<&[Sureness]>,
+    ) -> Abstention {
+        let rule = Abstain::find(held_out, wanted);
+        let answered = rule.map(|r| r.on(held_out));
         Abstention {
             wanted,
             certainty: CERTAINTY,
             rule,
-            lower_bound: on_valid.map(|a| lower_bound(a.right, a.answered, CERTAINTY)),
-            valid: on_valid,
+            by,
+            lower_bound: answered.map(|a| lower_bound(a.right, a.answered, CERTAINTY)),
+            held_out: answered,
             test: rule.zip(test).map(|(r, rows)| r.on(rows)),
         }
     }

@@ -1,6 +1,7 @@
 //! Calibration: one temperature, fitted on held-out rows and divided into the classifier (Guo et al. 2017), and the
 //! figures that say whether probabilities can be believed.
 
+use crate::reading::Sureness;
 use crate::softmax;
 use hone_tensor::Philox;
 use serde::Serialize;
@@ -51,8 +52,10 @@ pub struct Change {
 pub struct Calibration {
     /// What the logits were divided by.
     pub temperature: f64,
-    /// On the validation rows, which it was fitted on.
-    pub valid: Change,
+    /// Which rows it was fitted on: `validation rows` or `out-of-fold rows`.
+    pub by: &'static str,
+    /// On those.
+    pub held_out: Change,
     /// On the test rows.
     pub test: Option<Change>,
 }
@@ -126,7 +129,6 @@ impl Answers {
     pub fn reliability(&self, temperature: f64, seed: u64) -> Reliability {
         let n = self.len().max(1) as f64;
         let (mut loss, mut brier) = (0.0, 0.0);
-        let mut confident = Vec::with_capacity(self.len());
         for (p, label) in self.rows(temperature) {
             loss -= p[label].max(f64::MIN_POSITIVE).ln();
             brier += p
@@ -134,9 +136,9 @@ impl Answers {
                 .enumerate()
                 .map(|(c, p)| (p - f64::from(c == label)).powi(2))
                 .sum::<f64>();
-            let best = crate::argmax(&p);
-            confident.push((p[best], best == label));
         }
+        let sure = self.sureness(temperature);
+        let confident: Vec<(f64, bool)> = sure.iter().map(|s| (s.confidence, s.right)).collect();
         let random = Philox::new(seed);
         let mut errors: Vec<f64> = (0..RESAMPLES)
             .map(|k| {
@@ -155,6 +157,19 @@ impl Answers {
             calibration_interval: [at(0.025), at(0.975)],
             calibration_error: calibration_error(confident),
         }
+    }
+
+    /// How sure each row's answer is under a temperature, and whether it is right.
+    pub fn sureness(&self, temperature: f64) -> Vec<Sureness> {
+        self.rows(temperature)
+            .map(|(p, label)| {
+                let best = crate::argmax(&p);
+                Sureness {
+                    confidence: p[best],
+                    right: best == label,
+                }
+            })
+            .collect()
     }
 
     /// The figures without and with a temperature.

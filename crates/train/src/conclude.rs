@@ -6,14 +6,45 @@ use crate::calibrate::{Answers, LEAST_ROWS};
 use crate::evaluate::{EvalBatches, Prediction, predict};
 use crate::events::{Event, Sink};
 use crate::examples::Targets;
-use crate::fit::Prepared;
 use crate::job::Job;
 use crate::prepare::task_of;
+use crate::reading::Sureness;
 use crate::{Examples, TrainError};
 use hone_bert::{Model, Task};
 use hone_kernels::Backend;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// Whose answers calibrate a finished model and find its threshold of abstention.
+#[derive(Debug, Clone, Copy)]
+pub enum HeldOut<'a> {
+    /// The model's own, to the validation part.
+    Valid,
+    /// Those of a cross-validation's models, each to rows that it did not see, for a model of all rows.
+    OutOfFold(&'a Answers),
+}
+
+impl HeldOut<'_> {
+    /// As people are told.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            HeldOut::Valid => "validation rows",
+            HeldOut::OutOfFold(_) => "out-of-fold rows",
+        }
+    }
+
+    /// How sure the answers are under a temperature; `valid` is the model's own.
+    pub(crate) fn sureness(
+        self,
+        temperature: f64,
+        valid: Option<&[Sureness]>,
+    ) -> Option<Vec<Sureness>> {
+        match self {
+            HeldOut::Valid => valid.map(<[Sureness]>::to_vec),
+            HeldOut::OutOfFold(answers) => Some(answers.sureness(temperature)),
+        }
+    }
+}
 
 impl Job<'_> {
     /// Logits and labels of a part, rows without a known label left out; `None` where the user asked to stop.
@@ -47,27 +78,30 @@ impl Job<'_> {
         Ok(whole.then_some(all))
     }
 
-    /// `--calibrate` needs classes, and held-out rows enough.
-    pub(crate) fn can_calibrate(&self, valid: Option<&Prepared>) -> Result<(), TrainError> {
-        let rows = valid.map_or(0, |v| v.examples.len());
+    /// `--calibrate` and `--abstain-precision` need classes, and held-out rows enough; `what` names the rows.
+    pub fn can_conclude(&self, rows: usize, what: &str) -> Result<(), TrainError> {
+        self.can_calibrate(rows, what)?;
+        self.can_abstain(rows, what)
+    }
+
+    fn can_calibrate(&self, rows: usize, what: &str) -> Result<(), TrainError> {
         let wrong = |what: String| Err(TrainError::Option(what));
         match self.options.calibrate {
             true if task_of(self.data.kind) != Task::Classify => {
                 wrong("--calibrate is for texts of one class each".to_owned())
             }
             true if rows < LEAST_ROWS => wrong(format!(
-                "--calibrate needs {LEAST_ROWS} validation rows at least, there are {rows}"
+                "--calibrate needs {LEAST_ROWS} {what} at least, there are {rows}"
             )),
             _ => Ok(()),
         }
     }
 
-    /// `--abstain-precision` needs classes, and held-out rows enough.
-    pub(crate) fn can_abstain(&self, valid: Option<&Prepared>) -> Result<(), TrainError> {
+    fn can_abstain(&self, rows: usize, what: &str) -> Result<(), TrainError> {
         let Some(wanted) = self.options.abstain_precision else {
             return Ok(());
         };
-        let (rows, needed) = (valid.map_or(0, |v| v.examples.len()), least_rows(wanted));
+        let needed = least_rows(wanted);
         if task_of(self.data.kind) != Task::Classify {
             return Err(TrainError::Option(
                 "--abstain-precision is for texts of one class each".to_owned(),
@@ -75,7 +109,7 @@ impl Job<'_> {
         }
         if rows < needed {
             return Err(TrainError::Option(format!(
-                "--abstain-precision {wanted} needs {needed} validation rows at least, there are {rows}"
+                "--abstain-precision {wanted} needs {needed} {what} at least, there are {rows}"
             )));
         }
         Ok(())

@@ -3,6 +3,7 @@
 use crate::abstain::{Abstain, Abstention};
 use crate::calibrate::Calibration;
 use crate::checkpoint::Checkpoints;
+use crate::conclude::HeldOut;
 use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
 use crate::fit::{Fit, Fitted, Prepared, Texts};
@@ -164,7 +165,7 @@ impl Job<'_> {
             prefix: None,
             begun: None,
         };
-        self.conclude(&texts, fit, backend, sink, stop, started)
+        self.conclude(&texts, fit, HeldOut::Valid, backend, sink, stop, started)
             .map(|(model, summary, ending)| Done {
                 model,
                 tokenizer: texts.tokenizer,
@@ -178,13 +179,17 @@ impl Job<'_> {
         &self,
         texts: &Texts,
         fit: Fit<'_, B>,
+        by: HeldOut<'_>,
         backend: Arc<B>,
         sink: &mut dyn Sink,
         stop: &AtomicBool,
         started: Instant,
     ) -> Result<(Model<B>, Summary, Ending), TrainError> {
-        self.can_calibrate(texts.valid.as_ref())?;
-        self.can_abstain(texts.valid.as_ref())?;
+        let held_out = match by {
+            HeldOut::Valid => texts.valid.as_ref().map_or(0, |v| v.examples.len()),
+            HeldOut::OutOfFold(answers) => answers.len(),
+        };
+        self.can_conclude(held_out, by.name())?;
         let Fitted {
             mut model,
             mut outcome,
@@ -194,11 +199,15 @@ impl Job<'_> {
         let (valid, test) = (&texts.valid, &texts.test);
         let interrupted = outcome.ending == Ending::Interrupted;
         let mut calibration = None;
-        if let (true, false, Some(part)) = (self.options.calibrate, interrupted, valid) {
+        if self.options.calibrate && !interrupted {
             let mut answered = |part: &Prepared, model: &Model<B>| {
                 self.answers(model, &part.examples, sink, stop, started)
             };
-            let held_out = answered(part, &model)?;
+            let held_out = match (by, valid) {
+                (HeldOut::OutOfFold(answers), _) => Some(answers.clone()),
+                (HeldOut::Valid, Some(part)) => answered(part, &model)?,
+                (HeldOut::Valid, None) => None,
+            };
             let tested = match test {
                 Some(part) => answered(part, &model)?,
                 None => None,
@@ -209,7 +218,8 @@ impl Job<'_> {
                 outcome.valid = None;
                 calibration = Some(Calibration {
                     temperature,
-                    valid: held_out.change(temperature, seed),
+                    by: by.name(),
+                    held_out: held_out.change(temperature, seed),
                     test: tested.map(|t| t.change(temperature, seed)),
                 });
             } else {
@@ -254,9 +264,12 @@ impl Job<'_> {
         fn sureness(reading: &Option<Reading>) -> Option<&[Sureness]> {
             reading.as_ref().map(|r| &r.sureness[..])
         }
-        let abstention = match (self.options.abstain_precision, sureness(&valid_reading)) {
+        let divided = calibration.as_ref().map_or(1.0, |c| c.temperature);
+        let held_out = by.sureness(divided, sureness(&valid_reading));
+        let abstention = match (self.options.abstain_precision, held_out) {
             (Some(wanted), Some(held_out)) if !interrupted => {
-                let found = Abstention::of(wanted, held_out, sureness(&test_reading));
+                let tested = sureness(&test_reading);
+                let found = Abstention::of(wanted, by.name(), &held_out, tested);
                 Abstain::write(found.rule.as_ref(), &mut model.config.source);
                 Some(found)
             }

@@ -52,6 +52,7 @@ pub use average::Average;
 pub use batches::{BatchPlan, Order};
 pub use calibrate::{Answers, Calibration, Change, Reliability};
 pub use checkpoint::{Best, Checkpoints, Identity, State};
+pub use conclude::HeldOut;
 pub use engine::{Engine, StepDone, StepRates, WordUpdates};
 pub use error::TrainError;
 pub use evaluate::{

@@ -11,8 +11,8 @@ use hone_kernels::Backend;
 use hone_train::metrics::{self, Metrics};
 use hone_train::watch::Watch;
 use hone_train::{
-    Ending, Event, Examples, Fit, Job, Options, Select, Sink, Summary, Texts, TrainError,
-    peak_memory, task_of, write_beside,
+    Answers, Ending, Event, Examples, Fit, HeldOut, Job, Options, Select, Sink, Summary, Texts,
+    TrainError, peak_memory, task_of, write_beside,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -131,10 +131,12 @@ impl CrossVal<'_> {
         let combined = self.combine(backend, &folders, test, out, sink)?;
         let final_fit = match self.final_fit {
             false => None,
-            true => match self.fit_all(backend, texts, &records, sink, stop)? {
-                None => return Ok(None),
-                done => done,
-            },
+            true => {
+                match self.fit_all(backend, texts, &records, oof.answers().as_ref(), sink, stop)? {
+                    None => return Ok(None),
+                    done => done,
+                }
+            }
         };
         let first = records.first();
         let of = |f: fn(&FoldRecord) -> &String| first.map(f).cloned().unwrap_or_default();
@@ -222,6 +224,7 @@ impl CrossVal<'_> {
         backend: &Arc<B>,
         texts: &Texts,
         records: &[FoldRecord],
+        answers: Option<&Answers>,
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Option<FinalFit>, TrainError> {
@@ -258,7 +261,7 @@ impl CrossVal<'_> {
             ..*self.job
         };
         let fit = Fit {
-            augment: None,
+            augment: job.epoch_texts(&all, &self.job.data.train),
             train: &all.train.examples,
             valid: None,
             watch: Watch::Nothing,
@@ -267,9 +270,10 @@ impl CrossVal<'_> {
             prefix: None,
             begun: None,
         };
+        let by = answers.map_or(HeldOut::Valid, HeldOut::OutOfFold);
         let started = Instant::now();
         let (model, summary, ending) =
-            job.conclude(&all, fit, backend.clone(), sink, stop, started)?;
+            job.conclude(&all, fit, by, backend.clone(), sink, stop, started)?;
         drop(model);
         Ok((ending != Ending::Interrupted).then_some(FinalFit {
             epochs,

@@ -8,8 +8,8 @@ use hone_bert::Task;
 use hone_data::Part;
 use hone_train::metrics::Metrics;
 use hone_train::{
-    Examples, Prediction, Scorer, Targets, TrainError, argmax, sigmoid, softmax, word_classes,
-    write_beside,
+    Answers, Examples, Prediction, Scorer, Targets, TrainError, argmax, sigmoid, softmax,
+    word_classes, write_beside,
 };
 use serde::Serialize;
 use std::path::Path;
@@ -114,6 +114,21 @@ impl<'a> OutOfFold<'a> {
             sum.iter_mut().for_each(|s| *s /= n.max(1) as f64);
         }
         Some((labels?, sums))
+    }
+
+    /// The first repeat's answers to rows with a known label, each by the model that did not see it: one a row, so that they
+    /// are a sample. Only for one label of several.
+    pub fn answers(&self) -> Option<Answers> {
+        let Targets::Classes(gold) = &self.examples.targets else {
+            return None;
+        };
+        let mut all = Answers::new(self.labels.len());
+        for entry in self.entries.iter().filter(|e| e.repeat == 1) {
+            if let Some(class) = gold[entry.said.row as usize] {
+                all.push(&entry.said.logits, class as usize);
+            }
+        }
+        Some(all)
     }
 
     /// `oof.csv`: a line for each row and repeat.

@@ -73,6 +73,14 @@ impl CrossVal<'_> {
             ));
         }
         let examples = &texts.train.examples;
+        if self.final_fit {
+            job.can_conclude(examples.len(), "out-of-fold rows")?;
+        } else if job.options.calibrate || job.options.abstain_precision.is_some() {
+            return Err(TrainError::Option(
+                "--calibrate and --abstain-precision are for one model that is kept: add --final-fit, the model of all rows"
+                    .to_owned(),
+            ));
+        }
         let plan = FoldPlan::new(
             examples,
             &together(&job.data.train),

@@ -4,6 +4,7 @@ use super::combine::{score, vote};
 use super::plan::FoldPlan;
 use super::record::FoldFolder;
 use super::{Combine, CrossVal, CrossValReport};
+use hone_data::augment::{Augmenter, Plan, Protection, Sources};
 use hone_data::{Columns, Truncate};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
@@ -34,8 +35,28 @@ fn options() -> Options {
 }
 
 fn data() -> JobData {
+    data_of(model().join("train.csv"))
+}
+
+/// The same texts with labels that a word decides, one row in eight having another.
+fn learnable(folder: &Path) -> JobData {
+    let path = folder.join("learnable.csv");
+    let mut written = csv::Writer::from_path(&path).unwrap();
+    written.write_record(["text", "label"]).unwrap();
+    for (i, row) in data().train.rows.iter().enumerate() {
+        let word = |w: &str| row.text.split(' ').any(|found| found == w);
+        let class = usize::from(word("film") || word("never"));
+        let class = if i % 8 == 0 { class + 1 } else { class };
+        let label = ["bad", "good"][class % 2];
+        written.write_record([row.text.as_str(), label]).unwrap();
+    }
+    written.flush().unwrap();
+    data_of(path)
+}
+
+fn data_of(path: PathBuf) -> JobData {
     DataSource {
-        data: model().join("train.csv"),
+        data: path,
         valid: ValidSource::None,
         test: Some(model().join("train.csv")),
         columns: Columns::default(),
@@ -85,6 +106,7 @@ struct Case<'a> {
     frozen: FrozenPrefix,
     combine: Combine,
     final_fit: bool,
+    augment: Option<&'a Augmenter>,
 }
 
 impl Case<'_> {
@@ -100,7 +122,7 @@ impl Case<'_> {
             resume: self.resume,
             frozen: self.frozen,
             words: WordUpdates::Deferred,
-            augment: None,
+            augment: self.augment,
             recipe: None,
         }
     }
@@ -135,6 +157,7 @@ fn usual<'a>(data: &'a JobData, options: &'a Options, out: &'a Path) -> Case<'a>
         frozen: FrozenPrefix::Recompute,
         combine: Combine::Nothing,
         final_fit: false,
+        augment: None,
     }
 }
 
@@ -371,4 +394,143 @@ fn the_report_counts_every_row_once_and_says_what_is_repeated() {
     assert_eq!(forecasts, [false, true, true]);
     let seeds: std::collections::HashSet<u64> = report.per_fold.iter().map(|f| f.seed).collect();
     assert_eq!(seeds.len(), 3);
+}
+
+/// Label and probabilities of each row of `oof.csv` under a temperature: softmax(z / T) is p^(1/T), normed.
+fn answers(oof: &Path, labels: &[String], temperature: f64) -> Vec<(usize, Vec<f64>)> {
+    let mut reader = csv::Reader::from_path(oof).unwrap();
+    let row = |record: Result<csv::StringRecord, csv::Error>| {
+        let record = record.unwrap();
+        let label = labels.iter().position(|l| *l == record[3]).unwrap();
+        let power = |p: &str| p.parse::<f64>().unwrap().powf(1.0 / temperature);
+        let powers: Vec<f64> = record.iter().skip(5).map(power).collect();
+        let sum: f64 = powers.iter().sum();
+        (label, powers.into_iter().map(|p| p / sum).collect())
+    };
+    reader.records().map(row).collect()
+}
+
+/// Temperature of the least loss of those, found by trying all, a hundredth apart.
+fn temperature_of(oof: &Path, labels: &[String]) -> f64 {
+    let loss = |t: f64| -> f64 {
+        let rows = answers(oof, labels, t);
+        rows.iter().map(|(label, p)| -p[*label].ln()).sum()
+    };
+    let tried = (-200..=200).map(|k| f64::from(k) * 1e-2).map(f64::exp);
+    tried.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).unwrap()
+}
+
+#[test]
+fn the_model_of_all_rows_is_calibrated_by_rows_the_folds_did_not_see() {
+    let source = tempfile::tempdir().unwrap();
+    let data = learnable(source.path());
+    let plain = Options {
+        epochs: 10.0,
+        ..options()
+    };
+    let asked = Options {
+        calibrate: true,
+        abstain_precision: Some(0.73),
+        ..plain.clone()
+    };
+    let [before, after] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [_, report] = [(&plain, &before), (&asked, &after)].map(|(options, out)| {
+        let case = Case {
+            final_fit: true,
+            ..usual(&data, options, out.path())
+        };
+        case.run(&mut Watch::new(None)).unwrap()
+    });
+    let bytes = |f: &tempfile::TempDir| std::fs::read(f.path().join("oof.csv")).unwrap();
+    assert!(bytes(&before) == bytes(&after));
+    let summary = &report.final_fit.as_ref().unwrap().summary;
+    let found = summary.calibration.as_ref().unwrap();
+    let (oof, labels) = (after.path().join("oof.csv"), data.labels.names());
+    let want = temperature_of(&oof, labels);
+    assert!((found.temperature / want - 1.0).abs() < 1e-2, "{found:?}");
+    assert!((want - 1.0).abs() > 0.02, "{want}: nothing to see");
+    assert_eq!((found.by, found.held_out.rows), ("out-of-fold rows", 400));
+    // The same loss that the folds were scored with.
+    let pooled = report.pooled[0].loss();
+    assert!((found.held_out.before.negative_log_likelihood - pooled).abs() < 1e-6);
+    // The model is the plain one with a divided classifier, and nothing else.
+    let [a, b] = [&before, &after]
+        .map(|f| SafetensorsFile::open(&f.path().join("model.safetensors")).unwrap());
+    for tensor in a.tensors() {
+        let [x, y] = [&a, &b].map(|f| f.read_f32(&tensor.name).unwrap());
+        let divided = tensor.name.starts_with("classifier.");
+        for (x, y) in x.into_iter().zip(y) {
+            let x = f64::from(x) / if divided { found.temperature } else { 1.0 };
+            assert!(
+                (x - f64::from(y)).abs() <= 1e-6 * x.abs(),
+                "{}",
+                tensor.name
+            );
+        }
+    }
+    // Its threshold counts the same rows.
+    let threshold = summary.abstention.as_ref().unwrap();
+    assert_eq!(threshold.by, "out-of-fold rows");
+    let (rule, answered) = (threshold.rule.unwrap(), threshold.held_out.unwrap());
+    let all = answers(&oof, labels, found.temperature);
+    let sure = |p: &[f64]| p.iter().copied().fold(0.0, f64::max);
+    let given: Vec<_> = all.iter().filter(|(_, p)| sure(p) > rule.above).collect();
+    let right = given
+        .iter()
+        .filter(|(label, p)| p[*label] == sure(p))
+        .count();
+    assert_eq!((rule.rows, answered.rows), (400, 400));
+    assert_eq!((answered.answered, answered.right), (given.len(), right));
+    assert!(answered.answered < 400, "{answered:?}");
+    let config = std::fs::read_to_string(after.path().join("config.json")).unwrap();
+    assert!(config.contains("hone_abstain"));
+}
+
+#[test]
+fn what_belongs_to_one_model_needs_one() {
+    let (data, out) = (data(), tempfile::tempdir().unwrap());
+    let asked = Options {
+        calibrate: true,
+        ..options()
+    };
+    let backend = Arc::new(CpuBackend::new(2));
+    let stop = AtomicBool::new(false);
+    let case = usual(&data, &asked, out.path());
+    let said = case.with(|c| c.run(&backend, &mut (), &stop).map(|_| ()));
+    assert!(said.unwrap_err().to_string().contains("--final-fit"));
+}
+
+#[test]
+fn changed_texts_are_made_of_the_fitted_rows_alone() {
+    let data = data();
+    let plan: Plan = "swap:0.3".parse().unwrap();
+    let make = |rows: &[hone_data::Row]| {
+        let (protection, sources) = (Protection::new(&[], &[]), Sources::default());
+        Augmenter::new(plan.clone(), protection, rows, data.kind, &sources).unwrap()
+    };
+    let losses = |augment: Option<&Augmenter>| {
+        let options = Options {
+            augment: augment.map_or("none".to_owned(), |a| a.plan().to_string()),
+            ..options()
+        };
+        let out = tempfile::tempdir().unwrap();
+        let case = Case {
+            final_fit: true,
+            augment,
+            ..usual(&data, &options, out.path())
+        };
+        let report = case.run(&mut Watch::new(None)).unwrap();
+        let folds = report.per_fold.iter().map(|f| f.train_loss);
+        let held_out = report.per_fold.iter().map(|f| f.held_out.loss());
+        let last = report.final_fit.unwrap().summary.train_loss;
+        (
+            folds.chain([last]).collect::<Vec<f64>>(),
+            held_out.collect::<Vec<f64>>(),
+        )
+    };
+    let (seeing, blind) = (make(&data.train.rows), make(&[]));
+    let (plain, changed) = (losses(None), losses(Some(&seeing)));
+    assert!(plain.0.iter().zip(&changed.0).all(|(a, b)| a != b));
+    // Made without ever seeing a row, it draws the same.
+    assert_eq!(changed, losses(Some(&blind)));
 }

@@ -20,8 +20,8 @@ use hone_kernels::Backend;
 use hone_train::metrics::better;
 use hone_train::watch::Watch;
 use hone_train::{
-    Ending, EvalBatches, Event, Fit, Fitted, Options, Scorer, Sink, TrainError, predict, task_of,
-    together, write_beside,
+    Ending, EvalBatches, Event, Fit, Fitted, HeldOut, Options, Scorer, Sink, TrainError, predict,
+    task_of, together, write_beside,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -372,7 +372,15 @@ impl<B: Backend> Course<'_, B> {
         };
         let model = match saved {
             true => {
-                let done = job.conclude(texts, fit, self.backend.clone(), sink, halt, began);
+                let done = job.conclude(
+                    texts,
+                    fit,
+                    HeldOut::Valid,
+                    self.backend.clone(),
+                    sink,
+                    halt,
+                    began,
+                );
                 let (model, summary, ending) = match done {
                     Err(error) => return diverged(error, record),
                     Ok(done) => done,
