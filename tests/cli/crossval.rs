@@ -146,31 +146,7 @@ fn an_interrupted_cross_validation_goes_on_bit_for_bit() {
 #[test]
 fn groups_stay_together_and_every_task_runs() {
     let world = World::new();
-    let text = |i: usize| {
-        let words = ["film", "actor", "plot", "music", "slow", "bright", "dull"];
-        format!(
-            "{} {} {}",
-            words[i % 7],
-            words[i / 7 % 7],
-            words[i / 49 % 7]
-        )
-    };
-    let mut groups = String::from("text,label,author\n");
-    let mut scores = String::from("text,score\n");
-    let mut sets = String::new();
-    let mut tags = String::new();
-    for i in 0..60 {
-        groups += &format!("{},{},a{}\n", text(i), ["x", "y"][i % 2], i / 4);
-        scores += &format!("{},{}\n", text(i), i as f64 / 7.0);
-        let labels = ["", "\"a\"", "\"a\", \"b\""][i % 3];
-        sets += &format!("{{\"text\": \"{}\", \"labels\": [{labels}]}}\n", text(i));
-        tags += &text(i).replace(' ', "\tO\n");
-        tags += "\tB-x\n\n";
-    }
-    world.write("groups.csv", groups);
-    world.write("scores.csv", scores);
-    world.write("sets.jsonl", sets);
-    world.write("tags.conll", tags);
+    world.every_task();
     let model = fixture();
     for (file, metric, more) in [
         ("groups.csv", "accuracy", &["--group-column", "author"][..]),

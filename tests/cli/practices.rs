@@ -174,10 +174,6 @@ fn what_does_not_fit_is_one_line() {
         ),
         (&["--r-drop", "1"], "--focal-loss and --r-drop are for"),
         (&["--calibrate"], "--calibrate is for texts of one class"),
-        (
-            &["--init-head", "probe", "--new-head"],
-            "--init-head probe is for texts of one class",
-        ),
     ] {
         let words = [
             "train",
@@ -209,5 +205,38 @@ fn what_does_not_fit_is_one_line() {
             .fails(&[says]);
         // The mended command can have the folder.
         assert!(!world.path("out").exists());
+    }
+}
+
+#[test]
+fn a_head_begins_fitted_whatever_the_task() {
+    let world = World::new();
+    world.every_task();
+    let model = fixture();
+    for (file, says) in [
+        ("scores.csv", "a ridge regression on 60 texts"),
+        ("sets.jsonl", "a logistic regression on 60 texts"),
+        ("tags.conll", "a logistic regression on 180 words"),
+    ] {
+        let loss = |head: &str| {
+            let out = format!("{head}-{file}");
+            let words = [
+                ["train", "--model", model.to_str().unwrap()],
+                ["--data", file, "--new-head"],
+                ["--valid", "none", "--select"],
+                ["last", "--epochs", "1"],
+                ["--lr", "1e-9", "--head-lr"],
+                ["1e-9", "--init-head", head],
+            ];
+            let said = world
+                .hone(&[&words.concat()[..], &["--out", &out]].concat())
+                .ok();
+            assert_eq!(said.err.contains(says), head == "probe", "{}", said.err);
+            world.json(&format!("{out}/summary.json"))["train_loss"]
+                .as_f64()
+                .unwrap()
+        };
+        let (drawn, fitted) = (loss("random"), loss("probe"));
+        assert!(fitted < 0.9 * drawn, "{file}: {fitted} beside {drawn}");
     }
 }

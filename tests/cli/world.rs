@@ -67,6 +67,35 @@ impl World {
         "reviews.csv"
     }
 
+    /// Sixty texts of each kind: groups.csv (classes, with authors), scores.csv, sets.jsonl, tags.conll.
+    pub fn every_task(&self) {
+        let text = |i: usize| {
+            let words = ["film", "actor", "plot", "music", "slow", "bright", "dull"];
+            format!(
+                "{} {} {}",
+                words[i % 7],
+                words[i / 7 % 7],
+                words[i / 49 % 7]
+            )
+        };
+        let mut groups = String::from("text,label,author\n");
+        let mut scores = String::from("text,score\n");
+        let mut sets = String::new();
+        let mut tags = String::new();
+        for i in 0..60 {
+            groups += &format!("{},{},a{}\n", text(i), ["x", "y"][i % 2], i / 4);
+            scores += &format!("{},{}\n", text(i), i as f64 / 7.0);
+            let labels = ["", "\"a\"", "\"a\", \"b\""][i % 3];
+            sets += &format!("{{\"text\": \"{}\", \"labels\": [{labels}]}}\n", text(i));
+            tags += &text(i).replace(' ', "\tO\n");
+            tags += "\tB-x\n\n";
+        }
+        self.write("groups.csv", groups);
+        self.write("scores.csv", scores);
+        self.write("sets.jsonl", sets);
+        self.write("tags.conll", tags);
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

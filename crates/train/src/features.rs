@@ -1,7 +1,7 @@
 //! Features of a frozen encoder: one row of hidden states a text, for probes and for heads that begin fitted.
 
 use crate::batches::cut;
-use crate::{EvalBatches, Examples, TrainError};
+use crate::{EvalBatches, Examples, Targets, TrainError};
 use hone_bert::{Model, Pool, RowSet};
 use hone_kernels::Backend;
 use hone_tensor::Real;
@@ -105,6 +105,46 @@ pub fn features_each<B: Backend>(
     Ok(Some(out))
 }
 
+/// The last layer's hidden states of every tagged word (its first piece), and the words' classes; words whose tag the model
+/// does not know are left out. `progress` as in [`features`].
+pub(crate) fn word_features<B: Backend>(
+    model: &Model<B>,
+    examples: &Examples,
+    batches: EvalBatches,
+    mut progress: impl FnMut(usize) -> bool,
+) -> Result<Option<(Features, Vec<usize>)>, TrainError> {
+    let hidden = model.config.hidden;
+    let (mut values, mut classes) = (Vec::new(), Vec::new());
+    if let (Targets::Tags { tokens, .. }, false) = (&examples.targets, examples.is_empty()) {
+        let mut acts = model.plan_hidden(batches.limits(examples), RowSet::All)?;
+        let order: Vec<u32> = (0..examples.len() as u32).collect();
+        let mut states = Vec::new();
+        let mut done = 0;
+        for part in cut(examples, &order, batches.rows, batches.tokens) {
+            model.hidden(&mut acts, &examples.batch(part), &mut states)?;
+            let tagged = part
+                .iter()
+                .flat_map(|&i| &tokens[examples.span(i as usize)]);
+            for (class, state) in tagged.zip(states.chunks_exact(hidden)) {
+                if let Some(class) = class {
+                    classes.push(*class as usize);
+                    values.extend(state.iter().map(|x| x.to_f64() as f32));
+                }
+            }
+            done += part.len();
+            if !progress(done) {
+                return Ok(None);
+            }
+        }
+    }
+    let features = Features {
+        rows: classes.len(),
+        hidden,
+        values,
+    };
+    Ok(Some((features, classes)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +218,25 @@ mod tests {
         }
         let stopped = features(&tagger, &all, Pool::Mean, few, |done| done < 3);
         assert_eq!(stopped.unwrap(), None);
+
+        // Words: every third token has a class.
+        let mut tagged = all.clone();
+        let class = |t: usize| (t % 3 == 1).then_some((t / 3 % 2) as u32);
+        if let Targets::Tags { tokens, .. } = &mut tagged.targets {
+            *tokens = (0..LENGTHS.iter().sum()).map(class).collect();
+        }
+        let words = word_features(&tagger, &tagged, few, |_| true).unwrap();
+        let (read, classes) = words.unwrap();
+        let with: Vec<usize> = (0..LENGTHS.iter().sum())
+            .filter(|&t| class(t).is_some())
+            .collect();
+        assert_eq!(read.rows, with.len());
+        for (row, &t) in with.iter().enumerate() {
+            assert_eq!(Some(classes[row] as u32), class(t));
+            close(
+                read.row(row),
+                last.values[16 * t..16 * (t + 1)].iter().copied(),
+            );
+        }
     }
 }

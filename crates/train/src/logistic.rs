@@ -1,24 +1,20 @@
 //! Logistic regression on dense features: a linear probe, and what a head may begin as.
-//!
-//! Features are brought to mean 0 and deviation 1 (of the rows fitted); then multinomial logistic regression with a
-//! squared penalty on everything but the intercept, by L-BFGS.
 
-use crate::lbfgs::minimise;
+use crate::linear::{EXACT, Linear, ROUGH};
 use crate::{Features, argmax, softmax};
 
-/// Slope, a row, at which a minimum is found.
-const EXACT: f64 = 1e-5;
-/// Slope, a row, at which it is near enough to compare losses.
-const ROUGH: f64 = 1e-3;
-
-/// A fitted classifier.
+/// A fitted classifier: multinomial logistic regression on standardised features, with a squared penalty on everything
+/// but the intercept.
 #[derive(Debug, Clone)]
-pub struct Logistic {
-    mean: Vec<f64>,
-    scale: Vec<f64>,
-    classes: usize,
-    /// `[hidden + 1, classes]`, the intercept last.
-    weights: Vec<f64>,
+pub struct Logistic(Linear);
+
+/// Cross-entropy of a row's class under these scores, which become its derivatives.
+pub(crate) fn cross_entropy(class: usize, scores: &mut [f64]) -> f64 {
+    let mut p = softmax(scores);
+    let loss = -p[class].max(f64::MIN_POSITIVE).ln();
+    p[class] -= 1.0;
+    scores.copy_from_slice(&p);
+    loss
 }
 
 impl Logistic {
@@ -56,108 +52,30 @@ impl Logistic {
         from: Option<&Logistic>,
         slope: f64,
     ) -> Logistic {
-        let hidden = features.hidden;
-        let n = rows.len().max(1) as f64;
-        let mut mean = vec![0.0; hidden];
-        let mut square = vec![0.0; hidden];
-        for &r in rows {
-            for (h, &x) in features.row(r as usize).iter().enumerate() {
-                mean[h] += f64::from(x) / n;
-                square[h] += f64::from(x) * f64::from(x) / n;
-            }
-        }
-        let scale = square
-            .iter()
-            .zip(&mean)
-            .map(|(s, m)| match (s - m * m).max(0.0).sqrt() {
-                d if d > 1e-8 => 1.0 / d,
-                _ => 0.0,
-            })
-            .collect();
-        let mut model = Logistic {
-            mean,
-            scale,
-            classes,
-            weights: match from {
-                Some(other) if other.weights.len() == (hidden + 1) * classes => {
-                    other.weights.clone()
-                }
-                _ => vec![0.0; (hidden + 1) * classes],
-            },
-        };
-        let x: Vec<f64> = rows
-            .iter()
-            .flat_map(|&r| model.standard(features.row(r as usize)))
-            .collect();
-        let intercept = hidden * classes;
-        let mut weights = std::mem::take(&mut model.weights);
-        // The value is a sum over rows: what is small grows with their number.
-        let tolerance = slope * c * n;
-        minimise(&mut weights, tolerance, 300, |w, gradient| {
-            let mut value = 0.5 * w[..intercept].iter().map(|w| w * w).sum::<f64>();
-            gradient[..intercept].copy_from_slice(&w[..intercept]);
-            gradient[intercept..].fill(0.0);
-            for (x, &r) in x.chunks_exact(hidden).zip(rows) {
-                let label = labels[r as usize];
-                let mut p = softmax(&scores(x, w, classes));
-                value -= c * p[label].max(f64::MIN_POSITIVE).ln();
-                p[label] -= 1.0;
-                p.iter_mut().for_each(|p| *p *= c);
-                let (body, last) = gradient.split_at_mut(intercept);
-                for (x, g) in x.iter().zip(body.chunks_exact_mut(classes)) {
-                    g.iter_mut().zip(&p).for_each(|(g, p)| *g += x * p);
-                }
-                last.iter_mut().zip(&p).for_each(|(g, p)| *g += p);
-            }
-            value
-        });
-        model.weights = weights;
-        model
+        let from = from.map(|other| &other.0);
+        let loss = |row: usize, scores: &mut [f64]| cross_entropy(labels[row], scores);
+        Logistic(Linear::fit(features, rows, classes, c, slope, from, loss))
     }
 
     /// Classes.
     pub fn classes(&self) -> usize {
-        self.classes
+        self.0.outputs()
     }
 
     /// The same scores as a linear layer on features as they are: `weight[classes, hidden]` and `bias[classes]`.
     pub fn linear(&self) -> (Vec<f32>, Vec<f32>) {
-        let (hidden, classes) = (self.mean.len(), self.classes);
-        let (body, last) = self.weights.split_at(hidden * classes);
-        let mut weight = vec![0.0; classes * hidden];
-        let mut bias = last.to_vec();
-        for (h, row) in body.chunks_exact(classes).enumerate() {
-            for (c, w) in row.iter().enumerate() {
-                let w = w * self.scale[h];
-                weight[c * hidden + h] = w as f32;
-                bias[c] -= w * self.mean[h];
-            }
-        }
-        (weight, bias.into_iter().map(|b| b as f32).collect())
-    }
-
-    fn standard(&self, row: &[f32]) -> Vec<f64> {
-        let scaled = row.iter().zip(&self.mean).zip(&self.scale);
-        scaled.map(|((x, m), s)| (f64::from(*x) - m) * s).collect()
+        self.0.plain()
     }
 
     /// Probability of each class.
     pub fn probabilities(&self, row: &[f32]) -> Vec<f64> {
-        softmax(&scores(&self.standard(row), &self.weights, self.classes))
+        softmax(&self.0.of(row))
     }
 
     /// The most probable class.
     pub fn predict(&self, row: &[f32]) -> usize {
         argmax(&self.probabilities(row))
     }
-}
-
-fn scores(x: &[f64], w: &[f64], classes: usize) -> Vec<f64> {
-    let mut out = w[w.len() - classes..].to_vec();
-    for (x, w) in x.iter().zip(w.chunks_exact(classes)) {
-        out.iter_mut().zip(w).for_each(|(o, w)| *o += x * w);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -233,13 +151,9 @@ mod tests {
         let model = Logistic::fit(&features, &rows, &labels, 3, c);
         for class in 0..3 {
             for h in 0..=7 {
-                let mut slope = if h < 7 {
-                    model.weights[h * 3 + class]
-                } else {
-                    0.0
-                };
+                let mut slope = if h < 7 { model.0.weight(h, class) } else { 0.0 };
                 for &r in &rows {
-                    let x = model.standard(features.row(r as usize));
+                    let x = model.0.standard(features.row(r as usize));
                     let p = model.probabilities(features.row(r as usize))[class];
                     let hit = f64::from(labels[r as usize] == class);
                     slope += c * (p - hit) * x.get(h).copied().unwrap_or(1.0);

@@ -7,6 +7,7 @@ mod tagging;
 
 pub use classification::{ClassReport, Classification, Confusion};
 pub use multilabel::{MultiLabel, MultiLabelCounts};
+pub(crate) use regression::pearson;
 pub use regression::{Pairs, Regression};
 pub use tagging::{Entities, EntityScore, Tagging, entities};
 

@@ -48,7 +48,7 @@ impl Pairs {
 }
 
 /// Linear correlation; 0 where a side does not vary.
-fn pearson(x: &[f64], y: &[f64]) -> f64 {
+pub(crate) fn pearson(x: &[f64], y: &[f64]) -> f64 {
     let n = x.len().max(1) as f64;
     let mean = |v: &[f64]| v.iter().sum::<f64>() / n;
     let (mx, my) = (mean(x), mean(y));

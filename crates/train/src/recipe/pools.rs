@@ -4,7 +4,7 @@
 use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
 use crate::examples::Targets;
-use crate::start::{DEAR, FOLDS, STRENGTHS, scales};
+use crate::head_start::{DEAR, FOLDS, STRENGTHS, scales};
 use crate::{Examples, Features, Logistic, TrainError, argmax, features_each};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
 use hone_data::check::on_threads;

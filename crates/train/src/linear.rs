@@ -1,0 +1,140 @@
+//! A linear layer on dense features, fitted to any loss of its outputs: what probes and heads that begin fitted are made of.
+//!
+//! Features are brought to mean 0 and deviation 1 (of the rows fitted); then C·Σ loss + ½‖W‖² is minimised by L-BFGS, the
+//! intercepts unpenalised.
+
+use crate::Features;
+use crate::lbfgs::minimise;
+
+/// Slope, a row, at which a minimum is found.
+pub(crate) const EXACT: f64 = 1e-5;
+/// Slope, a row, at which it is near enough to compare losses.
+pub(crate) const ROUGH: f64 = 1e-3;
+/// Steps at most.
+const STEPS: usize = 300;
+
+/// A fitted layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Linear {
+    mean: Vec<f64>,
+    scale: Vec<f64>,
+    outputs: usize,
+    /// `[hidden + 1, outputs]`, the intercept last.
+    weights: Vec<f64>,
+}
+
+impl Linear {
+    /// Fits to some rows. `c` is the inverse strength of the penalty; `loss` gives the loss of a row with these outputs
+    /// and leaves its derivatives in their place. Begins where another fit of the same shape ended, else at zero.
+    pub fn fit(
+        features: &Features,
+        rows: &[u32],
+        outputs: usize,
+        c: f64,
+        slope: f64,
+        from: Option<&Linear>,
+        loss: impl Fn(usize, &mut [f64]) -> f64,
+    ) -> Linear {
+        let hidden = features.hidden;
+        let n = rows.len().max(1) as f64;
+        let mut mean = vec![0.0; hidden];
+        let mut square = vec![0.0; hidden];
+        for &r in rows {
+            for (h, &x) in features.row(r as usize).iter().enumerate() {
+                mean[h] += f64::from(x) / n;
+                square[h] += f64::from(x) * f64::from(x) / n;
+            }
+        }
+        let scale = square
+            .iter()
+            .zip(&mean)
+            .map(|(s, m)| match (s - m * m).max(0.0).sqrt() {
+                d if d > 1e-8 => 1.0 / d,
+                _ => 0.0,
+            })
+            .collect();
+        let mut layer = Linear {
+            mean,
+            scale,
+            outputs,
+            weights: match from {
+                Some(other) if other.weights.len() == (hidden + 1) * outputs => {
+                    other.weights.clone()
+                }
+                _ => vec![0.0; (hidden + 1) * outputs],
+            },
+        };
+        let x: Vec<f64> = rows
+            .iter()
+            .flat_map(|&r| layer.standard(features.row(r as usize)))
+            .collect();
+        let intercept = hidden * outputs;
+        let mut weights = std::mem::take(&mut layer.weights);
+        // The value is a sum over rows: what is small grows with their number.
+        let tolerance = slope * c * n;
+        minimise(&mut weights, tolerance, STEPS, |w, gradient| {
+            let mut value = 0.5 * w[..intercept].iter().map(|w| w * w).sum::<f64>();
+            gradient[..intercept].copy_from_slice(&w[..intercept]);
+            gradient[intercept..].fill(0.0);
+            for (x, &r) in x.chunks_exact(hidden).zip(rows) {
+                let mut slopes = times(x, w, outputs);
+                value += c * loss(r as usize, &mut slopes);
+                slopes.iter_mut().for_each(|s| *s *= c);
+                let (body, last) = gradient.split_at_mut(intercept);
+                for (x, g) in x.iter().zip(body.chunks_exact_mut(outputs)) {
+                    g.iter_mut().zip(&slopes).for_each(|(g, s)| *g += x * s);
+                }
+                last.iter_mut().zip(&slopes).for_each(|(g, s)| *g += s);
+            }
+            value
+        });
+        layer.weights = weights;
+        layer
+    }
+
+    /// Outputs.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The outputs for a row of features.
+    pub fn of(&self, row: &[f32]) -> Vec<f64> {
+        times(&self.standard(row), &self.weights, self.outputs)
+    }
+
+    /// The same outputs by a layer on features as they are: `weight[outputs, hidden]` and `bias[outputs]`.
+    pub fn plain(&self) -> (Vec<f32>, Vec<f32>) {
+        let (hidden, outputs) = (self.mean.len(), self.outputs);
+        let (body, last) = self.weights.split_at(hidden * outputs);
+        let mut weight = vec![0.0; outputs * hidden];
+        let mut bias = last.to_vec();
+        for (h, row) in body.chunks_exact(outputs).enumerate() {
+            for (c, w) in row.iter().enumerate() {
+                let w = w * self.scale[h];
+                weight[c * hidden + h] = w as f32;
+                bias[c] -= w * self.mean[h];
+            }
+        }
+        (weight, bias.into_iter().map(|b| b as f32).collect())
+    }
+
+    /// A row of features as it is fitted.
+    pub fn standard(&self, row: &[f32]) -> Vec<f64> {
+        let scaled = row.iter().zip(&self.mean).zip(&self.scale);
+        scaled.map(|((x, m), s)| (f64::from(*x) - m) * s).collect()
+    }
+
+    /// The weight between a standardised feature (the last: the intercept) and an output.
+    #[cfg(test)]
+    pub fn weight(&self, feature: usize, output: usize) -> f64 {
+        self.weights[feature * self.outputs + output]
+    }
+}
+
+fn times(x: &[f64], w: &[f64], outputs: usize) -> Vec<f64> {
+    let mut out = w[w.len() - outputs..].to_vec();
+    for (x, w) in x.iter().zip(w.chunks_exact(outputs)) {
+        out.iter_mut().zip(w).for_each(|(o, w)| *o += x * w);
+    }
+    out
+}
