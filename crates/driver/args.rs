@@ -256,7 +256,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "SHAPE", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// Steps of warm-up, or a fraction of all steps [default: 0.06; one-cycle 0.3, slanted 0.1]
+    /// Steps of warm-up, or a fraction of all steps [default: 0.06; one-cycle 0.3, slanted 0.1; exponential takes none]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<String>,

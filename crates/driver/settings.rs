@@ -284,11 +284,18 @@ pub fn options(
         )
     };
     let schedule = word::<Schedule>("schedule", args.schedule.as_deref(), "linear")?;
-    // One-cycle and slanted rise by themselves; a warm-up that is given is their rising part.
-    let warmup = match schedule.rises_by_itself() {
+    // Some rise by themselves; a warm-up that is given is the rising part of one-cycle and slanted.
+    let usual = match schedule.rises_by_itself() {
         true => "0",
         false => "0.06",
     };
+    let warmup = word::<Warmup>("warmup", args.warmup.as_deref(), usual)?;
+    if !schedule.takes_warmup() && warmup.steps(1000) > 0 {
+        bail!(
+            "--warmup: --schedule {} grows from its first step to its last; leave --warmup out",
+            String::from(schedule)
+        );
+    }
     let usual = Options::default();
     let lr = positive("lr", args.lr, usual.lr)?;
     let clip = not_negative("clip", args.clip, 1.0)?;
@@ -364,7 +371,7 @@ pub fn options(
         eps: positive("eps", args.eps, usual.eps)?,
         clip: (clip > 0.0).then_some(clip),
         schedule,
-        warmup: word::<Warmup>("warmup", args.warmup.as_deref(), warmup)?,
+        warmup,
         dropout,
         attention_dropout: probability(
             "attention-dropout",
@@ -491,6 +498,10 @@ mod tests {
             (&["--dropout", "1"], "--dropout"),
             (&["--schedule", "step"], "--schedule"),
             (&["--warmup", "2.5"], "--warmup"),
+            (
+                &["--schedule", "exponential:1e-3", "--warmup", "0.1"],
+                "--warmup: --schedule exponential:0.001",
+            ),
             (&["--metric", "bleu"], "--metric"),
             (&["--patience", "0"], "--patience"),
             (&["--select", "first"], "--select"),

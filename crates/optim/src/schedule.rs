@@ -31,7 +31,7 @@ pub enum Schedule {
         /// The peak is this many times the lowest rate (32 in the paper).
         ratio: f64,
     },
-    /// Up from `from` of the peak to the peak by one factor a step, whatever the warm-up: a range test (Smith 2017,
+    /// Up from `from` of the peak to the peak by one factor a step, without a warm-up: a range test (Smith 2017,
     /// "Cyclical learning rates for training neural networks", §3.3, in logarithmic steps).
     Exponential {
         /// Multiplier of the first step.
@@ -49,7 +49,13 @@ impl Schedule {
 
     /// Whether the rising part is the schedule's own where no warm-up is given.
     pub fn rises_by_itself(self) -> bool {
-        matches!(self, Schedule::OneCycle | Schedule::Slanted { .. })
+        use Schedule::{Exponential, OneCycle, Slanted};
+        matches!(self, OneCycle | Slanted { .. } | Exponential { .. })
+    }
+
+    /// Whether a warm-up has a part in it.
+    pub fn takes_warmup(self) -> bool {
+        !matches!(self, Schedule::Exponential { .. })
     }
 
     /// Steps of so many in which the rate rises, where `warmup` was given (0: none was).
