@@ -158,7 +158,7 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
         .as_deref()
         .map(|name| fetch::model_folder(name).map(|folder| (name, folder)))
         .transpose()?;
-    let splits = check::on_threads(threads, || read(&args))?;
+    let splits = read(&args)?;
     let parts = splits.all();
     let shown = args.examples.unwrap_or(3);
     let input = Input {
@@ -171,9 +171,7 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
         },
     };
     let stage = Stage::new();
-    let mut report = check::on_threads(threads, || {
-        check::check(&input, &|what, share| stage.at(what, share))
-    });
+    let mut report = check::check(&input, &|what, share| stage.at(what, share));
     let model = match &model {
         Some((name, folder)) => {
             let ask = check_model::Ask {
@@ -209,7 +207,7 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
                 task: splits.task,
                 labels: splits.labels.as_deref(),
             };
-            Some(check::on_threads(threads, || check::fix(&source, out))?)
+            Some(check::fix(&source, out)?)
         }
         None => None,
     };

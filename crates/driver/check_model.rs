@@ -112,9 +112,7 @@ pub fn run<B: Backend>(
     let parts = ask.splits.all();
     for (n, (split, part)) in parts.iter().enumerate() {
         stage.at("tokenising", n as f64 / parts.len() as f64);
-        let (tokens, found) = hone_data::check::on_threads(ask.threads, || {
-            tokenise(*split, part, ask.splits.task, how)
-        })?;
+        let (tokens, found) = tokenise(*split, part, ask.splits.task, how)?;
         report.tokens.push(tokens);
         findings.extend(found);
     }

@@ -30,13 +30,15 @@ macro_rules! on_device {
 }
 pub(crate) use on_device;
 
-/// Lowers `--threads`.
+/// Lowers `--threads`, which holds for kernels and for work on texts.
 pub fn threads(args: &DeviceArgs) -> Result<usize> {
-    match args.threads {
+    let threads = match args.threads {
         Some(0) => bail!("--threads 0: at least 1 was expected"),
-        Some(n) => Ok(n),
-        None => Ok(std::thread::available_parallelism().map_or(1, |n| n.get())),
-    }
+        Some(n) => n,
+        None => std::thread::available_parallelism().map_or(1, |n| n.get()),
+    };
+    hone_data::use_threads(threads);
+    Ok(threads)
 }
 
 /// What `--device` names. `auto` is the processor: the card's backend has not run on a card yet.

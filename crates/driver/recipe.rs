@@ -4,7 +4,7 @@
 //! and why, as a table; what goes on (`--resume`) or is done again (`--config`) reads them there.
 
 use crate::args::TrainArgs;
-use crate::{device, interrupt, settings};
+use crate::{interrupt, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Config, Layout, Task, holds_head};
 use hone_data::{LabelSet, Labels, Part, TaskKind, Tokenizer};
@@ -266,7 +266,6 @@ impl<'a> Ask<'a> {
             &examples,
             &together(train),
             self.args.seed.unwrap_or(0),
-            device::threads(&self.args.machine)?,
             &mut progress,
             stop,
         )?)

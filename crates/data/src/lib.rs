@@ -40,3 +40,12 @@ pub use row::{Cell, Part, Row};
 pub use source::sha256_file;
 pub use split::{bundle_of, stratified_split};
 pub use tokenize::{Encoded, Tokenizer, Truncate};
+
+/// On how many threads this crate, and whatever else shares rayon's threads, works on many texts at once: all processors
+/// where nobody says so before the first such work. No result depends on it.
+pub fn use_threads(threads: usize) {
+    // Said once; a second word finds the threads at work and changes nothing.
+    let _ = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global();
+}

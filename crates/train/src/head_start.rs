@@ -13,6 +13,7 @@ use hone_bert::{Model, Pool};
 use hone_data::folds;
 use hone_kernels::Backend;
 use hone_tensor::{Depth, permutation};
+use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -77,14 +78,6 @@ impl Wanted {
             Wanted::Classes(all) => all.iter().map(|&c| vec![c as u32]).collect(),
             Wanted::Sets(all) => all.clone(),
             Wanted::Values(all) => vec![Vec::new(); all.len()],
-        }
-    }
-
-    /// The slope at which strengths are compared.
-    fn slope(&self) -> f64 {
-        match self {
-            Wanted::Classes(_) => EXACT,
-            Wanted::Sets(_) | Wanted::Values(_) => ROUGH,
         }
     }
 
@@ -321,23 +314,28 @@ fn strongest(
     };
     let loss = |row: usize, outputs: &mut [f64]| wanted.loss(row, outputs);
     let mut best = (f64::INFINITY, STRENGTHS[0], Vec::new());
+    // A fold's fit begins where the stronger penalty left it.
+    let mut last: Vec<Option<Linear>> = vec![None; judged];
     for strength in STRENGTHS {
-        let mut said: Vec<(u32, Vec<f64>)> = Vec::new();
-        let mut sum = 0.0;
-        for held in &parts[..judged] {
-            let fitted: Vec<u32> = (0..all as u32)
-                .filter(|r| held.binary_search(r).is_err())
-                .collect();
-            let c = strength / fitted.len().max(1) as f64;
-            let slope = wanted.slope();
-            let model = Linear::fit(features, &fitted, outputs, c, slope, None, loss);
-            for &r in held {
-                let row = model.of(features.row(r as usize));
-                sum += loss(r as usize, &mut row.clone());
-                said.push((r, row));
-            }
-        }
-        let mean = sum / said.len().max(1) as f64;
+        let each: Vec<Vec<(u32, Vec<f64>)>> = parts[..judged]
+            .par_iter()
+            .zip(&mut last)
+            .map(|(held, last)| {
+                let fitted: Vec<u32> = (0..all as u32)
+                    .filter(|r| held.binary_search(r).is_err())
+                    .collect();
+                let c = strength / fitted.len().max(1) as f64;
+                let from = last.as_ref();
+                let model = Linear::fit(features, &fitted, outputs, c, ROUGH, from, loss);
+                let say = |&r: &u32| (r, model.of(features.row(r as usize)));
+                let said = held.iter().map(say).collect();
+                *last = Some(model);
+                said
+            })
+            .collect();
+        let said = each.concat();
+        let losses = said.iter().map(|(r, z)| loss(*r as usize, &mut z.clone()));
+        let mean = losses.sum::<f64>() / said.len().max(1) as f64;
         if mean < best.0 {
             best = (mean, strength, said);
         } else {

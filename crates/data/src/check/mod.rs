@@ -112,15 +112,6 @@ pub fn check(input: &Input<'_>, progress: &(dyn Fn(&'static str, f64) + Sync)) -
     report
 }
 
-/// Runs a check, or anything else of this crate, on so many threads.
-pub fn on_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
-    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-        Ok(pool) => pool.install(f),
-        // No threads are to be had: the threads there are do it.
-        Err(_) => f(),
-    }
-}
-
 fn splits(corpus: &Corpus, task: TaskKind) -> Vec<SplitReport> {
     let each = |&(split, part): &(Split, &Part)| {
         let mut words: Vec<usize> = part

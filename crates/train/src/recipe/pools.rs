@@ -7,7 +7,6 @@ use crate::examples::Targets;
 use crate::head_start::{DEAR, FOLDS, STRENGTHS, scales};
 use crate::{Examples, Features, Logistic, TrainError, argmax, features_each};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
-use hone_data::check::on_threads;
 use hone_data::folds;
 use hone_kernels::Backend;
 use rayon::prelude::*;
@@ -67,7 +66,7 @@ pub enum Pools {
 }
 
 /// Measures both pools on labelled texts, with the weights of `folder`. Texts that share a key are never on both sides of
-/// a fold. Probes are fitted on so many threads, which change no bit. `None` where the user asked to stop.
+/// a fold. `None` where the user asked to stop.
 pub fn measure<B: Backend>(
     backend: Arc<B>,
     folder: &Path,
@@ -76,7 +75,6 @@ pub fn measure<B: Backend>(
     train: &Examples,
     keys: &[Vec<String>],
     seed: u64,
-    threads: usize,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
 ) -> Result<Option<Pools>, TrainError> {
@@ -123,11 +121,10 @@ pub fn measure<B: Backend>(
     };
     // As a head that begins fitted reads it: through a pooler that does nothing but scale.
     scales(&mut read[0]);
-    let scores: Vec<PoolScore> = on_threads(threads, || {
-        let each = read.par_iter();
-        each.map(|features| deals.score(features, &classes, labels.len()))
-            .collect()
-    });
+    let scores: Vec<PoolScore> = read
+        .par_iter()
+        .map(|features| deals.score(features, &classes, labels.len()))
+        .collect();
     Ok(Some(Pools::Scores(PoolScores {
         texts: deals.judged(),
         cls: scores[0],

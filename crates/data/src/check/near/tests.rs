@@ -353,7 +353,10 @@ fn the_same_for_any_number_of_threads() {
         })
         .collect();
     let texts: Vec<&Normal> = texts.iter().chain(texts.iter().take(40)).collect();
-    let on = |threads| crate::check::on_threads(threads, || find(&texts, &|_| {}));
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| find(&texts, &|_| {}))
+    };
     let (one, four) = (on(1), on(4));
     assert_eq!(one.edges, four.edges);
     assert_eq!(one.clusters, four.clusters);
