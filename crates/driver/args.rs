@@ -289,10 +289,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_drop: Option<f64>,
-    /// L2-SP: pre-trained weights decay towards where they began instead of towards zero [default: 0]
-    #[arg(long, value_name = "X", help_heading = "Regularisation")]
+    /// L2-SP: pre-trained weights decay towards where they began instead of towards zero: so much of the way over the
+    /// run, were there no gradients (50%), or by rate times X each step [default: 0]
+    #[arg(long, value_name = "P%|X", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub l2_sp: Option<f64>,
+    pub l2_sp: Option<String>,
     /// Mixout: each number of a pre-trained matrix is with this probability what it began as [default: 0]
     #[arg(long, value_name = "P", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -54,7 +54,7 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnO
         // Numbers where the flag takes a word ("0.06", "10%") may stand unquoted.
         merged.insert(key, serde_json::to_value(value)?);
     }
-    for key in ["valid", "warmup", "eval_every", "save_every"] {
+    for key in ["valid", "warmup", "eval_every", "save_every", "l2_sp"] {
         if let Some(value @ Value::Number(_)) = merged.get_mut(key) {
             *value = Value::String(value.to_string());
         }
@@ -392,7 +392,7 @@ pub fn options(
         },
         focal_loss: not_negative("focal-loss", args.focal_loss, 0.0)?,
         r_drop: not_negative("r-drop", args.r_drop, 0.0)?,
-        l2_sp: not_negative("l2-sp", args.l2_sp, 0.0)?,
+        l2_sp: word("l2-sp", args.l2_sp.as_deref(), "0")?,
         mixout: probability("mixout", args.mixout.unwrap_or(0.0))?,
         average: word("average", args.average.as_deref(), "none")?,
         freeze: args.freeze.clone().unwrap_or_else(|| "none".to_owned()),

@@ -26,7 +26,7 @@ const PRACTICES: [(&str, &str); 13] = [
     ("reinit", "--reinit-top 1"),
     ("longer", "{2x}"),
     ("r-drop", "--r-drop 1"),
-    ("l2-sp", "--l2-sp 0.01"),
+    ("l2-sp", "--l2-sp 50%"),
     ("mixout", "--mixout 0.1"),
     ("augment", "--augment eda"),
     ("label-smoothing", "--label-smoothing 0.1"),

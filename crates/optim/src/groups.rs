@@ -1,5 +1,6 @@
 //! Groups of parameters: a pure function of a row of the parameter table.
 
+use crate::Pull;
 use hone_tensor::{Depth, Kind, Param, ParamTable};
 
 /// Rates and decay by place and kind.
@@ -81,12 +82,15 @@ impl GroupPolicy {
 impl Groups {
     /// Lets the parameters that `pretrained` names decay towards where they began instead of towards zero, biases
     /// and LayerNorm too (L2-SP, Li et al. 2018, "Explicit inductive bias for transfer learning", in AdamW's form).
+    /// `rates` is the sum of the top layer's over the run.
     pub fn with_start_decay(
         mut self,
-        decay: f64,
+        pull: Pull,
+        rates: f64,
         table: &ParamTable,
         pretrained: impl Fn(usize) -> bool,
     ) -> Groups {
+        let (decay, part) = (pull.rate(rates), pull.part(rates));
         let (mut tensors, mut numbers) = (0, 0);
         for (row, group) in self.rows.iter_mut().enumerate() {
             if group.trained && pretrained(row) {
@@ -99,8 +103,9 @@ impl Groups {
         self.lines.insert(
             1,
             format!(
-                "decayed towards where they began {tensors} tensors {}",
-                count(numbers)
+                "decayed towards where they began {tensors} tensors {}: without gradients {:.2} % of the way over the run",
+                count(numbers),
+                100.0 * part
             ),
         );
         self
@@ -231,7 +236,7 @@ mod tests {
         );
         assert!(groups.lines()[1].contains("layer 0 5.00e-4"));
         // Rows 1 to 4 were pre-trained; the frozen word table and the head stay as they are.
-        let groups = groups.with_start_decay(0.1, &table(), |row| row < 5);
+        let groups = groups.with_start_decay(Pull::Rate(0.1), 3.0, &table(), |row| row < 5);
         for (row, (g, (_, wd, _))) in groups.rows().iter().zip(want).enumerate() {
             let anchored = (1..5).contains(&row);
             let decays = if anchored { (0.0, 0.1) } else { (wd, 0.0) };
@@ -241,7 +246,7 @@ mod tests {
             groups.lines()[..2],
             [
                 "decayed 1 tensors 16, undecayed 1 tensors 2, frozen 1 tensors 40",
-                "decayed towards where they began 4 tensors 40"
+                "decayed towards where they began 4 tensors 40: without gradients 25.92 % of the way over the run"
             ]
         );
     }

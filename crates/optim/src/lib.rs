@@ -14,10 +14,12 @@ mod error;
 mod freeze;
 mod groups;
 mod optimizer;
+mod pull;
 mod schedule;
 
 pub use error::OptimError;
 pub use freeze::Unfreeze;
 pub use groups::{Group, GroupPolicy, Groups};
 pub use optimizer::Optimizer;
+pub use pull::Pull;
 pub use schedule::{Schedule, Warmup};

@@ -67,6 +67,13 @@ impl Schedule {
         }
     }
 
+    /// Sum of the multipliers of a run of so many steps.
+    pub fn sum(self, warmup: usize, total: usize) -> f64 {
+        (0..total)
+            .map(|step| self.factor(step, warmup, total))
+            .sum()
+    }
+
     /// Multiplier of the learning rate at `step` (from 0) of `total`, `warmup` of them rising.
     pub fn factor(self, step: usize, warmup: usize, total: usize) -> f64 {
         match self {

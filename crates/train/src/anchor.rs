@@ -31,7 +31,7 @@ impl<B: Backend> Anchor<B> {
         pretrained: &[bool],
         trained: impl Fn(usize) -> bool,
     ) -> Result<Option<Self>, TrainError> {
-        if options.l2_sp == 0.0 && options.mixout == 0.0 {
+        if options.l2_sp.is_none() && options.mixout == 0.0 {
             return Ok(None);
         }
         if !pretrained.contains(&true) {

@@ -134,9 +134,10 @@ impl<B: Backend> Engine<B> {
         let trains = |row: usize| unfreeze.ever_trains(row);
         let anchor = Anchor::new(model, options, pretrained, trains)?;
         let groups = policy.groups(table, trains);
-        let groups = match options.l2_sp > 0.0 {
-            true => groups.with_start_decay(options.l2_sp, table, |row| pretrained[row]),
-            false => groups,
+        let rates = options.sum_of_rates(steps);
+        let groups = match options.l2_sp.is_none() {
+            false => groups.with_start_decay(options.l2_sp, rates, table, |row| pretrained[row]),
+            true => groups,
         };
         let layout = model.layout().grad_layout(|p| {
             table
@@ -182,7 +183,7 @@ impl<B: Backend> Engine<B> {
         )?;
         let (word, words_len) = model.layout().words();
         // An average and a decay towards the start read every word at every step.
-        let all_words = options.average != Average::None || options.l2_sp > 0.0;
+        let all_words = options.average != Average::None || !options.l2_sp.is_none();
         if words == WordUpdates::Deferred && layout.trains(word) && !all_words {
             optimizer.sit_out(b, word, words_len)?;
         }

@@ -2,7 +2,7 @@
 
 use crate::watch::CollapseGuard;
 use crate::{Average, Init, InitHead, Pool};
-use hone_optim::{Schedule, Warmup};
+use hone_optim::{Pull, Schedule, Warmup};
 use serde::{Deserialize, Serialize};
 
 /// When something recurring happens: an integer is steps; a fraction (`0.5`, `50%`) is of an epoch.
@@ -143,7 +143,7 @@ pub struct Options {
     /// R-Drop's α (Liang et al. 2021): weight of the disagreement of two passes over each text; 0: one pass.
     pub r_drop: f64,
     /// Decay of pre-trained weights towards where they began, instead of weight decay (L2-SP).
-    pub l2_sp: f64,
+    pub l2_sp: Pull,
     /// Probability that a number of a pre-trained matrix is what it began as (mixout).
     pub mixout: f64,
     /// Which average of the weights is evaluated and kept.
@@ -228,7 +228,7 @@ impl Default for Options {
             class_weights: ClassWeights::None,
             focal_loss: 0.0,
             r_drop: 0.0,
-            l2_sp: 0.0,
+            l2_sp: Pull::NONE,
             mixout: 0.0,
             average: Average::None,
             freeze: "none".to_owned(),
@@ -252,6 +252,11 @@ impl Options {
     /// Steps of a run of so many in which the rate rises: the warm-up, or the schedule's own.
     pub fn rising_steps(&self, steps: usize) -> usize {
         self.schedule.rising(self.warmup.steps(steps), steps)
+    }
+
+    /// Sum of the body's learning rates over a run of so many steps.
+    pub fn sum_of_rates(&self, steps: usize) -> f64 {
+        self.lr * self.schedule.sum(self.warmup.steps(steps), steps)
     }
 
     /// Optimiser steps of the run.

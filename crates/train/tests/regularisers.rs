@@ -5,6 +5,7 @@ mod common;
 use common::{Record, Run, data, folder, options, weights};
 use hone_kernels::{Backend, Loss, Reference};
 use hone_kernels_cpu::CpuBackend;
+use hone_optim::Pull;
 use hone_optim::{Schedule, Warmup};
 use hone_tensor::SafetensorsFile;
 use hone_train::{Average, Options, TrainError, ValidSource, WordUpdates};
@@ -66,7 +67,7 @@ fn error(found: &[(String, Vec<f64>)], wanted: impl Fn(&str) -> Vec<f64>) -> f64
 fn a_hundred_steps_move_as_pytorchs_in_double() {
     let torch = torch();
     for (name, options) in [
-        ("l2_sp", with(|o| o.l2_sp = 0.5)),
+        ("l2_sp", with(|o| o.l2_sp = Pull::Rate(0.5))),
         ("ema", with(|o| o.average = Average::Ema(0.9))),
         ("tail", with(|o| o.average = Average::Tail(0.25))),
         ("focal", with(|o| o.focal_loss = 2.0)),
@@ -165,7 +166,7 @@ fn micro_batches_change_nothing() {
 #[test]
 fn stopped_and_resumed() {
     for (name, change) in [
-        ("l2_sp", (|o| o.l2_sp = 0.5) as fn(&mut Options)),
+        ("l2_sp", (|o| o.l2_sp = Pull::Rate(0.5)) as fn(&mut Options)),
         ("mixout", |o| o.mixout = 0.3),
         ("r_drop", |o| (o.r_drop, o.dropout) = (1.0, 0.2)),
         ("ema", |o| o.average = Average::Ema(0.9)),

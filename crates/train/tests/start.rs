@@ -62,7 +62,8 @@ fn upper_layers_drawn_anew() {
 fn from_scratch_nothing_is_kept() {
     let (all, _) = begun(|o| o.init = Init::Random).unwrap();
     assert!(all.iter().all(|(name, values)| stored(name) != *values));
-    let error = begun(|o| (o.init, o.l2_sp) = (Init::Random, 0.1)).unwrap_err();
+    let error =
+        begun(|o| (o.init, o.l2_sp) = (Init::Random, hone_optim::Pull::Rate(0.1))).unwrap_err();
     assert!(error.to_string().contains("--l2-sp"), "{error}");
 }
 

@@ -1,5 +1,6 @@
 //! What can be tuned: each setting's name, its place among the options of a run, and the values it may have.
 
+use hone_optim::Pull;
 use hone_train::Options;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -145,6 +146,7 @@ impl Setting {
             (BatchSize, Value::Number(x)) => *x >= 1.0 && x.fract() == 0.0 && *x < 1e9,
             (LayerDecay, Value::Number(x)) => *x > 0.0 && *x <= 1.0,
             (WeightDecay | L2Sp | RDrop, Value::Number(x)) => *x >= 0.0 && x.is_finite(),
+            (L2Sp, Value::Word(w)) => w.parse::<Pull>().is_ok(),
             (Warmup, Value::Number(x)) => (0.0..=1.0).contains(x),
             (Dropout | AttentionDropout | LabelSmoothing | Mixout, Value::Number(x)) => {
                 (0.0..1.0).contains(x)
@@ -160,7 +162,8 @@ impl Setting {
                 Lr | Epochs | HeadRatio => "a positive number",
                 BatchSize => "a whole number from 1",
                 LayerDecay => "a number above 0, at most 1,",
-                WeightDecay | L2Sp | RDrop => "a number from 0",
+                WeightDecay | RDrop => "a number from 0",
+                L2Sp => "a number from 0, or a part such as 50%",
                 Warmup => "a number from 0 to 1",
                 Dropout | AttentionDropout | LabelSmoothing | Mixout => {
                     "a number from 0 to below 1"
@@ -189,7 +192,10 @@ impl Setting {
             WeightDecay => o.weight_decay,
             AttentionDropout => o.attention_dropout,
             LabelSmoothing => o.label_smoothing,
-            L2Sp => o.l2_sp,
+            L2Sp => match o.l2_sp {
+                Pull::Rate(x) => x,
+                Pull::Part(_) => return Value::Word(String::from(o.l2_sp)),
+            },
             Mixout => o.mixout,
             RDrop => o.r_drop,
             InitHead => {
@@ -224,7 +230,8 @@ impl Setting {
             (WeightDecay, Value::Number(x)) => o.weight_decay = *x,
             (AttentionDropout, Value::Number(x)) => o.attention_dropout = *x,
             (LabelSmoothing, Value::Number(x)) => o.label_smoothing = *x,
-            (L2Sp, Value::Number(x)) => o.l2_sp = *x,
+            (L2Sp, Value::Number(x)) => o.l2_sp = Pull::Rate(*x),
+            (L2Sp, Value::Word(w)) => o.l2_sp = w.parse().unwrap_or(o.l2_sp),
             (Mixout, Value::Number(x)) => o.mixout = *x,
             (RDrop, Value::Number(x)) => o.r_drop = *x,
             (InitHead, Value::Word(w)) => {

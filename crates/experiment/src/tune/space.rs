@@ -201,7 +201,11 @@ fn usual_range(setting: Setting, base: &Options) -> Result<Range, String> {
         }
         Warmup | Dropout | AttentionDropout | LabelSmoothing | Mixout => Range::Between(0.0, 0.2),
         WeightDecay => Range::Between(0.001, 0.1),
-        L2Sp => Range::Between(0.001, 0.1),
+        L2Sp => Range::OneOf(
+            ["20%", "50%", "80%"]
+                .map(|w| Value::Word(w.to_owned()))
+                .into(),
+        ),
         RDrop => Range::Between(0.1, 5.0),
         InitHead | Pool | Schedule => return Err("it has words for values".to_owned()),
     })
