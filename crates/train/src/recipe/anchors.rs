@@ -23,9 +23,9 @@ pub struct Anchor {
 /// What was derived, by size, on validation parts of SST-2, TREC and CoLA; fewer texts than the first have its values.
 #[rustfmt::skip]
 pub const ANCHORS: [Anchor; 3] = [
-    Anchor { texts: 100,   epochs: 30.0, batch_size: 16, lr: 5e-5, head_ratio: 10.0, warmup: 0.1 },
-    Anchor { texts: 500,   epochs: 12.0, batch_size: 16, lr: 1e-4, head_ratio: 10.0, warmup: 0.1 },
-    Anchor { texts: 2_000, epochs: 6.0,  batch_size: 16, lr: 1e-4, head_ratio: 10.0, warmup: 0.1 },
+    Anchor { texts: 100,   epochs: 20.0, batch_size: 16, lr: 5e-5, head_ratio: 10.0, warmup: 0.1 },
+    Anchor { texts: 500,   epochs: 8.0,  batch_size: 16, lr: 1e-4, head_ratio: 10.0, warmup: 0.1 },
+    Anchor { texts: 2_000, epochs: 4.0,  batch_size: 16, lr: 1e-4, head_ratio: 10.0, warmup: 0.1 },
 ];
 /// From so many training texts on the recipe is the standard one.
 pub const STANDARD_FROM: usize = 20_000;
