@@ -27,7 +27,7 @@ const PRACTICES: [(&str, &str); 13] = [
     ("longer", "{2x}"),
     ("r-drop", "--r-drop 1"),
     ("l2-sp", "--l2-sp 50%"),
-    ("mixout", "--mixout 0.1"),
+    ("mixout", "--mixout 0.7"),
     ("augment", "--augment eda"),
     ("label-smoothing", "--label-smoothing 0.1"),
     ("average", "--average last:0.25"),

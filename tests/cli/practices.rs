@@ -10,7 +10,8 @@ fn every_practice_is_a_flag_that_is_recorded() {
     for (flags, recorded) in [
         (&["--focal-loss", "2"][..], "focal_loss = 2.0"),
         (&["--r-drop", "1"], "r_drop = 1.0"),
-        (&["--l2-sp", "0.1"], "l2_sp = 0.1"),
+        (&["--l2-sp", "0.1"], "l2_sp = \"0.1\""),
+        (&["--l2-sp", "50%"], "l2_sp = \"50%\""),
         (&["--mixout", "0.3"], "mixout = 0.3"),
         (&["--average", "ema:0.9"], "average = \"ema:0.9\""),
         (&["--average", "last:0.5"], "average = \"last:0.5\""),

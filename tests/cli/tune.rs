@@ -461,3 +461,41 @@ fn wrong_input_is_one_clear_line() {
     }
     assert_eq!(tune(&world, data, &["--budgets", "x"]).code, Some(2));
 }
+
+#[test]
+fn every_task_is_searched() {
+    let world = World::new();
+    world.every_task();
+    for (file, metric) in [
+        ("scores.csv", "pearson"),
+        ("sets.jsonl", "micro_f1"),
+        ("tags.conll", "entity_f1"),
+    ] {
+        let out = format!("tuned-{file}");
+        let more = [
+            "--trials",
+            "3",
+            "--space",
+            "lr=1e-3..1e-2,l2-sp",
+            "--out",
+            &out,
+        ];
+        tune(&world, file, &more).ok();
+        let found = world.json(&format!("{out}/tune.json"));
+        assert_eq!(
+            (&found["metric"], &found["trials"]),
+            (&metric.into(), &3.into())
+        );
+        assert!(
+            found["space"]
+                .as_str()
+                .unwrap()
+                .contains("l2-sp=20%|50%|80%")
+        );
+        assert!(
+            world
+                .path(&format!("{out}/best/model.safetensors"))
+                .is_file()
+        );
+    }
+}
