@@ -112,7 +112,7 @@ pub fn fitted_texts(rows: usize, folds: usize) -> usize {
 pub fn held_out_by(args: &TrainArgs) -> Valid {
     match &args.valid {
         Some(_) => Valid::Decided,
-        None => Valid::Open,
+        None => Valid::OpenInFolds,
     }
 }
 

@@ -22,14 +22,18 @@ use std::sync::Arc;
 pub const RECORD: &str = "recipe_chose";
 /// Its key for what the recipe looked at.
 const FACTS: &str = "facts";
-/// Flags that need validation texts.
-const NEED_VALID: [&str; 4] = ["patience", "calibrate", "abstain_precision", "select"];
+/// Flags that need validation texts while training, and those that do once it is over.
+const NEED_VALID: [&str; 4] = ["patience", "select", "calibrate", "abstain_precision"];
+/// How many of them are of the first kind.
+const WHILE_TRAINING: usize = 2;
 
 /// Where validation texts come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Valid {
     /// The recipe may decide.
     Open,
+    /// The same for a fold: what is learnt of the finished model comes from the texts that folds hold out.
+    OpenInFolds,
     /// That is decided.
     Decided,
 }
@@ -220,6 +224,10 @@ impl<'a> Ask<'a> {
             None | Some(Value::Bool(false)) => false,
             Some(value) => **key != "select" || value == "best",
         };
+        let need = match self.valid {
+            Valid::OpenInFolds => &NEED_VALID[..WHILE_TRAINING],
+            Valid::Open | Valid::Decided => &NEED_VALID,
+        };
         let facts = Facts {
             task,
             texts: (self.fit)(self.train.rows.len()),
@@ -235,7 +243,7 @@ impl<'a> Ask<'a> {
                 .any(|word| word.trim() == "all"),
             reinit_top: args.reinit_top.unwrap_or(0),
             valid: self.valid == Valid::Decided,
-            needs_valid: NEED_VALID.iter().find(asked).map(|f| f.replace('_', "-")),
+            needs_valid: need.iter().find(asked).map(|f| f.replace('_', "-")),
             pools: None,
         };
         Ok(Some((facts, given)))

@@ -338,7 +338,12 @@ fn many_runs_share_one_recipe() {
         &world,
         "crossval",
         data,
-        &[&some[..], &["--folds", "3", "--out", "cv"]].concat(),
+        // What calibrates is what the folds hold out: nothing else is.
+        &[
+            &some[..],
+            &["--folds", "3", "--final-fit", "--calibrate", "--out", "cv"],
+        ]
+        .concat(),
     )
     .ok();
     assert!(
