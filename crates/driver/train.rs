@@ -9,9 +9,7 @@ use hone_bert::{Config, Task};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
 use hone_train::recipe::Recipe;
-use hone_train::{
-    Ending, Job, Options, PartSummary, Sink, Summary, TrainError, task_of, write_beside,
-};
+use hone_train::{Ending, Job, Options, Sink, Summary, TrainError, task_of, write_beside};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,7 +125,6 @@ fn report(summary: &Summary, task: Task, out: &Path) {
             say!("{name}: {}{note}", part.metrics.headline());
         }
     }
-    let selected = |part: &Option<PartSummary>| part.as_ref().is_some_and(|p| p.used_for_selection);
     if let Some(c) = &summary.calibration {
         trust::calibrated(c).iter().for_each(|line| say!("{line}"));
     }
@@ -148,7 +145,8 @@ fn report(summary: &Summary, task: Task, out: &Path) {
         eprint!("{table}");
     }
     if let Some(found) = &summary.abstention {
-        let lines = trust::abstained(found, selected(&summary.valid));
+        let flattered = summary.valid.as_ref().is_some_and(|v| v.used_for_selection);
+        let lines = trust::abstained(found, flattered);
         lines.iter().for_each(|line| say!("{line}"));
     }
     if let Some(listed) = &summary.listed {

@@ -260,7 +260,11 @@ impl From<Warmup> for String {
     fn from(warmup: Warmup) -> String {
         match warmup {
             Warmup::Steps(n) => n.to_string(),
-            Warmup::Fraction(f) => format!("{}%", f * 100.0),
+            // Per cent where that is read as the same number (0.014 is not), else the fraction.
+            Warmup::Fraction(f) => match format!("{}%", f * 100.0) {
+                text if text.parse() == Ok(warmup) => text,
+                _ => f.to_string(),
+            },
         }
     }
 }
@@ -268,6 +272,19 @@ impl From<Warmup> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a file has is what was typed, to the last bit: one step more of a thousand would be another run.
+    #[test]
+    fn warm_ups_come_back_as_they_were() {
+        for k in 0..=1000 {
+            for warmup in [
+                Warmup::Fraction(f64::from(k) / 1000.0),
+                Warmup::Steps(k as usize),
+            ] {
+                assert_eq!(String::from(warmup).parse(), Ok(warmup), "{k}");
+            }
+        }
+    }
 
     #[test]
     fn words() {
