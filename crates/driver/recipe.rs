@@ -22,10 +22,10 @@ use std::sync::Arc;
 pub const RECORD: &str = "recipe_chose";
 /// Its key for what the recipe looked at.
 const FACTS: &str = "facts";
-/// Flags that need validation texts while training, and those that do once it is over.
-const NEED_VALID: [&str; 4] = ["patience", "select", "calibrate", "abstain_precision"];
-/// How many of them are of the first kind.
-const WHILE_TRAINING: usize = 2;
+/// Flags that need validation texts while training.
+const WHILE_TRAINING: [&str; 2] = ["patience", "select"];
+/// Flags that need texts the model did not see once it is trained.
+const WHEN_DONE: [&str; 2] = ["calibrate", "abstain_precision"];
 
 /// Where validation texts come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,10 +224,10 @@ impl<'a> Ask<'a> {
             None | Some(Value::Bool(false)) => false,
             Some(value) => **key != "select" || value == "best",
         };
-        let need = match self.valid {
-            Valid::OpenInFolds => &NEED_VALID[..WHILE_TRAINING],
-            Valid::Open | Valid::Decided => &NEED_VALID,
-        };
+        let when_done = WHEN_DONE
+            .iter()
+            .filter(|_| self.valid != Valid::OpenInFolds);
+        let mut need = WHILE_TRAINING.iter().chain(when_done);
         let facts = Facts {
             task,
             texts: (self.fit)(self.train.rows.len()),
@@ -243,7 +243,7 @@ impl<'a> Ask<'a> {
                 .any(|word| word.trim() == "all"),
             reinit_top: args.reinit_top.unwrap_or(0),
             valid: self.valid == Valid::Decided,
-            needs_valid: need.iter().find(asked).map(|f| f.replace('_', "-")),
+            needs_valid: need.find(asked).map(|f| f.replace('_', "-")),
             pools: None,
         };
         Ok(Some((facts, given)))

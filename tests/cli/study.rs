@@ -158,34 +158,10 @@ fn an_interrupted_study_goes_on_bit_for_bit() {
 #[test]
 fn test_texts_stay_unread_and_every_task_is_studied() {
     let world = World::new();
-    let text = |i: usize| {
-        let words = ["film", "actor", "plot", "music", "slow", "bright", "dull"];
-        format!(
-            "{} {} {}",
-            words[i % 7],
-            words[i / 7 % 7],
-            words[i / 49 % 7]
-        )
-    };
-    let (mut groups, mut scores) = (
-        String::from("text,label,author\n"),
-        String::from("text,score\n"),
-    );
-    let (mut sets, mut tags) = (String::new(), String::new());
-    for i in 0..60 {
-        groups += &format!("{},{},a{}\n", text(i), ["x", "y"][i % 2], i / 4);
-        scores += &format!("{},{}\n", text(i), i as f64 / 7.0);
-        let labels = ["", "\"a\"", "\"a\", \"b\""][i % 3];
-        sets += &format!("{{\"text\": \"{}\", \"labels\": [{labels}]}}\n", text(i));
-        tags += &text(i).replace(' ', "\tO\n");
-        tags += "\tB-x\n\n";
-    }
+    world.every_task();
     // A test file that could not even be read.
     world.write("folder/test.csv", [0xff, 0xfe, 0x00]);
-    world.write("folder/train.csv", &groups);
-    world.write("scores.csv", scores);
-    world.write("sets.jsonl", sets);
-    world.write("tags.conll", tags);
+    world.write("folder/train.csv", world.read("groups.csv"));
     let model = fixture();
     for (data, metric, more) in [
         ("folder", "accuracy", &["--group-column", "author"][..]),

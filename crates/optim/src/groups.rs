@@ -103,9 +103,16 @@ impl Groups {
         self.lines.insert(
             1,
             format!(
-                "decayed towards where they began {tensors} tensors {}: without gradients {:.2} % of the way over the run",
+                "decayed towards where they began {tensors} tensors {}: without gradients {:.2} % of the way over the run{}",
                 count(numbers),
-                100.0 * part
+                100.0 * part,
+                match part < Pull::LEAST {
+                    true => format!(
+                        ", too little to matter (half of it: --l2-sp 50%, here {:.1e})",
+                        Pull::Part(0.5).rate(rates)
+                    ),
+                    false => String::new(),
+                }
             ),
         );
         self
@@ -249,5 +256,8 @@ mod tests {
                 "decayed towards where they began 4 tensors 40: without gradients 25.92 % of the way over the run"
             ]
         );
+        let weak = groups.with_start_decay(Pull::Rate(0.01), 0.05, &table(), |row| row < 5);
+        let line = &weak.lines()[1];
+        assert!(line.ends_with("0.05 % of the way over the run, too little to matter (half of it: --l2-sp 50%, here 1.4e1)"), "{line}");
     }
 }

@@ -1,7 +1,6 @@
 //! How strongly pre-trained weights are drawn back to where they began.
 
 use serde::{Deserialize, Serialize};
-use std::f64::consts::LN_2;
 use std::str::FromStr;
 
 /// The strength of L2-SP (Li et al. 2018) in AdamW's form: a step of rate η takes `η·λ` of the way back.
@@ -51,11 +50,6 @@ impl Pull {
             Pull::Rate(rate) => -(-rate * rates).exp_m1(),
             Pull::Part(part) => part,
         }
-    }
-
-    /// λ that takes half of the way back in such a run.
-    pub fn half(rates: f64) -> f64 {
-        LN_2 / rates.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -140,7 +134,7 @@ mod tests {
             let part = pull.part(sum);
             assert!((gone(pull) - part).abs() < 2e-3, "{pull:?}: {part}");
         }
-        assert!((Pull::Part(0.5).rate(sum) - Pull::half(sum)).abs() < 1e-9);
+        assert!((Pull::Part(0.5).rate(sum) - 2.0f64.ln() / sum).abs() < 1e-9);
         assert!(Pull::Rate(0.01).part(sum) < Pull::LEAST);
         assert!(Pull::NONE.is_none() && Pull::Part(0.0).is_none() && !Pull::Rate(1.0).is_none());
     }
