@@ -68,6 +68,9 @@ enum Task {
         /// Rows and columns of the square product that others are held against
         #[arg(long, default_value_t = 8192)]
         product: usize,
+        /// Time only the operations whose names begin so
+        #[arg(long, value_name = "NAME", default_value = "")]
+        only: String,
     },
     /// Word pieces of texts, a number a line
     Lengths {
@@ -187,24 +190,25 @@ impl On {
         }
     }
 
-    fn rates(&self, shape: &ops::Shape, size: usize) -> Result<Value> {
+    fn rates(&self, shape: &ops::Shape, size: usize, only: &str) -> Result<Value> {
         fn cuda<D: hone_kernels_cuda::Driver, A: Act>(
             b: CudaBackend<D, A>,
             shape: &ops::Shape,
             size: usize,
+            only: &str,
         ) -> Result<Value> {
             let product = ProductRate::new(&b, size)?;
-            rates::measure(&b, shape, &|| Ok(product.measure(&b)?))
+            rates::measure(&b, shape, only, &|| Ok(product.measure(&b)?))
         }
         match (self.device, self.precision) {
-            (Place::Cuda, Precision::F32) => cuda(self.card::<f32>()?, shape, size),
-            (Place::Cuda, Precision::Bf16) => cuda(self.card::<bf16>()?, shape, size),
-            (Place::Emulator, Precision::F32) => cuda(self.emulator::<f32>()?, shape, size),
-            (Place::Emulator, Precision::Bf16) => cuda(self.emulator::<bf16>()?, shape, size),
+            (Place::Cuda, Precision::F32) => cuda(self.card::<f32>()?, shape, size, only),
+            (Place::Cuda, Precision::Bf16) => cuda(self.card::<bf16>()?, shape, size, only),
+            (Place::Emulator, Precision::F32) => cuda(self.emulator::<f32>()?, shape, size, only),
+            (Place::Emulator, Precision::Bf16) => cuda(self.emulator::<bf16>()?, shape, size, only),
             (Place::Cpu, Precision::Bf16) => bail!("the CPU computes in f32"),
             (Place::Cpu, Precision::F32) => {
                 let b = CpuBackend::new(threads());
-                rates::measure(&b, shape, &|| Ok(b.fma_rate()))
+                rates::measure(&b, shape, only, &|| Ok(b.fma_rate()))
             }
         }
     }
@@ -254,9 +258,14 @@ fn main() -> ExitCode {
                 out: &out,
             })
         }),
-        Task::Rates { on, size, product } => {
-            size.shape().and_then(|shape| on.rates(&shape, product))
-        }
+        Task::Rates {
+            on,
+            size,
+            product,
+            only,
+        } => size
+            .shape()
+            .and_then(|shape| on.rates(&shape, product, &only)),
         Task::Lengths { model, data, rows } => {
             return match lengths(&model, &data, rows) {
                 Ok(lines) => {
