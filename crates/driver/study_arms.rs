@@ -53,6 +53,7 @@ const SHARED: [&str; 19] = [
     "device",
     "precision",
     "threads",
+    "tune_products",
     "calibrate",
     "abstain_precision",
 ];
