@@ -8,6 +8,8 @@ mod choices;
 mod pinned;
 mod products;
 mod shape;
+#[cfg(test)]
+mod standin;
 mod stopwatch;
 
 use crate::act::Number;
