@@ -43,6 +43,13 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
                 ),
             });
         }
+        // The third dimension of a grid has no more blocks.
+        if w.sequences > 65_535 {
+            return Err(BackendError::Device {
+                device: self.driver.name(),
+                reason: format!("a batch of {} texts; 65535 is the most", w.sequences),
+            });
+        }
         let rows = w.tokens.max(w.sequences);
         let width = (3 * w.hidden).max(w.intermediate).max(w.classes);
         let sums = columns::scratch_len(rows, width)

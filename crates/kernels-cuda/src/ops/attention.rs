@@ -159,7 +159,8 @@ pub fn forward<D: Driver, A: Act>(
     queue(b, which.file, kernel, sequences, heads, longest, &args);
 }
 
-/// A kernel over sequences, heads and tiles of the longest sequence's rows.
+/// A kernel over tiles of the longest sequence's rows, heads and sequences: blocks that run side by side read the same
+/// tokens.
 fn queue<D: Driver, A: Act>(
     b: &CudaBackend<D, A>,
     file: &'static str,
@@ -169,7 +170,7 @@ fn queue<D: Driver, A: Act>(
     longest: usize,
     args: &[Arg],
 ) {
-    let grid = [sequences, heads as u32, longest.div_ceil(own) as u32];
+    let grid = [longest.div_ceil(own) as u32, heads as u32, sequences];
     b.queue(file, kernel, grid, [threads, 1], args);
 }
 
@@ -203,7 +204,7 @@ pub fn backward<D: Driver, A: Act>(
         dcontext.arg(),
         delta.arg(),
     ];
-    let grid = flat_grid(count.most * heads, 1);
+    let grid = flat_grid(8 * count.most * heads, 1);
     b.queue(
         "attention",
         "attention_delta",
