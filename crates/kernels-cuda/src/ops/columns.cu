@@ -3,7 +3,8 @@
 // token-type table.
 //
 // All of it waits for memory, so each thread asks for several rows before it needs the first: a thread has 16 bytes
-// of every `height`th row of its block's chunk, `lanes` threads beside each other a row's `lanes` groups.
+// of every `height`th row of its block's chunk, `lanes` threads beside each other a row's `lanes` groups. Launch bounds
+// name the blocks that a multiprocessor is to hold, else the compiler puts loads behind each other to save registers.
 #include "device.cuh"
 
 constexpr u32 THREADS = 256;     // of a block: columns.rs has the same
@@ -69,18 +70,22 @@ __device__ inline void add_rows(const Share& of, u32 width, const T* x, const Wa
     constexpr u32 N = 16 / sizeof(T), DEEP = 8;
     if (whole(x, width)) {
         for (u32 r = of.row; r < of.end; r += DEEP * of.height) {
+            // Nothing stands between the loads, not even a branch: for a row that is not wanted the first is read again.
             bool take[DEEP];
             uint4 packed[DEEP];
 #pragma unroll
             for (u32 k = 0; k < DEEP; k++) {
                 const u32 row = r + k * of.height;
-                take[k] = row < of.end && wanted(row);
+                take[k] = wanted(row < of.end ? row : of.row) && row < of.end;
             }
 #pragma unroll
             for (u32 k = 0; k < DEEP; k++) {
-                packed[k] = make_uint4(0, 0, 0, 0);
-                if (take[k]) packed[k] = *(const uint4*)(x + (u64)(r + k * of.height) * width + of.column);
+                const u32 row = take[k] ? r + k * of.height : of.row;
+                packed[k] = *(const uint4*)(x + (u64)row * width + of.column);
             }
+#pragma unroll
+            for (u32 k = 0; k < DEEP; k++)
+                if (!take[k]) packed[k] = make_uint4(0, 0, 0, 0);
 #pragma unroll
             for (u32 k = 0; k < DEEP; k++) {
                 float v[N];
@@ -123,7 +128,7 @@ __device__ inline void hand_out(u32 lanes, u32 width, const float (&warps)[WARPS
 }
 
 // out[chunk, width] (+)= sums over the chunk's rows of x[rows, width]; one chunk is all.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 column_sums(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width, const Act* x, u32 add, float* out) {
     __shared__ __align__(16) float warps[WARPS][MOST_LANES * GROUP];
     const u32 n = count(step, rows);
@@ -136,7 +141,7 @@ column_sums(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width, c
 }
 
 // The same of master numbers.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 column_sums_master(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width, const float* x, u32 add,
                    float* out) {
     __shared__ __align__(16) float warps[WARPS][MOST_LANES * 4];
@@ -150,7 +155,7 @@ column_sums_master(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 w
 }
 
 // The same over the rows whose index[r] is `which`.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 column_sums_of(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width, const Act* x, const u32* index,
                u32 which, u32 add, float* out) {
     __shared__ __align__(16) float warps[WARPS][MOST_LANES * GROUP];
@@ -174,7 +179,7 @@ __device__ inline void add_norm_row(const float (&d)[GROUP], const float (&x)[GR
 }
 
 // of_weight[chunk, stride] and of_bias[chunk, stride] (+)= sums of dy*n, n the normalised row, and of dy.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 3)
 norm_sums(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width, const Act* dy, const Act* x,
           const float* stats, u32 add, u32 stride, float* of_weight, float* of_bias) {
     constexpr u32 DEEP = 4;
@@ -191,16 +196,15 @@ norm_sums(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width, con
 #pragma unroll
             for (u32 k = 0; k < DEEP; k++) {
                 const u32 row = r + k * of.height;
-                const u64 at = (u64)row * width + of.column;
-                ds[k] = xs[k] = make_uint4(0, 0, 0, 0);
-                means[k] = inverses[k] = 0.0f;
-                if (row < of.end) {
-                    ds[k] = *(const uint4*)(dy + at);
-                    xs[k] = *(const uint4*)(x + at);
-                    means[k] = stats[2 * (u64)row];
-                    inverses[k] = stats[2 * (u64)row + 1];
-                }
+                const u64 from = row < of.end ? row : of.row, at = from * width + of.column;
+                ds[k] = *(const uint4*)(dy + at);
+                xs[k] = *(const uint4*)(x + at);
+                means[k] = stats[2 * from];
+                inverses[k] = stats[2 * from + 1];
             }
+#pragma unroll
+            for (u32 k = 0; k < DEEP; k++)
+                if (r + k * of.height >= of.end) ds[k] = make_uint4(0, 0, 0, 0);
 #pragma unroll
             for (u32 k = 0; k < DEEP; k++) {
                 float d[GROUP], v[GROUP];
@@ -228,7 +232,7 @@ norm_sums(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width, con
 constexpr u32 JOINED = 32;  // chunks summed side by side, in a block of (32, JOINED): columns.rs has the same
 
 // The sums of every chunk's partial[chunk, width], the first `split` of them (+)= to out, the others to rest.
-extern "C" __global__ void __launch_bounds__(1024)
+extern "C" __global__ void __launch_bounds__(1024, 1)
 column_join(const StepParams* step, u32 rows, u32 chunk, u32 width, u32 split, const float* partial, u32 add,
             float* out, float* rest) {
     constexpr u32 DEEP = 8;
