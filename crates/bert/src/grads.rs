@@ -96,20 +96,22 @@ impl<B: Backend> Grads<B> {
         Some(b.slice_mut(all, at..at + len))
     }
 
-    /// Gradients of a stack of matrices, and the squared norm of each, which whoever writes the gradients writes too.
+    /// Gradients of a stack of matrices, and where products take norms the squared norm of each, which whoever
+    /// writes the gradients writes too.
     pub(crate) fn matrices<'a>(
         &'a mut self,
         b: &B,
         model: &Layout,
         weight: WeightRef,
-    ) -> Option<(B::ViewMut<'a, B::Master>, B::ViewMut<'a, f64>)> {
+    ) -> Option<(B::ViewMut<'a, B::Master>, Option<B::ViewMut<'a, f64>>)> {
         let at = self.layout.offsets[weight.first]?;
         let len = weight.range(&model.table).len();
         let rows = weight.first..weight.first + weight.count;
-        self.known[rows.clone()].fill(true);
-        let squared = b.all_mut(&mut self.squared);
+        self.known[rows.clone()].fill(B::NORMS_OF_PRODUCTS);
+        let squared =
+            B::NORMS_OF_PRODUCTS.then(|| b.slice_mut(b.all_mut(&mut self.squared), rows));
         let all = b.all_mut(&mut self.arena);
-        Some((b.slice_mut(all, at..at + len), b.slice_mut(squared, rows)))
+        Some((b.slice_mut(all, at..at + len), squared))
     }
 
     /// Gradients of two rows, the first lying below the second.
@@ -192,6 +194,7 @@ impl<B: Backend> Grads<B> {
         max_norm: Option<f64>,
         coefficient: &mut B::Buf<f64>,
     ) -> Result<B::Coming<f64>, BertError> {
+        let mut spans = Vec::new();
         for index in 0..self.layout.offsets.len() {
             let Some(at) = self.layout.offsets[index] else {
                 continue;
@@ -206,16 +209,18 @@ impl<B: Backend> Grads<B> {
                 continue;
             }
             let param = &model.table.params()[index];
-            let grad = b.slice(b.view(&self.arena), at..at + param.len());
+            let span = at..at + param.len();
+            if index != model.word {
+                spans.push((span, index));
+                continue;
+            }
+            let grad = b.slice(b.view(&self.arena), span);
             let all = b.all_mut(&mut self.squared);
             let out = b.slice_mut(all, index..index + 1);
-            if index == model.word {
-                let rows = b.head(&self.touched_device, self.touched.len());
-                b.squared_norm_rows(grad, rows, param.shape[1], out);
-            } else {
-                b.squared_norm(grad, out);
-            }
+            let rows = b.head(&self.touched_device, self.touched.len());
+            b.squared_norm_rows(grad, rows, param.shape[1], out);
         }
+        b.squared_norms(b.view(&self.arena), &spans, &mut self.squared);
         b.clip_coefficient(b.view(&self.squared), max_norm, b.all_mut(coefficient));
         Ok(b.fetch(b.view(&self.squared))?)
     }

@@ -112,7 +112,7 @@ impl<B: Backend> HeadPass<'_, B> {
         );
         let d = b.head(&acts.dinput, r * h);
         if let Some((dw, squared)) = grads.matrices(b, self.layout, pooler.weight()) {
-            b.linear_wgrad(d, b.head(&stream.x, r * h), r, acc, dw, Some(squared));
+            b.linear_wgrad(d, b.head(&stream.x, r * h), r, acc, dw, squared);
         }
         if let Some(db) = grads.slot(b, self.layout, WeightRef::one(pooler.bias)) {
             b.bias_grad(d, r, acc, db);

@@ -362,7 +362,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
     ) {
         let stack = |first| WeightRef { first, count };
         if let Some((dw, squared)) = grads.matrices(self.b, self.layout, stack(weight)) {
-            self.b.linear_wgrad(dy, x, rows, acc, dw, Some(squared));
+            self.b.linear_wgrad(dy, x, rows, acc, dw, squared);
         }
         if let Some(db) = grads.slot(self.b, self.layout, stack(bias)) {
             self.b.bias_grad(dy, rows, acc, db);

@@ -164,6 +164,7 @@ impl Backend for CpuBackend {
     type Coming<T: Element> = Vec<T>;
 
     const QUEUES: bool = false;
+    const NORMS_OF_PRODUCTS: bool = true;
 
     fn path(&self) -> String {
         self.path.name().to_owned()

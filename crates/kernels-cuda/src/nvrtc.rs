@@ -267,6 +267,10 @@ pub fn budget(kernel: &str) -> (usize, usize) {
         }
         // Eight sums of a warp's columns.
         "embed_word_backward" => (64, 8192),
+        // Sums of eight warps' columns; a thread has 16 bytes of some rows on their way to it.
+        "column_sums" | "column_sums_of" | "column_sums_master" => (64, 4096),
+        "norm_sums" => (80, 8192),
+        "column_join" => (64, 4224),
         _ => (64, 2304),
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Scratch<D: Driver> {
     pub(crate) norms: Option<Buf<D, f64>>,
     /// AdamW's table of tensors or of steps.
     pub(crate) table: Option<Buf<D, u8>>,
+    /// The table of spans whose norms are taken at once.
+    pub(crate) spans: Option<Buf<D, u8>>,
 }
 
 impl<D: Driver> Scratch<D> {
@@ -33,5 +35,6 @@ impl<D: Driver> Scratch<D> {
         self.sums.as_ref().map_or(0, Buf::bytes)
             + self.norms.as_ref().map_or(0, Buf::bytes)
             + self.table.as_ref().map_or(0, Buf::bytes)
+            + self.spans.as_ref().map_or(0, Buf::bytes)
     }
 }

@@ -1,6 +1,6 @@
 //! The [`Backend`] trait: memory, weights and the fused operations a BERT step is made of.
 //!
-//! * Every operation with a gradient stands beside its backward; none has a default body.
+//! * Every operation with a gradient stands beside its backward; none of these has a default body.
 //! * No operation allocates: buffers come from [`Backend::alloc`] before the run,
 //!   scratch from [`Backend::reserve`].
 //! * Results may not depend on the number of threads.
@@ -57,6 +57,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Whether operations run beside the host, after they were queued: then the host does well to queue the next step
     /// before it reads what this one gave.
     const QUEUES: bool;
+
+    /// Whether a gradient's squared norm is best taken by the product that makes it ([`Backend::linear_wgrad`]'s
+    /// `squared`), its numbers at hand. Elsewhere it is left to [`Backend::squared_norms`], with all others.
+    const NORMS_OF_PRODUCTS: bool;
 
     // ---- memory --------------------------------------------------------------------------------
 
@@ -542,6 +546,20 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// `out[0] = Σ x²`, in fixed chunks; `x` is no longer than the largest parameter of an arena made before.
     fn squared_norm(&self, x: Self::View<'_, Self::Master>, out: Self::ViewMut<'_, f64>);
+
+    /// [`Backend::squared_norm`] of many parts of an arena: `out[k] = Σ x[span]²` for each `(span, k)`; no k twice.
+    /// Spans may be empty, as may be their list. A device does them all at once; here they are done one by one.
+    fn squared_norms(
+        &self,
+        x: Self::View<'_, Self::Master>,
+        spans: &[(Range<usize>, usize)],
+        out: &mut Self::Buf<f64>,
+    ) {
+        for (span, k) in spans {
+            let of_span = self.slice_mut(self.all_mut(out), *k..k + 1);
+            self.squared_norm(self.slice(x, span.clone()), of_span);
+        }
+    }
 
     /// [`Backend::squared_norm`] over the listed rows alone.
     fn squared_norm_rows(

@@ -117,19 +117,30 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
         table.push(name, &[out, input], Depth::Layer(0), Kind::Matrix);
     }
     table.push("head", &[CLASSES, h], Depth::Layer(0), Kind::Matrix);
+    // Biases lie in the arena, as a model's do: a backend may read them where products can add them.
+    let biases = weights.map(|(name, out, _)| {
+        let name = format!("{name}.bias");
+        table.push(&name, &[out], Depth::Layer(0), Kind::Bias)
+    });
+    let of_gelu = table.push("gelu.bias", &[inner], Depth::Layer(0), Kind::Bias);
     let table = Arc::new(table.build());
     let mut params = b.params(table.clone())?;
     for (index, param) in table.params().iter().enumerate() {
-        let drawn: B::Buf<B::Master> = draw.masters(param.len(), 0.05)?;
+        let (name, scale) = match param.kind {
+            Kind::Bias => (param.name.clone(), 0.1),
+            _ => (format!("weight.{}", param.name), 0.05),
+        };
+        let drawn: B::Buf<B::Master> = draw.masters(param.len(), scale)?;
         let mut host = vec![B::Master::default(); param.len()];
         b.download(b.view(&drawn), &mut host)?;
         b.set_param(&mut params, index, &host)?;
-        see.tensor(b, &format!("weight.{}", param.name), &param.shape, &drawn)?;
+        see.tensor(b, &name, &param.shape, &drawn)?;
     }
+    let in_arena = |index: usize| table.params()[index].range();
     for (index, (name, out, input)) in weights.into_iter().enumerate() {
         let weight = WeightRef::one(index);
         let flop = 2.0 * (t * out * input) as f64;
-        let bias = draw.masters(out, 0.1)?;
+        let bias = in_arena(biases[index]);
         let (x, dy) = (draw.acts(t * input)?, draw.acts(t * out)?);
         let (mut y, mut dx) = (draw.acts(t * out)?, draw.acts(t * input)?);
         let (mut dw, mut db) = (draw.masters(out * input, 0.0)?, draw.masters(out, 0.0)?);
@@ -141,13 +152,8 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
             &format!("linear.{name}"),
             cost(t * (input + out), out),
             &mut || {
-                b.linear(
-                    &params,
-                    weight,
-                    b.view(&bias),
-                    b.view(&x),
-                    b.all_mut(&mut y),
-                );
+                let bias = b.param(&params, bias.clone());
+                b.linear(&params, weight, bias, b.view(&x), b.all_mut(&mut y));
             },
         )?;
         see.operation(
@@ -188,14 +194,12 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
         let mut keep = |what: &str, shape: &[usize], buf: &_| {
             see.tensor(b, &format!("{name}.{what}"), shape, buf)
         };
-        keep("bias", &[out], &bias)?;
         keep("dw", &[out, input], &dw)?;
         keep("db", &[out], &db)?;
     }
 
     // The feed-forward's halves with GELU.
     let (up, down) = (WeightRef::one(2), WeightRef::one(3));
-    let bias = draw.masters(inner, 0.1)?;
     let (x, dy) = (draw.acts(t * h)?, draw.acts(t * h)?);
     let (mut pre, mut y) = (draw.acts(t * inner)?, draw.acts(t * inner)?);
     let mut dpre = draw.acts(t * inner)?;
@@ -205,7 +209,7 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
         bytes: moved(acts + inner * h, 0),
     };
     see.operation("linear_gelu", cost(t * (h + 2 * inner)), &mut || {
-        let (bias, x) = (b.view(&bias), b.view(&x));
+        let (bias, x) = (b.param(&params, in_arena(of_gelu)), b.view(&x));
         b.linear_activation(
             &params,
             up,
@@ -217,7 +221,6 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
         );
     })?;
     see.tensor(b, "gelu.x", &[t, h], &x)?;
-    see.tensor(b, "gelu.bias", &[inner], &bias)?;
     see.tensor(b, "gelu.pre", &[t, inner], &pre)?;
     see.tensor(b, "gelu.y", &[t, inner], &y)?;
     see.operation("dgrad_gelu", cost(t * (h + 3 * inner)), &mut || {
@@ -496,6 +499,18 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
         &mut || {
             b.squared_norm(b.head(&grads, largest), b.all_mut(&mut squared));
         },
+    )?;
+    let params = table.params().iter();
+    let spans: Vec<_> = params.enumerate().map(|(k, p)| (p.range(), k)).collect();
+    let mut squared = b.alloc::<f64>(spans.len())?;
+    let grads = b.view(&grads);
+    see.operation(
+        "squared_norms",
+        Cost {
+            flop: 0.0,
+            bytes: moved(0, n),
+        },
+        &mut || b.squared_norms(grads, &spans, &mut squared),
     )?;
     Ok(())
 }

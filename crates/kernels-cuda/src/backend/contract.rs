@@ -27,6 +27,8 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
     type Coming<T: Element> = Coming<D, T>;
 
     const QUEUES: bool = true;
+    /// Gradients have left the cache by the time a product is done: a pass of their own, however many at once.
+    const NORMS_OF_PRODUCTS: bool = false;
 
     fn path(&self) -> String {
         format!("{}-{}", self.driver.name(), A::NUMBER.name())
@@ -151,15 +153,17 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
     }
 
     fn params(&self, table: Arc<ParamTable>) -> Result<Self::Params, BackendError> {
-        let norms = table.params().iter().map(|p| {
-            let rows = p.shape.first().copied().unwrap_or(0);
-            bucket(rows).max(sweep::norm_chunks(p.len()))
-        });
-        let norms = norms.max().unwrap_or(0);
+        // Of all tensors at once, or of every row of one.
+        let of_all = table.params().iter().map(|p| sweep::norm_chunks(p.len()));
+        let of_rows = table.params().iter().map(|p| p.shape.first());
+        let of_rows = of_rows.map(|rows| bucket(rows.copied().unwrap_or(0)));
+        let norms = of_all.sum::<usize>().max(of_rows.max().unwrap_or(0));
         let rows = adamw::table_bytes(table.params().len());
+        let spans = sweep::span_bytes(table.params().len());
         let mut scratch = self.scratch();
         self.grow(&mut scratch.norms, norms)?;
         self.grow(&mut scratch.table, rows)?;
+        self.grow(&mut scratch.spans, spans)?;
         drop(scratch);
         let data = self.alloc(table.len())?;
         let copy = match A::NUMBER {
@@ -559,6 +563,15 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
 
     fn squared_norm(&self, x: View<'_, f32>, out: ViewMut<'_, f64>) {
         sweep::squared_norm(self, x, out);
+    }
+
+    fn squared_norms(
+        &self,
+        x: View<'_, f32>,
+        spans: &[(Range<usize>, usize)],
+        out: &mut Buf<D, f64>,
+    ) {
+        sweep::squared_norms(self, x, spans, out.view_mut());
     }
 
     fn squared_norm_rows(

@@ -44,6 +44,7 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
                 sums: None,
                 norms: None,
                 table: None,
+                spans: None,
             }),
             fault: Mutex::new(None),
             act: PhantomData,
@@ -105,12 +106,26 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
 
     /// Uploads AdamW's table; its address. Tables grow with the steps that rows sat out, and seldom.
     pub(crate) fn table(&self, scratch: &mut Scratch<D>, bytes: &[u8]) -> Option<u64> {
-        let size = scratch.table.as_ref().map_or(0, Buf::bytes);
-        if size < bytes.len() {
-            let larger = self.kept(self.alloc(bytes.len().next_power_of_two()))?;
-            scratch.table = Some(larger);
+        self.uploaded(&mut scratch.table, bytes)
+    }
+
+    /// Uploads a table of spans, and sees to room for so many partial norms; the table's address.
+    pub(crate) fn spans(
+        &self,
+        scratch: &mut Scratch<D>,
+        bytes: &[u8],
+        partials: usize,
+    ) -> Option<u64> {
+        self.kept(self.grow(&mut scratch.norms, partials))?;
+        self.uploaded(&mut scratch.spans, bytes)
+    }
+
+    /// Uploads bytes to a part of scratch, which grows to hold them; where they are.
+    fn uploaded(&self, part: &mut Option<Buf<D, u8>>, bytes: &[u8]) -> Option<u64> {
+        if part.as_ref().map_or(0, Buf::bytes) < bytes.len() {
+            *part = Some(self.kept(self.alloc(bytes.len().next_power_of_two()))?);
         }
-        let at = scratch.table.as_ref()?.address;
+        let at = part.as_ref()?.address;
         self.kept(self.driver.upload(at, bytes)).map(|()| at)
     }
 

@@ -133,10 +133,10 @@ fn translation_unit(name: &str, text: &str) -> String {
     out.push_str(EMULATION);
     out.push_str(&sources::expand(name, text));
     out.push_str("#line 1 \"entries\"\nnamespace emulation {\n");
-    for (kind, letter) in [("bf16", 'B'), ("StepParams", 'P'), ("AdamwRow", 'R')] {
-        if kind == "AdamwRow" && !text.contains("struct AdamwRow") {
-            continue;
-        }
+    let everywhere = [("bf16", 'B'), ("StepParams", 'P')];
+    let own = [("AdamwRow", 'R'), ("NormSpan", 'N')].into_iter();
+    let own = own.filter(|(kind, _)| text.contains(&format!("struct {kind}")));
+    for (kind, letter) in everywhere.into_iter().chain(own) {
         for pointer in [format!("{kind}*"), format!("const {kind}*")] {
             out.push_str(&format!("EMULATION_LETTER({pointer}, '{letter}');\n"));
         }

@@ -6,7 +6,9 @@ use crate::backend::CudaBackend;
 use crate::driver::{Arg, Driver};
 use crate::memory::{View, ViewMut, nothing};
 use crate::step::Count;
+use bytemuck::{Pod, Zeroable};
 use hone_tensor::Element;
+use std::ops::Range;
 
 const FILE: &str = "sweep";
 /// Elements whose squares a block sums: `CHUNK` of sweep.cu.
@@ -45,6 +47,63 @@ pub fn squared_norm<D: Driver, A: Act>(
     let grid = [chunks as u32, 1, 1];
     b.queue(FILE, "squared_norm_partial", grid, [FLAT_THREADS, 1], &args);
     sum_partials(b, Count::fixed(chunks), partial, out);
+}
+
+/// `NormSpan` of sweep.cu.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct NormSpan {
+    first: u64,
+    len: u64,
+    block: u32,
+    out: u32,
+}
+
+/// Bytes of the table for so many spans.
+pub fn span_bytes(spans: usize) -> usize {
+    spans * size_of::<NormSpan>()
+}
+
+/// `out[k] = Σ x[span]²` for each `(span, k)`: two launches, however many there are. The bits of [`squared_norm`] of
+/// each.
+pub fn squared_norms<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    x: View<'_, f32>,
+    spans: &[(Range<usize>, usize)],
+    out: ViewMut<'_, f64>,
+) {
+    let mut blocks = 0;
+    let mut table = Vec::with_capacity(spans.len());
+    for (span, k) in spans {
+        assert!(
+            span.start <= span.end && span.end <= x.len && *k < out.len,
+            "squared_norms: {span:?} of {} elements to {k} of {}",
+            x.len,
+            out.len
+        );
+        table.push(NormSpan {
+            first: span.start as u64,
+            len: span.len() as u64,
+            block: blocks,
+            out: *k as u32,
+        });
+        blocks += norm_chunks(span.len()) as u32;
+    }
+    if table.is_empty() {
+        return;
+    }
+    let mut scratch = b.scratch();
+    let Some(at) = b.spans(&mut scratch, bytemuck::cast_slice(&table), blocks as usize) else {
+        return;
+    };
+    let partial = scratch.norms(blocks as usize);
+    let (count, table) = (table.len(), Arg::Pointer(at, 'N'));
+    let args = [u32_arg(count), table, x.arg(), partial.arg()];
+    let block = [FLAT_THREADS, 1];
+    b.queue(FILE, "squared_norms_partial", [blocks, 1, 1], block, &args);
+    let args = [table, partial.arg(), out.arg()];
+    let grid = [count as u32, 1, 1];
+    b.queue(FILE, "squared_norms_join", grid, block, &args);
 }
 
 /// `out[0] = Σ x²` over the listed rows.

@@ -100,6 +100,7 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
     let mut table = ParamTable::builder();
     table.push("w", &[LONGEST], Depth::Layer(0), Kind::Bias);
     let _arena = b.params(Arc::new(table.build())).expect("memory");
+    many_norms(rig, LONGEST);
     for len in [1, 5, 4096, 10_001, LONGEST] {
         let x = rig.masters(len);
         let mut out = b.from_slice(&[0.0f64]).expect("memory");
@@ -116,6 +117,45 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         let arrived = rig.master(&arrived);
         rig.keep(format!("fetch {len}"), &arrived);
         rig.keep(format!("fill {len}"), &y);
+    }
+}
+
+/// Norms of many parts of an arena at once: the very bits of each by itself, and nothing else is written.
+fn many_norms<B: Backend>(rig: &mut Rig<'_, B>, len: usize) {
+    let b = rig.b;
+    let x = rig.masters(len);
+    // Of one element, none, whole chunks on and off a border of 16 bytes, parts that overlap; out of order.
+    let spans = [
+        (5..6, 3),
+        (0..4096, 0),
+        (4097..8193, 9),
+        (8200..8200, 1),
+        (8200..18_201, 7),
+        (3..len, 4),
+        (len..len, 2),
+        (len - 1..len, 6),
+        (16_383..16_390, 10),
+    ];
+    let untouched = -1.0;
+    for n in [0, 1, 4, spans.len()] {
+        let mut out = b.from_slice(&[untouched; 12]).expect("memory");
+        b.squared_norms(b.view(&x), &spans[..n], &mut out);
+        let many = rig.read(&out);
+        for (k, &got) in many.iter().enumerate() {
+            let span = spans[..n].iter().find(|s| s.1 == k);
+            let want = span.map_or(untouched, |(span, _)| {
+                let mut one = b.from_slice(&[untouched]).expect("memory");
+                let of_span = b.slice(b.view(&x), span.clone());
+                b.squared_norm(of_span, b.all_mut(&mut one));
+                rig.read(&one)[0]
+            });
+            // A device that runs nothing has zeros everywhere.
+            assert!(
+                got.to_bits() == want.to_bits() || many.iter().all(|&x| x == 0.0),
+                "squared_norms, {n} spans, number {k}: {got:e}, by itself {want:e}"
+            );
+        }
+        rig.keep(format!("squared_norms of {n} spans"), &out);
     }
 }
 

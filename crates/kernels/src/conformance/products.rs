@@ -20,6 +20,7 @@ const SIZES: [(usize, usize, usize, usize); 9] = [
 ];
 
 pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
+    many_rows(rig);
     let b = rig.b;
     for (rows, input, out, count) in SIZES {
         let size = format!("{rows}x{input}x{count}·{out}");
@@ -153,6 +154,39 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
                 rig.keep(format!("head_linear_backward {acc:?} {size}, dw"), &dw);
                 rig.keep(format!("head_linear_backward {acc:?} {size}, db"), &db);
             }
+        }
+    }
+}
+
+/// Bias gradients over more rows than any backend sums in one piece, and LayerNorm's.
+fn many_rows<B: Backend>(rig: &mut Rig<'_, B>) {
+    let b = rig.b;
+    for (rows, width) in [(2049, 9), (2500, 32), (2305, 2), (2500, 136)] {
+        let size = format!("{rows}x{width}");
+        let (dy, x) = (rig.acts(rows * width), rig.acts(rows * width));
+        // Means about zero and roots above it.
+        let stats: Vec<f64> = rig
+            .numbers(2 * rows)
+            .iter()
+            .enumerate()
+            .map(|(i, z)| if i % 2 == 0 { 0.25 * z } else { 1.5 + z })
+            .collect();
+        let stats = rig.master(&stats);
+        for acc in [Acc::Set, Acc::Add] {
+            let mut db = rig.masters(width);
+            b.bias_grad(b.view(&dy), rows, acc, b.all_mut(&mut db));
+            rig.keep(format!("bias_grad {acc:?} {size}"), &db);
+            let (mut dweight, mut dbias) = (rig.masters(width), rig.masters(width));
+            b.norm_param_grad(
+                b.view(&dy),
+                b.view(&x),
+                b.view(&stats),
+                acc,
+                b.all_mut(&mut dweight),
+                b.all_mut(&mut dbias),
+            );
+            rig.keep(format!("norm_param_grad {acc:?} {size}, dweight"), &dweight);
+            rig.keep(format!("norm_param_grad {acc:?} {size}, dbias"), &dbias);
         }
     }
 }

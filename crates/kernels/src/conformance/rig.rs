@@ -37,7 +37,7 @@ impl<'b, B: Backend> Rig<'b, B> {
     /// Reserves workspace for the suite's sizes.
     pub fn new(b: &'b B) -> Self {
         b.reserve(&Workspace {
-            tokens: 256,
+            tokens: 2500,
             sequences: 64,
             longest: 160,
             hidden: 128,

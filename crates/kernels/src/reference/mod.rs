@@ -60,6 +60,7 @@ impl<F: Scalar> Backend for Reference<F> {
     type Coming<T: Element> = Vec<T>;
 
     const QUEUES: bool = false;
+    const NORMS_OF_PRODUCTS: bool = true;
 
     fn path(&self) -> String {
         format!("reference-{}", F::NAME)
