@@ -108,8 +108,7 @@ impl<B: Backend> Grads<B> {
         let len = weight.range(&model.table).len();
         let rows = weight.first..weight.first + weight.count;
         self.known[rows.clone()].fill(B::NORMS_OF_PRODUCTS);
-        let squared =
-            B::NORMS_OF_PRODUCTS.then(|| b.slice_mut(b.all_mut(&mut self.squared), rows));
+        let squared = B::NORMS_OF_PRODUCTS.then(|| b.slice_mut(b.all_mut(&mut self.squared), rows));
         let all = b.all_mut(&mut self.arena);
         Some((b.slice_mut(all, at..at + len), squared))
     }

@@ -63,7 +63,11 @@ const FAULTS: [(&str, &str, &str); 17] = [
         "if (left >= N && N % 4 == 0 && aligned(to))",
         "if (N % 4 == 0 && aligned(to))",
     ),
-    ("columns", "min((blockIdx.y + 1) * chunk, rows)", "(blockIdx.y + 1) * chunk"),
+    (
+        "columns",
+        "min((blockIdx.y + 1) * chunk, rows)",
+        "(blockIdx.y + 1) * chunk",
+    ),
     ("rows", "v[i] /= (float)(end - start);", ""),
     (
         "embedding",

@@ -230,7 +230,10 @@ mod tests {
     fn every_column_has_a_thread_and_a_batch_fills_the_card() {
         for (rows, width, group) in [(1, 1, 8), (416, 768, 8), (3000, 50, 4), (32_768, 2304, 8)] {
             let how = Geometry::new(rows, width, group);
-            assert!(how.tiles * how.lanes * group >= width && (how.tiles - 1) * how.lanes * group < width);
+            assert!(
+                how.tiles * how.lanes * group >= width
+                    && (how.tiles - 1) * how.lanes * group < width
+            );
             assert!(how.lanes.is_power_of_two() && how.lanes <= MOST_LANES);
         }
         // 132 multiprocessors with four blocks each.

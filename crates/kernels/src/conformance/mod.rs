@@ -53,6 +53,8 @@ fn run<B: Backend>(backend: &B, inputs: Inputs, watch: &mut dyn FnMut(&str)) -> 
     sequences::run(&mut rig);
     losses::run(&mut rig);
     arenas::run(&mut rig);
+    rows::wide(&mut rig);
+    products::many_rows(&mut rig);
     rig.outcomes
 }
 

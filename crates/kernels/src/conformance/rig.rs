@@ -41,7 +41,7 @@ impl<'b, B: Backend> Rig<'b, B> {
             sequences: 64,
             longest: 160,
             hidden: 128,
-            intermediate: 300,
+            intermediate: 1040,
             heads: 4,
             classes: 300,
         })

@@ -17,13 +17,22 @@ pub(super) fn drop(p: f64) -> Option<Drop> {
 }
 
 pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
+    // Up to more than a warp of 16-byte vectors holds.
+    of_widths(rig, &[1, 7, 16, 20, 50, 128, 300]);
+}
+
+/// Rows of whole vectors: some for each thread of a warp, and more than its registers are to hold.
+pub(super) fn wide<B: Backend>(rig: &mut Rig<'_, B>) {
+    of_widths(rig, &[520, 1040]);
+}
+
+fn of_widths<B: Backend>(rig: &mut Rig<'_, B>, widths: &[usize]) {
     let b = rig.b;
     // More rows than any backend sums in one piece.
     let lengths = [5, 1, 17, 8, 2, 40];
     let batch = Batch::new(b, &lengths, 40);
     let rows = batch.host.tokens();
-    // Up to more than a warp of 16-byte vectors holds.
-    for width in [1, 7, 16, 20, 50, 128, 300] {
+    for &width in widths {
         let size = format!("{rows}x{width}");
         let (weight, bias) = (rig.masters(width), rig.masters(width));
         let norm = || Norm {
