@@ -48,7 +48,7 @@ fn mutants(only: impl Fn(&str) -> bool) -> Vec<Mutant> {
 }
 
 /// Mistakes, as (file, what is there, what is put in its place); what is there may stand in a header.
-const FAULTS: [(&str, &str, &str); 17] = [
+const FAULTS: [(&str, &str, &str); 19] = [
     // The sum is not kept for the backward pass.
     (
         "norm",
@@ -112,9 +112,16 @@ const FAULTS: [(&str, &str, &str); 17] = [
     // Draws of another lane.
     (
         "attention_mma",
-        "shfl_xor_sync(0xffffffffu, mine, 8)",
-        "shfl_xor_sync(0xffffffffu, mine, 4)",
+        "shfl_xor_sync(0xffffffffu, mine, 2)",
+        "shfl_xor_sync(0xffffffffu, mine, 1)",
     ),
+    // Bits of other keys.
+    (
+        "attention_mma",
+        "spread(others >> 16) << 4",
+        "spread(others >> 16)",
+    ),
+    ("attention_mma", "own % 32 + group()", "group()"),
     (
         "attention_mma",
         "(odd ? mine : others) >> 2 * odd",

@@ -326,7 +326,7 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
     let (qkv, dcontext) = (draw.acts(t * 3 * h)?, draw.acts(t * h)?);
     let (mut context, mut lse, mut dqkv) = (
         draw.acts(t * h)?,
-        draw.masters(t * heads, 0.0)?,
+        draw.masters(B::attention_saved(t, heads, how.longest), 0.0)?,
         draw.acts(t * 3 * h)?,
     );
     let cost = Cost {

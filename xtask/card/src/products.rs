@@ -71,7 +71,7 @@ impl<'b, B: Backend> Layer<'b, B> {
             longest: tokens,
             hidden,
             intermediate: inner,
-            heads: 1,
+            heads: hidden.div_ceil(64),
             classes: 2,
         })?;
         let mut table = ParamTable::builder();

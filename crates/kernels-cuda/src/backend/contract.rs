@@ -499,15 +499,19 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         columns::norm_param_grad(self, dy, sum, stats, acc, dweight, dbias);
     }
 
+    fn attention_saved(queries: usize, heads: usize, longest: usize) -> usize {
+        attention::saved(A::NUMBER, queries, heads, longest)
+    }
+
     fn attention(
         &self,
         how: Attention,
         tokens: Tokens<'_, Self>,
         qkv: Qkv<'_, Self>,
         context: ViewMut<'_, A>,
-        lse: ViewMut<'_, f32>,
+        saved: ViewMut<'_, f32>,
     ) {
-        attention::forward(self, how, tokens, qkv, context, lse);
+        attention::forward(self, how, tokens, qkv, context, saved);
     }
 
     fn attention_backward(
@@ -516,11 +520,11 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         tokens: Tokens<'_, Self>,
         qkv: Qkv<'_, Self>,
         context: View<'_, A>,
-        lse: View<'_, f32>,
+        saved: View<'_, f32>,
         dcontext: View<'_, A>,
         dqkv: QkvMut<'_, Self>,
     ) {
-        attention::backward(self, how, tokens, qkv, context, lse, dcontext, dqkv);
+        attention::backward(self, how, tokens, qkv, context, saved, dcontext, dqkv);
     }
 
     fn softmax_loss(

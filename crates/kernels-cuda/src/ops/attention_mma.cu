@@ -5,8 +5,9 @@
 // shared memory; while it is at one, the next is on its way (cp.async). Of a 16x8 tile of
 // sums a lane holds rows g and g + 8, columns 2*t and 2*t + 1 (g = lane/4, t = lane%4); two neighbouring tiles, rounded
 // to bf16, are the left fragment of the next product, so scores and probabilities never leave registers. Fragments: PTX
-// ISA, "Matrix Fragments for mma.m16n8k16". Dropout's draws stay in registers too: a draw serves four keys of a query,
-// which lie in two or four lanes; each of these draws its share and hands the bits to the others.
+// ISA, "Matrix Fragments for mma.m16n8k16". Dropout draws once, forward, in registers: a draw serves four keys of a
+// query, which lie in two lanes; one of them draws for row g, the other for row g + 8. What stays is kept as a bit for
+// each key, which the backward pass reads.
 #include "attention.cuh"
 
 constexpr float LOG2E = 1.44269504088896341f, LN2 = 0.693147180559945309f;
@@ -163,6 +164,13 @@ __device__ inline void load_statistics(float (&of_lse)[ROWS], float (&of_delta)[
     copy_async<4>(&of_delta[r], delta + at, r < rows);
 }
 
+// Begins to load words of bits of a tile of queries, from [query, stride]; a query behind the end keeps nothing.
+template <int ROWS, int WORDS>
+__device__ inline void load_kept(u32 (&bits)[ROWS][WORDS], const u32* kept, u32 stride, u32 first, u32 rows) {
+    const u32 r = threadIdx.x / WORDS, w = threadIdx.x % WORDS;
+    if (r < ROWS) copy_async<4>(&bits[r][w], kept + (u64)(first + (r < rows ? r : 0)) * stride + w, r < rows);
+}
+
 template <int N>
 __device__ inline void clear(float (&v)[N][4]) {
 #pragma unroll
@@ -171,24 +179,36 @@ __device__ inline void clear(float (&v)[N][4]) {
         for (int e = 0; e < 4; e++) v[n][e] = 0.0f;
 }
 
-// out[n] = 16 rows of `mine`, from `first` on, times rows 8n .. 8n + 7 of a tile: a score is a product of two rows.
-template <int D, int MINE, int ROWS>
-__device__ inline void multiply(float (&out)[ROWS / 8][4], const bf16 (&mine)[MINE][D + PAD], u32 first,
+// The left fragments of 16 rows, from row `first` of a tile.
+template <int D, int ROWS>
+__device__ inline void read_rows(u32 (&a)[D / 16][4], const bf16 (&tile)[ROWS][D + PAD], u32 first) {
+#pragma unroll
+    for (int k = 0; k < D / 16; k++) load_matrices(a[k], &tile[first + lane() % 16][16 * k + lane() / 16 * 8]);
+}
+
+// out[n] = the rows of `a` times rows 8n .. 8n + 7 of a tile: a score is a product of two rows.
+template <int D, int ROWS>
+__device__ inline void multiply(float (&out)[ROWS / 8][4], const u32 (&a)[D / 16][4],
                                 const bf16 (&tile)[ROWS][D + PAD]) {
     clear(out);
 #pragma unroll
-    for (int k = 0; k < D; k += 32) {
-        u32 a[2][4];
-        load_matrices(a[0], &mine[first + lane() % 16][k + lane() / 16 * 8]);
-        load_matrices(a[1], &mine[first + lane() % 16][k + 16 + lane() / 16 * 8]);
+    for (int k = 0; k < D / 32; k++)
 #pragma unroll
         for (int n = 0; n < ROWS / 8; n++) {
             u32 b[4];
-            load_matrices(b, &tile[8 * n + lane() % 8][k + lane() / 8 * 8]);
-            mma(out[n], a[0], b[0], b[1]);
-            mma(out[n], a[1], b[2], b[3]);
+            load_matrices(b, &tile[8 * n + lane() % 8][32 * k + lane() / 8 * 8]);
+            mma(out[n], a[2 * k], b[0], b[1]);
+            mma(out[n], a[2 * k + 1], b[2], b[3]);
         }
-    }
+}
+
+// The same, the rows read where they lie: fewer registers, and more to read.
+template <int D, int MINE, int ROWS>
+__device__ inline void multiply(float (&out)[ROWS / 8][4], const bf16 (&mine)[MINE][D + PAD], u32 first,
+                                const bf16 (&tile)[ROWS][D + PAD]) {
+    u32 a[D / 16][4];
+    read_rows<D, MINE>(a, mine, first);
+    multiply<D, ROWS>(out, a, tile);
 }
 
 // out[n] += `share` (16 rows by ROWS, as sums hold it) times channels 8n .. 8n + 7 of a tile.
@@ -246,38 +266,36 @@ __device__ inline float group_max(float x) {
 
 // ---- dropout ------------------------------------------------------------------------------------------------
 
-// What dropout draws by in this block.
-struct Dropout {
-    Words example;
-    u32 head, threshold;
-};
-
 // Of four keys from 4*block on, bit i: whether probability (query, 4*block + i) stays.
-__device__ inline u32 draw_four(const Dropout& drop, u32 query, u32 block) {
-    Words example = drop.example;
+__device__ inline u32 draw_four(Words example, u32 head, u32 query, u32 block, u32 threshold) {
 #ifdef __CUDA_ARCH__
     // Keeps the keys of ten rounds, two words each, from being made beforehand and kept in registers.
     asm volatile("" : "+r"(example.w[0]), "+r"(example.w[1]));
 #endif
-    const Words words = drop_attention(example, drop.head, query, block);
+    const Words words = drop_attention(example, head, query, block);
     u32 bits = 0;
 #pragma unroll
-    for (u32 i = 0; i < 4; i++) bits |= (u32)(words.w[i] >= drop.threshold) << i;
+    for (u32 i = 0; i < 4; i++) bits |= (u32)(words.w[i] >= threshold) << i;
     return bits;
 }
 
-// The bits of sums whose rows are queries, N tiles of 8 keys wide: lanes 2j and 2j + 1 share draws, one of them makes
-// those of row g, the other those of row g + 8.
-template <int N>
-struct QueryBits {
-    u32 of_row[2];
+// Four bits each, of the lower half of a word, at every eighth place.
+__device__ inline u32 spread(u32 x) {
+    x = (x | x << 8) & 0x00ff00ffu;
+    return (x | x << 4) & 0x0f0f0f0fu;
+}
 
-    __device__ inline void draw(const Dropout& drop, u32 first_query, u32 key0) {
+// What stays of a tile of KEYS keys, for the rows of queries this lane holds.
+struct Kept {
+    u32 mine;       // four bits a tile of eight keys: of row g in even lanes, g + 8 in odd ones
+    u32 of_row[2];  // as this lane's columns lie: bits 4*n and 4*n + 1 for tile n
+
+    __device__ inline void draw(const Words& example, u32 head, u32 first_query, u32 key0, u32 threshold) {
         const u32 odd = lane() & 1u, query = first_query + group() + 8 * odd;
-        u32 mine = 0;
+        mine = 0;
 #pragma unroll 1
-        for (u32 n = 0; n < N; n++)
-            mine |= draw_four(drop, query, key0 / 4 + 2 * n + place_in_group() / 2) << 4 * n;
+        for (u32 n = 0; n < KEYS / 8; n++)
+            mine |= draw_four(example, head, query, key0 / 4 + 2 * n + place_in_group() / 2, threshold) << 4 * n;
         const u32 others = __shfl_xor_sync(0xffffffffu, mine, 1);
         // Of four keys the even lane has the first two columns.
         of_row[0] = (odd ? others : mine) >> 2 * odd;
@@ -285,30 +303,15 @@ struct QueryBits {
     }
 
     __device__ inline bool stays(u32 n, u32 e) const { return of_row[e / 2] >> (4 * n + e % 2) & 1u; }
-};
 
-// The bits of sums whose rows are keys, four tiles of 8 queries wide: the four lanes with neighbouring keys share draws;
-// lane j of them makes those of tile j.
-struct KeyBits {
-    u32 of_tile[4];
-
-    __device__ inline void draw(const Dropout& drop, u32 query0, u32 first_key) {
-        const u32 j = group() % 4, block = (first_key + group()) / 4;
-        u32 mine = 0;
-#pragma unroll 1
-        for (u32 e = 0; e < 4; e++)
-            mine |= draw_four(drop, query0 + 8 * j + 2 * place_in_group() + e % 2, block + e / 2 * 2) << 4 * e;
-        // Tile j ^ k is drawn by the lane whose j differs by k.
-        const u32 of[4] = {mine, __shfl_xor_sync(0xffffffffu, mine, 4), __shfl_xor_sync(0xffffffffu, mine, 8),
-                           __shfl_xor_sync(0xffffffffu, mine, 12)};
-#pragma unroll
-        for (u32 n = 0; n < 4; n++) {
-            const u32 k = j ^ n;
-            of_tile[n] = (k & 2u ? (k & 1u ? of[3] : of[2]) : (k & 1u ? of[1] : of[0])) >> j;
-        }
+    // Two words of keys in order for the row this lane drew for; lanes 0 and 1 of a group have them.
+    __device__ inline uint2 in_order() const {
+        const u32 others = __shfl_xor_sync(0xffffffffu, mine, 2);  // the other four of every eight keys
+        uint2 two;
+        two.x = spread(mine & 0xffffu) | spread(others & 0xffffu) << 4;
+        two.y = spread(mine >> 16) | spread(others >> 16) << 4;
+        return two;
     }
-
-    __device__ inline bool stays(u32 n, u32 e) const { return of_tile[n] >> 4 * e & 1u; }
 };
 
 // ---- forward ------------------------------------------------------------------------------------------------
@@ -322,7 +325,8 @@ struct ForwardTiles {
 
 // Grid (tiles of queries, heads, sequences).
 template <int D, int WARPS>
-__device__ inline void forward(ForwardTiles<D, WARPS>& s, SHAPE_PARAMETERS, Act* context, float* lse) {
+__device__ inline void forward(ForwardTiles<D, WARPS>& s, SHAPE_PARAMETERS, Act* context, float* lse, u32* kept,
+                               u32 words) {
     constexpr int THREADS = 32 * WARPS;
     const u32 sequence = blockIdx.z, head = blockIdx.y, heads = gridDim.y, column = head * head_dim;
     if (sequence >= count(step, sequences)) return;
@@ -331,14 +335,15 @@ __device__ inline void forward(ForwardTiles<D, WARPS>& s, SHAPE_PARAMETERS, Act*
     if (query0 >= at.queries) return;
     const u32 rows = min((u32)(16 * WARPS), at.queries - query0);
     const u32 own = threadIdx.x / 32 * 16;  // the warp's first row
-    Dropout drop = {{}, head, threshold};
-    if (threshold) drop.example = drop_example(step, place, sequence_ids[sequence]);
+    Words example = {};
+    if (threshold) example = drop_example(step, place, sequence_ids[sequence]);
     const Head of_head = {column, head_dim, head_dim == D && in_groups(q, k, v, q_stride, kv_stride)};
 
     load_tile<D, 16 * WARPS, THREADS>(s.q, of_head, q, q_stride, at.first_query + query0, rows);
     load_tile<D, KEYS, THREADS>(s.k[0], of_head, k, kv_stride, at.start, at.length);
     load_tile<D, KEYS, THREADS>(s.v[0], of_head, v, kv_stride, at.start, at.length);
     commit_copies();
+    u32 of_q[D / 16][4];
     const float scale2 = scale * LOG2E;
     float most[2] = {-infinite(), -infinite()}, total[2] = {}, out[D / 8][4];
     clear(out);
@@ -350,12 +355,22 @@ __device__ inline void forward(ForwardTiles<D, WARPS>& s, SHAPE_PARAMETERS, Act*
             load_tile<D, KEYS, THREADS>(s.v[to], of_head, v, kv_stride, next, left - KEYS);
         }
         commit_copies();
-        QueryBits<KEYS / 8> bits;
-        if (threshold) bits.draw(drop, query0 + own, key0);
+        Kept keep;
+        if (threshold) {
+            keep.draw(example, head, query0 + own, key0, threshold);
+            const uint2 two = keep.in_order();
+            const u32 r = own + group() + 8 * place_in_group();
+            if (place_in_group() < 2 && r < rows) {
+                u32* to = kept + ((u64)(at.first_query + query0 + r) * heads + head) * words + key0 / 32;
+                to[0] = two.x;
+                to[1] = two.y;
+            }
+        }
         wait_for_copies<1>();
         __syncthreads();
+        if (key0 == 0) read_rows<D, 16 * WARPS>(of_q, s.q, own);
         float score[KEYS / 8][4];
-        multiply<D, 16 * WARPS, KEYS>(score, s.q, own, s.k[stage]);
+        multiply<D, KEYS>(score, of_q, s.k[stage]);
         const u32 first_key = 2 * place_in_group();
         if (left < KEYS) {
 #pragma unroll
@@ -392,7 +407,7 @@ __device__ inline void forward(ForwardTiles<D, WARPS>& s, SHAPE_PARAMETERS, Act*
 #pragma unroll
             for (u32 n = 0; n < KEYS / 8; n++)
 #pragma unroll
-                for (u32 e = 0; e < 4; e++) score[n][e] = bits.stays(n, e) ? score[n][e] : 0.0f;
+                for (u32 e = 0; e < 4; e++) score[n][e] = keep.stays(n, e) ? score[n][e] : 0.0f;
         }
         accumulate<D, KEYS>(out, score, s.v[stage]);
         __syncthreads();  // the tile has been read
@@ -414,16 +429,16 @@ __device__ inline void forward(ForwardTiles<D, WARPS>& s, SHAPE_PARAMETERS, Act*
 
 #define FORWARD(D, WARPS)                                           \
     __shared__ __align__(16) ForwardTiles<D, WARPS> tiles;          \
-    forward<D, WARPS>(tiles, SHAPE_ARGUMENTS, context, lse)
+    forward<D, WARPS>(tiles, SHAPE_ARGUMENTS, context, lse, kept, words)
 
 extern "C" __global__ void __launch_bounds__(128)
-attention_mma_32(SHAPE_PARAMETERS, Act* context, float* lse) { FORWARD(32, 4); }
+attention_mma_32(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(32, 4); }
 extern "C" __global__ void __launch_bounds__(128)
-attention_mma_64(SHAPE_PARAMETERS, Act* context, float* lse) { FORWARD(64, 4); }
+attention_mma_64(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(64, 4); }
 extern "C" __global__ void __launch_bounds__(32)
-attention_mma_first_32(SHAPE_PARAMETERS, Act* context, float* lse) { FORWARD(32, 1); }
+attention_mma_first_32(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(32, 1); }
 extern "C" __global__ void __launch_bounds__(32)
-attention_mma_first_64(SHAPE_PARAMETERS, Act* context, float* lse) { FORWARD(64, 1); }
+attention_mma_first_64(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(64, 1); }
 
 // ---- backward -----------------------------------------------------------------------------------------------
 
@@ -444,11 +459,13 @@ struct KeyTiles {
     bf16 d[2][OTHER][D + PAD];  // dcontext
     float lse[2][OTHER];
     float delta[2][OTHER];
+    u32 kept[2][OTHER][OWN / 32];
 };
 
 // Gradients of a tile of keys and values. Grid (tiles of keys, heads, sequences).
 template <int D>
-__device__ inline void backward_keys(KeyTiles<D>& s, BACKWARD_PARAMETERS, Act* dk, Act* dv) {
+__device__ inline void backward_keys(KeyTiles<D>& s, BACKWARD_PARAMETERS, Act* dk, Act* dv, const u32* kept,
+                                     u32 words) {
     constexpr int THREADS = 128;
     const u32 sequence = blockIdx.z, head = blockIdx.y, heads = gridDim.y, column = head * head_dim;
     if (sequence >= count(step, sequences)) return;
@@ -456,8 +473,6 @@ __device__ inline void backward_keys(KeyTiles<D>& s, BACKWARD_PARAMETERS, Act* d
     const u32 key0 = blockIdx.x * OWN;
     if (key0 >= at.length) return;
     const u32 keys = min((u32)OWN, at.length - key0), own = threadIdx.x / 32 * 16;
-    Dropout drop = {{}, head, threshold};
-    if (threshold) drop.example = drop_example(step, place, sequence_ids[sequence]);
     const Head of_head = {column, head_dim, head_dim == D && in_groups(q, k, v, q_stride, kv_stride) && aligned(dcontext)};
     const u32 d_stride = heads * head_dim;
 
@@ -466,6 +481,8 @@ __device__ inline void backward_keys(KeyTiles<D>& s, BACKWARD_PARAMETERS, Act* d
     load_tile<D, OTHER, THREADS>(s.q[0], of_head, q, q_stride, at.first_query, at.queries);
     load_tile<D, OTHER, THREADS>(s.d[0], of_head, dcontext, d_stride, at.first_query, at.queries);
     load_statistics<OTHER>(s.lse[0], s.delta[0], lse, delta, at.first_query, at.queries, heads, head);
+    kept += (u64)head * words + key0 / 32;
+    if (threshold) load_kept(s.kept[0], kept, heads * words, at.first_query, at.queries);
     commit_copies();
     const float scale2 = scale * LOG2E;
     float sum_k[D / 8][4], sum_v[D / 8][4];
@@ -478,10 +495,9 @@ __device__ inline void backward_keys(KeyTiles<D>& s, BACKWARD_PARAMETERS, Act* d
             load_tile<D, OTHER, THREADS>(s.q[to], of_head, q, q_stride, next, left - OTHER);
             load_tile<D, OTHER, THREADS>(s.d[to], of_head, dcontext, d_stride, next, left - OTHER);
             load_statistics<OTHER>(s.lse[to], s.delta[to], lse, delta, next, left - OTHER, heads, head);
+            if (threshold) load_kept(s.kept[to], kept, heads * words, next, left - OTHER);
         }
         commit_copies();
-        KeyBits bits;
-        if (threshold) bits.draw(drop, query0, key0 + own);
         wait_for_copies<1>();
         __syncthreads();
         // Rows are keys here, columns queries.
@@ -493,7 +509,8 @@ __device__ inline void backward_keys(KeyTiles<D>& s, BACKWARD_PARAMETERS, Act* d
 #pragma unroll
             for (u32 e = 0; e < 4; e++) {
                 const u32 query = 8 * n + 2 * place_in_group() + e % 2;
-                const bool keep = threshold == 0 || bits.stays(n, e);
+                const u32 bit = own % 32 + group() + 8 * (e / 2);
+                const bool keep = threshold == 0 || (s.kept[stage][query][own / 32] >> bit & 1u);
                 differentiate(p[n][e], ds[n][e], scale2, s.lse[stage][query] * LOG2E, s.delta[stage][query], keep,
                               drop_scale);
             }
@@ -513,11 +530,12 @@ struct QueryTiles {
     bf16 v[2][OTHER][D + PAD];
     float lse[OWN];
     float delta[OWN];
+    u32 kept[2][OWN][1];
 };
 
 // Gradient of a tile of queries. Grid (tiles of queries, heads, sequences).
 template <int D>
-__device__ inline void backward_queries(QueryTiles<D>& s, BACKWARD_PARAMETERS, Act* dq) {
+__device__ inline void backward_queries(QueryTiles<D>& s, BACKWARD_PARAMETERS, Act* dq, const u32* kept, u32 words) {
     constexpr int THREADS = 128;
     const u32 sequence = blockIdx.z, head = blockIdx.y, heads = gridDim.y, column = head * head_dim;
     if (sequence >= count(step, sequences)) return;
@@ -526,8 +544,6 @@ __device__ inline void backward_queries(QueryTiles<D>& s, BACKWARD_PARAMETERS, A
     if (query0 >= at.queries) return;
     const u32 first = at.first_query + query0, rows = min((u32)OWN, at.queries - query0);
     const u32 own = threadIdx.x / 32 * 16;
-    Dropout drop = {{}, head, threshold};
-    if (threshold) drop.example = drop_example(step, place, sequence_ids[sequence]);
     const Head of_head = {column, head_dim, head_dim == D && in_groups(q, k, v, q_stride, kv_stride) && aligned(dcontext)};
 
     load_tile<D, OWN, THREADS>(s.q, of_head, q, q_stride, first, rows);
@@ -535,6 +551,8 @@ __device__ inline void backward_queries(QueryTiles<D>& s, BACKWARD_PARAMETERS, A
     load_statistics<OWN>(s.lse, s.delta, lse, delta, first, rows, heads, head);
     load_tile<D, OTHER, THREADS>(s.k[0], of_head, k, kv_stride, at.start, at.length);
     load_tile<D, OTHER, THREADS>(s.v[0], of_head, v, kv_stride, at.start, at.length);
+    kept += (u64)head * words;
+    if (threshold) load_kept(s.kept[0], kept, heads * words, first, rows);
     commit_copies();
     const float scale2 = scale * LOG2E;
     float of_lse[2], of_delta[2], sum_q[D / 8][4];
@@ -545,10 +563,9 @@ __device__ inline void backward_queries(QueryTiles<D>& s, BACKWARD_PARAMETERS, A
             const u32 next = at.start + key0 + OTHER, to = stage ^ 1u;
             load_tile<D, OTHER, THREADS>(s.k[to], of_head, k, kv_stride, next, left - OTHER);
             load_tile<D, OTHER, THREADS>(s.v[to], of_head, v, kv_stride, next, left - OTHER);
+            if (threshold) load_kept(s.kept[to], kept + (key0 / 32 + 1), heads * words, first, rows);
         }
         commit_copies();
-        QueryBits<OTHER / 8> bits;
-        if (threshold) bits.draw(drop, query0 + own, key0);
         wait_for_copies<1>();
         __syncthreads();
         if (key0 == 0) {
@@ -565,8 +582,9 @@ __device__ inline void backward_queries(QueryTiles<D>& s, BACKWARD_PARAMETERS, A
         for (u32 n = 0; n < OTHER / 8; n++)
 #pragma unroll
             for (u32 e = 0; e < 4; e++) {
-                if (8 * n + 2 * place_in_group() + e % 2 >= left) score[n][e] = -infinite();
-                const bool keep = threshold == 0 || bits.stays(n, e);
+                const u32 key = 8 * n + 2 * place_in_group() + e % 2, row = own + group() + 8 * (e / 2);
+                if (key >= left) score[n][e] = -infinite();
+                const bool keep = threshold == 0 || (s.kept[stage][row][0] >> key & 1u);
                 differentiate(score[n][e], ds[n][e], scale2, of_lse[e / 2], of_delta[e / 2], keep, drop_scale);
             }
         accumulate<D, OTHER>(sum_q, ds, s.k[stage]);
@@ -577,16 +595,16 @@ __device__ inline void backward_queries(QueryTiles<D>& s, BACKWARD_PARAMETERS, A
 
 #define BACKWARD_KEYS(D)                          \
     __shared__ __align__(16) KeyTiles<D> tiles;   \
-    backward_keys<D>(tiles, BACKWARD_ARGUMENTS, dk, dv)
+    backward_keys<D>(tiles, BACKWARD_ARGUMENTS, dk, dv, kept, words)
 #define BACKWARD_QUERIES(D)                       \
     __shared__ __align__(16) QueryTiles<D> tiles; \
-    backward_queries<D>(tiles, BACKWARD_ARGUMENTS, dq)
+    backward_queries<D>(tiles, BACKWARD_ARGUMENTS, dq, kept, words)
 
 extern "C" __global__ void __launch_bounds__(128)
-attention_mma_keys_32(BACKWARD_PARAMETERS, Act* dk, Act* dv) { BACKWARD_KEYS(32); }
+attention_mma_keys_32(BACKWARD_PARAMETERS, Act* dk, Act* dv, const u32* kept, u32 words) { BACKWARD_KEYS(32); }
+extern "C" __global__ void __launch_bounds__(128, 3)
+attention_mma_keys_64(BACKWARD_PARAMETERS, Act* dk, Act* dv, const u32* kept, u32 words) { BACKWARD_KEYS(64); }
 extern "C" __global__ void __launch_bounds__(128)
-attention_mma_keys_64(BACKWARD_PARAMETERS, Act* dk, Act* dv) { BACKWARD_KEYS(64); }
+attention_mma_queries_32(BACKWARD_PARAMETERS, Act* dq, const u32* kept, u32 words) { BACKWARD_QUERIES(32); }
 extern "C" __global__ void __launch_bounds__(128)
-attention_mma_queries_32(BACKWARD_PARAMETERS, Act* dq) { BACKWARD_QUERIES(32); }
-extern "C" __global__ void __launch_bounds__(128)
-attention_mma_queries_64(BACKWARD_PARAMETERS, Act* dq) { BACKWARD_QUERIES(64); }
+attention_mma_queries_64(BACKWARD_PARAMETERS, Act* dq, const u32* kept, u32 words) { BACKWARD_QUERIES(64); }
