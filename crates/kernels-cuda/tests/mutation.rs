@@ -100,8 +100,8 @@ const FAULTS: [(&str, &str, &str); 19] = [
     // Two registers of a fragment the wrong way round.
     (
         "attention_mma",
-        "mma(out[n], a[1], b[2], b[3]);",
-        "mma(out[n], a[1], b[3], b[2]);",
+        "mma(out[n], a[2 * k + 1], b[2], b[3]);",
+        "mma(out[n], a[2 * k + 1], b[3], b[2]);",
     ),
     // A tile is read before its copies have come.
     (
