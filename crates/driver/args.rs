@@ -95,6 +95,11 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "N", help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// With --device cuda: time cuBLASLt's algorithms when a product of new size comes, keep the fastest beside the
+    /// kernels in the cache and use them from then on. Results then depend on that file's choices too [default: off]
+    #[arg(long, help_heading = "Machine")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tune_products: bool,
 }
 
 /// How labelled texts are read.

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use half::bf16;
 use hone_hub::Hub;
 use hone_kernels_cpu::CpuBackend;
+use hone_kernels_cuda::card::Choice;
 use hone_kernels_cuda::{Act, Card, CudaBackend};
 use std::sync::Arc;
 
@@ -61,9 +62,13 @@ fn word(args: &DeviceArgs) -> Result<Word> {
 }
 
 /// A card for activations of one type.
-fn card<A: Act>(number: usize) -> Result<Arc<CudaBackend<Card, A>>> {
+fn card<A: Act>(number: usize, args: &DeviceArgs) -> Result<Arc<CudaBackend<Card, A>>> {
     let images = Hub::from_env()?.cache().join("cuda");
-    let opened = Card::open(number, A::NUMBER, &images).and_then(CudaBackend::new);
+    let choice = match args.tune_products {
+        true => Choice::Timed,
+        false => Choice::Heuristic,
+    };
+    let opened = Card::with(number, A::NUMBER, &images, choice).and_then(CudaBackend::new);
     let backend = opened.context("--device cuda does not work here; use --device cpu")?;
     Ok(Arc::new(backend))
 }
@@ -73,6 +78,9 @@ fn processor(args: &DeviceArgs) -> Result<Arc<CpuBackend>> {
     if args.precision == Some(Precision::Bf16) {
         bail!("--precision bf16 needs --device cuda; the CPU computes in f32");
     }
+    if args.tune_products {
+        bail!("--tune-products needs --device cuda; the CPU's products have nothing to be timed");
+    }
     Ok(Arc::new(CpuBackend::new(threads(args)?)))
 }
 
@@ -81,8 +89,8 @@ pub fn choose(args: &DeviceArgs) -> Result<Device> {
     threads(args)?;
     match (word(args)?, args.precision) {
         (Word::Cpu, _) => Ok(Device::Cpu(processor(args)?)),
-        (Word::Cuda(n), Some(Precision::Bf16)) => Ok(Device::CudaRounded(card(n)?)),
-        (Word::Cuda(n), _) => Ok(Device::Cuda(card(n)?)),
+        (Word::Cuda(n), Some(Precision::Bf16)) => Ok(Device::CudaRounded(card(n, args)?)),
+        (Word::Cuda(n), _) => Ok(Device::Cuda(card(n, args)?)),
     }
 }
 

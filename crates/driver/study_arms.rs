@@ -35,7 +35,7 @@ const PRACTICES: [(&str, &str); 13] = [
 ];
 
 /// Options that every arm has as the baseline has them: they say what is studied, or where it runs.
-const SHARED: [&str; 19] = [
+const SHARED: [&str; 20] = [
     "model",
     "data",
     "valid",
@@ -53,6 +53,7 @@ const SHARED: [&str; 19] = [
     "device",
     "precision",
     "threads",
+    "tune_products",
     "calibrate",
     "abstain_precision",
 ];

@@ -29,7 +29,7 @@ pub(crate) struct LayerActs<B: Backend> {
     /// Queries of the first rows, `[S, H]`; empty for [`RowSet::All`].
     pub q: B::Buf<B::Act>,
     pub context: B::Buf<B::Act>,
-    pub lse: B::Buf<B::Master>,
+    pub saved: B::Buf<B::Master>,
     pub attention_sum: B::Buf<B::Act>,
     pub attention_stats: B::Buf<B::Master>,
     pub pre: B::Buf<B::Act>,
@@ -38,16 +38,14 @@ pub(crate) struct LayerActs<B: Backend> {
 }
 
 /// Numbers of each kind a set of layer activations holds.
-fn layer_sizes(c: &Config, limits: Limits, rows: RowSet) -> (usize, usize) {
+fn layer_sizes<B: Backend>(c: &Config, limits: Limits, rows: RowSet) -> (usize, usize) {
     let (h, r) = (c.hidden, rows.count(limits));
+    let saved = B::attention_saved(r, c.heads, limits.longest);
     let (qkv, q) = match rows {
         RowSet::All => (3 * limits.tokens * h, 0),
         RowSet::First => (2 * limits.tokens * h, r * h),
     };
-    (
-        qkv + q + 3 * r * h + r * c.intermediate,
-        r * c.heads + 4 * r,
-    )
+    (qkv + q + 3 * r * h + r * c.intermediate, saved + 4 * r)
 }
 
 impl<B: Backend> LayerActs<B> {
@@ -61,7 +59,7 @@ impl<B: Backend> LayerActs<B> {
             qkv: b.alloc(parts * limits.tokens * h)?,
             q: b.alloc(q)?,
             context: b.alloc(r * h)?,
-            lse: b.alloc(r * c.heads)?,
+            saved: b.alloc(B::attention_saved(r, c.heads, limits.longest))?,
             attention_sum: b.alloc(r * h)?,
             attention_stats: b.alloc(r * 2)?,
             pre: b.alloc(r * c.intermediate)?,
@@ -193,7 +191,7 @@ pub(crate) fn acts_bytes<B: Backend>(
         if l < saved_from && rows == RowSet::All && std::mem::replace(&mut shared, true) {
             continue;
         }
-        let (a, m) = layer_sizes(c, limits, rows);
+        let (a, m) = layer_sizes::<B>(c, limits, rows);
         bytes += a * act + m * master;
     }
     let stream = 3 * t * h + t * c.intermediate + s * h;

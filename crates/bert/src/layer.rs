@@ -42,6 +42,11 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         }
     }
 
+    /// Elements of what attention saves.
+    fn saved(&self) -> usize {
+        B::attention_saved(self.count(), self.config.heads, self.batch.size().longest)
+    }
+
     fn count(&self) -> usize {
         self.rows.count(self.batch.size())
     }
@@ -60,14 +65,14 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         let (t, r) = (self.batch.size().tokens, self.count());
         let (h, i) = (self.config.hidden, self.config.intermediate);
         let x = b.head(&stream.x, t * h);
-        let lse = b.head_mut(&mut acts.lse, r * self.config.heads);
+        let saved = b.head_mut(&mut acts.saved, self.saved());
         let context = b.head_mut(&mut acts.context, r * h);
         let residual = match self.rows {
             RowSet::All => {
                 let qkv = b.head_mut(&mut acts.qkv, t * 3 * h);
                 b.linear(self.params, layer.qkv(), self.bias(layer.q.bias, 3), x, qkv);
                 let qkv = Qkv::All(b.head(&acts.qkv, t * 3 * h));
-                b.attention(self.attention(), self.batch.tokens(b), qkv, context, lse);
+                b.attention(self.attention(), self.batch.tokens(b), qkv, context, saved);
                 x
             }
             RowSet::First => {
@@ -94,7 +99,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
                     q: b.head(&acts.q, r * h),
                     kv: b.head(&acts.qkv, t * 2 * h),
                 };
-                b.attention(self.attention(), self.batch.tokens(b), qkv, context, lse);
+                b.attention(self.attention(), self.batch.tokens(b), qkv, context, saved);
                 first
             }
         };
@@ -287,7 +292,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             self.batch.tokens(b),
             qkv,
             context,
-            b.head(&acts.lse, r * self.config.heads),
+            b.head(&acts.saved, self.saved()),
             b.head(&slopes.inside, r * h),
             dqkv,
         );

@@ -61,11 +61,15 @@ fn run<B: Backend>(b: &B, (lengths, heads, head_dim, p): Case) -> Vec<Vec<f64>> 
     );
     let dfirst = draw(sequences * hidden, 1.0);
     let rig = rig;
+    let saved = |rig: &Rig<'_, B>, queries| {
+        let len = B::attention_saved(queries, heads, how.longest);
+        rig.master(&vec![f64::NAN; len])
+    };
     let mut out = Vec::new();
 
     let (qkv, dcontext) = (rig.act(&qkv), rig.act(&dcontext));
     let mut context = rig.act(&vec![f64::NAN; tokens * hidden]);
-    let mut lse = rig.master(&vec![f64::NAN; tokens * heads]);
+    let mut lse = saved(&rig, tokens);
     let mut dqkv = rig.act(&vec![f64::NAN; 3 * tokens * hidden]);
     let all = || Qkv::All(b.view(&qkv));
     let of = || batch.tokens(b);
@@ -86,10 +90,11 @@ fn run<B: Backend>(b: &B, (lengths, heads, head_dim, p): Case) -> Vec<Vec<f64>> 
         QkvMut::All(b.all_mut(&mut dqkv)),
     );
     out.extend([rig.read(&context), rig.read(&lse), rig.read(&dqkv)]);
+    out[1].truncate(tokens * heads);
 
     let (q, kv, dcontext) = (rig.act(&q), rig.act(&kv), rig.act(&dfirst));
     let mut context = rig.act(&vec![f64::NAN; sequences * hidden]);
-    let mut lse = rig.master(&vec![f64::NAN; sequences * heads]);
+    let mut lse = saved(&rig, sequences);
     let mut dq = rig.act(&vec![f64::NAN; sequences * hidden]);
     let mut dkv = rig.act(&vec![f64::NAN; 2 * tokens * hidden]);
     let first = || Qkv::First {
@@ -117,6 +122,7 @@ fn run<B: Backend>(b: &B, (lengths, heads, head_dim, p): Case) -> Vec<Vec<f64>> 
     );
     out.extend([&context, &dq, &dkv].map(|buf| rig.read(buf)));
     out.push(rig.read(&lse));
+    out[6].truncate(sequences * heads);
     out
 }
 

@@ -48,7 +48,7 @@ fn mutants(only: impl Fn(&str) -> bool) -> Vec<Mutant> {
 }
 
 /// Mistakes, as (file, what is there, what is put in its place); what is there may stand in a header.
-const FAULTS: [(&str, &str, &str); 17] = [
+const FAULTS: [(&str, &str, &str); 22] = [
     // The sum is not kept for the backward pass.
     (
         "norm",
@@ -104,14 +104,38 @@ const FAULTS: [(&str, &str, &str); 17] = [
     ),
     (
         "attention_mma",
-        "8 * n + first_key + e < keys ? x * scale2 : -infinite()",
-        "x * scale2",
+        "if (8 * n + first_key + e % 2 >= left) score[n][e] = -infinite();",
+        ";",
     ),
     // Two registers of a fragment the wrong way round.
     (
         "attention_mma",
-        "a[k][2] = word(&tile[row][c + 8])",
-        "a[k][2] = word(&tile[row + 8][c])",
+        "mma(out[n], a[1], b[2], b[3]);",
+        "mma(out[n], a[1], b[3], b[2]);",
+    ),
+    // A tile is read before its copies have come.
+    (
+        "attention_mma",
+        "wait_for_copies<1>();",
+        "wait_for_copies<2>();",
+    ),
+    // Draws of another lane.
+    (
+        "attention_mma",
+        "shfl_xor_sync(0xffffffffu, mine, 2)",
+        "shfl_xor_sync(0xffffffffu, mine, 1)",
+    ),
+    // Bits of other keys.
+    (
+        "attention_mma",
+        "spread(others >> 16) << 4",
+        "spread(others >> 16)",
+    ),
+    ("attention_mma", "own % 32 + group()", "group()"),
+    (
+        "attention_mma",
+        "(odd ? mine : others) >> 2 * odd",
+        "(odd ? mine : others)",
     ),
 ];
 

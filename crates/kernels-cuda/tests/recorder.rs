@@ -255,9 +255,13 @@ fn attention_covers_every_tile_and_no_more_than_a_bucket() {
         let found = launches(&events).into_iter().find(|l| l.kernel == kernel);
         found.map(|l| l.grid)
     };
-    assert_eq!(grid("attention_32"), Some([3, 2, 3]), "64 queries a tile");
-    assert_eq!(grid("attention_keys_32"), Some([3, 2, 5]), "32 keys a tile");
-    assert_eq!(grid("attention_queries_32"), Some([3, 2, 5]));
+    assert_eq!(
+        grid("attention_32"),
+        Some([3, 2, 3]),
+        "tiles of 64 queries, heads, sequences"
+    );
+    assert_eq!(grid("attention_keys_32"), Some([5, 2, 3]), "32 keys a tile");
+    assert_eq!(grid("attention_queries_32"), Some([5, 2, 3]));
     assert_eq!(grid("embed_word_backward"), Some([bucket(60) as u32, 1, 1]));
 }
 

@@ -480,15 +480,23 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     // ---- attention -----------------------------------------------------------------------------
 
-    /// `context = drop(softmax(q·kᵀ/√d))·v` within each sequence and head; `lse[rows, heads]` is the
-    /// log of the softmax's sum. `context` is `[T, H]`, or `[S, H]` for [`Qkv::First`].
+    /// Elements of what attention over so many rows of queries saves for its backward pass: the log-sums,
+    /// `[queries, heads]`, and behind them what a backend may want to read again (dropout's mask, say).
+    fn attention_saved(queries: usize, heads: usize, longest: usize) -> usize {
+        let _ = longest;
+        queries * heads
+    }
+
+    /// `context = drop(softmax(q·kᵀ/√d))·v` within each sequence and head; `saved` begins with `lse[rows, heads]`, the
+    /// logs of the softmaxes' sums, and is [`Backend::attention_saved`] long. `context` is `[T, H]`, or `[S, H]` for
+    /// [`Qkv::First`].
     fn attention(
         &self,
         attention: Attention,
         tokens: Tokens<'_, Self>,
         qkv: Qkv<'_, Self>,
         context: Self::ViewMut<'_, Self::Act>,
-        lse: Self::ViewMut<'_, Self::Master>,
+        saved: Self::ViewMut<'_, Self::Master>,
     );
 
     /// Backward of [`Backend::attention`]; every element of the gradients is set.
@@ -498,7 +506,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         tokens: Tokens<'_, Self>,
         qkv: Qkv<'_, Self>,
         context: Self::View<'_, Self::Act>,
-        lse: Self::View<'_, Self::Master>,
+        saved: Self::View<'_, Self::Master>,
         dcontext: Self::View<'_, Self::Act>,
         dqkv: QkvMut<'_, Self>,
     );

@@ -4,6 +4,7 @@
 
 mod movement;
 mod ops;
+mod products;
 mod rates;
 mod suite;
 mod trajectory;
@@ -15,6 +16,7 @@ use hone_bert::Config;
 use hone_data::{Columns, Tokenizer, Truncate, read_labelled};
 use hone_kernels::Backend;
 use hone_kernels_cpu::CpuBackend;
+use hone_kernels_cuda::card::Choice;
 use hone_kernels_cuda::{Act, Card, CudaBackend, Emulator, Order, ProductRate, images};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -68,6 +70,20 @@ enum Task {
         /// Rows and columns of the square product that others are held against
         #[arg(long, default_value_t = 8192)]
         product: usize,
+        /// Time only the operations whose names begin so
+        #[arg(long, value_name = "NAME", default_value = "")]
+        only: String,
+    },
+    /// A layer's twelve products by cuBLASLt's first algorithms, and by the fastest of those it names
+    Products {
+        #[command(flatten)]
+        on: On,
+        /// Hidden size; the feed-forward's is four times that
+        #[arg(long, default_value_t = 768)]
+        hidden: usize,
+        /// Numbers of tokens
+        #[arg(long, value_delimiter = ',', default_value = "32768,4096,416")]
+        tokens: Vec<usize>,
     },
     /// Word pieces of texts, a number a line
     Lengths {
@@ -168,7 +184,12 @@ type Peak<'a> = &'a dyn Fn() -> Result<f64>;
 
 impl On {
     fn card<A: Act>(&self) -> Result<CudaBackend<Card, A>> {
-        Ok(CudaBackend::new(Card::open(0, A::NUMBER, &self.images)?)?)
+        self.choosing(Choice::Heuristic)
+    }
+
+    fn choosing<A: Act>(&self, choice: Choice) -> Result<CudaBackend<Card, A>> {
+        let card = Card::with(0, A::NUMBER, &self.images, choice)?;
+        Ok(CudaBackend::new(card)?)
     }
 
     fn emulator<A: Act>(&self) -> Result<CudaBackend<Emulator, A>> {
@@ -187,24 +208,68 @@ impl On {
         }
     }
 
-    fn rates(&self, shape: &ops::Shape, size: usize) -> Result<Value> {
+    fn rates(&self, shape: &ops::Shape, size: usize, only: &str) -> Result<Value> {
         fn cuda<D: hone_kernels_cuda::Driver, A: Act>(
             b: CudaBackend<D, A>,
             shape: &ops::Shape,
             size: usize,
+            only: &str,
         ) -> Result<Value> {
             let product = ProductRate::new(&b, size)?;
-            rates::measure(&b, shape, &|| Ok(product.measure(&b)?))
+            rates::measure(&b, shape, only, &|| Ok(product.measure(&b)?))
         }
         match (self.device, self.precision) {
-            (Place::Cuda, Precision::F32) => cuda(self.card::<f32>()?, shape, size),
-            (Place::Cuda, Precision::Bf16) => cuda(self.card::<bf16>()?, shape, size),
-            (Place::Emulator, Precision::F32) => cuda(self.emulator::<f32>()?, shape, size),
-            (Place::Emulator, Precision::Bf16) => cuda(self.emulator::<bf16>()?, shape, size),
+            (Place::Cuda, Precision::F32) => cuda(self.card::<f32>()?, shape, size, only),
+            (Place::Cuda, Precision::Bf16) => cuda(self.card::<bf16>()?, shape, size, only),
+            (Place::Emulator, Precision::F32) => cuda(self.emulator::<f32>()?, shape, size, only),
+            (Place::Emulator, Precision::Bf16) => cuda(self.emulator::<bf16>()?, shape, size, only),
             (Place::Cpu, Precision::Bf16) => bail!("the CPU computes in f32"),
             (Place::Cpu, Precision::F32) => {
                 let b = CpuBackend::new(threads());
-                rates::measure(&b, shape, &|| Ok(b.fma_rate()))
+                rates::measure(&b, shape, only, &|| Ok(b.fma_rate()))
+            }
+        }
+    }
+}
+
+impl On {
+    /// By the host's clock on the processor, where nothing is chosen; by the card's own on a card.
+    fn products(&self, hidden: usize, tokens: &[usize]) -> Result<Value> {
+        fn cuda<A: Act>(on: &On, hidden: usize, tokens: &[usize], most: usize) -> Result<Value> {
+            let (one, other) = (
+                on.choosing::<A>(Choice::Heuristic)?,
+                on.choosing::<A>(Choice::Timed)?,
+            );
+            let clock = |run: &mut dyn FnMut()| Ok(one.driver().seconds(run)?);
+            let its = |run: &mut dyn FnMut()| Ok(other.driver().seconds(run)?);
+            let mut heuristic = products::Layer::new(&one, hidden, most, &clock)?;
+            let mut tuned = products::Layer::new(&other, hidden, most, &its)?;
+            products::compare(&mut heuristic, Some(&mut tuned), tokens)
+        }
+        fn alone<B: Backend>(b: &B, hidden: usize, tokens: &[usize], most: usize) -> Result<Value> {
+            let clock = |run: &mut dyn FnMut()| {
+                b.sync()?;
+                let start = std::time::Instant::now();
+                run();
+                b.sync()?;
+                Ok(start.elapsed().as_secs_f64())
+            };
+            let mut layer = products::Layer::new(b, hidden, most, &clock)?;
+            products::compare(&mut layer, None, tokens)
+        }
+        let most = tokens.iter().copied().max().unwrap_or(0);
+        match (self.device, self.precision) {
+            (Place::Cuda, Precision::F32) => cuda::<f32>(self, hidden, tokens, most),
+            (Place::Cuda, Precision::Bf16) => cuda::<bf16>(self, hidden, tokens, most),
+            (Place::Emulator, Precision::F32) => {
+                alone(&self.emulator::<f32>()?, hidden, tokens, most)
+            }
+            (Place::Emulator, Precision::Bf16) => {
+                alone(&self.emulator::<bf16>()?, hidden, tokens, most)
+            }
+            (Place::Cpu, Precision::Bf16) => bail!("the CPU computes in f32"),
+            (Place::Cpu, Precision::F32) => {
+                alone(&CpuBackend::new(threads()), hidden, tokens, most)
             }
         }
     }
@@ -254,9 +319,15 @@ fn main() -> ExitCode {
                 out: &out,
             })
         }),
-        Task::Rates { on, size, product } => {
-            size.shape().and_then(|shape| on.rates(&shape, product))
-        }
+        Task::Rates {
+            on,
+            size,
+            product,
+            only,
+        } => size
+            .shape()
+            .and_then(|shape| on.rates(&shape, product, &only)),
+        Task::Products { on, hidden, tokens } => on.products(hidden, &tokens),
         Task::Lengths { model, data, rows } => {
             return match lengths(&model, &data, rows) {
                 Ok(lines) => {

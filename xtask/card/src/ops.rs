@@ -6,10 +6,10 @@ use anyhow::Result;
 use half::bf16;
 use hone_kernels::conformance::Batch;
 use hone_kernels::{
-    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, EmbedTables, Loss, Norm, Qkv, QkvMut,
-    WeightRef, Workspace,
+    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, Drop, EmbedTables, Loss, Norm, Qkv,
+    QkvMut, WeightRef, Workspace,
 };
-use hone_tensor::{Depth, Element, Kind, ParamTable, Philox, Real, write_safetensors};
+use hone_tensor::{Depth, DropKey, Element, Kind, ParamTable, Philox, Real, write_safetensors};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub struct Shape {
 }
 
 /// What an operation has to do at least.
+#[derive(Clone, Copy)]
 pub struct Cost {
     /// Multiply-adds, two operations each.
     pub flop: f64,
@@ -48,6 +49,14 @@ const DRAWN: usize = 65_521;
 /// Rows of the word table.
 const WORDS: usize = 30_522;
 const CLASSES: usize = 2;
+/// What dropout draws by, where a rate is measured with it.
+const DROPOUT: DropKey = DropKey {
+    seed: 1,
+    step: 2,
+    layer: 3,
+    site: 0,
+    draw: 0,
+};
 
 struct Draw<'b, B: Backend> {
     b: &'b B,
@@ -317,34 +326,38 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
     let (qkv, dcontext) = (draw.acts(t * 3 * h)?, draw.acts(t * h)?);
     let (mut context, mut lse, mut dqkv) = (
         draw.acts(t * h)?,
-        draw.masters(t * heads, 0.0)?,
+        draw.masters(B::attention_saved(t, heads, how.longest), 0.0)?,
         draw.acts(t * 3 * h)?,
     );
     let cost = Cost {
         flop,
         bytes: moved(4 * t * h, t * heads),
     };
-    see.operation("attention", cost, &mut || {
-        let (context, lse) = (b.all_mut(&mut context), b.all_mut(&mut lse));
-        b.attention(how, batch.tokens(b), Qkv::All(b.view(&qkv)), context, lse);
-    })?;
-    let cost = Cost {
+    let back = Cost {
         flop: 2.5 * flop,
         bytes: moved(8 * t * h, t * heads),
     };
-    see.operation("attention_backward", cost, &mut || {
-        let dqkv = QkvMut::All(b.all_mut(&mut dqkv));
-        let (qkv, context) = (Qkv::All(b.view(&qkv)), b.view(&context));
-        b.attention_backward(
-            how,
-            batch.tokens(b),
-            qkv,
-            context,
-            b.view(&lse),
-            b.view(&dcontext),
-            dqkv,
-        );
-    })?;
+    // Last without dropout: what is left is what another program is to compute.
+    for (name, drop) in [(".dropout", Drop::new(DROPOUT, 0.1)), ("", None)] {
+        let how = Attention { drop, ..how };
+        see.operation(&format!("attention{name}"), cost, &mut || {
+            let (context, lse) = (b.all_mut(&mut context), b.all_mut(&mut lse));
+            b.attention(how, batch.tokens(b), Qkv::All(b.view(&qkv)), context, lse);
+        })?;
+        see.operation(&format!("attention_backward{name}"), back, &mut || {
+            let dqkv = QkvMut::All(b.all_mut(&mut dqkv));
+            let (qkv, context) = (Qkv::All(b.view(&qkv)), b.view(&context));
+            b.attention_backward(
+                how,
+                batch.tokens(b),
+                qkv,
+                context,
+                b.view(&lse),
+                b.view(&dcontext),
+                dqkv,
+            );
+        })?;
+    }
     see.tensor(b, "attention.qkv", &[t, 3 * h], &qkv)?;
     see.tensor(b, "attention.context", &[t, h], &context)?;
     see.tensor(b, "attention.dcontext", &[t, h], &dcontext)?;

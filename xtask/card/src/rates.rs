@@ -17,6 +17,7 @@ struct Timed<'b, B: Backend> {
     b: &'b B,
     product: f64,
     copy: f64,
+    only: &'b str,
     rows: Vec<Value>,
 }
 
@@ -44,6 +45,9 @@ fn seconds<B: Backend>(b: &B, run: &mut dyn FnMut()) -> Result<f64> {
 
 impl<B: Backend> Visit<B> for Timed<'_, B> {
     fn operation(&mut self, name: &str, cost: Cost, run: &mut dyn FnMut()) -> Result<()> {
+        if !name.starts_with(self.only) {
+            return Ok(());
+        }
         let seconds = seconds(self.b, run)?;
         let (rate, bytes) = (cost.flop / seconds, cost.bytes / seconds);
         self.rows.push(json!({
@@ -58,8 +62,8 @@ impl<B: Backend> Visit<B> for Timed<'_, B> {
     }
 }
 
-/// Times every operation.
-pub fn measure<B: Backend>(b: &B, shape: &Shape, product: Peak<'_>) -> Result<Value> {
+/// Times every operation whose name begins with `only`.
+pub fn measure<B: Backend>(b: &B, shape: &Shape, only: &str, product: Peak<'_>) -> Result<Value> {
     let tokens: usize = shape.lengths.iter().sum();
     // As large as the largest of the layer's buffers, and no cache.
     let len = (tokens * shape.hidden * 16).clamp(1 << 22, 1 << 28);
@@ -75,6 +79,7 @@ pub fn measure<B: Backend>(b: &B, shape: &Shape, product: Peak<'_>) -> Result<Va
         b,
         product: products[products.len() / 2],
         copy: 8.0 * len as f64 / copying,
+        only,
         rows: Vec::new(),
     };
     each(b, shape, &mut timed)?;

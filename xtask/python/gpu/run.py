@@ -16,6 +16,7 @@ cells say why not. Steps run in this order, what must be right before what is fa
     small        G5: BERT-base, 32 texts of 128
     lengths      G6: BERT-base, real lengths of SST-2
     kernels      each operation's share of what products and copies reach
+    products     a layer's products by cuBLASLt's first algorithms, and by the fastest of its first few
     sst2         G9: MiniLM on SST-2, three seeds
 
 Every result is in the JSON document as soon as it is known (written beside and renamed), so a killed run loses nothing;
@@ -578,6 +579,14 @@ def kernels(s):
     return ok
 
 
+def products(s):
+    small = [] if CARD else ["--hidden", "64", "--tokens", "16,5"]
+    ok = True
+    for precision in reversed(PRECISIONS):
+        ok &= s.put(precision, card(["products", *small], 180, precision))["ok"]
+    return ok
+
+
 def sst2(s):
     accuracies, ok = [], True
     for seed in a.seeds.split(","):
@@ -593,7 +602,7 @@ def sst2(s):
     return ok
 
 
-STEPS = [about, conformance, ops, trajectory, repeat, sanitizer, large128, large512, small, lengths, kernels, sst2]
+STEPS = [about, conformance, ops, trajectory, repeat, sanitizer, large128, large512, small, lengths, kernels, products, sst2]
 
 
 def interrupted(number, _):

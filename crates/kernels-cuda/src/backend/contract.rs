@@ -45,6 +45,13 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
                 ),
             });
         }
+        // The third dimension of a grid has no more blocks.
+        if w.sequences > 65_535 {
+            return Err(BackendError::Device {
+                device: self.driver.name(),
+                reason: format!("a batch of {} texts; 65535 is the most", w.sequences),
+            });
+        }
         let rows = w.tokens.max(w.sequences);
         let width = (3 * w.hidden).max(w.intermediate).max(w.classes);
         let sums = columns::scratch_len(rows, width)
@@ -492,15 +499,19 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         columns::norm_param_grad(self, dy, sum, stats, acc, dweight, dbias);
     }
 
+    fn attention_saved(queries: usize, heads: usize, longest: usize) -> usize {
+        attention::saved(A::NUMBER, queries, heads, longest)
+    }
+
     fn attention(
         &self,
         how: Attention,
         tokens: Tokens<'_, Self>,
         qkv: Qkv<'_, Self>,
         context: ViewMut<'_, A>,
-        lse: ViewMut<'_, f32>,
+        saved: ViewMut<'_, f32>,
     ) {
-        attention::forward(self, how, tokens, qkv, context, lse);
+        attention::forward(self, how, tokens, qkv, context, saved);
     }
 
     fn attention_backward(
@@ -509,11 +520,11 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         tokens: Tokens<'_, Self>,
         qkv: Qkv<'_, Self>,
         context: View<'_, A>,
-        lse: View<'_, f32>,
+        saved: View<'_, f32>,
         dcontext: View<'_, A>,
         dqkv: QkvMut<'_, Self>,
     ) {
-        attention::backward(self, how, tokens, qkv, context, lse, dcontext, dqkv);
+        attention::backward(self, how, tokens, qkv, context, saved, dcontext, dqkv);
     }
 
     fn softmax_loss(

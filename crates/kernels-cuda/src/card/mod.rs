@@ -4,19 +4,27 @@
 //!
 //! **Not run on a card yet.** It compiles, and where there is no driver it says so.
 
+mod choices;
 mod pinned;
 mod products;
+mod shape;
+#[cfg(test)]
+mod standin;
+mod stopwatch;
 
 use crate::act::Number;
 use crate::driver::{Driver, Launch, Product};
 use crate::images::Images;
 use crate::sources;
+use choices::Choices;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use hone_kernels::BackendError;
 use pinned::{Piece, Pinned};
+pub use products::Choice;
 use products::Products;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::path::Path;
@@ -44,6 +52,26 @@ pub enum CardComing {
 #[derive(Clone, Copy)]
 struct Context(sys::CUcontext);
 
+thread_local! {
+    /// The context that was made this thread's own last, by the one function that does.
+    static CURRENT: Cell<sys::CUcontext> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+impl Context {
+    /// Makes it the calling thread's, unless it is.
+    fn make_current(self) -> Result<(), DriverError> {
+        if CURRENT.get() != self.0 {
+            // SAFETY: the context lives as long as the process.
+            unsafe { result::ctx::set_current(self.0) }?;
+            CURRENT.set(self.0);
+        }
+        Ok(())
+    }
+}
+
+/// Arguments that a kernel has at most.
+const ARGUMENTS: usize = 32;
+
 // SAFETY: the driver API may be called from any thread; handles are no thread's own.
 unsafe impl Send for Context {}
 // SAFETY: as above.
@@ -65,7 +93,7 @@ impl Drop for CardMemory {
         // SAFETY: the address came from the driver and is freed once, after what was queued before: freeing may wait
         // for that, but the driver does not promise it.
         unsafe {
-            let _ = result::ctx::set_current(self.context.0);
+            let _ = self.context.make_current();
             let _ = result::ctx::synchronize();
             let _ = result::free_sync(self.address);
         }
@@ -124,8 +152,18 @@ fn architectures(major: i32, minor: i32) -> Result<Vec<String>, String> {
 
 impl Card {
     /// Opens card number `ordinal` for activations of one type: loads the driver and cuBLASLt, and every kernel's image
-    /// from `images` (compiled by NVRTC where it is not there).
+    /// from `images` (compiled by NVRTC where it is not there). Products run cuBLASLt's own first algorithms.
     pub fn open(ordinal: usize, act: Number, images: &Path) -> Result<Card, BackendError> {
+        Card::with(ordinal, act, images, Choice::Heuristic)
+    }
+
+    /// [`Card::open`] with a say in how products' algorithms are chosen; what was timed is kept in `images`.
+    pub fn with(
+        ordinal: usize,
+        act: Number,
+        images: &Path,
+        choice: Choice,
+    ) -> Result<Card, BackendError> {
         let device = format!("cuda:{ordinal}");
         let fail = |reason: String| BackendError::Device {
             device: device.clone(),
@@ -160,13 +198,20 @@ impl Card {
         // SAFETY: the handle is a device's; the primary context is kept to the end of the process.
         let context = unsafe { result::primary_ctx::retain(handle) };
         let context = Context(context.map_err(|e| told("the card's context", e))?);
-        // SAFETY: the context was just retained.
-        unsafe { result::ctx::set_current(context.0) }.map_err(|e| told("the context", e))?;
+        context.make_current().map_err(|e| told("the context", e))?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(|e| told("a stream", e))?;
-        let images = Images::new(images, None);
-        let functions = load(&images, &architectures, act).map_err(fail)?;
-        let products = Products::new(stream).map_err(fail)?;
+        let version = Products::version();
+        let choices = match choice {
+            Choice::Heuristic => None,
+            Choice::Timed => {
+                let card = result::device::get_name(handle).map_err(|e| told("its name", e))?;
+                let file = choices::file_name(&format!("{card}-{units}sm"), version);
+                Some(Choices::open(images, file))
+            }
+        };
+        let functions = load(&Images::new(images, None), &architectures, act).map_err(fail)?;
+        let products = Products::new(stream, choices).map_err(fail)?;
         Ok(Card {
             context,
             stream,
@@ -174,11 +219,14 @@ impl Card {
             act,
             products,
             pinned: Pinned::new(),
-            // What the library's choice of algorithms, and with it a product's bits, depend on beside the shape.
+            // What the choice of algorithms, and with it a product's bits, depend on beside the shape.
             name: format!(
-                "cuda-{}-{units}sm-cublaslt{}",
+                "cuda-{}-{units}sm-cublaslt{version}{}",
                 architectures[0],
-                Products::version()
+                match choice {
+                    Choice::Heuristic => "",
+                    Choice::Timed => "-timed",
+                }
             ),
         })
     }
@@ -192,8 +240,24 @@ impl Card {
 
     /// Makes the card the calling thread's.
     fn current(&self) -> Result<(), BackendError> {
-        // SAFETY: the context lives as long as the process.
-        unsafe { result::ctx::set_current(self.context.0) }.map_err(|e| self.fail("the context", e))
+        self.context
+            .make_current()
+            .map_err(|e| self.fail("the context", e))
+    }
+
+    /// Seconds, on the card's own clock, for what `run` queues: a few dozen operations at most, queued while the card is
+    /// kept busy, so that the host's time is not in it.
+    pub fn seconds(&self, run: &mut dyn FnMut()) -> Result<f64, BackendError> {
+        self.current()?;
+        let mut run = || {
+            run();
+            Ok(())
+        };
+        let seconds = self.products.stopwatch().seconds(&mut run);
+        seconds.map_err(|reason| BackendError::Device {
+            device: self.name.clone(),
+            reason,
+        })
     }
 }
 
@@ -372,11 +436,12 @@ impl Driver for Card {
                 });
             }
         };
-        let mut words: Vec<u64> = launch.args.iter().map(|a| a.word()).collect();
-        let mut pointers: Vec<*mut c_void> = words
-            .iter_mut()
-            .map(|w| std::ptr::from_mut(w).cast())
-            .collect();
+        let (mut words, mut pointers) = ([0u64; ARGUMENTS], [std::ptr::null_mut(); ARGUMENTS]);
+        assert!(launch.args.len() <= ARGUMENTS, "{}", launch.kernel);
+        for ((word, pointer), arg) in words.iter_mut().zip(&mut pointers).zip(launch.args) {
+            *word = arg.word();
+            *pointer = std::ptr::from_mut(word).cast::<c_void>();
+        }
         let [x, y, z] = launch.grid;
         let [tx, ty] = launch.block;
         // SAFETY: the arguments are of the kernel's own types, in its order (the emulator compares every launch with
@@ -389,7 +454,7 @@ impl Driver for Card {
                 (tx, ty, 1),
                 0,
                 self.stream,
-                &mut pointers,
+                &mut pointers[..launch.args.len()],
             )
         }
         .map_err(|e| self.fail(launch.kernel, e))
@@ -423,6 +488,17 @@ mod tests {
         assert_eq!(of(9, 0).as_deref(), Ok("sm_90a"));
         assert_eq!(of(12, 0).as_deref(), Ok("sm_120"));
         assert!(of(7, 5).is_err_and(|said| said.contains("7.5") && said.contains("8.0")));
+    }
+
+    #[test]
+    fn no_kernel_has_more_arguments_than_a_launch_has_room_for() {
+        for (file, text) in sources::FILES {
+            for declared in text.split("__global__ void").skip(1) {
+                let list = declared.split('{').next().unwrap_or("");
+                let count = list.matches(',').count() + 1;
+                assert!(count <= ARGUMENTS, "{file}: {count} in {list}");
+            }
+        }
     }
 
     #[test]

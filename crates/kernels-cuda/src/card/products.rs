@@ -1,69 +1,96 @@
-//! Matrix products by cuBLASLt, through its low-level layer: the library's first algorithm for each shape, asked for
-//! once and kept. Reductions that add in no fixed order are excluded, so a product makes the same bits each time.
+//! Matrix products by cuBLASLt, through its low-level layer. An algorithm is chosen once for each [`Shape`] with its
+//! tokens rounded up, and kept: a choice depends on that shape, the library's version and the card, never on which
+//! product came first. It is the library's own first ([`Choice::Heuristic`]) or the fastest of its first few
+//! ([`Choice::Timed`]). Reductions that add in no fixed order are excluded, so a product makes the same bits each time.
 //!
-//! cuBLASLt is column-major. A row-major `c[rows, columns] = a·b` is its `cᵀ[columns, rows] = bᵀ·aᵀ`: our b is its A,
-//! our a its B, and a bias along our columns runs along its rows, as its epilogue wants it.
+//! A product of fewer tokens runs the algorithm of its border if the library finds that it can; else the library's first
+//! for the very product. Both are the same whatever ran before.
 
+use super::choices::{Choices, fastest};
+use super::shape::Shape;
+use super::stopwatch::Stopwatch;
 use crate::act::Number;
-use crate::driver::{Matrix, Product};
+use crate::driver::Product;
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys;
+use cudarc::driver::result as driver;
 use hone_kernels::Acc;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::c_void;
-use std::sync::Mutex;
+use std::mem::MaybeUninit;
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes of scratch that algorithms may ask for.
-const WORKSPACE: usize = 32 << 20;
+pub const WORKSPACE: usize = 32 << 20;
+/// Algorithms that are timed for a shape: the library's first so many.
+const CANDIDATES: usize = 8;
+/// Products of fewer operations are over before their launch is: the library's first will do.
+const WORTH_TIMING: f64 = 5e8;
+/// Measurements of each candidate; the median counts.
+const TURNS: usize = 5;
+/// A measurement repeats a product up to this many operations, and up to [`REPEATS`] times.
+const OPERATIONS: f64 = 2e10;
+/// See [`OPERATIONS`].
+const REPEATS: f64 = 8.0;
+
+/// How algorithms for matrix products are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// cuBLASLt's first for each shape. The bits of a result depend on its version and the card, and on nothing else.
+    Heuristic,
+    /// The fastest of its first few for each shape, timed on the card when first met and kept beside the kernels'
+    /// images. Bits depend on what is kept there as well: the same on this machine from then on, perhaps others where
+    /// the file is not, since a measurement may fall out otherwise.
+    Timed,
+}
+
+type Algorithm = sys::cublasLtMatmulAlgo_t;
 
 /// cuBLASLt with its plans.
 pub struct Products {
     handle: sys::cublasLtHandle_t,
     stream: sys::cudaStream_t,
     workspace: cudarc::driver::sys::CUdeviceptr,
-    plans: Mutex<HashMap<Key, Plan>>,
+    state: Mutex<State>,
 }
 
-/// What a plan depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    sizes: [usize; 3],
-    numbers: [Number; 2],
-    transposed: [bool; 2],
-    biased: bool,
-    added: bool,
-    /// Bytes that addresses of our b, our a and c are multiples of, at most 256.
-    alignment: [u32; 3],
+struct State {
+    plans: HashMap<Shape, Plan>,
+    /// Where timed choices are kept; none are timed without it.
+    choices: Option<Choices>,
 }
 
-/// Descriptors and the algorithm of one shape. They live as long as the process.
-#[derive(Clone, Copy)]
+/// Descriptors and the algorithm of one shape at its border. They live as long as the process.
 struct Plan {
     matmul: sys::cublasLtMatmulDesc_t,
-    a: sys::cublasLtMatrixLayout_t,
-    b: sys::cublasLtMatrixLayout_t,
-    c: sys::cublasLtMatrixLayout_t,
-    algorithm: sys::cublasLtMatmulAlgo_t,
+    /// The library's A, B and C.
+    layouts: [sys::cublasLtMatrixLayout_t; 3],
+    /// What the layouts say now: the matrices of so many tokens.
+    says: Option<usize>,
+    algorithm: Algorithm,
+    /// The algorithm for so many tokens: the border's, but where the library refuses it. At most as many as a bucket
+    /// is wide.
+    met: HashMap<usize, Algorithm>,
 }
 
-/// The largest power of two up to 256 that divides an address.
-fn alignment(address: u64) -> u32 {
-    1 << address.trailing_zeros().min(8)
+/// Device memory of a measurement.
+struct Scratch(cudarc::driver::sys::CUdeviceptr);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: the address came from the driver and is freed once, after what was queued on it.
+        unsafe {
+            let _ = driver::ctx::synchronize();
+            let _ = driver::free_sync(self.0);
+        }
+    }
 }
 
 fn data_type(number: Number) -> sys::cudaDataType {
     match number {
         Number::F32 => sys::cudaDataType::CUDA_R_32F,
         Number::Bf16 => sys::cudaDataType::CUDA_R_16BF,
-    }
-}
-
-/// Rows and columns of a column-major matrix in memory, and whether it is read transposed, for one of ours that is
-/// row-major `[rows, columns]` as the product reads it.
-fn stored(m: Matrix, rows: usize, columns: usize) -> (u64, u64, bool) {
-    match m.transposed {
-        false => (columns as u64, rows as u64, false),
-        true => (rows as u64, columns as u64, true),
     }
 }
 
@@ -86,6 +113,21 @@ unsafe fn set<T>(
         .map_err(|e| said("a product's attribute", e))
 }
 
+/// Sets one attribute of a matrix.
+///
+/// # Safety
+/// `layout` lives, and `attribute` holds a `T`.
+unsafe fn arrange<T>(
+    layout: sys::cublasLtMatrixLayout_t,
+    attribute: sys::cublasLtMatrixLayoutAttribute_t,
+    value: T,
+) -> Result<(), String> {
+    let at = (&raw const value).cast::<c_void>();
+    // SAFETY: the value is copied before the call returns.
+    unsafe { result::set_matrix_layout_attribute(layout, attribute, at, size_of::<T>()) }
+        .map_err(|e| said("a matrix's attribute", e))
+}
+
 /// Sets one preference.
 ///
 /// # Safety
@@ -101,6 +143,69 @@ unsafe fn prefer<T>(
         .map_err(|e| said("a preference", e))
 }
 
+impl Plan {
+    /// Descriptors of a shape. The algorithm is still to be chosen.
+    fn new(shape: &Shape) -> Result<Plan, String> {
+        use sys::cublasLtMatmulDescAttributes_t as Attribute;
+        let single = sys::cudaDataType::CUDA_R_32F;
+        let matmul =
+            result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, single)
+                .map_err(|e| said("a product", e))?;
+        let [of_a, of_c] = shape.numbers.map(data_type);
+        let [a, b, c] = shape.matrices();
+        let layout = |numbers, [rows, columns]: [u64; 2]| {
+            result::create_matrix_layout(numbers, rows, columns, rows as i64)
+                .map_err(|e| said("a matrix", e))
+        };
+        let layouts = [layout(of_a, a)?, layout(of_a, b)?, layout(of_c, c)?];
+        // CUBLAS_OP_N and CUBLAS_OP_T of cublas_api.h. Our b is the library's A.
+        let [of_b, of_a] = shape.transposed.map(i32::from);
+        // SAFETY: descriptors were just made; attributes have the types cublasLt.h gives them.
+        unsafe {
+            set(matmul, Attribute::CUBLASLT_MATMUL_DESC_TRANSA, of_a)?;
+            set(matmul, Attribute::CUBLASLT_MATMUL_DESC_TRANSB, of_b)?;
+            if shape.biased {
+                let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+                set(matmul, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue)?;
+                set(matmul, Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, of_c)?;
+            }
+        }
+        Ok(Plan {
+            matmul,
+            layouts,
+            says: Some(shape.count()),
+            algorithm: Algorithm { data: [0; 8] },
+            met: HashMap::new(),
+        })
+    }
+
+    /// Makes the layouts those of `shape`, of the plan's bucket.
+    fn arrange(&mut self, shape: &Shape) -> Result<(), String> {
+        use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
+        if self.says == Some(shape.count()) {
+            return Ok(());
+        }
+        self.says = None;
+        for (&layout, [rows, columns]) in self.layouts.iter().zip(shape.matrices()) {
+            // SAFETY: layouts live as long as the process; cublasLt.h: uint64_t, uint64_t, int64_t.
+            unsafe {
+                arrange(layout, Attribute::CUBLASLT_MATRIX_LAYOUT_ROWS, rows)?;
+                arrange(layout, Attribute::CUBLASLT_MATRIX_LAYOUT_COLS, columns)?;
+                arrange(layout, Attribute::CUBLASLT_MATRIX_LAYOUT_LD, rows as i64)?;
+            }
+        }
+        self.says = Some(shape.count());
+        Ok(())
+    }
+
+    /// Where the next product's bias lies.
+    fn bias(&self, address: u64) -> Result<(), String> {
+        use sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+        // SAFETY: the descriptor lives as long as the process.
+        unsafe { set(self.matmul, CUBLASLT_MATMUL_DESC_BIAS_POINTER, address) }
+    }
+}
+
 impl Products {
     /// The library's version, as it numbers itself.
     pub fn version() -> usize {
@@ -108,157 +213,272 @@ impl Products {
         unsafe { sys::cublasLtGetVersion() }
     }
 
-    /// Starts the library; products go to `stream`, whose context is current.
-    pub fn new(stream: cudarc::driver::sys::CUstream) -> Result<Products, String> {
+    /// Starts the library; products go to `stream`, whose context is current. Algorithms are timed where there are
+    /// `choices` to keep them in.
+    pub fn new(
+        stream: cudarc::driver::sys::CUstream,
+        choices: Option<Choices>,
+    ) -> Result<Products, String> {
         let handle = result::create_handle().map_err(|e| said("its start", e))?;
         // SAFETY: the memory stays to the end of the process.
-        let workspace = unsafe { cudarc::driver::result::malloc_sync(WORKSPACE) };
+        let workspace = unsafe { driver::malloc_sync(WORKSPACE) };
         Ok(Products {
             handle,
             stream: stream.cast(),
             workspace: workspace.map_err(|e| format!("{WORKSPACE} bytes for products: {e:?}"))?,
-            plans: Mutex::new(HashMap::new()),
+            state: Mutex::new(State {
+                plans: HashMap::new(),
+                choices,
+            }),
         })
     }
 
-    /// Asks the library how it would compute such a product.
-    fn plan(&self, p: &Product, key: Key) -> Result<Plan, String> {
-        use sys::cublasLtMatmulDescAttributes_t as Attribute;
-        use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
-        let single = sys::cudaDataType::CUDA_R_32F;
-        let matmul =
-            result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, single)
-                .map_err(|e| said("a product", e))?;
-        let (a_rows, a_columns, a_transposed) = stored(p.b, p.depth, p.columns);
-        let (b_rows, b_columns, b_transposed) = stored(p.a, p.rows, p.depth);
-        // CUBLAS_OP_N and CUBLAS_OP_T of cublas_api.h.
-        let operation = |transposed: bool| i32::from(transposed);
-        let layout = |number, rows: u64, columns| {
-            result::create_matrix_layout(data_type(number), rows, columns, rows as i64)
-                .map_err(|e| said("a matrix", e))
-        };
-        let a = layout(p.b.number, a_rows, a_columns)?;
-        let b = layout(p.a.number, b_rows, b_columns)?;
-        let c = layout(p.c_number, p.columns as u64, p.rows as u64)?;
-        // SAFETY: descriptors and layouts were just made; attributes have the types cublasLt.h gives them.
-        unsafe {
-            set(
-                matmul,
-                Attribute::CUBLASLT_MATMUL_DESC_TRANSA,
-                operation(a_transposed),
-            )?;
-            set(
-                matmul,
-                Attribute::CUBLASLT_MATMUL_DESC_TRANSB,
-                operation(b_transposed),
-            )?;
-            if let Some(bias) = p.bias {
-                let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
-                set(matmul, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue)?;
-                let numbers = data_type(p.c_number);
-                set(
-                    matmul,
-                    Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
-                    numbers,
-                )?;
-                set(matmul, Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias)?;
-            }
-            let preference = result::create_matmul_pref().map_err(|e| said("preferences", e))?;
-            let most = WORKSPACE;
-            prefer(
-                preference,
-                Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                most,
-            )?;
-            // Partial sums joined in the workspace, in order; never added in place as they come.
-            let joined = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-            let mask = joined as u32;
-            prefer(
-                preference,
-                Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                mask,
-            )?;
-            for (attribute, bytes) in [
-                (
-                    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-                    key.alignment[0],
-                ),
-                (
-                    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                    key.alignment[1],
-                ),
-                (
-                    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-                    key.alignment[2],
-                ),
-                (
-                    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
-                    key.alignment[2],
-                ),
-            ] {
-                prefer(preference, attribute, bytes)?;
-            }
-            let found =
-                result::get_matmul_algo_heuristic(self.handle, matmul, a, b, c, c, preference);
-            let _ = result::destroy_matmul_pref(preference);
-            let found = found.map_err(|e| said(&format!("no algorithm for {key:?}"), e))?;
-            Ok(Plan {
-                matmul,
-                a,
-                b,
-                c,
-                algorithm: found.algo,
-            })
+    /// Keeps the card busy while the host queues what is to be timed.
+    pub fn stopwatch(&self) -> Stopwatch {
+        Stopwatch {
+            stream: self.stream.cast(),
+            idle: (self.workspace, WORKSPACE),
         }
     }
 
-    /// Queues a product.
-    pub fn queue(&self, p: &Product) -> Result<(), String> {
-        let key = Key {
-            sizes: [p.rows, p.columns, p.depth],
-            numbers: [p.a.number, p.c_number],
-            transposed: [p.a.transposed, p.b.transposed],
-            biased: p.bias.is_some(),
-            added: p.acc == Acc::Add,
-            alignment: [p.b.address, p.a.address, p.c].map(alignment),
-        };
-        let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
-        let plan = match plans.get(&key) {
-            Some(&plan) => plan,
-            None => {
-                let plan = self.plan(p, key)?;
-                plans.insert(key, plan);
-                plan
-            }
-        };
-        let alpha = 1.0f32;
-        let beta = if p.acc == Acc::Add { 1.0f32 } else { 0.0 };
-        // SAFETY: the plan is this shape's; addresses hold matrices of these sizes, as the typed launchers know; the
-        // lock keeps the bias of one call from another's, and the library reads descriptor and factors before it
-        // returns.
-        unsafe {
-            if let Some(bias) = p.bias {
-                use sys::cublasLtMatmulDescAttributes_t as Attribute;
-                set(
+    /// The library's first algorithms, at most so many, for what the plan's layouts say: at least one.
+    fn candidates(
+        &self,
+        plan: &Plan,
+        shape: &Shape,
+        most: usize,
+    ) -> Result<Vec<Algorithm>, String> {
+        use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
+        if shape.biased {
+            // An address of the class, whichever product asks.
+            let off = u64::from(shape.alignment[3] % 256);
+            plan.bias(self.workspace + off)?;
+        }
+        let [at_a, at_b, at_c, _] = shape.alignment;
+        // Partial sums joined in the workspace, in order; never added in place as they come.
+        let joined = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+        let mut found: Vec<MaybeUninit<sys::cublasLtMatmulHeuristicResult_t>> =
+            vec![MaybeUninit::zeroed(); most];
+        let mut count = 0;
+        // SAFETY: descriptors and layouts live; preferences have the types cublasLt.h gives them (the workspace's is a
+        // size, the others are uint32_t); there is room for `most` results.
+        let asked = unsafe {
+            let preference = result::create_matmul_pref().map_err(|e| said("preferences", e))?;
+            let preferred = prefer(
+                preference,
+                Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                WORKSPACE,
+            )
+            .and_then(|()| {
+                [
+                    (
+                        Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                        joined,
+                    ),
+                    (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, at_a),
+                    (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, at_b),
+                    (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, at_c),
+                    (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, at_c),
+                ]
+                .into_iter()
+                .try_for_each(|(attribute, value)| prefer(preference, attribute, value))
+            });
+            let [a, b, c] = plan.layouts;
+            let asked = preferred.map(|()| {
+                sys::cublasLtMatmulAlgoGetHeuristic(
+                    self.handle,
                     plan.matmul,
-                    Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                    bias,
-                )?;
+                    a,
+                    b,
+                    c,
+                    c,
+                    preference,
+                    most as i32,
+                    found.as_mut_ptr().cast(),
+                    &raw mut count,
+                )
+                .result()
+            });
+            let _ = result::destroy_matmul_pref(preference);
+            asked?
+        };
+        asked.map_err(|e| said(&format!("no algorithm for {shape}"), e))?;
+        let algorithms: Vec<Algorithm> = found[..most.min(count.max(0) as usize)]
+            .iter()
+            // SAFETY: zeros are a result (CUBLAS_STATUS_SUCCESS is 0), and the library wrote `count` of its own.
+            .map(|one| unsafe { one.assume_init() })
+            .filter(|one| one.state.result().is_ok() && one.workspaceSize <= WORKSPACE)
+            .map(|one| one.algo)
+            .collect();
+        match algorithms.is_empty() {
+            true => Err(format!("cuBLASLt: no algorithm for {shape}")),
+            false => Ok(algorithms),
+        }
+    }
+
+    /// Whether the library takes an algorithm for what the plan's layouts say.
+    fn takes(&self, plan: &Plan, algorithm: &Algorithm) -> bool {
+        let [a, b, c] = plan.layouts;
+        let mut found = MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::zeroed();
+        // SAFETY: descriptors and layouts live; zeros are a result, and the library writes one of its own.
+        let (checked, found) = unsafe {
+            let checked = sys::cublasLtMatmulAlgoCheck(
+                self.handle,
+                plan.matmul,
+                a,
+                b,
+                c,
+                c,
+                algorithm,
+                found.as_mut_ptr(),
+            );
+            (checked, found.assume_init())
+        };
+        checked.result().is_ok() && found.workspaceSize <= WORKSPACE
+    }
+
+    /// The plan of a shape at its border.
+    fn plan(&self, shape: &Shape, choices: Option<&mut Choices>) -> Result<Plan, String> {
+        let mut plan = Plan::new(shape)?;
+        plan.algorithm = match choices {
+            Some(choices) if shape.flop() >= WORTH_TIMING => self.timed(&plan, shape, choices)?,
+            _ => self.candidates(&plan, shape, 1)?[0],
+        };
+        Ok(plan)
+    }
+
+    /// What is kept for a shape, or the fastest, which is kept then.
+    fn timed(
+        &self,
+        plan: &Plan,
+        shape: &Shape,
+        choices: &mut Choices,
+    ) -> Result<Algorithm, String> {
+        let candidates = self.candidates(plan, shape, CANDIDATES)?;
+        let name = shape.to_string();
+        let kept = choices.get(&name);
+        if let Some(data) = kept
+            && self.takes(plan, &Algorithm { data })
+        {
+            return Ok(Algorithm { data });
+        }
+        // Where there is no room to measure in, nothing is known: the next run may measure.
+        let Some((_held, addresses)) = self.scratch(shape)? else {
+            return Ok(candidates[0]);
+        };
+        let mut seconds = Vec::new();
+        for algorithm in &candidates {
+            seconds.push(self.time(plan, shape, algorithm, addresses)?);
+        }
+        let Some(at) = fastest(&seconds) else {
+            return Ok(candidates[0]);
+        };
+        // Another process's, if that was first.
+        let data = choices
+            .keep(&name, candidates[at].data, kept)
+            .map_err(|e| format!("{}: a timed choice could not be kept: {e}", choices.path()))?;
+        let stands = Algorithm { data };
+        match self.takes(plan, &stands) {
+            true => Ok(stands),
+            false => Ok(candidates[at]),
+        }
+    }
+
+    /// Memory for the matrices of a shape and its bias, filled with numbers of both signs from 1/8 to 2: of equal ones
+    /// a card may make less work. None where there is not that much.
+    fn scratch(&self, shape: &Shape) -> Result<Option<(Scratch, [u64; 4])>, String> {
+        let failed = |e| format!("scratch to time products in: {e:?}");
+        let mut addresses = [0; 4];
+        let mut bytes = 0;
+        for (address, size) in addresses.iter_mut().zip(shape.bytes()) {
+            *address = bytes as u64;
+            bytes += size.next_multiple_of(256);
+        }
+        // bf16's bits, and the upper half of f32's.
+        let mut drawn = 0x9e37_79b9u32;
+        let noise: Vec<u16> = (0..1 << 19)
+            .map(|_| {
+                // Marsaglia's xorshift32.
+                drawn ^= drawn << 13;
+                drawn ^= drawn >> 17;
+                drawn ^= drawn << 5;
+                0x3e00 | (drawn >> 16) as u16 & 0x81ff
+            })
+            .collect();
+        // SAFETY: the memory is as long as what is written there, and is freed behind it.
+        unsafe {
+            let Ok(start) = driver::malloc_sync(bytes) else {
+                return Ok(None);
+            };
+            let held = Scratch(start);
+            let stream = self.stream.cast();
+            let first = &noise[..noise.len().min(bytes / 2)];
+            driver::memcpy_htod_async(start, first, stream).map_err(failed)?;
+            let mut filled = 2 * first.len();
+            while filled < bytes {
+                let more = filled.min(bytes - filled);
+                driver::memcpy_dtod_async(start + filled as u64, start, more, stream)
+                    .map_err(failed)?;
+                filled += more;
             }
+            Ok(Some((held, addresses.map(|at| start + at))))
+        }
+    }
+
+    /// Seconds of one product by an algorithm, on the card's clock; infinitely many where the library refuses.
+    fn time(
+        &self,
+        plan: &Plan,
+        shape: &Shape,
+        algorithm: &Algorithm,
+        [a, b, c, bias]: [u64; 4],
+    ) -> Result<f64, String> {
+        if shape.biased {
+            plan.bias(bias)?;
+        }
+        let run = || self.run(plan, algorithm, [a, b, c], shape.added);
+        if run().is_err() {
+            return Ok(f64::INFINITY);
+        }
+        let repeats = (OPERATIONS / shape.flop()).clamp(1.0, REPEATS) as usize;
+        let stopwatch = self.stopwatch();
+        let mut turns = Vec::new();
+        for _ in 0..TURNS {
+            let mut all = || (0..repeats).try_for_each(|_| run());
+            turns.push(stopwatch.seconds(&mut all)? / repeats as f64);
+        }
+        turns.sort_by(f64::total_cmp);
+        Ok(turns[TURNS / 2])
+    }
+
+    /// Queues what a plan's descriptors say, on the library's A, B and C.
+    fn run(
+        &self,
+        plan: &Plan,
+        algorithm: &Algorithm,
+        [a, b, c]: [u64; 3],
+        added: bool,
+    ) -> Result<(), String> {
+        let alpha = 1.0f32;
+        let beta = if added { 1.0f32 } else { 0.0 };
+        let [of_a, of_b, of_c] = plan.layouts;
+        // SAFETY: addresses hold matrices of the layouts' sizes, as the callers know; the library reads descriptors,
+        // layouts and factors before it returns.
+        unsafe {
             result::matmul(
                 self.handle,
                 plan.matmul,
                 (&raw const alpha).cast(),
                 (&raw const beta).cast(),
-                p.b.address as *const c_void,
-                plan.a,
-                p.a.address as *const c_void,
-                plan.b,
-                p.c as *const c_void,
-                plan.c,
-                p.c as *mut c_void,
-                plan.c,
-                &raw const plan.algorithm,
+                a as *const c_void,
+                of_a,
+                b as *const c_void,
+                of_b,
+                c as *const c_void,
+                of_c,
+                c as *mut c_void,
+                of_c,
+                algorithm,
                 self.workspace as *mut c_void,
                 WORKSPACE,
                 self.stream,
@@ -266,55 +486,36 @@ impl Products {
             .map_err(|e| said("a product", e))
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn alignments_are_powers_of_two_up_to_256() {
-        for (address, bytes) in [
-            (0x1000, 256),
-            (0x1010, 16),
-            (0x1004, 4),
-            (0x1042, 2),
-            (0x10c0, 64),
-        ] {
-            assert_eq!(alignment(address), bytes, "{address:#x}");
-        }
-    }
-
-    /// The column-major reading of our row-major products, against plain sums.
-    #[test]
-    fn three_forms_read_column_major() {
-        let (m, n, k) = (3, 4, 5);
-        for (ta, tb) in [(false, true), (false, false), (true, false)] {
-            let a: Vec<f64> = (0..m * k).map(|i| (i * i % 7) as f64).collect();
-            let b: Vec<f64> = (0..k * n).map(|i| (i * 3 % 11) as f64).collect();
-            let matrix = |transposed| Matrix {
-                address: 0,
-                number: Number::F32,
-                transposed,
-            };
-            let ours_a = |i: usize, l: usize| if ta { a[l * m + i] } else { a[i * k + l] };
-            let ours_b = |l: usize, j: usize| if tb { b[j * k + l] } else { b[l * n + j] };
-            // The library's element (row, column) of a stored matrix, read through its operation.
-            let theirs =
-                |x: &[f64], (rows, _, transposed): (u64, u64, bool), r: usize, c: usize| {
-                    let (r, c) = if transposed { (c, r) } else { (r, c) };
-                    x[c * rows as usize + r]
-                };
-            let (their_a, their_b) = (stored(matrix(tb), k, n), stored(matrix(ta), m, k));
-            for i in 0..m {
-                for j in 0..n {
-                    let want: f64 = (0..k).map(|l| ours_a(i, l) * ours_b(l, j)).sum();
-                    let got: f64 = (0..k)
-                        .map(|l| theirs(&b, their_a, j, l) * theirs(&a, their_b, l, i))
-                        .sum();
-                    assert_eq!(got, want, "({i}, {j}), {ta} {tb}");
-                }
+    /// Queues a product.
+    pub fn queue(&self, p: &Product) -> Result<(), String> {
+        let shape = Shape::of(p);
+        // The lock keeps layouts and bias of one call from another's.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { plans, choices } = &mut *state;
+        let plan = match plans.entry(shape.bucket()) {
+            Entry::Occupied(plan) => plan.into_mut(),
+            Entry::Vacant(place) => {
+                let plan = self.plan(place.key(), choices.as_mut())?;
+                place.insert(plan)
             }
+        };
+        plan.arrange(&shape)?;
+        let algorithm = match plan.met.get(&shape.count()) {
+            Some(&algorithm) => algorithm,
+            None => {
+                let algorithm = match self.takes(plan, &plan.algorithm) {
+                    true => plan.algorithm,
+                    false => self.candidates(plan, &shape, 1)?[0],
+                };
+                plan.met.insert(shape.count(), algorithm);
+                algorithm
+            }
+        };
+        if let Some(bias) = p.bias {
+            plan.bias(bias)?;
         }
+        let addresses = [p.b.address, p.a.address, p.c];
+        self.run(plan, &algorithm, addresses, p.acc == Acc::Add)
     }
 }

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 #include <sys/mman.h>
 #if !defined(__x86_64__)
 #include <ucontext.h>
@@ -90,6 +91,14 @@ static uint3 grid_dim, block_dim, block_index;
 static char* stacks;
 // What lanes hand to each other, twice: a lane may be a shuffle ahead of one that has yet to read.
 static unsigned char exchanges[MOST / WARP][2][WARP][32];
+// Copies that threads have begun, each with its group, and groups closed so far.
+struct Copy {
+    void* to;
+    const void* from;
+    unsigned bytes, group;
+};
+static std::vector<Copy> coming[MOST];
+static unsigned groups[MOST];
 static void (*body)(void**);
 static void** arguments;
 static std::string fault;
@@ -234,6 +243,44 @@ inline void ldmatrix_trans(int site, unsigned (&r)[4], const void* row) {
     }
 }
 
+// The same without transposing: register m of a lane is row lane / 4 of matrix m, columns 2 * (lane % 4) and the next.
+inline void ldmatrix(int site, unsigned (&r)[4], const void* row) {
+    const auto* lanes = hand_in(site, row);
+    const unsigned lane = current->linear % WARP;
+    for (unsigned m = 0; m < 4; m++) {
+        const unsigned short* from;
+        memcpy(&from, lanes[8 * m + lane / 4], sizeof from);
+        if ((size_t)from % 16 && fault.empty()) fault = "line " + std::to_string(site) + ": a row that is not aligned";
+        memcpy(&r[m], from + 2 * (lane % 4), sizeof r[m]);
+    }
+}
+
+// cp.async: nothing arrives before its thread waits for it, and what lies there until then is poisoned.
+inline void copy_async(int site, void* to, const void* from, unsigned bytes, bool there) {
+    if (((size_t)to % bytes || (size_t)from % bytes) && fault.empty())
+        fault = "line " + std::to_string(site) + ": a copy that is not aligned";
+    memset(to, 0xff, bytes);
+    coming[current->linear].push_back({to, there ? from : nullptr, bytes, groups[current->linear]});
+}
+
+inline void commit_copies() { groups[current->linear]++; }
+
+inline void wait_for_copies(unsigned left) {
+    auto& mine = coming[current->linear];
+    size_t kept = 0;
+    for (const Copy& c : mine) {
+        if (c.group + left < groups[current->linear]) {
+            if (c.from)
+                memcpy(c.to, c.from, c.bytes);
+            else
+                memset(c.to, 0, c.bytes);
+        } else {
+            mine[kept++] = c;
+        }
+    }
+    mine.resize(kept);
+}
+
 inline unsigned lane_of_current() { return current->linear % WARP; }
 
 static uint64_t random_state;
@@ -304,6 +351,8 @@ static void run_block(unsigned n, unsigned how) {
         t.index = {k % block_dim.x, k / block_dim.x % block_dim.y, k / block_dim.x / block_dim.y};
         t.state = READY;
         t.parity = 0;
+        coming[k].clear();
+        groups[k] = 0;
         t.site = 0;
         prepare(&t);
     }
@@ -418,3 +467,7 @@ void call(void (*kernel)(P...), void** args) {
     emulation::shuffle(__LINE__, mask, value, emulation::lane_of_current() ^ (unsigned)(other))
 #define emulated_mma(c, a, b0, b1) emulation::mma(__LINE__, c, a, b0, b1)
 #define emulated_ldmatrix_trans(r, row) emulation::ldmatrix_trans(__LINE__, r, row)
+#define emulated_ldmatrix(r, row) emulation::ldmatrix(__LINE__, r, row)
+#define emulated_copy_async(to, from, bytes, there) emulation::copy_async(__LINE__, to, from, bytes, there)
+#define emulated_commit_copies() emulation::commit_copies()
+#define emulated_wait_for_copies(left) emulation::wait_for_copies(left)

@@ -22,6 +22,28 @@ __device__ inline void load_tile(float (&tile)[ROWS][D + 4], const Act* data, u3
     }
 }
 
+// keep[q][k] = 1 where probability (query0 + q, key0 + k) stays; key0 is a multiple of 4. A draw serves four keys.
+template <int QUERIES, int KEYS>
+__device__ inline void draw_mask(u8 (&keep)[QUERIES][KEYS], const Words& example, u32 head, u32 query0, u32 key0,
+                                 u32 threshold) {
+    for (u32 k = threadIdx.x; k < QUERIES * KEYS / 4; k += blockDim.x) {
+        const u32 q = k / (KEYS / 4), block = k % (KEYS / 4);
+        const Words words = drop_attention(example, head, query0 + q, key0 / 4 + block);
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) keep[q][4 * block + i] = words.w[i] >= threshold;
+    }
+}
+
+// Log-sums and deltas of a tile of queries; a probability of a row behind the end becomes 0.
+template <int B>
+__device__ inline void load_statistics(float (&of_lse)[B], float (&of_delta)[B], const float* lse,
+                                       const float* delta, u32 first, u32 rows, u32 heads, u32 head) {
+    for (u32 r = threadIdx.x; r < B; r += blockDim.x) {
+        of_lse[r] = r < rows ? lse[(u64)(first + r) * heads + head] : infinite();
+        of_delta[r] = r < rows ? delta[(u64)(first + r) * heads + head] : 0.0f;
+    }
+}
+
 // out[i][j] = row 4*ty + i of `own` times row tx + 16*j of `other`.
 template <int D, int OWN, int OTHER>
 __device__ inline void multiply(const float (&own)[OWN][D + 4], const float (&other)[OTHER][D + 4], u32 tx, u32 ty,
@@ -112,7 +134,7 @@ __device__ inline float row_max(float x) {
 
 // ---- forward ------------------------------------------------------------------------------------------------
 
-// Grid (sequences, heads, tiles of queries).
+// Grid (tiles of queries, heads, sequences).
 template <int D, int OWN, int OTHER>
 struct ForwardTiles {
     float q[OWN][D + 4];
@@ -124,10 +146,10 @@ struct ForwardTiles {
 
 template <int D, int OWN, int OTHER>
 __device__ inline void forward(ForwardTiles<D, OWN, OTHER>& s, SHAPE_PARAMETERS, Act* context, float* lse) {
-    const u32 sequence = blockIdx.x, head = blockIdx.y, heads = gridDim.y, column = head * head_dim;
+    const u32 sequence = blockIdx.z, head = blockIdx.y, heads = gridDim.y, column = head * head_dim;
     if (sequence >= count(step, sequences)) return;
     const Span at = span(cu_seqlens, sequence, all);
-    const u32 query0 = blockIdx.z * OWN;
+    const u32 query0 = blockIdx.x * OWN;
     if (query0 >= at.queries) return;
     const u32 rows = min((u32)OWN, at.queries - query0);
     const u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16;
@@ -218,22 +240,24 @@ extern "C" __global__ void __launch_bounds__(64) attention_first_128(SHAPE_PARAM
 
 // ---- backward -----------------------------------------------------------------------------------------------
 
-// delta[row, head] = context . dcontext of the head: the sum over keys of p*dp, dropout included.
+// delta[row, head] = context . dcontext of the head: the sum over keys of p*dp, dropout included. Eight lanes a head.
 extern "C" __global__ void __launch_bounds__(256)
 attention_delta(const StepParams* step, u32 rows, u32 heads, u32 head_dim, const Act* context, const Act* dcontext,
                 float* delta) {
-    const u64 k = thread_index();
-    if (k >= (u64)count(step, rows) * heads) return;
+    const u64 k = thread_index() / 8;
+    const bool there = k < (u64)count(step, rows) * heads;
     const u64 at = k * head_dim;
     float sum = 0.0f;
-    for (u32 c = 0; c < head_dim; c += GROUP) {
+    for (u32 c = lane() % 8 * GROUP; there && c < head_dim; c += 8 * GROUP) {
         float a[GROUP], b[GROUP];
         load(context + at + c, a, head_dim - c);
         load(dcontext + at + c, b, head_dim - c);
 #pragma unroll
         for (u32 i = 0; i < GROUP; i++) sum = fmaf(a[i], b[i], sum);
     }
-    delta[k] = sum;
+#pragma unroll
+    for (int other = 4; other; other /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, other);
+    if (there && lane() % 8 == 0) delta[k] = sum;
 }
 
 // Owned rows of two operands, the other side's of two, and what is multiplied with them.
@@ -250,13 +274,13 @@ struct BackwardTiles {
     u8 keep[B][B];
 };
 
-// Gradients of a tile of keys and values. Grid (sequences, heads, tiles of keys).
+// Gradients of a tile of keys and values. Grid (tiles of keys, heads, sequences).
 template <int D, int B>
 __device__ inline void backward_keys(BackwardTiles<D, B>& s, BACKWARD_PARAMETERS, Act* dk, Act* dv) {
-    const u32 sequence = blockIdx.x, head = blockIdx.y, heads = gridDim.y, column = head * head_dim;
+    const u32 sequence = blockIdx.z, head = blockIdx.y, heads = gridDim.y, column = head * head_dim;
     if (sequence >= count(step, sequences)) return;
     const Span at = span(cu_seqlens, sequence, all);
-    const u32 key0 = blockIdx.z * B;
+    const u32 key0 = blockIdx.x * B;
     if (key0 >= at.length) return;
     const u32 keys = min((u32)B, at.length - key0);
     const u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16;
@@ -300,13 +324,13 @@ __device__ inline void backward_keys(BackwardTiles<D, B>& s, BACKWARD_PARAMETERS
     write_rows<D>(dv, kv_stride, at.start + key0, keys, column, head_dim, tx, ty, of_v);
 }
 
-// Gradient of a tile of queries. Grid (sequences, heads, tiles of queries).
+// Gradient of a tile of queries. Grid (tiles of queries, heads, sequences).
 template <int D, int B>
 __device__ inline void backward_queries(BackwardTiles<D, B>& s, BACKWARD_PARAMETERS, Act* dq) {
-    const u32 sequence = blockIdx.x, head = blockIdx.y, heads = gridDim.y, column = head * head_dim;
+    const u32 sequence = blockIdx.z, head = blockIdx.y, heads = gridDim.y, column = head * head_dim;
     if (sequence >= count(step, sequences)) return;
     const Span at = span(cu_seqlens, sequence, all);
-    const u32 query0 = blockIdx.z * B;
+    const u32 query0 = blockIdx.x * B;
     if (query0 >= at.queries) return;
     const u32 first = at.first_query + query0, rows = min((u32)B, at.queries - query0);
     const u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16;

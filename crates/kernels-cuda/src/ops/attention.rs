@@ -94,6 +94,42 @@ fn layout(all: bool, hidden: usize) -> Layout {
     }
 }
 
+/// Words of 32 bits that say for each key of a query and head whether dropout leaves it: whole tiles of 64 keys.
+fn words(longest: usize) -> usize {
+    2 * longest.div_ceil(64)
+}
+
+/// See [`hone_kernels::Backend::attention_saved`]: behind the log-sums, for tensor cores, what dropout leaves.
+pub fn saved(act: Number, queries: usize, heads: usize, longest: usize) -> usize {
+    let words = match act {
+        Number::F32 => 0,
+        Number::Bf16 => words(longest),
+    };
+    queries * heads * (1 + words)
+}
+
+/// Where log-sums begin in what is saved, and for kernels on tensor cores what dropout leaves.
+fn parts<A: Act>(
+    attention: Attention,
+    queries: usize,
+    saved: View<'_, f32>,
+) -> (View<'_, f32>, Vec<Arg>) {
+    let Attention {
+        heads,
+        head_dim,
+        longest,
+        ..
+    } = attention;
+    let len = self::saved(A::NUMBER, queries, heads, longest);
+    assert_eq!(saved.len, len, "what attention saves");
+    let kept = saved.part(queries * heads..len);
+    let args = match kernels(A::NUMBER, head_dim).file {
+        "attention_mma" => vec![Arg::Pointer(kept.address, 'U'), u32_arg(words(longest))],
+        _ => Vec::new(),
+    };
+    (saved.part(0..queries * heads), args)
+}
+
 /// What all attention kernels are told first, and the sequences the grid is made for.
 fn shape_args<D: Driver, A: Act>(
     b: &CudaBackend<D, A>,
@@ -146,20 +182,23 @@ pub fn forward<D: Driver, A: Act>(
     tokens: Tokens<'_, CudaBackend<D, A>>,
     qkv: Qkv<'_, CudaBackend<D, A>>,
     context: ViewMut<'_, A>,
-    lse: ViewMut<'_, f32>,
+    saved: ViewMut<'_, f32>,
 ) {
     let (shape, sequences, layout) = shape_args(b, attention, tokens, &qkv);
+    let queries = context.len / (attention.heads * attention.head_dim).max(1);
+    let (lse, kept) = parts::<A>(attention, queries, saved.shared());
     let which = kernels(A::NUMBER, attention.head_dim);
     let (kernel, longest) = match layout.all {
         true => (which.forward, attention.longest),
         false => (which.first, 1),
     };
-    let args = args(&[&shape, &[context.arg(), lse.arg()]]);
+    let args = args(&[&shape, &[context.arg(), lse.arg()], &kept]);
     let heads = attention.heads;
     queue(b, which.file, kernel, sequences, heads, longest, &args);
 }
 
-/// A kernel over sequences, heads and tiles of the longest sequence's rows.
+/// A kernel over tiles of the longest sequence's rows, heads and sequences: blocks that run side by side read the same
+/// tokens.
 fn queue<D: Driver, A: Act>(
     b: &CudaBackend<D, A>,
     file: &'static str,
@@ -169,7 +208,7 @@ fn queue<D: Driver, A: Act>(
     longest: usize,
     args: &[Arg],
 ) {
-    let grid = [sequences, heads as u32, longest.div_ceil(own) as u32];
+    let grid = [longest.div_ceil(own) as u32, heads as u32, sequences];
     b.queue(file, kernel, grid, [threads, 1], args);
 }
 
@@ -180,7 +219,7 @@ pub fn backward<D: Driver, A: Act>(
     tokens: Tokens<'_, CudaBackend<D, A>>,
     qkv: Qkv<'_, CudaBackend<D, A>>,
     context: View<'_, A>,
-    lse: View<'_, f32>,
+    saved: View<'_, f32>,
     dcontext: View<'_, A>,
     dqkv: QkvMut<'_, CudaBackend<D, A>>,
 ) {
@@ -191,6 +230,7 @@ pub fn backward<D: Driver, A: Act>(
     let which = kernels(A::NUMBER, head_dim);
 
     let rows = dcontext.len / (heads * head_dim).max(1);
+    let (lse, kept) = parts::<A>(attention, rows, saved);
     let count = b.rows(rows);
     let mut scratch = b.scratch();
     let delta = scratch.sums(rows * heads);
@@ -203,7 +243,7 @@ pub fn backward<D: Driver, A: Act>(
         dcontext.arg(),
         delta.arg(),
     ];
-    let grid = flat_grid(count.most * heads, 1);
+    let grid = flat_grid(8 * count.most * heads, 1);
     b.queue(
         "attention",
         "attention_delta",
@@ -220,13 +260,13 @@ pub fn backward<D: Driver, A: Act>(
     let dk = dkv.part(layout.k..dkv.len).arg();
     let dv = dkv.part(layout.v..dkv.len).arg();
     let back = [dcontext.arg(), lse.arg(), delta.arg()];
-    let of_keys = args(&[&shape, &back, &[dk, dv]]);
+    let of_keys = args(&[&shape, &back, &[dk, dv], &kept]);
     let longest = attention.longest;
     queue(
         b, which.file, which.keys, sequences, heads, longest, &of_keys,
     );
     let longest = if layout.all { longest } else { 1 };
-    let of_queries = args(&[&shape, &back, &[dq.arg()]]);
+    let of_queries = args(&[&shape, &back, &[dq.arg()], &kept]);
     queue(
         b,
         which.file,

@@ -114,6 +114,21 @@ impl<'b, B: Backend> Rig<'b, B> {
         self.keep_difference(name, buf, 0.0);
     }
 
+    /// Room for what attention saves: drawn log-sums, and nothing where a backend saves more.
+    pub fn saved(&mut self, rows: usize, heads: usize, longest: usize) -> B::Buf<B::Master> {
+        let mut x = self.numbers(rows * heads);
+        x.resize(B::attention_saved(rows, heads, longest), f64::NAN);
+        self.master(&x)
+    }
+
+    /// Records the first `len` numbers of an output.
+    pub fn keep_first<T: Real, N: Display>(&mut self, name: N, buf: &B::Buf<T>, len: usize) {
+        self.keep(name, buf);
+        if let Some(outcome) = self.outcomes.last_mut() {
+            outcome.values.truncate(len);
+        }
+    }
+
     /// Records an output whose terms, of that size, can cancel.
     pub fn keep_difference<T: Real>(&mut self, name: impl Display, buf: &B::Buf<T>, terms: f64) {
         self.record(name.to_string(), buf, terms, T::EPSILON);

@@ -94,7 +94,7 @@ fn attention<B: Backend>(
     let qkv = wide(rig.numbers(rows * 3 * hidden));
     let qkv = rig.act(&qkv);
     let mut context = rig.acts(rows * hidden);
-    let mut lse = rig.masters(rows * heads);
+    let mut lse = rig.saved(rows, heads, how.longest);
     b.attention(
         how,
         batch.tokens(b),
@@ -103,7 +103,7 @@ fn attention<B: Backend>(
         b.all_mut(&mut lse),
     );
     rig.keep(name("context"), &context);
-    rig.keep(name("lse"), &lse);
+    rig.keep_first(name("lse"), &lse, rows * heads);
     let dcontext = rig.acts(rows * hidden);
     let mut dqkv = rig.acts(rows * 3 * hidden);
     b.attention_backward(
@@ -125,7 +125,7 @@ fn attention<B: Backend>(
         kv: b.view(&kv),
     };
     let mut context = rig.acts(sequences * hidden);
-    let mut lse = rig.masters(sequences * heads);
+    let mut lse = rig.saved(sequences, heads, how.longest);
     b.attention(
         how,
         batch.tokens(b),
@@ -134,7 +134,7 @@ fn attention<B: Backend>(
         b.all_mut(&mut lse),
     );
     rig.keep(name("first rows' context"), &context);
-    rig.keep(name("first rows' lse"), &lse);
+    rig.keep_first(name("first rows' lse"), &lse, sequences * heads);
     let dcontext = rig.acts(sequences * hidden);
     let mut dq = rig.acts(sequences * hidden);
     let mut dkv = rig.acts(rows * 2 * hidden);
