@@ -48,7 +48,7 @@ fn mutants(only: impl Fn(&str) -> bool) -> Vec<Mutant> {
 }
 
 /// Mistakes, as (file, what is there, what is put in its place); what is there may stand in a header.
-const FAULTS: [(&str, &str, &str); 19] = [
+const FAULTS: [(&str, &str, &str); 22] = [
     // The sum is not kept for the backward pass.
     (
         "norm",
@@ -57,16 +57,25 @@ const FAULTS: [(&str, &str, &str); 19] = [
     ),
     ("norm", "(g[i] * w[i] - of_g - ", "(g[i] * w[i] - "),
     ("norm", "round < 10", "round < 9"),
+    // What is held is what was given, not the sum.
+    ("norm", "row[k] = pack(v);", "pack(v);"),
     // Vectors are written over the end of a row.
     (
         "activation",
         "if (left >= N && N % 4 == 0 && aligned(to))",
         "if (N % 4 == 0 && aligned(to))",
     ),
+    // The last row of a chunk is lost.
     (
         "columns",
         "min((blockIdx.y + 1) * chunk, rows)",
-        "(blockIdx.y + 1) * chunk",
+        "min((blockIdx.y + 1) * chunk - 1, rows)",
+    ),
+    // Rows that are read again for want of others are counted.
+    (
+        "columns",
+        "if (!take[k]) packed[k] = make_uint4(0, 0, 0, 0);",
+        "",
     ),
     ("rows", "v[i] /= (float)(end - start);", ""),
     (
@@ -75,6 +84,7 @@ const FAULTS: [(&str, &str, &str); 19] = [
         "if (p > cu_seqlens[s + 1] - start)",
     ),
     ("sweep", "share < 1.0 ? share : 1.0", "share"),
+    ("sweep", "out[span.out] = sum", "out[blockIdx.x] = sum"),
     (
         "adamw",
         "first_block <= blockIdx.x",

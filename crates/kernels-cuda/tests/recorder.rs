@@ -379,3 +379,79 @@ fn rates_are_no_arguments_of_adamw() {
     );
     assert_eq!(launch.args[0], Arg::U32(2));
 }
+
+#[test]
+fn norms_of_many_gradients_are_two_launches_and_an_upload() {
+    let b = backend();
+    let mut table = ParamTable::builder();
+    for k in 0..50 {
+        table.push(&format!("w{k}"), &[70, 90], Depth::Layer(0), Kind::Matrix);
+    }
+    let table = Arc::new(table.build());
+    let _params = b.params(table.clone()).expect("memory");
+    let grads = b.alloc::<f32>(table.len()).expect("memory");
+    let mut out = b.alloc::<f64>(50).expect("memory");
+    let params = table.params().iter().enumerate();
+    let spans: Vec<_> = params.map(|(k, p)| (p.range(), k)).collect();
+    b.driver().forget();
+    b.squared_norms(b.view(&grads), &spans, &mut out);
+    let events = b.driver().events();
+    let kernels: Vec<_> = launches(&events)
+        .iter()
+        .map(|l| (l.kernel, l.grid))
+        .collect();
+    assert_eq!(
+        kernels,
+        [
+            // 6 300 elements are two chunks of 4 096.
+            ("squared_norms_partial", [100, 1, 1]),
+            ("squared_norms_join", [50, 1, 1]),
+        ]
+    );
+    assert_eq!(uploads(&events).len(), 1);
+    assert_eq!(events.len(), 3, "an arena made before has made room");
+    b.driver().forget();
+    b.squared_norms(b.view(&grads), &[], &mut out);
+    assert!(b.driver().events().is_empty(), "nothing is asked of it");
+}
+
+#[test]
+fn few_rows_are_summed_in_one_launch_and_many_in_two() {
+    let b = backend();
+    let width = 40;
+    b.reserve(&Workspace {
+        tokens: 5000,
+        sequences: 8,
+        longest: 512,
+        hidden: width,
+        intermediate: width,
+        heads: 2,
+        classes: 2,
+    })
+    .expect("workspace");
+    let x = b.alloc::<f32>(5000 * width).expect("memory");
+    let stats = b.alloc::<f32>(2 * 5000).expect("memory");
+    let mut sums = [(); 2].map(|()| b.alloc::<f32>(width).expect("memory"));
+    for (rows, chunks) in [(416, 1), (2048, 1), (2049, 17), (5000, 40)] {
+        b.driver().forget();
+        let x = b.head(&x, rows * width);
+        let [one, other] = &mut sums;
+        b.bias_grad(x, rows, Acc::Add, b.all_mut(one));
+        let stats = b.head(&stats, 2 * rows);
+        b.norm_param_grad(x, x, stats, Acc::Set, b.all_mut(one), b.all_mut(other));
+        let all = b.driver().launches();
+        let kernels: Vec<_> = all.iter().map(|l| (l.kernel, l.grid[1])).collect();
+        match chunks {
+            1 => assert_eq!(kernels, [("column_sums", 1), ("norm_sums", 1)]),
+            _ => assert_eq!(
+                kernels,
+                [
+                    ("column_sums", chunks),
+                    ("column_join", 1),
+                    ("norm_sums", chunks),
+                    ("column_join", 1),
+                ]
+            ),
+        }
+    }
+}
