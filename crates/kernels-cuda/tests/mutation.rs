@@ -48,7 +48,7 @@ fn mutants(only: impl Fn(&str) -> bool) -> Vec<Mutant> {
 }
 
 /// Mistakes, as (file, what is there, what is put in its place); what is there may stand in a header.
-const FAULTS: [(&str, &str, &str); 22] = [
+const FAULTS: [(&str, &str, &str); 24] = [
     // The sum is not kept for the backward pass.
     (
         "norm",
@@ -90,6 +90,14 @@ const FAULTS: [(&str, &str, &str); 22] = [
         "first_block <= blockIdx.x",
         "first_block < blockIdx.x",
     ),
+    // The second of two groups in flight.
+    (
+        "adamw",
+        "adamw_four(row, clip, g4[k], s4[k], w4[k], m4[k], v4[k]);",
+        "adamw_four(row, clip, g4[0], s4[k], w4[k], m4[k], v4[k]);",
+    ),
+    // A row in flight behind the chunk's end is summed.
+    ("columns", "if (r + k * of.height >= of.end) break;", ""),
     (
         "loss",
         "(b - a - backward) + q - p",
