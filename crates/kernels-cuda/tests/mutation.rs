@@ -96,8 +96,8 @@ const FAULTS: [(&str, &str, &str); 24] = [
         "adamw_four(row, clip, g4[k], s4[k], w4[k], m4[k], v4[k]);",
         "adamw_four(row, clip, g4[0], s4[k], w4[k], m4[k], v4[k]);",
     ),
-    // A row in flight behind the chunk's end is summed.
-    ("columns", "if (r + k * of.height >= of.end) break;", ""),
+    // The activation is summed, not its gradient.
+    ("columns", "sum[i] += rounded(g[i]);", "sum[i] += rounded(v[i]);"),
     (
         "loss",
         "(b - a - backward) + q - p",

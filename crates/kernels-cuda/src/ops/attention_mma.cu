@@ -437,7 +437,7 @@ extern "C" __global__ void __launch_bounds__(128)
 attention_mma_64(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(64, 4); }
 extern "C" __global__ void __launch_bounds__(32)
 attention_mma_first_32(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(32, 1); }
-extern "C" __global__ void __launch_bounds__(32)
+extern "C" __global__ void __launch_bounds__(32, 12)
 attention_mma_first_64(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(64, 1); }
 
 // ---- backward -----------------------------------------------------------------------------------------------
