@@ -4,6 +4,7 @@ mod bundle;
 mod compare;
 mod cuda;
 mod few_labels;
+mod gpu_table;
 mod halve;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,8 @@ enum Task {
     FewLabels(few_labels::Args),
     /// Make a folder with everything that is to be proven and measured on a machine with a card, and its runner
     GpuBundle(bundle::Args),
+    /// README's table of a card, from the document that the bundle's runner wrote
+    GpuTable(gpu_table::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -33,5 +36,6 @@ fn main() -> anyhow::Result<()> {
         Task::Cuda(args) => cuda::run(&args),
         Task::FewLabels(args) => few_labels::run(&args),
         Task::GpuBundle(args) => bundle::run(&args),
+        Task::GpuTable(args) => gpu_table::run(&args),
     }
 }

@@ -97,7 +97,11 @@ const FAULTS: [(&str, &str, &str); 24] = [
         "adamw_four(row, clip, g4[0], s4[k], w4[k], m4[k], v4[k]);",
     ),
     // The activation is summed, not its gradient.
-    ("columns", "sum[i] += rounded(g[i]);", "sum[i] += rounded(v[i]);"),
+    (
+        "columns",
+        "sum[i] += rounded(g[i]);",
+        "sum[i] += rounded(v[i]);",
+    ),
     (
         "loss",
         "(b - a - backward) + q - p",
