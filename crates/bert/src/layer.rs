@@ -192,9 +192,6 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         let sum = b.head(&acts.output_sum, r * h);
         let stats = b.head(&acts.output_stats, r * 2);
         let d = b.head(&slopes.d, r * h);
-        if let Some((dw, db)) = grads.norm(b, self.layout, norm) {
-            b.norm_param_grad(d, sum, stats, acc, dw, db);
-        }
         let dropped = self.drops.output.map(|drop| {
             (
                 drop,
@@ -203,7 +200,8 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             )
         });
         let inside = b.head_mut(&mut slopes.inside, r * h);
-        b.add_norm_backward(self.norm(norm), d, sum, stats, inside, dropped);
+        let sums = grads.norm(b, self.layout, acc, norm, Some(layer.output.bias));
+        b.add_norm_backward(self.norm(norm), d, sum, stats, inside, dropped, sums);
         let dy = match self.drops.output {
             Some(_) => b.head(&slopes.dropped, r * h),
             None => b.head(&slopes.inside, r * h),
@@ -220,7 +218,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             b.head_mut(&mut stream.inner, r * i),
         );
         let inner = b.head(&stream.inner, r * i);
-        self.dense_grads(grads, acc, layer.output.weight, dy, inner, r);
+        self.weight_grads(grads, acc, layer.output.weight(), dy, inner, r);
         let norm = layer.attention_norm;
         let sum = b.head(&acts.attention_sum, r * h);
         let stats = b.head(&acts.attention_stats, r * 2);
@@ -239,9 +237,6 @@ impl<'a, B: Backend> LayerPass<'a, B> {
 
         // Attention's LayerNorm, residual and dropout; `slopes.d` becomes the residual's gradient.
         let inside = b.head(&slopes.inside, r * h);
-        if let Some((dw, db)) = grads.norm(b, self.layout, norm) {
-            b.norm_param_grad(inside, sum, stats, acc, dw, db);
-        }
         let dropped = self.drops.attended.map(|drop| {
             (
                 drop,
@@ -253,7 +248,9 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             RowSet::All => b.head_mut(&mut slopes.d, r * h),
             RowSet::First => b.head_mut(&mut slopes.first, r * h),
         };
-        b.add_norm_backward(self.norm(norm), inside, sum, stats, d, dropped);
+        let before = Some(layer.attention_output.bias);
+        let sums = grads.norm(b, self.layout, acc, norm, before);
+        b.add_norm_backward(self.norm(norm), inside, sum, stats, d, dropped, sums);
         let dy = match (self.drops.attended, self.rows) {
             (Some(_), _) => b.head(&slopes.dropped, r * h),
             (None, RowSet::All) => b.head(&slopes.d, r * h),
@@ -262,7 +259,8 @@ impl<'a, B: Backend> LayerPass<'a, B> {
 
         // Attention.
         let context = b.head(&acts.context, r * h);
-        self.dense_grads(grads, acc, layer.attention_output.weight, dy, context, r);
+        let weight = layer.attention_output.weight();
+        self.weight_grads(grads, acc, weight, dy, context, r);
         let inside = b.head_mut(&mut slopes.inside, r * h);
         b.linear_dgrad(
             self.params,
@@ -356,6 +354,21 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         self.stack_grads(grads, acc, (weight, weight + 1, 1), dy, x, rows);
     }
 
+    /// Gradients of matrices alone, where the LayerNorm behind them has summed their bias's.
+    fn weight_grads(
+        &self,
+        grads: &mut Grads<B>,
+        acc: Acc,
+        weight: WeightRef,
+        dy: B::View<'_, B::Act>,
+        x: B::View<'_, B::Act>,
+        rows: usize,
+    ) {
+        if let Some((dw, squared)) = grads.matrices(self.b, self.layout, weight) {
+            self.b.linear_wgrad(dy, x, rows, acc, dw, squared);
+        }
+    }
+
     fn stack_grads(
         &self,
         grads: &mut Grads<B>,
@@ -366,9 +379,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         rows: usize,
     ) {
         let stack = |first| WeightRef { first, count };
-        if let Some((dw, squared)) = grads.matrices(self.b, self.layout, stack(weight)) {
-            self.b.linear_wgrad(dy, x, rows, acc, dw, squared);
-        }
+        self.weight_grads(grads, acc, stack(weight), dy, x, rows);
         if let Some(db) = grads.slot(self.b, self.layout, stack(bias)) {
             self.b.bias_grad(dy, rows, acc, db);
         }

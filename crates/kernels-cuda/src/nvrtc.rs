@@ -271,6 +271,8 @@ pub fn budget(kernel: &str) -> (usize, usize) {
         "column_sums" | "column_sums_of" | "column_sums_master" => (64, 4096),
         "norm_sums" => (80, 8192),
         "column_join" => (64, 4224),
+        // Three sums of each column of a thread, and rows on their way; two blocks of 384 threads on a multiprocessor.
+        "add_norm_backward_sums" => (80, 40 * 1024),
         _ => (64, 2304),
     }
 }

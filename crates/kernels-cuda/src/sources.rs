@@ -4,9 +4,10 @@
 use crate::number::Number;
 
 /// Headers by the name files include them by.
-const HEADERS: [(&str, &str); 2] = [
+const HEADERS: [(&str, &str); 3] = [
     ("device.cuh", include_str!("ops/device.cuh")),
     ("attention.cuh", include_str!("ops/attention.cuh")),
+    ("copies.cuh", include_str!("ops/copies.cuh")),
 ];
 
 /// Name and text of each file of kernels.
