@@ -364,13 +364,14 @@ add_norm_backward_sums(const StepParams* step, u32 rows, u32 width, const Act* d
     const u32 across = (width / GROUP + 31) / 32, beside = SUM_WARPS / across;
     const u32 set = thread / (32 * across), own = thread % (32 * across), column = own * GROUP;
     const bool mine = set < beside && column < width;
-    const u64 at = (u64)first * width + column;
+    // Where the thread's group of a row is, counted in groups.
+    const auto group_of = [&](u32 row) { return (u64)((first + row) * (width / GROUP) + own); };
     // The copies of the thread's kth row.
     const auto begin = [&](u32 k) {
         const u32 row = k * beside + set;
         if (mine && row < here) {
-            copy_async<16>(&coming[k % AHEAD][0][thread], dy + at + (u64)row * width, true);
-            copy_async<16>(&coming[k % AHEAD][1][thread], sum + at + (u64)row * width, true);
+            copy_async<16>(&coming[k % AHEAD][0][thread], (const uint4*)dy + group_of(row), true);
+            copy_async<16>(&coming[k % AHEAD][1][thread], (const uint4*)sum + group_of(row), true);
         }
         commit_copies();
     };
@@ -422,10 +423,10 @@ add_norm_backward_sums(const StepParams* step, u32 rows, u32 width, const Act* d
             biases[i] += g[i];
         }
         slopes(g, x, w, moment.x, moment.y, of_g * share, of_gn * share);
-        *(uint4*)(dsum + at + (u64)row * width) = pack(g);
+        ((uint4*)dsum)[group_of(row)] = pack(g);
         if (threshold) {
             masks[row].apply(column, g);
-            *(uint4*)(dx + at + (u64)row * width) = pack(g);
+            ((uint4*)dx)[group_of(row)] = pack(g);
         }
 #pragma unroll
         for (u32 i = 0; i < GROUP; i++) befores[i] += g[i];

@@ -123,9 +123,11 @@ pub fn backward<D: Driver, A: Act>(
     ];
     let backward = args(&[&first, &drop_args(b, drop), &[dx_arg]]);
     let wanted = sums.params.is_some() || sums.bias_before.is_some();
-    // Whole groups at borders of 16 bytes, and no more of them than a block has threads.
+    // Whole groups at borders of 16 bytes, no more of a row than a block has threads, and counted in 32 bits.
     let group = A::NUMBER.group();
-    let whole = width % group == 0 && width / group <= SUM_THREADS as usize;
+    let whole = width % group == 0
+        && width / group <= SUM_THREADS as usize
+        && dy.len / group <= u32::MAX as usize;
     let addresses = [dy.address, sum.address, dsum.address, norm.weight.address];
     let borders = dx.iter().map(|dx| dx.address).chain(addresses);
     if wanted && whole && borders.into_iter().all(|at| at % 16 == 0) {
