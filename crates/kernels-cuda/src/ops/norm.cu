@@ -357,11 +357,13 @@ add_norm_backward_sums(const StepParams* step, u32 rows, u32 width, const Act* d
     __shared__ uint4 coming[AHEAD][2][SUM_THREADS];
     __shared__ float2 moments[MOST_CHUNK];
     __shared__ Mask masks[MOST_CHUNK];
-    __shared__ float2 parts[2][SUM_WARPS];
+    // Two sums of each warp that has part in a row, zeros behind the last, for four warps at least.
+    __shared__ float4 parts[2][2 * SUM_WARPS];
     const u32 n = count(step, rows), first = blockIdx.x * chunk;
     if (first >= n) return;
     const u32 here = min(chunk, n - first), thread = threadIdx.x;
     const u32 across = (width / GROUP + 31) / 32, beside = SUM_WARPS / across;
+    const u32 room = (across + 3) / 4 * 2;
     const u32 set = thread / (32 * across), own = thread % (32 * across), column = own * GROUP;
     const bool mine = set < beside && column < width;
     // Where the thread's group of a row is, counted in groups.
@@ -377,6 +379,7 @@ add_norm_backward_sums(const StepParams* step, u32 rows, u32 width, const Act* d
     };
 #pragma unroll
     for (u32 k = 0; k < AHEAD - 1; k++) begin(k);
+    if (thread < 4 * SUM_WARPS) parts[thread % 2][thread / 2] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     if (thread < here) {
         const u64 row = first + thread;
         moments[thread] = {stats[2 * row], stats[2 * row + 1]};
@@ -406,14 +409,15 @@ add_norm_backward_sums(const StepParams* step, u32 rows, u32 width, const Act* d
         of_gn = warp_sum(of_gn);
         // By turns, so that a warp which is a row ahead does not write over what others have yet to read.
         const u32 turn = k % 2;
-        if (lane() == 0) parts[turn][thread / 32] = {of_g, of_gn};
+        if (lane() == 0) ((float2*)parts[turn])[2 * set * room + own / 32] = {of_g, of_gn};
         __syncthreads();
         if (!there) continue;
         of_g = of_gn = 0.0f;
-        for (u32 i = 0; i < across; i++) {
-            const float2 part = parts[turn][set * across + i];
-            of_g += part.x;
-            of_gn += part.y;
+#pragma unroll 1
+        for (u32 i = 0; i < room; i += 2) {
+            const float4 some = parts[turn][set * room + i], more = parts[turn][set * room + i + 1];
+            of_g += (some.x + some.z) + (more.x + more.z);
+            of_gn += (some.y + some.w) + (more.y + more.w);
         }
         unpack(dys, g);
         unpack(sums, x);
