@@ -35,6 +35,8 @@ pub(crate) struct LayerActs<B: Backend> {
     pub pre: B::Buf<B::Act>,
     pub output_sum: B::Buf<B::Act>,
     pub output_stats: B::Buf<B::Master>,
+    /// What could be made again, where the backend keeps it.
+    pub kept: Option<Kept<B>>,
 }
 
 /// Numbers of each kind a set of layer activations holds.
@@ -48,7 +50,39 @@ fn layer_sizes<B: Backend>(c: &Config, limits: Limits, rows: RowSet) -> (usize, 
     (qkv + q + 3 * r * h + r * c.intermediate, saved + 4 * r)
 }
 
+/// A layer's input and its inner activations.
+pub(crate) struct Kept<B: Backend> {
+    /// `[T, H]`.
+    pub x: B::Buf<B::Act>,
+    /// Attention's output after its LayerNorm, `[R, H]`.
+    pub attended: B::Buf<B::Act>,
+    /// The feed-forward's inner activation, `[R, I]`.
+    pub inner: B::Buf<B::Act>,
+}
+
+/// Numbers that a layer keeps besides.
+fn kept_size<B: Backend>(c: &Config, limits: Limits, rows: RowSet) -> usize {
+    match B::KEEPS {
+        true => limits.tokens * c.hidden + rows.count(limits) * (c.hidden + c.intermediate),
+        false => 0,
+    }
+}
+
 impl<B: Backend> LayerActs<B> {
+    /// The same with what could be made again, where the backend keeps that.
+    pub fn kept(b: &B, c: &Config, limits: Limits, rows: RowSet) -> Result<Self, BackendError> {
+        let mut acts = LayerActs::new(b, c, limits, rows)?;
+        if B::KEEPS {
+            let r = rows.count(limits);
+            acts.kept = Some(Kept {
+                x: b.alloc(limits.tokens * c.hidden)?,
+                attended: b.alloc(r * c.hidden)?,
+                inner: b.alloc(r * c.intermediate)?,
+            });
+        }
+        Ok(acts)
+    }
+
     pub fn new(b: &B, c: &Config, limits: Limits, rows: RowSet) -> Result<Self, BackendError> {
         let (h, r) = (c.hidden, rows.count(limits));
         let (parts, q) = match rows {
@@ -65,7 +99,24 @@ impl<B: Backend> LayerActs<B> {
             pre: b.alloc(r * c.intermediate)?,
             output_sum: b.alloc(r * h)?,
             output_stats: b.alloc(r * 2)?,
+            kept: None,
         })
+    }
+
+    /// The layer's input.
+    pub fn x<'a>(&'a self, stream: &'a Stream<B>) -> &'a B::Buf<B::Act> {
+        self.kept.as_ref().map_or(&stream.x, |kept| &kept.x)
+    }
+
+    /// Attention's output after its LayerNorm.
+    pub fn attended<'a>(&'a self, stream: &'a Stream<B>) -> &'a B::Buf<B::Act> {
+        let kept = self.kept.as_ref();
+        kept.map_or(&stream.attended, |kept| &kept.attended)
+    }
+
+    /// The feed-forward's inner activation.
+    pub fn inner<'a>(&'a self, stream: &'a Stream<B>) -> &'a B::Buf<B::Act> {
+        self.kept.as_ref().map_or(&stream.inner, |kept| &kept.inner)
     }
 }
 
@@ -191,7 +242,10 @@ pub(crate) fn acts_bytes<B: Backend>(
         if l < saved_from && rows == RowSet::All && std::mem::replace(&mut shared, true) {
             continue;
         }
-        let (a, m) = layer_sizes::<B>(c, limits, rows);
+        let (mut a, m) = layer_sizes::<B>(c, limits, rows);
+        if l >= saved_from && slopes > 0 {
+            a += kept_size::<B>(c, limits, rows);
+        }
         bytes += a * act + m * master;
     }
     let stream = 3 * t * h + t * c.intermediate + s * h;

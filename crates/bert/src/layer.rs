@@ -103,6 +103,10 @@ impl<'a, B: Backend> LayerPass<'a, B> {
                 first
             }
         };
+        let (attended, inner) = match &mut acts.kept {
+            Some(kept) => (&mut kept.attended, &mut kept.inner),
+            None => (&mut stream.attended, &mut stream.inner),
+        };
         let dense = layer.attention_output;
         b.linear(
             self.params,
@@ -117,7 +121,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             Some(residual),
             b.head_mut(&mut acts.attention_sum, r * h),
             b.head_mut(&mut acts.attention_stats, r * 2),
-            b.head_mut(&mut stream.attended, r * h),
+            b.head_mut(attended, r * h),
         );
         let dense = layer.intermediate;
         b.linear_activation(
@@ -125,22 +129,22 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             dense.weight(),
             self.bias(dense.bias, 1),
             self.config.activation,
-            b.head(&stream.attended, r * h),
+            b.head(attended, r * h),
             b.head_mut(&mut acts.pre, r * i),
-            b.head_mut(&mut stream.inner, r * i),
+            b.head_mut(inner, r * i),
         );
         let dense = layer.output;
         b.linear(
             self.params,
             dense.weight(),
             self.bias(dense.bias, 1),
-            b.head(&stream.inner, r * i),
+            b.head(inner, r * i),
             b.head_mut(&mut acts.output_sum, r * h),
         );
         b.add_norm(
             self.norm(layer.output_norm),
             self.drops.output.map(|d| (d, self.drop_rows())),
-            Some(b.head(&stream.attended, r * h)),
+            Some(b.head(attended, r * h)),
             b.head_mut(&mut acts.output_sum, r * h),
             b.head_mut(&mut acts.output_stats, r * 2),
             b.head_mut(&mut stream.y, r * h),
@@ -172,7 +176,8 @@ impl<'a, B: Backend> LayerPass<'a, B> {
     }
 
     /// From the output's gradient in `slopes.d` (rows of `self.rows`) to the parameters' gradients and,
-    /// where `want_input`, the input's gradient in `slopes.d` (every token). `stream.x` holds the input.
+    /// where `want_input`, the input's gradient in `slopes.d` (every token). `stream.x` holds the input where the layer
+    /// does not keep it.
     pub fn backward(
         &self,
         acts: &LayerActs<B>,
@@ -207,7 +212,13 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             None => b.head(&slopes.inside, r * h),
         };
 
-        // Feed-forward; the inner activation is made again beside its derivative.
+        // Feed-forward; where it was not kept, the inner activation is made again beside its derivative.
+        let again = match acts.kept {
+            Some(_) => None,
+            None => Some(b.head_mut(&mut stream.inner, r * i)),
+        };
+        let bias = WeightRef::one(layer.intermediate.bias);
+        let db = grads.slot(b, self.layout, bias).map(|db| (acc, db));
         b.linear_dgrad_activation(
             self.params,
             layer.output.weight(),
@@ -215,17 +226,21 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             self.config.activation,
             b.head(&acts.pre, r * i),
             b.head_mut(&mut slopes.dpre, r * i),
-            b.head_mut(&mut stream.inner, r * i),
+            again,
+            db,
         );
-        let inner = b.head(&stream.inner, r * i);
-        self.weight_grads(grads, acc, layer.output.weight(), dy, inner, r);
+        let inner = b.head(acts.inner(stream), r * i);
+        self.weight_grad(grads, acc, layer.output.weight(), dy, inner, r);
         let norm = layer.attention_norm;
         let sum = b.head(&acts.attention_sum, r * h);
         let stats = b.head(&acts.attention_stats, r * 2);
-        self.attended_again(acts, stream);
+        if acts.kept.is_none() {
+            self.attended_again(acts, stream);
+        }
         let dpre = b.head(&slopes.dpre, r * i);
-        let attended = b.head(&stream.attended, r * h);
-        self.dense_grads(grads, acc, layer.intermediate.weight, dpre, attended, r);
+        let attended = b.head(acts.attended(stream), r * h);
+        let weight = layer.intermediate.weight();
+        self.weight_grad(grads, acc, weight, dpre, attended, r);
         let inside = b.head_mut(&mut slopes.inside, r * h);
         b.linear_dgrad(
             self.params,
@@ -260,7 +275,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         // Attention.
         let context = b.head(&acts.context, r * h);
         let weight = layer.attention_output.weight();
-        self.weight_grads(grads, acc, weight, dy, context, r);
+        self.weight_grad(grads, acc, weight, dy, context, r);
         let inside = b.head_mut(&mut slopes.inside, r * h);
         b.linear_dgrad(
             self.params,
@@ -294,12 +309,13 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             b.head(&slopes.inside, r * h),
             dqkv,
         );
-        self.input_backward(stream, slopes, grads, acc, want_input);
+        self.input_backward(acts, stream, slopes, grads, acc, want_input);
     }
 
     /// The projections to queries, keys and values.
     fn input_backward(
         &self,
+        acts: &LayerActs<B>,
         stream: &mut Stream<B>,
         slopes: &mut Slopes<B>,
         grads: &mut Grads<B>,
@@ -310,10 +326,10 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         let layer = self.layer;
         let (t, r) = (self.batch.size().tokens, self.count());
         let h = self.config.hidden;
-        let x = b.head(&stream.x, t * h);
         match self.rows {
             RowSet::All => {
                 let dqkv = b.head(&slopes.dqkv, t * 3 * h);
+                let x = b.head(acts.x(stream), t * h);
                 self.stack_grads(grads, acc, (layer.q.weight, layer.q.bias, 3), dqkv, x, t);
                 if want_input {
                     let d = b.head_mut(&mut slopes.d, t * h);
@@ -324,7 +340,11 @@ impl<'a, B: Backend> LayerPass<'a, B> {
                 let dkv = b.head(&slopes.dqkv, t * 2 * h);
                 let dq = b.head(&slopes.dq, r * h);
                 let index = self.batch.first_index(b);
-                b.gather_rows(x, index, h, b.head_mut(&mut stream.first, r * h));
+                let Stream { x, first, .. } = &mut *stream;
+                let x = acts.kept.as_ref().map_or(&*x, |kept| &kept.x);
+                let first = b.head_mut(first, r * h);
+                b.gather_rows(b.head(x, t * h), index, h, first);
+                let x = b.head(acts.x(stream), t * h);
                 let first = b.head(&stream.first, r * h);
                 let (weight, bias) = (layer.q.weight, layer.q.bias);
                 self.stack_grads(grads, acc, (weight + 1, bias + 1, 2), dkv, x, t);
@@ -341,21 +361,8 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         }
     }
 
-    /// Gradients of a dense layer whose bias follows its matrix in the table.
-    fn dense_grads(
-        &self,
-        grads: &mut Grads<B>,
-        acc: Acc,
-        weight: usize,
-        dy: B::View<'_, B::Act>,
-        x: B::View<'_, B::Act>,
-        rows: usize,
-    ) {
-        self.stack_grads(grads, acc, (weight, weight + 1, 1), dy, x, rows);
-    }
-
-    /// Gradients of matrices alone, where the LayerNorm behind them has summed their bias's.
-    fn weight_grads(
+    /// Gradients of matrices alone, where whoever made `dy` has summed their bias's.
+    fn weight_grad(
         &self,
         grads: &mut Grads<B>,
         acc: Acc,
@@ -379,7 +386,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         rows: usize,
     ) {
         let stack = |first| WeightRef { first, count };
-        self.weight_grads(grads, acc, stack(weight), dy, x, rows);
+        self.weight_grad(grads, acc, stack(weight), dy, x, rows);
         if let Some(db) = grads.slot(self.b, self.layout, stack(bias)) {
             self.b.bias_grad(dy, rows, acc, db);
         }

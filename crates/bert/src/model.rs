@@ -319,7 +319,11 @@ impl<B: Backend> Model<B> {
         } = acts;
         for l in range {
             let layer = self.layer_pass(batch, pass, l, *last);
-            layer.forward(&mut layers[slots[l]], stream);
+            let acts = &mut layers[slots[l]];
+            layer.forward(acts, stream);
+            if let Some(kept) = &mut acts.kept {
+                std::mem::swap(&mut stream.x, &mut kept.x);
+            }
             std::mem::swap(&mut stream.x, &mut stream.y);
         }
     }
@@ -437,7 +441,9 @@ impl<B: Backend> Model<B> {
                 break;
             }
             let lowest = bottom == Bottom::Layer(l);
-            if let (true, Some(prefix)) = (lowest, &*prefix) {
+            if layers[slots[l]].kept.is_some() {
+                // Its input is at hand.
+            } else if let (true, Some(prefix)) = (lowest, &*prefix) {
                 let n = batch.size().tokens * self.config.hidden;
                 let b = self.backend.as_ref();
                 b.copy(b.head(prefix, n), b.head_mut(&mut stream.x, n));

@@ -82,7 +82,10 @@ impl<B: Backend> Model<B> {
         let mut shared = None;
         for l in 0..c.layers {
             let rows = if l + 1 == c.layers { last } else { RowSet::All };
-            let slot = if l >= saved_from || rows == RowSet::First {
+            let slot = if l >= saved_from && slopes.is_some() {
+                layers.push(LayerActs::kept(b, c, limits, rows)?);
+                layers.len() - 1
+            } else if l >= saved_from || rows == RowSet::First {
                 layers.push(LayerActs::new(b, c, limits, rows)?);
                 layers.len() - 1
             } else {

@@ -415,9 +415,16 @@ impl Backend for CpuBackend {
         activation: Activation,
         pre: &[f32],
         dpre: &mut [f32],
-        y: &mut [f32],
+        y: Option<&mut [f32]>,
+        db: Option<(Acc, &mut [f32])>,
     ) {
         let n = dpre.len();
+        // It comes with the derivative; models keep none, so they always want it.
+        let mut unwanted = Vec::new();
+        let y = y.unwrap_or_else(|| {
+            unwanted.resize(n, 0.0);
+            &mut unwanted
+        });
         assert_eq!((pre.len(), y.len()), (n, n), "linear_dgrad_activation");
         let right = params.backward(weight);
         let epilogue = Slope {
@@ -430,6 +437,9 @@ impl Backend for CpuBackend {
         with_kernel!(self.path, K => product::<K, _>(
             &self.team, self.blocking, dy, right, Onto::Nothing, dpre, &epilogue,
         ));
+        if let Some((acc, db)) = db {
+            self.bias_grad(dpre, n / db.len(), acc, db);
+        }
     }
 
     fn linear_wgrad(

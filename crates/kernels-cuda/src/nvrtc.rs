@@ -270,6 +270,9 @@ pub fn budget(kernel: &str) -> (usize, usize) {
         // Sums of eight warps' columns; a thread has 16 bytes of some rows on their way to it.
         "column_sums" | "column_sums_of" | "column_sums_master" => (64, 4096),
         "norm_sums" => (80, 8192),
+        "activation_sums" => (80, 4096),
+        // Two groups of weights, gradients, moments and starts on their way.
+        "adamw" => (80, 64),
         "column_join" => (64, 4224),
         // Three sums of each column of a thread, and rows on their way; two blocks of 384 threads on a multiprocessor.
         "add_norm_backward_sums" => (80, 40 * 1024),

@@ -48,7 +48,7 @@ fn mutants(only: impl Fn(&str) -> bool) -> Vec<Mutant> {
 }
 
 /// Mistakes, as (file, what is there, what is put in its place); what is there may stand in a header.
-const FAULTS: [(&str, &str, &str); 25] = [
+const FAULTS: [(&str, &str, &str); 27] = [
     // The sum is not kept for the backward pass.
     (
         "norm",
@@ -99,6 +99,18 @@ const FAULTS: [(&str, &str, &str); 25] = [
         "adamw",
         "first_block <= blockIdx.x",
         "first_block < blockIdx.x",
+    ),
+    // The second of two groups in flight.
+    (
+        "adamw",
+        "adamw_four(row, clip, g4[k], s4[k], w4[k], m4[k], v4[k]);",
+        "adamw_four(row, clip, g4[0], s4[k], w4[k], m4[k], v4[k]);",
+    ),
+    // The activation is summed, not its gradient.
+    (
+        "columns",
+        "sum[i] += rounded(g[i]);",
+        "sum[i] += rounded(v[i]);",
     ),
     (
         "loss",

@@ -382,8 +382,8 @@ fn rates_are_no_arguments_of_adamw() {
     let launch = launches(&one)[0];
     assert_eq!(
         launch.grid,
-        [3, 1, 1],
-        "4096 elements a block, tensors apart"
+        [2, 1, 1],
+        "16384 elements a block, tensors apart"
     );
     assert_eq!(launch.args[0], Arg::U32(2));
 }

@@ -58,6 +58,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// before it reads what this one gave.
     const QUEUES: bool;
 
+    /// Whether training keeps what its backward pass could make again (LayerNorms' outputs, the feed-forward's inner
+    /// activation): passes over memory saved for room, worth it where memory is plenty.
+    const KEEPS: bool = false;
+
     /// Whether a gradient's squared norm is best taken by the product that makes it ([`Backend::linear_wgrad`]'s
     /// `squared`), its numbers at hand. Elsewhere it is left to [`Backend::squared_norms`], with all others.
     const NORMS_OF_PRODUCTS: bool;
@@ -257,8 +261,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// [`Backend::linear_dgrad`] followed by the activation's backward in the same pass:
-    /// `dpre[R, in] = (dy · W) · activation′(pre)`, and `y = activation(pre)` once more, which shares most of its
-    /// work with the derivative: the same bits [`Backend::linear_activation`] wrote.
+    /// `dpre[R, in] = (dy · W) · activation′(pre)`. Where wanted, `y = activation(pre)` once more, which shares most of
+    /// its work with the derivative: the same bits [`Backend::linear_activation`] wrote; and `db[in] (+)= Σ_r dpre`.
     fn linear_dgrad_activation(
         &self,
         params: &Self::Params,
@@ -267,7 +271,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         activation: Activation,
         pre: Self::View<'_, Self::Act>,
         dpre: Self::ViewMut<'_, Self::Act>,
-        y: Self::ViewMut<'_, Self::Act>,
+        y: Option<Self::ViewMut<'_, Self::Act>>,
+        db: Option<(Acc, Self::ViewMut<'_, Self::Master>)>,
     );
 
     /// Backward of a product to its weight: `dw[out, in] (+)= dyᵀ · x`, `dy[R, out]`, `x[R, in]`.

@@ -202,7 +202,7 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
     let (up, down) = (WeightRef::one(2), WeightRef::one(3));
     let (x, dy) = (draw.acts(t * h)?, draw.acts(t * h)?);
     let (mut pre, mut y) = (draw.acts(t * inner)?, draw.acts(t * inner)?);
-    let mut dpre = draw.acts(t * inner)?;
+    let (mut dpre, mut dup) = (draw.acts(t * inner)?, draw.masters(inner, 0.0)?);
     let flop = 2.0 * (t * inner * h) as f64;
     let cost = |acts: usize| Cost {
         flop,
@@ -232,7 +232,8 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
             Activation::Gelu,
             pre,
             b.all_mut(&mut dpre),
-            b.all_mut(&mut y),
+            (!B::KEEPS).then(|| b.all_mut(&mut y)),
+            Some((Acc::Set, b.all_mut(&mut dup))),
         );
     })?;
     see.tensor(b, "gelu.dy", &[t, h], &dy)?;

@@ -31,6 +31,7 @@ p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDes
 p.add_argument("--out", default="results.json", help="the JSON document (default: results.json)")
 p.add_argument("--only", default="", help="only these steps, by name or its beginning")
 p.add_argument("--minutes", type=float, default=0, help="stop in time for a lease of this length")
+p.add_argument("--most", type=float, default=float("inf"), metavar="SECONDS", help="end any one program after so long")
 p.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
 p.add_argument("--again", action="store_true", help="repeat steps that are done")
 p.add_argument("--dry", action="store_true", help="print the commands and run none")
@@ -130,7 +131,7 @@ class Step:
 
 def left(limit):
     """Seconds that something may take."""
-    return max(1.0, min(limit, DEADLINE - time.monotonic()))
+    return max(1.0, min(limit, a.most, DEADLINE - time.monotonic()))
 
 
 def end(process):
@@ -448,8 +449,9 @@ def sanitizer(s):
         s.put("compute-sanitizer", dict(ok=None, error="it is not here"))
         return None
     ok = True
-    for check in ("memcheck", "racecheck"):
-        for precision in PRECISIONS:
+    # bf16 first: its attention has what can go wrong.
+    for precision in reversed(PRECISIONS):
+        for check in ("memcheck", "racecheck"):
             command = [tool or "compute-sanitizer", "--tool", check, "--error-exitcode", "9", CARD_TESTS, "conformance"]
             command += ["--device", "cuda", "--precision", precision, "--images", IMAGES]
             found = run(command, 200, env=hone_env(), expect_json=False)

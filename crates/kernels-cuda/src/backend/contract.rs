@@ -27,6 +27,7 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
     type Coming<T: Element> = Coming<D, T>;
 
     const QUEUES: bool = true;
+    const KEEPS: bool = true;
     /// Gradients have left the cache by the time a product is done: a pass of their own, however many at once.
     const NORMS_OF_PRODUCTS: bool = false;
 
@@ -292,11 +293,15 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         kind: Activation,
         pre: View<'_, A>,
         mut dpre: ViewMut<'_, A>,
-        y: ViewMut<'_, A>,
+        y: Option<ViewMut<'_, A>>,
+        db: Option<(Acc, ViewMut<'_, f32>)>,
     ) {
         let (_, input) = weight.shape(&params.table);
         product::dgrad(self, params, weight, dy, Acc::Set, dpre.again());
-        activation::backward(self, kind, input, pre, dpre, y);
+        match db {
+            Some((acc, db)) => columns::activation_backward(self, kind, pre, dpre, y, acc, db),
+            None => activation::backward(self, kind, input, pre, dpre, y),
+        }
     }
 
     fn linear_wgrad(

@@ -4,13 +4,13 @@ use super::{FLAT_THREADS, ROW_THREADS, flat_grid, row_grid, u32_arg};
 use crate::act::Act;
 use crate::backend::CudaBackend;
 use crate::driver::{Arg, Driver};
-use crate::memory::{View, ViewMut};
+use crate::memory::{View, ViewMut, nothing};
 use hone_kernels::Activation;
 
 const FILE: &str = "activation";
 
 /// Its number in activation.cu.
-fn number(activation: Activation) -> Arg {
+pub(super) fn number(activation: Activation) -> Arg {
     Arg::U32(match activation {
         Activation::Gelu => 0,
         Activation::GeluTanh => 1,
@@ -51,18 +51,24 @@ pub fn forward<D: Driver, A: Act>(
     flat(b, "activation_forward", y.len, width, &rest);
 }
 
-/// `d ← d · activation′(pre)`, `y = activation(pre)`, rows of `width`.
+/// `d ← d · activation′(pre)`, and where wanted `y = activation(pre)`, rows of `width`.
 pub fn backward<D: Driver, A: Act>(
     b: &CudaBackend<D, A>,
     activation: Activation,
     width: usize,
     pre: View<'_, A>,
     d: ViewMut<'_, A>,
-    y: ViewMut<'_, A>,
+    y: Option<ViewMut<'_, A>>,
 ) {
-    assert_eq!((pre.len, d.len), (y.len, y.len), "activation");
-    let rest = [number(activation), pre.arg(), d.arg(), y.arg()];
-    flat(b, "activation_backward", y.len, width, &rest);
+    let n = d.len;
+    assert_eq!(
+        (pre.len, y.as_ref().map_or(n, |y| y.len)),
+        (n, n),
+        "activation"
+    );
+    let y = y.map_or(nothing::<A>(), |y| y.arg());
+    let rest = [number(activation), pre.arg(), d.arg(), y];
+    flat(b, "activation_backward", n, width, &rest);
 }
 
 /// `y = tanh(x)`.

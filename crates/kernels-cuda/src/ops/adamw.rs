@@ -11,7 +11,7 @@ use hone_kernels::{AdamwRow, AdamwStep};
 
 const FILE: &str = "adamw";
 /// Elements of a block: `CHUNK` of adamw.cu.
-const CHUNK: usize = 4096;
+const CHUNK: usize = 16_384;
 
 /// `AdamwRow` of adamw.cu.
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]

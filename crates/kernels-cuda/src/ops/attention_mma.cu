@@ -235,11 +235,7 @@ __device__ inline float group_max(float x) {
 // ---- dropout ------------------------------------------------------------------------------------------------
 
 // Of four keys from 4*block on, bit i: whether probability (query, 4*block + i) stays.
-__device__ inline u32 draw_four(Words example, u32 head, u32 query, u32 block, u32 threshold) {
-#ifdef __CUDA_ARCH__
-    // Keeps the keys of ten rounds, two words each, from being made beforehand and kept in registers.
-    asm volatile("" : "+r"(example.w[0]), "+r"(example.w[1]));
-#endif
+__device__ inline u32 draw_four(const Words& example, u32 head, u32 query, u32 block, u32 threshold) {
     const Words words = drop_attention(example, head, query, block);
     u32 bits = 0;
 #pragma unroll
@@ -401,11 +397,11 @@ __device__ inline void forward(ForwardTiles<D, WARPS>& s, SHAPE_PARAMETERS, Act*
 
 extern "C" __global__ void __launch_bounds__(128)
 attention_mma_32(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(32, 4); }
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 3)
 attention_mma_64(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(64, 4); }
 extern "C" __global__ void __launch_bounds__(32)
 attention_mma_first_32(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(32, 1); }
-extern "C" __global__ void __launch_bounds__(32)
+extern "C" __global__ void __launch_bounds__(32, 12)
 attention_mma_first_64(SHAPE_PARAMETERS, Act* context, float* lse, u32* kept, u32 words) { FORWARD(64, 1); }
 
 // ---- backward -----------------------------------------------------------------------------------------------

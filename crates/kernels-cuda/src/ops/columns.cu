@@ -1,11 +1,11 @@
 // Sums over rows, in chunks of a size that the number of rows decides, joined in order by a second kernel where there
-// are several: no atomics, the same bits whatever the grid. Bias gradients, LayerNorm's parameter gradients, the
-// token-type table.
+// are several: no atomics, the same bits whatever the grid. Bias gradients (that of an activation's input together with
+// its gradient), LayerNorm's parameter gradients, the token-type table.
 //
 // All of it waits for memory, so each thread asks for several rows before it needs the first: a thread has 16 bytes
 // of every `height`th row of its block's chunk, `lanes` threads beside each other a row's `lanes` groups. Launch bounds
 // name the blocks that a multiprocessor is to hold, else the compiler puts loads behind each other to save registers.
-#include "device.cuh"
+#include "activation.cuh"
 
 constexpr u32 THREADS = 256;     // of a block: columns.rs has the same
 constexpr u32 MOST_LANES = 16;   // threads side by side in a row: columns.rs has the same
@@ -163,6 +163,64 @@ column_sums_of(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width
     if (blockIdx.y && blockIdx.y * chunk >= n) return;
     float sum[GROUP] = {};
     add_rows(share(lanes, GROUP, chunk, n, width), width, x, Where{index, which}, sum);
+    hand_in(lanes, sum, warps);
+    __syncthreads();
+    hand_out<GROUP>(lanes, width, warps, add, out + (u64)blockIdx.y * width);
+}
+
+// d *= activation'(pre), in place; y, where it is not null, = activation(pre); sum += d as it was written.
+__device__ inline void activation_row(u32 kind, float (&v)[GROUP], float (&g)[GROUP], Act* d, Act* y, u32 left,
+                                      float (&sum)[GROUP]) {
+#pragma unroll
+    for (u32 i = 0; i < GROUP; i++) {
+        const Slope slope = activate(kind, v[i]);
+        g[i] *= slope.derivative;
+        v[i] = slope.value;
+        if (i < left) sum[i] += rounded(g[i]);
+    }
+    store(d, g, left);
+    if (y) store(y, v, left);
+}
+
+// The same over rows; out[chunk, width] (+)= the chunk's sums.
+extern "C" __global__ void __launch_bounds__(256, 3)
+activation_sums(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width, u32 kind, const Act* pre, Act* d,
+                Act* y, u32 add, float* out) {
+    constexpr u32 DEEP = 4;
+    __shared__ __align__(16) float warps[WARPS][MOST_LANES * GROUP];
+    const u32 n = count(step, rows);
+    if (blockIdx.y && blockIdx.y * chunk >= n) return;
+    const Share of = share(lanes, GROUP, chunk, n, width);
+    float sum[GROUP] = {};
+    if (whole(pre, width) && whole(d, width)) {
+        for (u32 r = of.row; r < of.end; r += DEEP * of.height) {
+            uint4 vs[DEEP], gs[DEEP];
+#pragma unroll
+            for (u32 k = 0; k < DEEP; k++) {
+                const u32 row = r + k * of.height;
+                const u64 at = (u64)(row < of.end ? row : r) * width + of.column;
+                vs[k] = *(const uint4*)(pre + at);
+                gs[k] = *(const uint4*)(d + at);
+            }
+#pragma unroll
+            for (u32 k = 0; k < DEEP; k++) {
+                if (r + k * of.height >= of.end) break;
+                const u64 at = (u64)(r + k * of.height) * width + of.column;
+                float v[GROUP], g[GROUP];
+                unpack(vs[k], v);
+                unpack(gs[k], g);
+                activation_row(kind, v, g, d + at, y ? y + at : y, GROUP, sum);
+            }
+        }
+    } else {
+        for (u32 r = of.row; r < of.end; r += of.height) {
+            const u64 at = (u64)r * width + of.column;
+            float v[GROUP], g[GROUP];
+            load(pre + at, v, width - of.column);
+            load(d + at, g, width - of.column);
+            activation_row(kind, v, g, d + at, y ? y + at : y, width - of.column, sum);
+        }
+    }
     hand_in(lanes, sum, warps);
     __syncthreads();
     hand_out<GROUP>(lanes, width, warps, add, out + (u64)blockIdx.y * width);

@@ -7,7 +7,7 @@ use crate::backend::CudaBackend;
 use crate::driver::{Arg, Driver};
 use crate::memory::{View, ViewMut, nothing};
 use crate::step::Count;
-use hone_kernels::Acc;
+use hone_kernels::{Acc, Activation};
 
 const FILE: &str = "columns";
 /// Threads of a block, `THREADS` of columns.cu.
@@ -127,6 +127,29 @@ pub enum Summed<'a, A> {
     Of(View<'a, A>, View<'a, u32>, usize),
 }
 
+/// `d ← d · activation′(pre)`, and where wanted `y = activation(pre)`; `db[width] (+)= Σ_r d`.
+pub fn activation_backward<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    activation: Activation,
+    pre: View<'_, A>,
+    d: ViewMut<'_, A>,
+    y: Option<ViewMut<'_, A>>,
+    acc: Acc,
+    db: ViewMut<'_, f32>,
+) {
+    let n = d.len;
+    let of_y = y.as_ref().map_or(n, |y| y.len);
+    assert_eq!((pre.len, of_y), (n, n), "activation");
+    let of = [
+        super::activation::number(activation),
+        pre.arg(),
+        d.arg(),
+        y.map_or(nothing::<A>(), |y| y.arg()),
+    ];
+    let rows = b.rows(n / db.len);
+    queue_sums(b, "activation_sums", &of, A::NUMBER.group(), rows, acc, db);
+}
+
 /// `out[width] (+)= Σ_r x[r, width]` over `rows` rows.
 pub fn sums<D: Driver, A: Act>(
     b: &CudaBackend<D, A>,
@@ -135,7 +158,6 @@ pub fn sums<D: Driver, A: Act>(
     acc: Acc,
     out: ViewMut<'_, f32>,
 ) {
-    let width = out.len;
     let rows = b.rows(rows);
     let (kernel, rest, group) = match summed {
         Summed::Act(x) => ("column_sums", vec![x.arg()], A::NUMBER.group()),
@@ -146,6 +168,20 @@ pub fn sums<D: Driver, A: Act>(
             A::NUMBER.group(),
         ),
     };
+    queue_sums(b, kernel, &rest, group, rows, acc, out);
+}
+
+/// A kernel that sums columns of what `of` names, `group` elements a thread, and the join of its chunks.
+fn queue_sums<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    kernel: &'static str,
+    of: &[Arg],
+    group: usize,
+    rows: Count,
+    acc: Acc,
+    out: ViewMut<'_, f32>,
+) {
+    let width = out.len;
     let how = Geometry::new(rows.most, width, group);
     let first = [
         b.step_arg(),
@@ -155,7 +191,7 @@ pub fn sums<D: Driver, A: Act>(
         u32_arg(width),
     ];
     let queue = |acc, to| {
-        let args = super::args(&[&first, &rest, &[add_arg(acc), to]]);
+        let args = super::args(&[&first, of, &[add_arg(acc), to]]);
         b.queue(FILE, kernel, how.grid(), [THREADS, 1], &args);
     };
     if how.chunks == 1 {

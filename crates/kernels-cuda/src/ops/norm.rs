@@ -125,12 +125,12 @@ pub fn backward<D: Driver, A: Act>(
     let wanted = sums.params.is_some() || sums.bias_before.is_some();
     // Whole groups at borders of 16 bytes, no more of a row than a block has threads, and counted in 32 bits.
     let group = A::NUMBER.group();
-    let whole = width % group == 0
+    let whole = width.is_multiple_of(group)
         && width / group <= SUM_THREADS as usize
         && dy.len / group <= u32::MAX as usize;
     let addresses = [dy.address, sum.address, dsum.address, norm.weight.address];
     let borders = dx.iter().map(|dx| dx.address).chain(addresses);
-    if wanted && whole && borders.into_iter().all(|at| at % 16 == 0) {
+    if wanted && whole && borders.into_iter().all(|at| at.is_multiple_of(16)) {
         return backward_sums(b, rows, backward, sums);
     }
     b.queue(

@@ -118,6 +118,65 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         rig.keep(format!("fill {len}"), &y);
     }
     many_norms(rig, LONGEST);
+    long_tensors(rig);
+}
+
+/// AdamW over tensors that a device deals to several blocks, whose gradients begin at 16 bytes and elsewhere, pulled
+/// towards a start and not.
+fn long_tensors<B: Backend>(rig: &mut Rig<'_, B>) {
+    let b = rig.b;
+    let mut table = ParamTable::builder();
+    let lens = [20_003, 40_000, 5_001];
+    for (k, len) in lens.into_iter().enumerate() {
+        table.push(&format!("w{k}"), &[len], Depth::Layer(0), Kind::Bias);
+    }
+    let table = Arc::new(table.build());
+    let mut params = b.params(table.clone()).expect("memory");
+    for (index, len) in lens.into_iter().enumerate() {
+        let values = rig.numbers(len).into_iter().map(B::Master::from_f64);
+        let values: Vec<B::Master> = values.collect();
+        b.set_param(&mut params, index, &values)
+            .expect("a whole tensor");
+    }
+    let row = |param, grad_offset, start_decay| AdamwRow {
+        param,
+        grad_offset,
+        lr: 1e-2,
+        weight_decay: 0.1,
+        start_decay,
+        step: 2,
+    };
+    let rows = [row(0, 40_000, 0.0), row(1, 0, 0.5), row(2, 60_003, 0.0)];
+    let trained = lens.iter().sum();
+    let (start, grads, mut m) = (
+        rig.masters(table.len()),
+        rig.masters(trained),
+        rig.masters(trained),
+    );
+    let v: Vec<f64> = rig.numbers(trained).iter().map(|x| x * x).collect();
+    let mut v = rig.master(&v);
+    let coefficient = b.from_slice(&[1.0f64, 0.5]).expect("memory");
+    b.adamw(
+        &mut params,
+        &rows,
+        Some(b.view(&start)),
+        b.view(&grads),
+        b.all_mut(&mut m),
+        b.all_mut(&mut v),
+        b.view(&coefficient),
+        AdamwStep {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+        },
+    );
+    rig.keep("adamw of long tensors, m", &m);
+    rig.keep("adamw of long tensors, v", &v);
+    for param in table.params() {
+        let mut weights = rig.masters(param.len());
+        b.copy(b.param(&params, param.range()), b.all_mut(&mut weights));
+        rig.keep(format!("adamw of long tensors, {}", param.name), &weights);
+    }
 }
 
 /// Norms of many parts of an arena at once: the very bits of each by itself, and nothing else is written.

@@ -85,6 +85,7 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
             let before = rig.act(&before);
             let mut dpre = rig.acts(rows * input);
             let mut again = rig.acts(rows * input);
+            let mut db = rig.masters(input);
             b.linear_dgrad_activation(
                 &params,
                 weight,
@@ -92,7 +93,8 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
                 activation,
                 b.view(&before),
                 b.all_mut(&mut dpre),
-                b.all_mut(&mut again),
+                Some(b.all_mut(&mut again)),
+                None,
             );
             rig.keep(
                 format!("linear_dgrad_activation {activation:?} {size}"),
@@ -102,6 +104,26 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
                 format!("linear_dgrad_activation {activation:?} {size}, again"),
                 &again,
             );
+            for (y, acc) in [(true, Acc::Set), (false, Acc::Set), (false, Acc::Add)] {
+                let name = |what: &str| {
+                    format!("linear_dgrad_activation {activation:?} {size}, y {y}, {acc:?}, {what}")
+                };
+                let mut dpre = rig.acts(rows * input);
+                let mut again = rig.acts(rows * input);
+                b.linear_dgrad_activation(
+                    &params,
+                    weight,
+                    b.view(&dy),
+                    activation,
+                    b.view(&before),
+                    b.all_mut(&mut dpre),
+                    y.then(|| b.all_mut(&mut again)),
+                    Some((acc, b.all_mut(&mut db))),
+                );
+                rig.keep(name("dpre"), &dpre);
+                rig.keep(name("y"), &again);
+                rig.keep_of_rounded(name("db"), &db);
+            }
         }
         for acc in [Acc::Set, Acc::Add] {
             let mut dx = rig.acts(rows * input);

@@ -301,12 +301,18 @@ impl<F: Scalar> Backend for Reference<F> {
         kind: Activation,
         pre: &[F],
         dpre: &mut [F],
-        y: &mut [F],
+        y: Option<&mut [F]>,
+        db: Option<(Acc, &mut [F])>,
     ) {
         self.linear_dgrad(params, weight, dy, Acc::Set, dpre);
-        for ((d, &p), y) in dpre.iter_mut().zip(pre).zip(y) {
+        for (d, &p) in dpre.iter_mut().zip(pre) {
             *d *= activation_derivative(kind, p);
+        }
+        for (y, &p) in y.into_iter().flatten().zip(pre) {
             *y = activation(kind, p);
+        }
+        if let Some((acc, db)) = db {
+            self.bias_grad(dpre, dpre.len() / db.len(), acc, db);
         }
     }
 
