@@ -77,11 +77,9 @@ impl<B: Backend> EmbeddingPass<'_, B> {
         let d = b.head(&slopes.d, t * h);
         let sum = b.head(&acts.sum, t * h);
         let stats = b.head(&acts.stats, t * 2);
-        if let Some((dw, db)) = grads.norm(b, self.layout, self.layout.embedding_norm) {
-            b.norm_param_grad(d, sum, stats, acc, dw, db);
-        }
+        let sums = grads.norm(b, self.layout, acc, self.layout.embedding_norm, None);
         let dsum = b.head_mut(&mut slopes.inside, t * h);
-        b.add_norm_backward(self.norm(), d, sum, stats, dsum, None);
+        b.add_norm_backward(self.norm(), d, sum, stats, dsum, None, sums);
         let dsum = b.head(&slopes.inside, t * h);
         let tokens = self.batch.tokens(b);
         let row = WeightRef::one;

@@ -2,7 +2,7 @@
 
 use crate::BertError;
 use crate::layout::{Layout, NormRows};
-use hone_kernels::{Acc, Backend, BackendError, WeightRef};
+use hone_kernels::{Acc, Backend, BackendError, NormSums, WeightRef};
 use hone_tensor::GradLayout;
 
 /// Gradients of one optimiser step.
@@ -130,13 +130,42 @@ impl<B: Backend> Grads<B> {
         ))
     }
 
+    /// Gradients that the backward pass of a LayerNorm makes: of its two parameters, and of the bias `before` it,
+    /// which lies below them.
     pub(crate) fn norm<'a>(
         &'a mut self,
         b: &B,
         model: &Layout,
+        acc: Acc,
         rows: NormRows,
-    ) -> Option<(B::ViewMut<'a, B::Master>, B::ViewMut<'a, B::Master>)> {
-        self.pair(b, model, (rows.weight, rows.bias))
+        before: Option<usize>,
+    ) -> NormSums<'a, B> {
+        let table = model.table.params();
+        let mut all = b.all_mut(&mut self.arena);
+        // Where what is left of the arena begins.
+        let mut first = 0;
+        let mut next = |row: usize, all: B::ViewMut<'a, B::Master>| {
+            let Some(at) = self.layout.offsets[row] else {
+                return (None, all);
+            };
+            self.known[row] = false;
+            let end = at + table[row].len();
+            let (below, above) = b.split_mut(all, end - first);
+            let slot = b.slice_mut(below, at - first..end - first);
+            first = end;
+            (Some(slot), above)
+        };
+        let mut bias_before = None;
+        if let Some(row) = before {
+            (bias_before, all) = next(row, all);
+        }
+        let (weight, all) = next(rows.weight, all);
+        let (bias, _) = next(rows.bias, all);
+        NormSums {
+            acc,
+            params: weight.zip(bias),
+            bias_before,
+        }
     }
 
     /// Before a micro-batch writes the word table: the first of a step clears what the step before

@@ -197,9 +197,6 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         let sum = b.head(&acts.output_sum, r * h);
         let stats = b.head(&acts.output_stats, r * 2);
         let d = b.head(&slopes.d, r * h);
-        if let Some((dw, db)) = grads.norm(b, self.layout, norm) {
-            b.norm_param_grad(d, sum, stats, acc, dw, db);
-        }
         let dropped = self.drops.output.map(|drop| {
             (
                 drop,
@@ -208,7 +205,8 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             )
         });
         let inside = b.head_mut(&mut slopes.inside, r * h);
-        b.add_norm_backward(self.norm(norm), d, sum, stats, inside, dropped);
+        let sums = grads.norm(b, self.layout, acc, norm, Some(layer.output.bias));
+        b.add_norm_backward(self.norm(norm), d, sum, stats, inside, dropped, sums);
         let dy = match self.drops.output {
             Some(_) => b.head(&slopes.dropped, r * h),
             None => b.head(&slopes.inside, r * h),
@@ -232,7 +230,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             db,
         );
         let inner = b.head(acts.inner(stream), r * i);
-        self.dense_grads(grads, acc, layer.output.weight, dy, inner, r);
+        self.weight_grad(grads, acc, layer.output.weight(), dy, inner, r);
         let norm = layer.attention_norm;
         let sum = b.head(&acts.attention_sum, r * h);
         let stats = b.head(&acts.attention_stats, r * 2);
@@ -254,9 +252,6 @@ impl<'a, B: Backend> LayerPass<'a, B> {
 
         // Attention's LayerNorm, residual and dropout; `slopes.d` becomes the residual's gradient.
         let inside = b.head(&slopes.inside, r * h);
-        if let Some((dw, db)) = grads.norm(b, self.layout, norm) {
-            b.norm_param_grad(inside, sum, stats, acc, dw, db);
-        }
         let dropped = self.drops.attended.map(|drop| {
             (
                 drop,
@@ -268,7 +263,9 @@ impl<'a, B: Backend> LayerPass<'a, B> {
             RowSet::All => b.head_mut(&mut slopes.d, r * h),
             RowSet::First => b.head_mut(&mut slopes.first, r * h),
         };
-        b.add_norm_backward(self.norm(norm), inside, sum, stats, d, dropped);
+        let before = Some(layer.attention_output.bias);
+        let sums = grads.norm(b, self.layout, acc, norm, before);
+        b.add_norm_backward(self.norm(norm), inside, sum, stats, d, dropped, sums);
         let dy = match (self.drops.attended, self.rows) {
             (Some(_), _) => b.head(&slopes.dropped, r * h),
             (None, RowSet::All) => b.head(&slopes.d, r * h),
@@ -277,7 +274,8 @@ impl<'a, B: Backend> LayerPass<'a, B> {
 
         // Attention.
         let context = b.head(&acts.context, r * h);
-        self.dense_grads(grads, acc, layer.attention_output.weight, dy, context, r);
+        let weight = layer.attention_output.weight();
+        self.weight_grad(grads, acc, weight, dy, context, r);
         let inside = b.head_mut(&mut slopes.inside, r * h);
         b.linear_dgrad(
             self.params,
@@ -363,6 +361,7 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         }
     }
 
+    /// Gradients of matrices alone, where whoever made `dy` has summed their bias's.
     fn weight_grad(
         &self,
         grads: &mut Grads<B>,
@@ -375,19 +374,6 @@ impl<'a, B: Backend> LayerPass<'a, B> {
         if let Some((dw, squared)) = grads.matrices(self.b, self.layout, weight) {
             self.b.linear_wgrad(dy, x, rows, acc, dw, squared);
         }
-    }
-
-    /// Gradients of a dense layer whose bias follows its matrix in the table.
-    fn dense_grads(
-        &self,
-        grads: &mut Grads<B>,
-        acc: Acc,
-        weight: usize,
-        dy: B::View<'_, B::Act>,
-        x: B::View<'_, B::Act>,
-        rows: usize,
-    ) {
-        self.stack_grads(grads, acc, (weight, weight + 1, 1), dy, x, rows);
     }
 
     fn stack_grads(

@@ -10,7 +10,7 @@ use crate::params::CpuParams;
 use crate::{Parts, Path, Split, Team};
 use hone_kernels::{
     Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, BackendError, Drop, EmbedTables,
-    Loss, Norm, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
+    Loss, Norm, NormSums, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
 };
 use hone_tensor::{Element, Kind, ParamTable};
 use std::ops::Range;
@@ -638,9 +638,13 @@ impl Backend for CpuBackend {
         sum: &[f32],
         stats: &[f32],
         dsum: &mut [f32],
-        dropped: Option<(Drop, Rows<'_, Self>, &mut [f32])>,
+        mut dropped: Option<(Drop, Rows<'_, Self>, &mut [f32])>,
+        sums: NormSums<'_, Self>,
     ) {
-        let dropped = dropped.map(|(drop, rows, dx)| (row_drop(drop, rows), dx));
+        let width = norm.weight.len();
+        let drop = dropped
+            .as_mut()
+            .map(|(drop, rows, dx)| (row_drop(*drop, *rows), &mut **dx));
         norm::backward(
             &self.team,
             self.path,
@@ -649,8 +653,15 @@ impl Backend for CpuBackend {
             sum,
             stats,
             dsum,
-            dropped,
+            drop,
         );
+        if let Some((dweight, dbias)) = sums.params {
+            self.norm_param_grad(dy, sum, stats, sums.acc, dweight, dbias);
+        }
+        if let Some(db) = sums.bias_before {
+            let before: &[f32] = dropped.map_or(dsum, |(_, _, dx)| dx);
+            self.bias_grad(before, before.len() / width, sums.acc, db);
+        }
     }
 
     fn norm_param_grad(

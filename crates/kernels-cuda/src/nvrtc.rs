@@ -274,6 +274,8 @@ pub fn budget(kernel: &str) -> (usize, usize) {
         // Two groups of weights, gradients, moments and starts on their way.
         "adamw" => (80, 64),
         "column_join" => (64, 4224),
+        // Three sums of each column of a thread, and rows on their way; two blocks of 384 threads on a multiprocessor.
+        "add_norm_backward_sums" => (80, 40 * 1024),
         _ => (64, 2304),
     }
 }

@@ -4,10 +4,11 @@
 use crate::number::Number;
 
 /// Headers by the name files include them by.
-const HEADERS: [(&str, &str); 3] = [
+const HEADERS: [(&str, &str); 4] = [
     ("device.cuh", include_str!("ops/device.cuh")),
     ("activation.cuh", include_str!("ops/activation.cuh")),
     ("attention.cuh", include_str!("ops/attention.cuh")),
+    ("copies.cuh", include_str!("ops/copies.cuh")),
 ];
 
 /// Name and text of each file of kernels.

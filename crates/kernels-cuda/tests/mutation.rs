@@ -48,7 +48,7 @@ fn mutants(only: impl Fn(&str) -> bool) -> Vec<Mutant> {
 }
 
 /// Mistakes, as (file, what is there, what is put in its place); what is there may stand in a header.
-const FAULTS: [(&str, &str, &str); 24] = [
+const FAULTS: [(&str, &str, &str); 27] = [
     // The sum is not kept for the backward pass.
     (
         "norm",
@@ -59,6 +59,16 @@ const FAULTS: [(&str, &str, &str); 24] = [
     ("norm", "round < 10", "round < 9"),
     // What is held is what was given, not the sum.
     ("norm", "row[k] = pack(v);", "pack(v);"),
+    // A warp writes over what others have yet to read.
+    ("norm", "turn = k % 2", "turn = 0"),
+    // Rows beside each other are not all joined.
+    ("norm", "of < beside; of++", "of + 1 < beside; of++"),
+    // A row is worked on before it has come.
+    (
+        "norm",
+        "wait_for_copies<AHEAD - 1>()",
+        "wait_for_copies<AHEAD>()",
+    ),
     // Vectors are written over the end of a row.
     (
         "activation",

@@ -3,8 +3,8 @@
 
 use hone_kernels::conformance::outcomes;
 use hone_kernels::{
-    Acc, Attention, Backend, Drop, EmbedTables, Norm, Qkv, QkvMut, Rows, Tokens, WeightRef,
-    Workspace,
+    Acc, Attention, Backend, Drop, EmbedTables, Norm, NormSums, Qkv, QkvMut, Rows, Tokens,
+    WeightRef, Workspace,
 };
 use hone_kernels_cuda::sources::{FILES, kernels};
 use hone_kernels_cuda::{Arg, Buf, CudaBackend, Event, Recorded, Recorder, bucket};
@@ -62,6 +62,7 @@ struct Device {
     u64s: Buf<Recorder, u64>,
     acts: Vec<Buf<Recorder, f32>>,
     stats: Buf<Recorder, f32>,
+    sums: [Buf<Recorder, f32>; 3],
 }
 
 const H: usize = 64;
@@ -88,6 +89,7 @@ impl Device {
                 .map(|_| b.alloc(3 * MOST * H).expect("memory"))
                 .collect(),
             stats: b.alloc(2 * MOST).expect("memory"),
+            sums: [(); 3].map(|()| b.alloc(H).expect("memory")),
         }
     }
 
@@ -167,6 +169,7 @@ impl Device {
             b.head(y, t * H),
             QkvMut::All(b.head_mut(dqkv, t * 3 * H)),
         );
+        let [dweight, dbias, before] = &mut self.sums;
         b.add_norm_backward(
             norm,
             b.head(y, t * H),
@@ -174,6 +177,11 @@ impl Device {
             b.head(stats, 2 * t),
             b.head_mut(other, t * H),
             None,
+            NormSums {
+                acc: Acc::Set,
+                params: Some((b.all_mut(dweight), b.all_mut(dbias))),
+                bias_before: Some(b.all_mut(before)),
+            },
         );
         b.embed_word_backward(b.head(other, t * H), tokens, H, b.all_mut(&mut self.word));
         b.driver().events()
@@ -413,6 +421,64 @@ fn norms_of_many_gradients_are_two_launches_and_an_upload() {
     b.driver().forget();
     b.squared_norms(b.view(&grads), &[], &mut out);
     assert!(b.driver().events().is_empty(), "nothing is asked of it");
+}
+
+#[test]
+fn a_norm_and_its_sums_are_two_launches_where_rows_are_whole_vectors() {
+    let b = backend();
+    let (rows, most) = (5000, 64);
+    b.reserve(&Workspace {
+        tokens: rows,
+        sequences: 8,
+        longest: 512,
+        hidden: most,
+        intermediate: most,
+        heads: 2,
+        classes: 2,
+    })
+    .expect("workspace");
+    let x = b.alloc::<f32>(rows * most).expect("memory");
+    let stats = b.alloc::<f32>(2 * rows).expect("memory");
+    let mut dsum = b.alloc::<f32>(rows * most).expect("memory");
+    let mut sums = [(); 3].map(|()| b.alloc::<f32>(most).expect("memory"));
+    let gain = b.alloc::<f32>(most).expect("memory");
+    let mut kernels = |width: usize, of_params: bool, of_bias: bool| {
+        b.driver().forget();
+        let norm = Norm {
+            weight: b.head(&gain, width),
+            bias: b.head(&gain, width),
+            eps: 1e-12,
+        };
+        let x = b.head(&x, rows * width);
+        let [dweight, dbias, before] = &mut sums;
+        let wanted = NormSums {
+            acc: Acc::Add,
+            params: of_params.then(|| (b.head_mut(dweight, width), b.head_mut(dbias, width))),
+            bias_before: of_bias.then(|| b.head_mut(before, width)),
+        };
+        let dsum = b.head_mut(&mut dsum, rows * width);
+        b.add_norm_backward(norm, x, x, b.view(&stats), dsum, None, wanted);
+        let all = b.driver().launches();
+        all.iter()
+            .map(|l| (l.kernel, l.grid[0], l.grid[1]))
+            .collect::<Vec<_>>()
+    };
+    // 5 000 rows are 313 chunks of 16; three sums of 64 columns are joined 32 at a time.
+    let joined = |blocks| {
+        [
+            ("add_norm_backward_sums", 313, 1),
+            ("column_join", blocks, 1),
+        ]
+    };
+    assert_eq!(kernels(64, true, true), joined(6));
+    assert_eq!(kernels(64, true, false), joined(4));
+    assert_eq!(kernels(64, false, true), joined(2));
+    let alone = ("add_norm_backward", 1250, 1);
+    assert_eq!(kernels(64, false, false), [alone]);
+    let apart = ["norm_sums", "column_join", "column_sums", "column_join"];
+    let wide = kernels(50, true, true);
+    assert_eq!(wide[0], alone);
+    assert_eq!(wide[1..].iter().map(|k| k.0).collect::<Vec<_>>(), apart);
 }
 
 #[test]

@@ -461,7 +461,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// Backward of [`Backend::add_norm`]: `dsum` (which is also the residual's gradient), and, where
-    /// there was dropout, `dx = mask · scale · dsum` into `dropped`.
+    /// there was dropout, `dx = mask · scale · dsum` into `dropped`. With them what `sums` asks for, the rows being at
+    /// hand.
     fn add_norm_backward(
         &self,
         norm: Norm<'_, Self>,
@@ -470,9 +471,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
         stats: Self::View<'_, Self::Master>,
         dsum: Self::ViewMut<'_, Self::Act>,
         dropped: Option<(Drop, Rows<'_, Self>, Self::ViewMut<'_, Self::Act>)>,
+        sums: NormSums<'_, Self>,
     );
 
-    /// LayerNorm's parameter gradients: `dweight[H] (+)= Σ dy·x̂`, `dbias[H] (+)= Σ dy`.
+    /// LayerNorm's parameter gradients alone: `dweight[H] (+)= Σ dy·x̂`, `dbias[H] (+)= Σ dy`.
     fn norm_param_grad(
         &self,
         dy: Self::View<'_, Self::Act>,

@@ -24,6 +24,6 @@ mod types;
 pub use backend::{Backend, BackendError};
 pub use reference::{Reference, ReferenceParams};
 pub use types::{
-    Acc, Activation, AdamwRow, AdamwStep, Attention, Drop, EmbedTables, Loss, Norm, Qkv, QkvMut,
-    Rows, Tokens, WeightRef, Workspace,
+    Acc, Activation, AdamwRow, AdamwStep, Attention, Drop, EmbedTables, Loss, Norm, NormSums, Qkv,
+    QkvMut, Rows, Tokens, WeightRef, Workspace,
 };

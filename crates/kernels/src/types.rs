@@ -164,6 +164,28 @@ pub struct Norm<'a, B: Backend> {
     pub eps: f64,
 }
 
+/// What the backward pass of a LayerNorm sums over rows, each where it is wanted.
+pub struct NormSums<'a, B: Backend> {
+    /// Whether sums are written or added.
+    pub acc: Acc,
+    /// Gradients of gain and offset, `[H]` each: Σ dy·x̂ and Σ dy.
+    pub params: Option<(B::ViewMut<'a, B::Master>, B::ViewMut<'a, B::Master>)>,
+    /// Gradient of the bias that was added before dropout and residual, `[H]`: Σ dx, or Σ dsum where there was no
+    /// dropout.
+    pub bias_before: Option<B::ViewMut<'a, B::Master>>,
+}
+
+impl<B: Backend> NormSums<'_, B> {
+    /// Nothing is summed.
+    pub fn none() -> Self {
+        NormSums {
+            acc: Acc::Set,
+            params: None,
+            bias_before: None,
+        }
+    }
+}
+
 impl<B: Backend> Clone for Norm<'_, B> {
     fn clone(&self) -> Self {
         *self

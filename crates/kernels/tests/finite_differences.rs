@@ -5,8 +5,8 @@
 
 use hone_kernels::conformance::{Batch, Rig};
 use hone_kernels::{
-    Acc, Activation, Attention, Backend, Drop, EmbedTables, Loss, Norm, Qkv, QkvMut, Reference,
-    WeightRef,
+    Acc, Activation, Attention, Backend, Drop, EmbedTables, Loss, Norm, NormSums, Qkv, QkvMut,
+    Reference, WeightRef,
 };
 use hone_tensor::{Depth, DropKey, Kind, ParamTable};
 use std::sync::Arc;
@@ -303,7 +303,8 @@ fn residual_dropout_and_layer_norm() {
         let (mut dsum, mut dx) = (zeros(&b, n), zeros(&b, n));
         let dropped = drop.map(|d| (d, batch.rows(&b), b.all_mut(&mut dx)));
         let (dy, saved, stats) = (b.view(&dy), b.view(&sum), b.view(&stats));
-        b.add_norm_backward(norm, dy, saved, stats, b.all_mut(&mut dsum), dropped);
+        let none = NormSums::none();
+        b.add_norm_backward(norm, dy, saved, stats, b.all_mut(&mut dsum), dropped, none);
         let dx = if drop.is_some() { &dx } else { &dsum };
         let what = |name: &str| format!("LayerNorm, dropout {}, {name}", drop.is_some());
         let f = |w: &[f64], o: &[f64], x: &[f64], r: &[f64]| forward(w, o, x, r).2;

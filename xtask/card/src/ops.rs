@@ -6,8 +6,8 @@ use anyhow::Result;
 use half::bf16;
 use hone_kernels::conformance::Batch;
 use hone_kernels::{
-    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, Drop, EmbedTables, Loss, Norm, Qkv,
-    QkvMut, WeightRef, Workspace,
+    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, Drop, EmbedTables, Loss, Norm,
+    NormSums, Qkv, QkvMut, WeightRef, Workspace,
 };
 use hone_tensor::{Depth, DropKey, Element, Kind, ParamTable, Philox, Real, write_safetensors};
 use serde_json::{Value, json};
@@ -281,6 +281,7 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
                 b.view(&stats),
                 b.all_mut(&mut dsum),
                 None,
+                NormSums::none(),
             );
         },
     )?;
@@ -294,6 +295,23 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
         &mut || {
             let (dw, db) = (b.all_mut(&mut dweight), b.all_mut(&mut dbias));
             b.norm_param_grad(b.view(&dy), b.view(&x), b.view(&stats), Acc::Set, dw, db);
+        },
+    )?;
+    let mut bias_before = draw.masters(h, 0.0)?;
+    see.operation(
+        "add_norm_backward.sums",
+        Cost {
+            flop: 0.0,
+            bytes: moved(3 * t * h, 2 * t),
+        },
+        &mut || {
+            let sums = NormSums {
+                acc: Acc::Set,
+                params: Some((b.all_mut(&mut dweight), b.all_mut(&mut dbias))),
+                bias_before: Some(b.all_mut(&mut bias_before)),
+            };
+            let (dy, x, stats) = (b.view(&dy), b.view(&x), b.view(&stats));
+            b.add_norm_backward(norm(), dy, x, stats, b.all_mut(&mut dsum), None, sums);
         },
     )?;
     for (what, buf) in [

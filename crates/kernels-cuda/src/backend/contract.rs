@@ -10,7 +10,7 @@ use crate::params::CudaParams;
 use crate::step::bucket;
 use hone_kernels::{
     Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, BackendError, Drop, EmbedTables,
-    Loss, Norm, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
+    Loss, Norm, NormSums, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
 };
 use hone_tensor::{Element, ParamTable};
 use std::marker::PhantomData;
@@ -57,7 +57,8 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         let width = (3 * w.hidden).max(w.intermediate).max(w.classes);
         let sums = columns::scratch_len(rows, width)
             .max(bucket(rows) * w.heads)
-            .max(head::scratch_len(w.classes, w.hidden));
+            .max(head::scratch_len(w.classes, w.hidden))
+            .max(norm::scratch_len(rows, w.hidden));
         self.grow(&mut self.scratch().sums, sums)
     }
 
@@ -488,8 +489,9 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         stats: View<'_, f32>,
         dsum: ViewMut<'_, A>,
         dropped: Option<(Drop, Rows<'_, Self>, ViewMut<'_, A>)>,
+        sums: NormSums<'_, Self>,
     ) {
-        norm::backward(self, norm, dy, sum, stats, dsum, dropped);
+        norm::backward(self, norm, dy, sum, stats, dsum, dropped, sums);
     }
 
     fn norm_param_grad(

@@ -9,6 +9,7 @@
 // query, which lie in two lanes; one of them draws for row g, the other for row g + 8. What stays is kept as a bit for
 // each key, which the backward pass reads.
 #include "attention.cuh"
+#include "copies.cuh"
 
 constexpr float LOG2E = 1.44269504088896341f, LN2 = 0.693147180559945309f;
 // bf16 a row is longer than its channels, so that rows lie in different banks and begin at 16 bytes.
@@ -56,39 +57,6 @@ __device__ inline void load_transposed(u32 (&r)[4], const bf16* row) {
                  : "memory");
 #else
     emulated_ldmatrix_trans(r, row);
-#endif
-}
-
-// Begins a copy of BYTES (4 or 16) from device to shared memory; zeros where `there` is false.
-template <int BYTES>
-__device__ inline void copy_async(void* to, const void* from, bool there) {
-#ifdef __CUDA_ARCH__
-    const u32 at = (u32)__cvta_generic_to_shared(to), bytes = there ? BYTES : 0;
-    if (BYTES == 16)
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
-    else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
-#else
-    emulated_copy_async(to, from, BYTES, there);
-#endif
-}
-
-// The copies begun so far are a group.
-__device__ inline void commit_copies() {
-#ifdef __CUDA_ARCH__
-    asm volatile("cp.async.commit_group;" ::: "memory");
-#else
-    emulated_commit_copies();
-#endif
-}
-
-// Waits for this thread's copies, but for the last LEFT groups.
-template <int LEFT>
-__device__ inline void wait_for_copies() {
-#ifdef __CUDA_ARCH__
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-#else
-    emulated_wait_for_copies(LEFT);
 #endif
 }
 

@@ -289,10 +289,10 @@ norm_sums(const StepParams* step, u32 rows, u32 chunk, u32 lanes, u32 width, con
 
 constexpr u32 JOINED = 32;  // chunks summed side by side, in a block of (32, JOINED): columns.rs has the same
 
-// The sums of every chunk's partial[chunk, width], the first `split` of them (+)= to out, the others to rest.
+// The sums of every chunk's partial[chunk, width], `each` of them (+)= to each of up to three outputs.
 extern "C" __global__ void __launch_bounds__(1024, 1)
-column_join(const StepParams* step, u32 rows, u32 chunk, u32 width, u32 split, const float* partial, u32 add,
-            float* out, float* rest) {
+column_join(const StepParams* step, u32 rows, u32 chunk, u32 width, u32 each, const float* partial, u32 add,
+            float* out, float* second, float* third) {
     constexpr u32 DEEP = 8;
     __shared__ float lanes[JOINED][33];
     const u32 chunks = (count(step, rows) + chunk - 1) / chunk, column = blockIdx.x * 32 + threadIdx.x;
@@ -313,6 +313,6 @@ column_join(const StepParams* step, u32 rows, u32 chunk, u32 width, u32 split, c
     sum = 0.0f;
 #pragma unroll
     for (u32 k = 0; k < JOINED; k++) sum += lanes[k][threadIdx.x];
-    float* to = column < split ? out + column : rest + (column - split);
+    float* to = (column < each ? out : column < 2 * each ? second : third) + column % each;
     *to = add ? *to + sum : sum;
 }

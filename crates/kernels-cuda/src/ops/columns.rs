@@ -76,27 +76,31 @@ fn add_arg(acc: Acc) -> Arg {
     Arg::U32(u32::from(acc == Acc::Add))
 }
 
-/// `out (+)=` the sums of chunks of `chunk` rows each, `partial` holding a vector for `out` and one for `rest` a chunk.
-fn join<D: Driver, A: Act>(
+/// Each of up to three outputs of one length `(+)=` the sums of chunks of `chunk` rows each, `partial` holding a vector
+/// for every output a chunk.
+pub(super) fn join<D: Driver, A: Act>(
     b: &CudaBackend<D, A>,
     rows: Count,
     chunk: usize,
     partial: View<'_, f32>,
     acc: Acc,
-    out: ViewMut<'_, f32>,
-    rest: Option<ViewMut<'_, f32>>,
+    outs: &[ViewMut<'_, f32>],
 ) {
-    let width = out.len + rest.as_ref().map_or(0, |rest| rest.len);
+    let each = outs[0].len;
+    assert!(outs.len() <= 3 && outs.iter().all(|out| out.len == each));
+    let width = outs.len() * each;
+    let out = |k: usize| outs.get(k).map_or(nothing::<f32>(), ViewMut::arg);
     let args = [
         b.step_arg(),
         Arg::U32(rows.argument),
         u32_arg(chunk),
         u32_arg(width),
-        u32_arg(out.len),
+        u32_arg(each),
         partial.arg(),
         add_arg(acc),
-        out.arg(),
-        rest.map_or(nothing::<f32>(), |rest| rest.arg()),
+        out(0),
+        out(1),
+        out(2),
     ];
     let grid = [(width as u32).div_ceil(32), 1, 1];
     b.queue(FILE, "column_join", grid, [32, JOINED], &args);
@@ -110,7 +114,7 @@ pub fn join_parts<D: Driver, A: Act>(
     acc: Acc,
     out: ViewMut<'_, f32>,
 ) {
-    join(b, Count::fixed(parts), 1, partial, acc, out, None);
+    join(b, Count::fixed(parts), 1, partial, acc, &[out]);
 }
 
 /// What is summed.
@@ -196,7 +200,7 @@ fn queue_sums<D: Driver, A: Act>(
     let mut scratch = b.scratch();
     let partial = scratch.sums(how.partials(width));
     queue(Acc::Set, partial.arg());
-    join(b, rows, how.chunk, partial, acc, out, None);
+    join(b, rows, how.chunk, partial, acc, &[out]);
 }
 
 /// See [`hone_kernels::Backend::norm_param_grad`].
@@ -240,7 +244,7 @@ pub fn norm_param_grad<D: Driver, A: Act>(
     let partial = scratch.sums(how.partials(2 * width));
     let of_bias = partial.part(width..partial.len);
     queue(Acc::Set, 2 * width, partial.arg(), of_bias.arg());
-    join(b, rows, how.chunk, partial, acc, dweight, Some(dbias));
+    join(b, rows, how.chunk, partial, acc, &[dweight, dbias]);
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 // LayerNorm with what comes before it: sum = drop(x) + residual, y = (sum - mean)/sigma * weight + bias.
-// One warp a row; a lane takes every 32nd group of 16 bytes. No barrier: a lane reads only what it wrote itself.
+// One warp a row; a lane takes every 32nd group of 16 bytes. No barrier but where
+// rows are summed: a lane reads only what it wrote itself.
 //
 // A row of up to HELD groups a lane stays in registers from its first reading to its last use, and all of it is asked
 // for before any of it is needed; wider rows, and those whose groups are not whole, are read anew for each pass. Either
 // way the same numbers are added in the same order.
 #include "device.cuh"
+#include "copies.cuh"
 
 constexpr u32 HELD = 4;
 
@@ -330,5 +332,126 @@ add_norm_backward(const StepParams* step, u32 rows, u32 width, const Act* dy, co
             mask.apply(c, g);
             store(dx + c, g, width - c);
         }
+    }
+}
+
+// ---- with what is summed over rows ----------------------------------------------------------------------------
+//
+// A block has a chunk of rows, whose number the number of all rows decides. `across` of its warps take a row together,
+// a thread 16 bytes of it, and as many rows as there are such sets of warps are worked on beside each other. A thread
+// has the same columns of every row, so their sums stay in registers; behind the last row they are joined set by set.
+// Rows come by copies that run two rows ahead, and a thread reads only what it copied itself.
+
+constexpr u32 SUM_WARPS = 12;   // one, two, three, four or six warps across leave none idle
+constexpr u32 SUM_THREADS = 32 * SUM_WARPS;  // norm.rs has the same
+constexpr u32 MOST_CHUNK = 64;  // rows of a chunk: norm.rs has the same
+constexpr u32 AHEAD = 3;        // rows of a thread, the one it works on included
+
+// As add_norm_backward for rows of whole groups, at borders of 16 bytes; with sums over each chunk's rows to
+// of_weight[chunk, stride] (dy*n), of_bias (dy) and of_before (dx, or dsum where there was no dropout), which may be null.
+extern "C" __global__ void __launch_bounds__(384, 2)
+add_norm_backward_sums(const StepParams* step, u32 rows, u32 width, const Act* dy, const Act* sum, const float* stats,
+                       const float* weight, Act* dsum, u32 place, u32 threshold, float scale, const u64* example_ids,
+                       const u32* positions, Act* dx, u32 chunk, u32 stride, float* of_weight, float* of_bias,
+                       float* of_before) {
+    __shared__ uint4 coming[AHEAD][2][SUM_THREADS];
+    __shared__ float2 moments[MOST_CHUNK];
+    __shared__ Mask masks[MOST_CHUNK];
+    // Two sums of each warp that has part in a row, zeros behind the last, for four warps at least.
+    __shared__ float4 parts[2][2 * SUM_WARPS];
+    const u32 n = count(step, rows), first = blockIdx.x * chunk;
+    if (first >= n) return;
+    const u32 here = min(chunk, n - first), thread = threadIdx.x;
+    const u32 across = (width / GROUP + 31) / 32, beside = SUM_WARPS / across;
+    const u32 room = (across + 3) / 4 * 2;
+    const u32 set = thread / (32 * across), own = thread % (32 * across), column = own * GROUP;
+    const bool mine = set < beside && column < width;
+    // Where the thread's group of a row is, counted in groups.
+    const auto group_of = [&](u32 row) { return (u64)((first + row) * (width / GROUP) + own); };
+    // The copies of the thread's kth row.
+    const auto begin = [&](u32 k) {
+        const u32 row = k * beside + set;
+        if (mine && row < here) {
+            copy_async<16>(&coming[k % AHEAD][0][thread], (const uint4*)dy + group_of(row), true);
+            copy_async<16>(&coming[k % AHEAD][1][thread], (const uint4*)sum + group_of(row), true);
+        }
+        commit_copies();
+    };
+#pragma unroll
+    for (u32 k = 0; k < AHEAD - 1; k++) begin(k);
+    if (thread < 4 * SUM_WARPS) parts[thread % 2][thread / 2] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (thread < here) {
+        const u64 row = first + thread;
+        moments[thread] = {stats[2 * row], stats[2 * row + 1]};
+        masks[thread] = mask_of(step, place, threshold, scale, example_ids, positions, first + thread);
+    }
+    float w[GROUP] = {}, weights[GROUP] = {}, biases[GROUP] = {}, befores[GROUP] = {};
+    if (mine) masters(weight + column, w);
+    const float share = 1.0f / (float)width;
+    __syncthreads();
+    for (u32 k = 0; k * beside < here; k++) {
+        begin(k + AHEAD - 1);
+        wait_for_copies<AHEAD - 1>();
+        const u32 row = k * beside + set;
+        const bool there = mine && row < here;
+        uint4 dys, sums;
+        float2 moment;
+        float of_g = 0.0f, of_gn = 0.0f, g[GROUP], x[GROUP];
+        if (there) {
+            dys = coming[k % AHEAD][0][thread];
+            sums = coming[k % AHEAD][1][thread];
+            moment = moments[row];
+            unpack(dys, g);
+            unpack(sums, x);
+            add_slopes(g, x, w, moment.x, moment.y, of_g, of_gn);
+        }
+        of_g = warp_sum(of_g);
+        of_gn = warp_sum(of_gn);
+        // By turns, so that a warp which is a row ahead does not write over what others have yet to read.
+        const u32 turn = k % 2;
+        if (lane() == 0) ((float2*)parts[turn])[2 * set * room + own / 32] = {of_g, of_gn};
+        __syncthreads();
+        if (!there) continue;
+        of_g = of_gn = 0.0f;
+#pragma unroll 1
+        for (u32 i = 0; i < room; i += 2) {
+            const float4 some = parts[turn][set * room + i], more = parts[turn][set * room + i + 1];
+            of_g += (some.x + some.z) + (more.x + more.z);
+            of_gn += (some.y + some.w) + (more.y + more.w);
+        }
+        unpack(dys, g);
+        unpack(sums, x);
+#pragma unroll
+        for (u32 i = 0; i < GROUP; i++) {
+            weights[i] = fmaf(g[i], (x[i] - moment.x) * moment.y, weights[i]);
+            biases[i] += g[i];
+        }
+        slopes(g, x, w, moment.x, moment.y, of_g * share, of_gn * share);
+        ((uint4*)dsum)[group_of(row)] = pack(g);
+        if (threshold) {
+            masks[row].apply(column, g);
+            ((uint4*)dx)[group_of(row)] = pack(g);
+        }
+#pragma unroll
+        for (u32 i = 0; i < GROUP; i++) befores[i] += g[i];
+    }
+    // Where rows came all have been read, and none is on its way.
+    float(*joined)[GROUP][SUM_THREADS] = (float(*)[GROUP][SUM_THREADS])coming;
+#pragma unroll
+    for (u32 i = 0; i < GROUP; i++) {
+        joined[0][i][thread] = weights[i];
+        joined[1][i][thread] = biases[i];
+        joined[2][i][thread] = befores[i];
+    }
+    __syncthreads();
+    if (!mine) return;
+    for (u32 k = set; k < 3; k += beside) {
+        float* out = k == 0 ? of_weight : k == 1 ? of_bias : of_before;
+        if (!out) continue;
+        float total[GROUP] = {};
+        for (u32 of = 0; of < beside; of++)
+#pragma unroll
+            for (u32 i = 0; i < GROUP; i++) total[i] += joined[k][i][32 * across * of + own];
+        store(out + (u64)blockIdx.x * stride + column, total, GROUP);
     }
 }

@@ -54,6 +54,7 @@ fn run<B: Backend>(backend: &B, inputs: Inputs, watch: &mut dyn FnMut(&str)) -> 
     losses::run(&mut rig);
     arenas::run(&mut rig);
     rows::wide(&mut rig);
+    rows::sums(&mut rig);
     products::many_rows(&mut rig);
     rig.outcomes
 }

@@ -185,14 +185,7 @@ pub(super) fn many_rows<B: Backend>(rig: &mut Rig<'_, B>) {
     for (rows, width) in [(2049, 9), (2500, 32), (2305, 2), (2500, 136)] {
         let size = format!("{rows}x{width}");
         let (dy, x) = (rig.acts(rows * width), rig.acts(rows * width));
-        // Means about zero and roots above it.
-        let stats: Vec<f64> = rig
-            .numbers(2 * rows)
-            .iter()
-            .enumerate()
-            .map(|(i, z)| if i % 2 == 0 { 0.25 * z } else { 1.5 + z })
-            .collect();
-        let stats = rig.master(&stats);
+        let stats = rig.moments(rows);
         for acc in [Acc::Set, Acc::Add] {
             let mut db = rig.masters(width);
             b.bias_grad(b.view(&dy), rows, acc, b.all_mut(&mut db));

@@ -40,9 +40,9 @@ impl<'b, B: Backend> Rig<'b, B> {
             tokens: 2500,
             sequences: 64,
             longest: 160,
-            hidden: 128,
+            hidden: 1040,
             intermediate: 1040,
-            heads: 4,
+            heads: 20,
             classes: 300,
         })
         .expect("workspace");
@@ -98,6 +98,14 @@ impl<'b, B: Backend> Rig<'b, B> {
     pub fn masters(&mut self, len: usize) -> B::Buf<B::Master> {
         let x = self.numbers(len);
         self.master(&x)
+    }
+
+    /// Statistics of rows as a LayerNorm has them: means about zero and roots above it.
+    pub(super) fn moments(&mut self, rows: usize) -> B::Buf<B::Master> {
+        let drawn = self.numbers(2 * rows);
+        let moments = drawn.iter().enumerate();
+        let moments = moments.map(|(i, z)| if i % 2 == 0 { 0.25 * z } else { 1.5 + z });
+        self.master(&moments.collect::<Vec<_>>())
     }
 
     /// Reads a buffer.

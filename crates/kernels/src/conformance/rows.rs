@@ -1,7 +1,7 @@
 //! What works a row at a time: LayerNorm with residual and dropout, tanh, dropout, gather and scatter.
 
 use super::{Batch, Rig};
-use crate::{Acc, Backend, Drop, Norm};
+use crate::{Acc, Backend, Drop, Norm, NormSums};
 use hone_tensor::DropKey;
 
 /// Dropout as a layer has it.
@@ -24,6 +24,81 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
 /// Rows of whole vectors: some for each thread of a warp, and more than its registers are to hold.
 pub(super) fn wide<B: Backend>(rig: &mut Rig<'_, B>) {
     of_widths(rig, &[520, 1040]);
+}
+
+/// LayerNorm's backward pass with what it sums over rows: all of it and each alone, of no more rows than are worked on
+/// at once and of several chunks, of rows that are whole vectors and of others.
+pub(super) fn sums<B: Backend>(rig: &mut Rig<'_, B>) {
+    let b = rig.b;
+    let many = [40, 64, 1, 30, 57, 64, 44];
+    let cases: [(&[usize], usize); 8] = [
+        (&[1], 768),
+        (&[2, 1], 1024),
+        (&[3, 14], 768),
+        (&[30, 11, 2], 1024),
+        (&many, 264),
+        (&many, 24),
+        (&[30, 3], 50),
+        (&[20, 15], 1040),
+    ];
+    for (lengths, width) in cases {
+        let batch = Batch::new(b, lengths, 40);
+        let rows = batch.host.tokens();
+        let (weight, bias) = (rig.masters(width), rig.masters(width));
+        let norm = || Norm {
+            weight: b.view(&weight),
+            bias: b.view(&bias),
+            eps: 1e-5,
+        };
+        let stats = rig.moments(rows);
+        for (p, acc, of_params, of_bias) in [
+            (0.1, Acc::Set, true, true),
+            (0.0, Acc::Add, true, true),
+            (0.1, Acc::Add, true, false),
+            (0.6, Acc::Add, false, true),
+            (0.0, Acc::Set, false, true),
+        ] {
+            let size = format!("{rows}x{width}");
+            let wanted = format!("parameters {of_params}, bias {of_bias}");
+            let name = |what: &str| format!("norm_sums {size}, p {p}, {acc:?}, {wanted}, {what}");
+            let (x, dy) = (rig.acts(rows * width), rig.acts(rows * width));
+            let (mut dsum, mut dropped) = (rig.acts(rows * width), rig.acts(rows * width));
+            let mut of = [(); 3].map(|()| rig.masters(width));
+            let before = of.each_ref().map(|sum| rig.read(sum));
+            let [dweight, dbias, bias_before] = &mut of;
+            let params = (b.all_mut(dweight), b.all_mut(dbias));
+            let sums = NormSums {
+                acc,
+                params: of_params.then_some(params),
+                bias_before: of_bias.then(|| b.all_mut(bias_before)),
+            };
+            b.add_norm_backward(
+                norm(),
+                b.view(&dy),
+                b.view(&x),
+                b.view(&stats),
+                b.all_mut(&mut dsum),
+                drop(p).map(|d| (d, batch.rows(b), b.all_mut(&mut dropped))),
+                sums,
+            );
+            rig.keep(name("dsum"), &dsum);
+            if p > 0.0 {
+                rig.keep(name("dx"), &dropped);
+            }
+            if of_params {
+                rig.keep(name("dweight"), &of[0]);
+                rig.keep(name("dbias"), &of[1]);
+            }
+            if of_bias {
+                // A backend may sum dx as it was rounded.
+                rig.keep_of_rounded(name("bias before"), &of[2]);
+            }
+            for (k, wanted) in [of_params, of_params, of_bias].into_iter().enumerate() {
+                let kept = rig.read(&of[k]) == before[k];
+                assert!(wanted || kept, "{}", name("a sum that is not wanted"));
+            }
+        }
+    }
 }
 
 fn of_widths<B: Backend>(rig: &mut Rig<'_, B>, widths: &[usize]) {
@@ -87,6 +162,7 @@ fn of_widths<B: Backend>(rig: &mut Rig<'_, B>, widths: &[usize]) {
                     b.view(&stats),
                     b.all_mut(&mut dsum),
                     drop(p).map(|d| (d, batch.rows(b), b.all_mut(&mut dropped))),
+                    NormSums::none(),
                 );
                 rig.keep(name("dsum"), &dsum);
                 if p > 0.0 {

@@ -523,11 +523,21 @@ impl<F: Scalar> Backend for Reference<F> {
         stats: &[F],
         dsum: &mut [F],
         dropped: Option<(Drop, Rows<'_, Self>, &mut [F])>,
+        sums: NormSums<'_, Self>,
     ) {
+        let width = norm.weight.len();
         layers::norm_backward(norm, dy, sum, stats, dsum);
+        let mut before: &[F] = dsum;
         if let Some((drop, rows, dx)) = dropped {
             dx.copy_from_slice(dsum);
-            layers::dropout(drop, rows, norm.weight.len(), dx);
+            layers::dropout(drop, rows, width, dx);
+            before = dx;
+        }
+        if let Some((dweight, dbias)) = sums.params {
+            self.norm_param_grad(dy, sum, stats, sums.acc, dweight, dbias);
+        }
+        if let Some(db) = sums.bias_before {
+            self.bias_grad(before, before.len() / width, sums.acc, db);
         }
     }
 
