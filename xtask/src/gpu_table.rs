@@ -51,8 +51,8 @@ pub fn table(document: &Value) -> String {
         .and_then(|rest| rest.split('-').next());
     let _ = writeln!(
         out,
-        "{}, PyTorch {}, cuBLASLt {}; BERT-base, bf16, training steps with dropout 0.1, useful tokens a second, medians of \
-         turns:\n",
+        "{}, PyTorch {}, cuBLASLt {}; BERT-base, bf16, training steps with dropout 0.1, useful tokens a second: Hone's \
+         median turn beside PyTorch's fastest:\n",
         text(&about("torch")["card"]),
         text(&about("torch")["torch"]),
         library.unwrap_or("?"),
@@ -66,7 +66,10 @@ pub fn table(document: &Value) -> String {
         };
         let share = of["hone_peak_fraction"].as_f64();
         let share = share.map_or("–".to_owned(), |x| format!("{:.1} %", 100.0 * x));
-        let rate = |mode: &str| of["rivals"][mode]["median_tokens_per_s"].as_f64();
+        let rate = |mode: &str| {
+            let turns = of["rivals"][mode]["tokens_per_s"].as_array()?;
+            turns.iter().filter_map(Value::as_f64).reduce(f64::max)
+        };
         let compiled = ["default", "reduce-overhead", "max-autotune"];
         let best = compiled
             .into_iter()
@@ -122,8 +125,8 @@ mod tests {
                 "torch": {"card": "a card", "torch": "2.0"}, "hone bf16": {"path": "cuda-sm_90a-1sm-cublaslt13-bf16"}}},
             "large128": {"cells": {"base 256x128": {
                 "hone_tokens_per_s": 1000.0, "hone_peak_fraction": 0.5, "rivals": {
-                    "eager": {"median_tokens_per_s": 500.0}, "default": {"median_tokens_per_s": 700.0},
-                    "max-autotune": {"median_tokens_per_s": 800.0}}}}},
+                    "eager": {"tokens_per_s": [400.0, 500.0]}, "default": {"tokens_per_s": [700.0]},
+                    "max-autotune": {"tokens_per_s": [800.0, 750.0]}}}}},
             "sst2": {"cells": {"test accuracy": {"seeds": [0.9, 0.91]}, "seed 1": {"seconds": 10.0}, "seed 2": {"seconds": 20.0}}},
         }});
         let made = table(&document);
@@ -133,7 +136,7 @@ mod tests {
         );
         let row =
             "| 256 texts of 128 | 1 000 | 50.0 % | 500 | 800 (max-autotune) | 2.00×, 1.25× |\n";
-        assert!(made.contains(&row.replace(' ', " ")), "{made}");
+        assert!(made.contains(row), "{made}");
         assert!(!made.contains("64 texts of 512"), "{made}");
         assert!(
             made.contains("0.9000, 0.9100 (mean 0.9050; the CPU's 0.907), 15 seconds"),

@@ -1,8 +1,6 @@
 //! The real driver: an NVIDIA card through the CUDA driver API, one stream. The host waits for the queue where memory is
 //! read or freed, but for what is fetched; allocations are the driver's plain ones and may wait too. Libraries
 //! are loaded when a [`Card`] is opened, never by the build; what is missing is named.
-//!
-//! **Not run on a card yet.** It compiles, and where there is no driver it says so.
 
 mod choices;
 mod pinned;
