@@ -75,7 +75,7 @@ pub enum Verb {
 pub enum Precision {
     /// Single precision
     F32,
-    /// Activations in bfloat16 (CUDA only)
+    /// Activations in bfloat16 (on a GPU only)
     Bf16,
 }
 
@@ -83,11 +83,11 @@ pub enum Precision {
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceArgs {
-    /// auto (the CPU), cpu or cuda[:N] (train, eval, predict and bench; not run on a card yet) [default: auto]
+    /// cpu, cuda[:N] (an NVIDIA GPU), or auto: the first GPU that can be used, else the CPU [default: auto]
     #[arg(long, value_name = "DEVICE", help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// Arithmetic of activations [default: f32]
+    /// Arithmetic of activations; bf16 is faster and needs a GPU [default: f32]
     #[arg(long, value_enum, help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
@@ -95,7 +95,7 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "N", help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// With --device cuda: time cuBLASLt's algorithms when a product of new size comes, keep the fastest beside the
+    /// On a GPU: time cuBLASLt's algorithms when a product of new size comes, keep the fastest beside the
     /// kernels in the cache and use them from then on. Results then depend on that file's choices too [default: off]
     #[arg(long, help_heading = "Machine")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]

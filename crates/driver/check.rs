@@ -2,7 +2,7 @@
 
 use crate::args::{ColumnArgs, DeviceArgs};
 use crate::check_model::{self, ModelReport};
-use crate::device;
+use crate::device::{self, Device, on_device};
 use crate::progress::Stage;
 use crate::{Exit, check_table, fetch, out, settings};
 use anyhow::{Context, Result, anyhow, bail};
@@ -143,11 +143,20 @@ fn read(args: &CheckArgs) -> Result<Splits> {
     })
 }
 
+/// Where it computes. Without a model nothing does: no card is opened that was not asked for.
+fn chosen(args: &CheckArgs) -> Result<Device> {
+    let mut machine = args.machine.clone();
+    if args.model.is_none() {
+        machine.device.get_or_insert_with(|| "cpu".to_owned());
+    }
+    device::choose(&machine)
+}
+
 /// Runs the verb.
 pub fn run(args: CheckArgs) -> Result<Exit> {
     let started = Instant::now();
     let threads = device::threads(&args.machine)?;
-    let backend = device::cpu(&args.machine)?;
+    let device = chosen(&args)?;
     // A wrong word is told before minutes of work, not after.
     settings::truncate(&args.columns)?;
     if let Some(out) = &args.fix {
@@ -170,6 +179,9 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
             false => shown,
         },
     };
+    if model.is_some() {
+        device.tell_card();
+    }
     let stage = Stage::new();
     let mut report = check::check(&input, &|what, share| stage.at(what, share));
     let model = match &model {
@@ -184,7 +196,8 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
                 seed: args.seed.unwrap_or(0),
                 threads,
             };
-            let (model, findings) = check_model::run(backend, &ask, &stage)?;
+            let (model, findings) =
+                on_device!(device, backend => check_model::run(backend, &ask, &stage))?;
             report.add(findings);
             report.not_checked.extend(model.not_checked.clone());
             Some(model)

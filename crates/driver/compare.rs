@@ -1,7 +1,7 @@
 //! `hone compare`: two fine-tuned models on the same labelled texts, and the rows on which they differ.
 
 use crate::args::{ColumnArgs, DeviceArgs};
-use crate::device;
+use crate::device::{self, on_device};
 use crate::{Exit, infer, out};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -54,7 +54,9 @@ pub fn run(args: CompareArgs) -> Result<Exit> {
             bail!("{}: no such folder", path.display());
         }
     }
-    execute(&device::cpu(&args.machine)?, &args)
+    let device = device::choose(&args.machine)?;
+    device.tell_card();
+    on_device!(&device, backend => execute(backend, &args))
 }
 
 /// One model's answers; the model's memory is returned before the next one is read.

@@ -1,7 +1,7 @@
 //! `hone crossval`: what a recipe is worth on data, by k folds.
 
 use crate::args::TrainArgs;
-use crate::device;
+use crate::device::{self, on_device};
 use crate::recipe::{Ask, Valid};
 use crate::{Exit, augment, fetch, interrupt, out, settings, train, trust};
 use anyhow::{Context, Result, bail};
@@ -119,7 +119,7 @@ pub fn held_out_by(args: &TrainArgs) -> Valid {
 /// Runs the verb.
 pub fn run(args: CrossvalArgs) -> Result<Exit> {
     let args = args.with_config()?;
-    let backend = device::cpu(&args.train.machine)?;
+    let device = device::choose_for(&args.train)?;
     let Some(data) = args.train.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");
     };
@@ -144,7 +144,8 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         held_out_by(&args.train),
         &fit,
     );
-    let Some((filled, recipe)) = ask.fill_measured(&backend, &data_set.train)? else {
+    let filled = on_device!(&device, backend => ask.fill_measured(backend, &data_set.train))?;
+    let Some((filled, recipe)) = filled else {
         return Ok(train::stopped());
     };
     let inner = inner.filter(|_| filled.valid.as_deref() != Some("none"));
@@ -205,7 +206,8 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         // A vote has no folder of its own: its models are the folds'.
         keep_models: args.keep_folds || args.vote,
     };
-    execute(&backend, &crossval, &folder, &args)
+    device.tell();
+    on_device!(&device, backend => execute(backend, &crossval, &folder, &args))
 }
 
 fn execute<B: Backend>(

@@ -1,12 +1,12 @@
 //! `hone train` with no data: the demonstration on built-in film reviews, and what it prints.
 
 use crate::args::TrainArgs;
+use crate::device::{Device, on_device};
 use crate::{Exit, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use hone_bert::Config;
 use hone_experiment::{Demo, DemoReport, Judged, KINDS};
 use hone_kernels::Backend;
-use hone_kernels_cpu::CpuBackend;
 use hone_report::{JsonLines, Progress, Table, duration, say};
 use hone_train::{
     Ending, Event, Job, Sink, Strictness, WordUpdates, peak_memory, task_of, write_beside,
@@ -55,7 +55,7 @@ fn check(args: &TrainArgs) -> Result<()> {
 }
 
 /// Runs it.
-pub fn run(args: TrainArgs, backend: Arc<CpuBackend>) -> Result<Exit> {
+pub fn run(args: TrainArgs, device: &Device) -> Result<Exit> {
     check(&args)?;
     let started = Instant::now();
     let model = fetch::model_folder(MODEL)?;
@@ -84,7 +84,8 @@ pub fn run(args: TrainArgs, backend: Arc<CpuBackend>) -> Result<Exit> {
     if !named {
         train::point_latest(&folder);
     }
-    execute(&backend, &demo, &job, &folder, args.json, started)
+    device.tell();
+    on_device!(device, backend => execute(backend, &demo, &job, &folder, args.json, started))
 }
 
 /// The run from scratch says how far it is and nothing else: its particulars are those of the run after it.

@@ -1,12 +1,17 @@
 //! Chooses the backend: the one place that names devices. The model is compiled once for each of them.
 
-use crate::args::{DeviceArgs, Precision};
+use crate::args::{DeviceArgs, Precision, TrainArgs};
 use anyhow::{Context, Result, bail};
 use half::bf16;
 use hone_hub::Hub;
+use hone_kernels::Backend;
 use hone_kernels_cpu::CpuBackend;
-use hone_kernels_cuda::card::Choice;
+use hone_kernels_cuda::card::{self, Choice};
 use hone_kernels_cuda::{Act, Card, CudaBackend};
+use hone_report::say;
+use hone_train::Checkpoints;
+use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The backend a run computes on.
@@ -42,8 +47,29 @@ pub fn threads(args: &DeviceArgs) -> Result<usize> {
     Ok(threads)
 }
 
-/// What `--device` names. `auto` is the processor: the card's backend has not run on a card yet.
+impl Device {
+    /// Says where a run computes.
+    pub fn tell(&self) {
+        let (what, path) = match self {
+            Device::Cpu(backend) => ("the CPU", backend.path()),
+            Device::Cuda(backend) => ("the GPU", backend.path()),
+            Device::CudaRounded(backend) => ("the GPU", backend.path()),
+        };
+        say!("computing on {what} ({path})");
+    }
+
+    /// Says that a card computes; of the CPU, which answers as ever, nothing is said.
+    pub fn tell_card(&self) {
+        if !matches!(self, Device::Cpu(_)) {
+            self.tell();
+        }
+    }
+}
+
+/// What `--device` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
+    Auto,
     Cpu,
     Cuda(usize),
 }
@@ -51,7 +77,8 @@ enum Word {
 fn word(args: &DeviceArgs) -> Result<Word> {
     let word = args.device.as_deref().unwrap_or("auto");
     let number = match word {
-        "auto" | "cpu" => return Ok(Word::Cpu),
+        "auto" => return Ok(Word::Auto),
+        "cpu" => return Ok(Word::Cpu),
         "cuda" => Some(0),
         _ => word.strip_prefix("cuda:").and_then(|n| n.parse().ok()),
     };
@@ -62,44 +89,90 @@ fn word(args: &DeviceArgs) -> Result<Word> {
 }
 
 /// A card for activations of one type.
-fn card<A: Act>(number: usize, args: &DeviceArgs) -> Result<Arc<CudaBackend<Card, A>>> {
+fn opened<A: Act>(number: usize, args: &DeviceArgs) -> Result<Arc<CudaBackend<Card, A>>> {
     let images = Hub::from_env()?.cache().join("cuda");
     let choice = match args.tune_products {
         true => Choice::Timed,
         false => Choice::Heuristic,
     };
-    let opened = Card::with(number, A::NUMBER, &images, choice).and_then(CudaBackend::new);
-    let backend = opened.context("--device cuda does not work here; use --device cpu")?;
-    Ok(Arc::new(backend))
+    let card = Card::with(number, A::NUMBER, &images, choice)?;
+    Ok(Arc::new(CudaBackend::new(card)?))
+}
+
+/// The same for the activations that were asked for.
+fn gpu(number: usize, args: &DeviceArgs) -> Result<Device> {
+    Ok(match args.precision {
+        Some(Precision::Bf16) => Device::CudaRounded(opened(number, args)?),
+        Some(Precision::F32) | None => Device::Cuda(opened(number, args)?),
+    })
 }
 
 /// The processor.
-fn processor(args: &DeviceArgs) -> Result<Arc<CpuBackend>> {
+fn processor(args: &DeviceArgs) -> Result<Device> {
     if args.precision == Some(Precision::Bf16) {
         bail!("--precision bf16 needs --device cuda; the CPU computes in f32");
     }
     if args.tune_products {
         bail!("--tune-products needs --device cuda; the CPU's products have nothing to be timed");
     }
-    Ok(Arc::new(CpuBackend::new(threads(args)?)))
+    Ok(Device::Cpu(Arc::new(CpuBackend::new(threads(args)?))))
 }
 
-/// Lowers `--device`, `--precision`, `--threads`.
-pub fn choose(args: &DeviceArgs) -> Result<Device> {
+/// The first card where one can be used, else the processor. A machine with NVIDIA's driver is told why its card is not
+/// used; others have none.
+fn automatic(args: &DeviceArgs) -> Result<Device> {
+    if card::has_driver() {
+        match gpu(0, args) {
+            Ok(device) => return Ok(device),
+            Err(why) => say!("no GPU is used: {}", crate::one_line(&why)),
+        }
+    }
+    processor(args)
+}
+
+fn open(word: Word, args: &DeviceArgs) -> Result<Device> {
     threads(args)?;
-    match (word(args)?, args.precision) {
-        (Word::Cpu, _) => Ok(Device::Cpu(processor(args)?)),
-        (Word::Cuda(n), Some(Precision::Bf16)) => Ok(Device::CudaRounded(card(n, args)?)),
-        (Word::Cuda(n), _) => Ok(Device::Cuda(card(n, args)?)),
+    match word {
+        Word::Auto => automatic(args),
+        Word::Cpu => processor(args),
+        Word::Cuda(n) => gpu(n, args).context("--device cuda does not work here; use --device cpu"),
     }
 }
 
-/// The same for a verb that computes on the processor alone so far.
-pub fn cpu(args: &DeviceArgs) -> Result<Arc<CpuBackend>> {
-    match word(args)? {
-        Word::Cpu => processor(args),
-        Word::Cuda(_) => bail!(
-            "--device cuda: only train, eval, predict and bench know a GPU so far; use --device cpu"
-        ),
+/// Lowers `--device`, `--precision`, `--threads`, `--tune-products`.
+pub fn choose(args: &DeviceArgs) -> Result<Device> {
+    open(word(args)?, args)
+}
+
+/// The same for runs that may be resumed: what began on the processor goes on there, unless another device is named.
+/// What began on a card finds it by `auto`; where it cannot, whoever compares the arithmetic paths refuses.
+pub fn choose_for(args: &TrainArgs) -> Result<Device> {
+    let word = match (word(&args.machine)?, args.resume, &args.out) {
+        (Word::Auto, true, Some(out)) if began_on(out).is_some_and(|p| !p.starts_with("cuda")) => {
+            Word::Cpu
+        }
+        (word, _, _) => word,
+    };
+    open(word, &args.machine)
+}
+
+/// The arithmetic path that a run, or work of many runs, recorded in its folder.
+fn began_on(out: &Path) -> Option<String> {
+    if let Ok(plan) = std::fs::read(out.join("plan.json")) {
+        return path_in(&serde_json::from_slice(&plan).ok()?);
+    }
+    let (_, state) = Checkpoints::of(out).newest().ok()??;
+    Some(state.identity.kernel_path)
+}
+
+/// The first `kernel_path` in a record.
+fn path_in(value: &Value) -> Option<String> {
+    match value {
+        Value::Object(map) => match map.get("kernel_path") {
+            Some(Value::String(path)) => Some(path.clone()),
+            _ => map.values().find_map(path_in),
+        },
+        Value::Array(all) => all.iter().find_map(path_in),
+        _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::command::train_command;
-use crate::device;
+use crate::device::{self, on_device};
 use crate::{Exit, augment, fetch, interrupt, out, recipe, settings, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -102,7 +102,7 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     let (mut args, range) = all.with_config()?;
     // The rule was measured with a head that begins with nothing: one that begins fitted has little left to fall.
     args.recipe.get_or_insert_with(|| "standard".to_owned());
-    let backend = device::cpu(&args.machine)?;
+    let device = device::choose(&args.machine)?;
     let Some(data) = args.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");
     };
@@ -117,7 +117,7 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
     let model = fetch::model_folder(&name)?;
     let config = Config::read(&Config::path_in(&model))?;
-    let divided = recipe::divide(&args, &config, &model, &source, found, &backend)?;
+    let divided = on_device!(&device, backend => recipe::divide(&args, &config, &model, &source, found, backend))?;
     let Some((mut data_set, (args, recipe))) = divided else {
         return Ok(train::stopped());
     };
@@ -150,7 +150,8 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
         options: &options,
         layers: config.layers,
     };
-    execute(&backend, &test, &found)
+    device.tell();
+    on_device!(&device, backend => execute(backend, &test, &found))
 }
 
 fn execute<B: Backend>(backend: &Arc<B>, test: &RangeTest<'_>, found: &Found<'_>) -> Result<Exit> {

@@ -143,6 +143,7 @@ pub fn progress(total: usize) -> impl FnMut(usize) -> bool {
 pub fn eval(args: EvalArgs) -> Result<Exit> {
     let path = folder(args.model.clone())?;
     let device = device::choose(&args.machine)?;
+    device.tell_card();
     on_device!(device, backend => eval_on(backend, &path, &args))
 }
 
@@ -272,6 +273,7 @@ pub fn predict(args: PredictArgs) -> Result<Exit> {
     let path = folder(args.model.clone())?;
     let rows = texts(&args)?;
     let device = device::choose(&args.machine)?;
+    device.tell_card();
     on_device!(device, backend => predict_on(backend, &path, &args, &rows))
 }
 

@@ -2,7 +2,7 @@
 //! at each place, and the model of one place.
 
 use crate::args::{ColumnArgs, DeviceArgs};
-use crate::device;
+use crate::device::{self, on_device};
 use crate::interpolate_table::{Told, picture};
 use crate::knowledge::{self, Base, KnowledgeArgs};
 use crate::progress::Stage;
@@ -156,7 +156,9 @@ pub fn run(args: InterpolateArgs) -> Result<Exit> {
             );
         }
     }
-    execute(device::cpu(&args.machine)?, &args, &plan)
+    let device = device::choose(&args.machine)?;
+    device.tell_card();
+    on_device!(device, backend => execute(backend, &args, &plan))
 }
 
 /// The file of `--data`; of a folder the validation part, since its test part is for judging the result.

@@ -82,7 +82,7 @@ fn main() -> ExitCode {
 }
 
 /// A chain of causes on one line; a cause that the line above it already quotes is not said twice.
-fn one_line(error: &anyhow::Error) -> String {
+pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let text = cause.to_string();

@@ -1,7 +1,7 @@
 //! `hone report`: what a run did, and what its encoder forgot.
 
 use crate::args::DeviceArgs;
-use crate::device;
+use crate::device::{self, on_device};
 use crate::knowledge::{self, Asked, Base, KnowledgeArgs};
 use crate::progress::Stage;
 use crate::report_run::RunReport;
@@ -79,7 +79,9 @@ pub fn run(args: ReportArgs) -> Result<Exit> {
     let kept = match asked {
         false => None,
         true => {
-            let kept = measure(device::cpu(&args.machine)?, &args, &run)?;
+            let device = device::choose(&args.machine)?;
+            device.tell_card();
+            let kept = on_device!(device, backend => measure(backend, &args, &run))?;
             let Some(kept) = kept else {
                 say!("interrupted");
                 return Ok(Exit::Interrupted);

@@ -1,7 +1,7 @@
 //! `hone study`: does a practice help on this data?
 
 use crate::args::TrainArgs;
-use crate::device;
+use crate::device::{self, on_device};
 use crate::recipe::Ask;
 use crate::study_arms::{self, ArmArgs};
 use crate::{Exit, augment, crossval, fetch, interrupt, out, settings, train};
@@ -136,7 +136,7 @@ fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
 /// Runs the verb.
 pub fn run(args: StudyArgs) -> Result<Exit> {
     let args = args.with_config()?;
-    let backend = device::cpu(&args.train.machine)?;
+    let device = device::choose_for(&args.train)?;
     let Some(data) = args.train.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");
     };
@@ -153,7 +153,8 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
     let ask = Ask::divided(&args.train, &config, &model, &data_set, valid, &fit);
     // What was typed is recorded, so a study that goes on asks again and gets the same.
     let ask = Ask { out: None, ..ask };
-    let Some((base_args, chosen)) = ask.fill_measured(&backend, &data_set.train)? else {
+    let filled = on_device!(&device, backend => ask.fill_measured(backend, &data_set.train))?;
+    let Some((base_args, chosen)) = filled else {
         return Ok(train::stopped());
     };
     let inner = inner.filter(|_| base_args.valid.as_deref() != Some("none"));
@@ -211,7 +212,8 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
         inner,
         split_seed: args.train.split_seed.unwrap_or(0),
     };
-    execute(&backend, &study, &folder, args.train.json)
+    device.tell();
+    on_device!(&device, backend => execute(backend, &study, &folder, args.train.json))
 }
 
 /// Whether two recipes do the same.

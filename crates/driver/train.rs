@@ -1,7 +1,7 @@
 //! `hone train`: read, decide, run, report.
 
 use crate::args::TrainArgs;
-use crate::device::{self, Device, on_device};
+use crate::device::{self, on_device};
 use crate::recipe;
 use crate::{Exit, augment, demo, fetch, interrupt, listing, settings, trust};
 use anyhow::{Context, Result, bail};
@@ -17,14 +17,9 @@ use std::sync::Arc;
 /// Runs the verb.
 pub fn run(args: TrainArgs) -> Result<Exit> {
     let args = settings::with_config(args)?;
-    let device = device::choose(&args.machine)?;
+    let device = device::choose_for(&args)?;
     let Some(data) = args.data.clone() else {
-        let Device::Cpu(backend) = device else {
-            bail!(
-                "--device cuda: the demonstration runs on the CPU; use --device cpu, or name --data"
-            );
-        };
-        return demo::run(args, backend);
+        return demo::run(args, &device);
     };
     let source = settings::data_source(&args, &data)?;
     let found = source.open()?;
@@ -52,6 +47,7 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     if args.out.is_none() {
         point_latest(&out);
     }
+    device.tell();
     on_device!(device, backend => execute(backend, &job, &out, &args))
 }
 

@@ -5,7 +5,7 @@
 
 use crate::args::TrainArgs;
 use crate::command::train_command;
-use crate::device;
+use crate::device::{self, on_device};
 use crate::recipe::{Ask, Valid};
 use crate::tune_report::{as_text, measured_any, picture};
 use crate::{Exit, augment, crossval, fetch, interrupt, out, settings, train};
@@ -224,7 +224,7 @@ fn read(args: &TuneArgs, data: &Path) -> Result<Rows> {
 pub fn run(args: TuneArgs) -> Result<Exit> {
     let began = Instant::now();
     let args = args.with_config()?;
-    let backend = device::cpu(&args.train.machine)?;
+    let device = device::choose_for(&args.train)?;
     let Some(data) = args.train.data.clone() else {
         bail!("--data is missing: name a file or folder of labelled texts");
     };
@@ -261,7 +261,8 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         Valid::Decided,
         &fit,
     );
-    let Some((filled, recipe)) = ask.fill_measured(&backend, &rows.data.train)? else {
+    let filled = on_device!(&device, backend => ask.fill_measured(backend, &rows.data.train))?;
+    let Some((filled, recipe)) = filled else {
         return Ok(train::stopped());
     };
     let args = TuneArgs {
@@ -333,7 +334,8 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         model: name,
         folder: &folder,
     };
-    execute(&backend, &tune, &done)
+    device.tell();
+    on_device!(&device, backend => execute(backend, &tune, &done))
 }
 
 /// `run.toml`: every option as it was decided, the space and the limits among them.

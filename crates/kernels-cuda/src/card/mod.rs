@@ -106,14 +106,20 @@ fn words(error: DriverError) -> String {
     }
 }
 
+/// Whether an NVIDIA driver can be loaded here: whoever has one expects an answer about its card.
+pub fn has_driver() -> bool {
+    // SAFETY: this tries to load NVIDIA's library, whose initialisers are safe to run.
+    unsafe { sys::is_culib_present() }
+}
+
 /// Which of the libraries of a GPU machine are missing, in words; empty where all are there.
 pub fn missing() -> Vec<&'static str> {
     let mut out = Vec::new();
-    // SAFETY: both try to load NVIDIA's libraries, whose initialisers are safe to run.
+    if !has_driver() {
+        out.push("the NVIDIA driver (libcuda.so.1)");
+    }
+    // SAFETY: this tries to load NVIDIA's library, whose initialisers are safe to run.
     unsafe {
-        if !sys::is_culib_present() {
-            out.push("the NVIDIA driver (libcuda.so.1)");
-        }
         if !cudarc::cublaslt::sys::is_culib_present() {
             out.push("cuBLASLt (libcublasLt.so.13)");
         }
