@@ -244,7 +244,7 @@ fn wrong_input_is_one_clear_line_and_leaves_nothing() {
         (&["--resume"], &["--resume"]),
         (&["--lr", "-1"], &["--lr"]),
         (&["--config", "own.toml"], &["own.toml", "steps"]),
-        (&["--device", "cuda"], &["cuda"]),
+        (&["--device", "cuda"], &["--device cuda does not work here"]),
     ] {
         let (model, data) = (fixture(), fixture().join("train.csv"));
         let mut all = vec!["find-lr", "--model", model.to_str().unwrap()];

@@ -5,6 +5,7 @@ mod bad_input;
 mod check;
 mod crossval;
 mod demo;
+mod device;
 mod find_lr;
 mod knowledge;
 mod practices;

@@ -143,6 +143,8 @@ impl World {
             .current_dir(self.folder.path())
             .env("HONE_CACHE", self.path("cache"))
             .env("HF_ENDPOINT", "http://127.0.0.1:9")
+            // `auto` is the CPU here: numbers are the same on every machine.
+            .env("CUDA_VISIBLE_DEVICES", "-1")
             .env_remove("HF_TOKEN")
             .env_remove("RUST_BACKTRACE");
         command

@@ -134,7 +134,8 @@ pub fn run(args: &Args) -> Result<()> {
         let _ = std::fs::remove_dir_all(&scratch);
         std::fs::create_dir_all(&scratch)?;
         let mut c = Command::new(&args.hone);
-        c.args(command);
+        // PyTorch computes on the processor here.
+        c.args(command).args(["--device", "cpu"]);
         let mut result = object(c)?;
         let log = scratch.join("run/metrics.jsonl");
         if log.is_file() {
@@ -253,7 +254,7 @@ fn curves(
     let mut c = Command::new(&args.hone);
     c.args(words(&format!(
         "train --model {} --data {} --valid none --max-steps {STEPS} --lr 5e-5 --head-lr 5e-5 --no-shuffle \
-         --dropout 0 --attention-dropout 0 --head-dropout 0 --out {} --json",
+         --dropout 0 --attention-dropout 0 --head-dropout 0 --device cpu --out {} --json",
         folder.display(),
         data.display(),
         out.display()
@@ -297,7 +298,8 @@ fn start(args: &Args, scratch: &Path) -> Result<Value> {
     let mut seconds = Vec::new();
     for _ in 0..args.repeats {
         let mut c = Command::new(&args.hone);
-        c.args(["predict", "--model"]).arg(&folder);
+        c.args(["predict", "--device", "cpu", "--model"])
+            .arg(&folder);
         c.arg("Not bad at all");
         let start = Instant::now();
         let out = c.output()?;

@@ -195,7 +195,8 @@ impl Bench {
         let out = self.work.join("run");
         let mut command = Command::new(&self.hone);
         command
-            .args(["train", "--model", &self.model, "--data"])
+            // Processor seconds are counted.
+            .args(["train", "--device", "cpu", "--model", &self.model, "--data"])
             .arg(&own);
         command.arg("--out").arg(&out);
         command.args(["--seed", &seed.to_string()]);
@@ -207,7 +208,9 @@ impl Bench {
         output(command)?;
         let seconds = processor_seconds()? - before;
         let mut command = Command::new(&self.hone);
-        command.args(["predict", "--model"]).arg(&out);
+        command
+            .args(["predict", "--device", "cpu", "--model"])
+            .arg(&out);
         command.arg("--data").arg(&test);
         let mut said = Vec::with_capacity(set.test.len());
         for line in output(command)?.lines() {
