@@ -5,8 +5,8 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hone_bert::{Config, DeviceBatch, Limits};
 use hone_kernels::{
-    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, Norm, Qkv, QkvMut, WeightRef,
-    Workspace,
+    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, Norm, NormSums, Qkv, QkvMut,
+    WeightRef, Workspace,
 };
 use hone_kernels_cpu::{Buf, CpuBackend};
 use hone_tensor::{Depth, Kind, ParamTable, Philox, Ragged};
@@ -238,6 +238,7 @@ fn sweeps(c: &mut Criterion) {
                     b.view(&stats),
                     b.all_mut(&mut y),
                     None,
+                    NormSums::none(),
                 );
             });
         });
