@@ -227,10 +227,34 @@ fn remove(line: &mut Line, i: usize) {
         // A mark stands where it stood, and no pause is left before it.
         let before = gone.gap.trim_end().trim_end_matches(PAUSES).trim_end();
         format!("{before}{next}")
-    } else {
+    } else if gone.gap.ends_with(char::is_whitespace) {
         format!("{}{}", gone.gap, next.trim_start())
+    } else {
+        // The only space was behind it (`wow!A @you`), and what follows must not stick to what stands before.
+        format!("{}{next}", gone.gap)
     };
     if line.parts.get(i).is_none() && gone.gap.trim().is_empty() && line.tail.trim().is_empty() {
         line.tail.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::augment::protect::Protection;
+
+    #[test]
+    fn one_space_of_two_goes_with_a_word_and_an_only_one_stays() {
+        for (text, i, left) in [
+            ("a very good film", 1, "a good film"),
+            ("wow!A @you", 1, "wow! @you"),
+            ("good, really good", 1, "good, good"),
+            ("film (bad) plot", 1, "film () plot"),
+            ("good film.", 1, "good."),
+        ] {
+            let mut line = Line::parse(text, &Protection::default());
+            remove(&mut line, i);
+            assert_eq!(line.text(), left, "{text}");
+        }
     }
 }
