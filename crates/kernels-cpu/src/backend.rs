@@ -419,19 +419,14 @@ impl Backend for CpuBackend {
         db: Option<(Acc, &mut [f32])>,
     ) {
         let n = dpre.len();
-        // It comes with the derivative; models keep none, so they always want it.
-        let mut unwanted = Vec::new();
-        let y = y.unwrap_or_else(|| {
-            unwanted.resize(n, 0.0);
-            &mut unwanted
-        });
-        assert_eq!((pre.len(), y.len()), (n, n), "linear_dgrad_activation");
+        let of_y = y.as_ref().map_or(n, |y| y.len());
+        assert_eq!((pre.len(), of_y), (n, n), "linear_dgrad_activation");
         let right = params.backward(weight);
         let epilogue = Slope {
             path: self.path,
             kind: activation,
             pre,
-            y: Parts::new(y),
+            y: y.map(Parts::new),
             columns: right.whole_columns(),
         };
         with_kernel!(self.path, K => product::<K, _>(

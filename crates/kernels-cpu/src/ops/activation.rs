@@ -118,7 +118,7 @@ pub unsafe fn activate_tile(
     each_kind!(kind, activate, run);
 }
 
-/// `d ← d · activation′(pre)` and `y = activation(pre)` over a tile, on the calling thread.
+/// `d ← d · activation′(pre)` and, where it is wanted, `y = activation(pre)` over a tile, on the calling thread.
 ///
 /// # Safety
 /// As [`activate_tile`], for `d` as for `y`.
@@ -127,7 +127,7 @@ pub unsafe fn slope_tile(
     kind: Activation,
     pre: *const f32,
     d: *mut f32,
-    y: *mut f32,
+    y: Option<*mut f32>,
     stride: usize,
     size: (usize, usize),
 ) {
@@ -143,7 +143,9 @@ pub unsafe fn slope_tile(
                         let $x = load::<V>(pre.add(at), n);
                         let (value, slope) = $value;
                         store(load::<V>(d.add(at), n).mul(slope), d.add(at), n);
-                        store(value, y.add(at), n);
+                        if let Some(y) = y {
+                            store(value, y.add(at), n);
+                        }
                     }
                 },
             ))
@@ -222,15 +224,16 @@ pub struct Slope<'a> {
     pub kind: Activation,
     /// Pre-activations, of C's shape.
     pub pre: &'a [f32],
-    /// Where the activation goes, of C's shape.
-    pub y: Parts<'a, f32>,
+    /// Where the activation goes, of C's shape, if anywhere.
+    pub y: Option<Parts<'a, f32>>,
     /// Columns of C.
     pub columns: usize,
 }
 
 impl Epilogue for Slope<'_> {
     fn beside(&self) -> [Option<*const f32>; 2] {
-        [Some(self.pre.as_ptr()), Some(self.y.as_ptr().cast_const())]
+        let y = self.y.as_ref().map(|y| y.as_ptr().cast_const());
+        [Some(self.pre.as_ptr()), y]
     }
 
     unsafe fn tile(&self, c: *mut f32, stride: usize, at: (usize, usize), size: (usize, usize)) {
@@ -239,7 +242,7 @@ impl Epilogue for Slope<'_> {
         // SAFETY: the caller's promise about c; `pre` and y have the same shape, so tiles of y are disjoint as c's
         // are.
         unsafe {
-            let y = self.y.as_ptr().add(start);
+            let y = self.y.as_ref().map(|y| y.as_ptr().add(start));
             slope_tile(self.path, self.kind, pre.as_ptr(), c, y, stride, size);
         }
     }

@@ -13,23 +13,6 @@ constexpr u32 WARPS = THREADS / 32;
 
 // ---- what a thread reads ------------------------------------------------------------------------------------
 
-// 16 bytes as numbers.
-__device__ inline void unpack(const uint4& all, float (&v)[4]) {
-    v[0] = __uint_as_float(all.x);
-    v[1] = __uint_as_float(all.y);
-    v[2] = __uint_as_float(all.z);
-    v[3] = __uint_as_float(all.w);
-}
-
-__device__ inline void unpack(const uint4& all, float (&v)[8]) {
-    const u32 words[4] = {all.x, all.y, all.z, all.w};
-#pragma unroll
-    for (u32 i = 0; i < 4; i++) {
-        v[2 * i] = __uint_as_float(words[i] << 16);
-        v[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-    }
-}
-
 // A thread's share of a block's columns and rows.
 struct Share {
     u32 column;  // of the N that are its own; behind the row's end it has none

@@ -68,6 +68,23 @@ constexpr u32 GROUP = 16 / sizeof(Act);
 
 __device__ inline bool aligned(const void* at) { return ((u64)at & 15u) == 0; }
 
+// 16 bytes as numbers.
+__device__ inline void unpack(const uint4& all, float (&v)[4]) {
+    v[0] = __uint_as_float(all.x);
+    v[1] = __uint_as_float(all.y);
+    v[2] = __uint_as_float(all.z);
+    v[3] = __uint_as_float(all.w);
+}
+
+__device__ inline void unpack(const uint4& all, float (&v)[8]) {
+    const u32 words[4] = {all.x, all.y, all.z, all.w};
+#pragma unroll
+    for (u32 i = 0; i < 4; i++) {
+        v[2 * i] = __uint_as_float(words[i] << 16);
+        v[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    }
+}
+
 // N of the elements at `from`, the first `left` of them where there are fewer; zeros behind.
 template <u32 N>
 __device__ inline void load(const float* from, float (&v)[N], u32 left) {

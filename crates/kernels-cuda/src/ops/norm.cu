@@ -19,22 +19,6 @@ __device__ inline u32 group_at(u32 k) { return (32 * k + lane()) * GROUP; }
 // A group as it lies in memory.
 __device__ inline uint4 packed(const Act* from) { return *(const uint4*)from; }
 
-__device__ inline void unpack(const uint4& all, float (&v)[4]) {
-    v[0] = __uint_as_float(all.x);
-    v[1] = __uint_as_float(all.y);
-    v[2] = __uint_as_float(all.z);
-    v[3] = __uint_as_float(all.w);
-}
-
-__device__ inline void unpack(const uint4& all, float (&v)[8]) {
-    const u32 words[4] = {all.x, all.y, all.z, all.w};
-#pragma unroll
-    for (u32 i = 0; i < 4; i++) {
-        v[2 * i] = __uint_as_float(words[i] << 16);
-        v[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-    }
-}
-
 // As many master numbers, from a border of 16 bytes.
 __device__ inline void masters(const float* from, float (&v)[GROUP]) {
 #pragma unroll
