@@ -96,7 +96,11 @@ fn opened<A: Act>(number: usize, args: &DeviceArgs) -> Result<Arc<CudaBackend<Ca
         false => Choice::Heuristic,
     };
     let card = Card::with(number, A::NUMBER, &images, choice)?;
-    Ok(Arc::new(CudaBackend::new(card)?))
+    let backend = CudaBackend::new(card)?;
+    Ok(Arc::new(match args.graphs {
+        true => backend.with_graphs(),
+        false => backend,
+    }))
 }
 
 /// The same for the activations that were asked for.
@@ -114,6 +118,9 @@ fn processor(args: &DeviceArgs) -> Result<Device> {
     }
     if args.tune_products {
         bail!("--tune-products needs --device cuda; the CPU's products have nothing to be timed");
+    }
+    if args.graphs {
+        bail!("--graphs needs --device cuda; the CPU has no queue to be filled");
     }
     Ok(Device::Cpu(Arc::new(CpuBackend::new(threads(args)?))))
 }
@@ -139,7 +146,7 @@ fn open(word: Word, args: &DeviceArgs) -> Result<Device> {
     }
 }
 
-/// Lowers `--device`, `--precision`, `--threads`, `--tune-products`.
+/// Lowers `--device`, `--precision`, `--threads`, `--tune-products`, `--graphs`.
 pub fn choose(args: &DeviceArgs) -> Result<Device> {
     open(word(args)?, args)
 }

@@ -54,6 +54,7 @@ const SHARED: [&str; 20] = [
     "precision",
     "threads",
     "tune_products",
+    "graphs",
     "calibrate",
     "abstain_precision",
 ];

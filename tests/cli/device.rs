@@ -51,6 +51,7 @@ fn every_verb_that_computes_knows_the_devices() {
         with(&["--precision", "bf16"]).fails(&["--precision bf16 needs --device cuda"]);
         with(&["--device", "auto", "--tune-products"])
             .fails(&["--tune-products needs --device cuda"]);
+        with(&["--graphs"]).fails(&["--graphs needs --device cuda"]);
         let help = world.hone(&[&words[0], "--help"]).ok().out;
         assert!(help.contains("auto: the first GPU"), "{}", words[0]);
     }

@@ -4,7 +4,7 @@ use crate::acts::{Slopes, Stream};
 use crate::grads::Grads;
 use crate::layer::norm;
 use crate::layout::Layout;
-use crate::{BertError, Config, DeviceBatch, Pass};
+use crate::{Config, DeviceBatch, Pass};
 use hone_kernels::{Acc, Backend, EmbedTables, WeightRef};
 
 /// What forward and backward of the embeddings both read.
@@ -63,14 +63,14 @@ impl<B: Backend> EmbeddingPass<'_, B> {
         self.drop(b.head_mut(&mut stream.x, t * h));
     }
 
-    /// From the output's gradient in `slopes.d` to the tables' gradients.
+    /// From the output's gradient in `slopes.d` to the tables' gradients; [`Grads::touch`] comes before.
     pub fn backward(
         &self,
         acts: &EmbeddingActs<B>,
         slopes: &mut Slopes<B>,
         grads: &mut Grads<B>,
         acc: Acc,
-    ) -> Result<(), BertError> {
+    ) {
         let b = self.b;
         let (t, h) = (self.batch.size().tokens, self.config.hidden);
         self.drop(b.head_mut(&mut slopes.d, t * h));
@@ -89,11 +89,9 @@ impl<B: Backend> EmbeddingPass<'_, B> {
         if let Some(d) = grads.slot(b, self.layout, row(self.layout.token_type)) {
             b.embed_type_backward(dsum, tokens, h, acc, d);
         }
-        grads.touch(b, self.layout, self.batch.distinct(), acc)?;
         if let Some(d) = grads.slot(b, self.layout, row(self.layout.word)) {
             b.embed_word_backward(dsum, tokens, h, d);
         }
-        Ok(())
     }
 
     fn norm(&self) -> hone_kernels::Norm<'_, B> {

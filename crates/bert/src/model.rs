@@ -7,7 +7,7 @@ use crate::head::HeadPass;
 use crate::layer::LayerPass;
 use crate::load::{self, HeadChoice, Receipt};
 use crate::plan::{Acts, Bottom};
-use crate::{BertError, Config, DeviceBatch, Layout, Pass, Pool, Task, save};
+use crate::{BertError, Config, DeviceBatch, Layout, Limits, Pass, Pool, Task, save};
 use hone_kernels::{Acc, Backend, Loss};
 use hone_tensor::{Ragged, Real};
 use std::ops::Range;
@@ -184,6 +184,11 @@ impl<B: Backend> Model<B> {
         }
     }
 
+    /// Rows of logits that a batch of that size has: its sequences, or its tokens when tagging.
+    pub fn answered_rows(&self, size: Limits) -> usize {
+        self.head_rows().count(size)
+    }
+
     /// Rows the head answers.
     pub(crate) fn head_rows(&self) -> RowSet {
         match self.task.pools() {
@@ -241,9 +246,11 @@ impl<B: Backend> Model<B> {
         pass: &Pass,
     ) -> Result<(), BertError> {
         self.begin(acts, batch, pass)?;
-        self.embed(acts);
-        self.encode(acts, 0..self.config.layers);
-        self.decide(acts);
+        self.backend.repeats(|| {
+            self.embed(acts);
+            self.encode(acts, 0..self.config.layers);
+            self.decide(acts);
+        });
         Ok(())
     }
 
@@ -295,6 +302,7 @@ impl<B: Backend> Model<B> {
         pass: &Pass,
     ) -> Result<(), BertError> {
         let b = self.backend.as_ref();
+        acts.rewind();
         acts.batch.load(b, &self.config, batch)?;
         acts.pass = pass.clone();
         Ok(())
@@ -313,6 +321,7 @@ impl<B: Backend> Model<B> {
             stream,
             layers,
             slots,
+            encoded,
             last,
             pass,
             ..
@@ -325,6 +334,7 @@ impl<B: Backend> Model<B> {
                 std::mem::swap(&mut stream.x, &mut kept.x);
             }
             std::mem::swap(&mut stream.x, &mut stream.y);
+            encoded.push(l);
         }
     }
 
@@ -356,7 +366,7 @@ impl<B: Backend> Model<B> {
         weights: &[f32],
     ) -> Result<B::Coming<f64>, BertError> {
         let b = self.backend.as_ref();
-        let (r, c) = (self.logit_rows(acts), self.classes());
+        let (r, c) = (self.answered_rows(acts.batch.size()), self.classes());
         if targets.len() != r * c || weights.len() != r {
             return Err(BertError::Batch(format!(
                 "{} targets and {} weights for {r} rows of {c} logits",
@@ -393,14 +403,10 @@ impl<B: Backend> Model<B> {
         Ok(b.fetch(b.head(&head.losses, r))?)
     }
 
-    fn logit_rows(&self, acts: &Acts<B>) -> usize {
-        self.head_rows().count(acts.batch.size())
-    }
-
     /// The logits in `acts`, `[R, C]`: R is sequences, or tokens when tagging.
     pub fn logits(&self, acts: &Acts<B>) -> Result<Vec<f64>, BertError> {
         let b = self.backend.as_ref();
-        let n = self.logit_rows(acts) * self.classes();
+        let n = self.answered_rows(acts.batch.size()) * self.classes();
         let mut logits = vec![B::Master::default(); n];
         b.download(b.head(&acts.head.logits, n), &mut logits)?;
         Ok(logits.into_iter().map(Real::to_f64).collect())
@@ -417,6 +423,20 @@ impl<B: Backend> Model<B> {
         acc: Acc,
     ) -> Result<(), BertError> {
         let bottom = self.bottom(|i| grads.layout().trains(i));
+        let b = self.backend.as_ref();
+        if acts.slopes.is_none() {
+            let found = "these buffers were planned for evaluation".to_owned();
+            return Err(BertError::Batch(found));
+        }
+        if bottom == Bottom::Embeddings {
+            grads.touch(b, &self.layout, acts.batch.distinct(), acc)?;
+        }
+        b.repeats(|| self.descend(acts, grads, acc, bottom));
+        Ok(())
+    }
+
+    /// The backward pass down to `bottom`.
+    fn descend(&self, acts: &mut Acts<B>, grads: &mut Grads<B>, acc: Acc, bottom: Bottom) {
         let Acts {
             batch,
             stream,
@@ -424,16 +444,16 @@ impl<B: Backend> Model<B> {
             layers,
             slots,
             head,
-            slopes,
+            slopes: Some(slopes),
             prefix,
             last,
             pass,
-        } = acts;
-        let Some(slopes) = slopes else {
-            return Err(BertError::Batch(
-                "these buffers were planned for evaluation".to_owned(),
-            ));
+            ..
+        } = acts
+        else {
+            return;
         };
+        let b = self.backend.as_ref();
         let head_pass = self.head_pass(batch, pass);
         head_pass.backward(head, stream, slopes, grads, acc, bottom < Bottom::Head);
         for l in (0..self.config.layers).rev() {
@@ -445,7 +465,6 @@ impl<B: Backend> Model<B> {
                 // Its input is at hand.
             } else if let (true, Some(prefix)) = (lowest, &*prefix) {
                 let n = batch.size().tokens * self.config.hidden;
-                let b = self.backend.as_ref();
                 b.copy(b.head(prefix, n), b.head_mut(&mut stream.x, n));
             } else if l == 0 {
                 self.embedding_pass(batch, pass).again(embeddings, stream);
@@ -457,10 +476,9 @@ impl<B: Backend> Model<B> {
             layer.backward(&layers[slots[l]], stream, slopes, grads, acc, !lowest);
         }
         if bottom == Bottom::Embeddings {
-            self.embedding_pass(batch, pass)
-                .backward(embeddings, slopes, grads, acc)?;
+            let pass = self.embedding_pass(batch, pass);
+            pass.backward(embeddings, slopes, grads, acc);
         }
-        Ok(())
     }
 
     // ---- parts ---------------------------------------------------------------------------------

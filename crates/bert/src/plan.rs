@@ -14,6 +14,8 @@ pub struct Acts<B: Backend> {
     pub(crate) layers: Vec<LayerActs<B>>,
     /// Which of `layers` an encoder layer writes to.
     pub(crate) slots: Vec<usize>,
+    /// Layers that have exchanged their buffers with the stream's, in order.
+    pub(crate) encoded: Vec<usize>,
     pub(crate) head: HeadActs<B>,
     pub(crate) slopes: Option<Slopes<B>>,
     /// Output of the frozen prefix, `[T, H]`, where [`Model::keep_prefix`] made room for it.
@@ -28,6 +30,19 @@ pub(crate) enum Bottom {
     Embeddings,
     Layer(usize),
     Head,
+}
+
+impl<B: Backend> Acts<B> {
+    /// Takes back the exchanges of the pass before: like batches then find every buffer where it was.
+    pub(crate) fn rewind(&mut self) {
+        while let Some(l) = self.encoded.pop() {
+            let stream = &mut self.stream;
+            std::mem::swap(&mut stream.x, &mut stream.y);
+            if let Some(kept) = &mut self.layers[self.slots[l]].kept {
+                std::mem::swap(&mut stream.x, &mut kept.x);
+            }
+        }
+    }
 }
 
 impl<B: Backend> Model<B> {
@@ -110,6 +125,7 @@ impl<B: Backend> Model<B> {
             slopes: slopes.map(|()| Slopes::new(b, c, limits)).transpose()?,
             layers,
             slots,
+            encoded: Vec::with_capacity(c.layers),
             prefix: None,
             last,
             pass: Pass::eval(),

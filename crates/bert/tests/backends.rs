@@ -4,7 +4,7 @@
 use hone_bert::{Config, Grads, Limits, LossKind, Mode, Model, Pass, Pool, Rates, Task};
 use hone_kernels::{Acc, Backend, Reference};
 use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
-use hone_tensor::{Philox, Ragged, Real};
+use hone_tensor::{Filler, Philox, Ragged, Real};
 use std::sync::Arc;
 
 const LABELS: [&str; 3] = ["a", "b", "c"];
@@ -102,15 +102,17 @@ fn accumulate<B: Backend>(
         let targets: Vec<f32> = (0..rows * 3)
             .map(|i| f32::from(i % 3 == (before + i / 3) % 3))
             .collect();
+        let weights: Vec<f32> = match model.task {
+            Task::Tag => batch.token_example_ids(),
+            _ => batch.example_ids.clone(),
+        }
+        .into_iter()
+        .map(|id| if id < 100 { 0.1 } else { 0.0 })
+        .collect();
         before += rows;
         model.forward(&mut acts, batch, &pass()).unwrap();
         total += model
-            .loss(
-                &mut acts,
-                LossKind::of(model.task),
-                &targets,
-                &vec![0.1; rows],
-            )
+            .loss(&mut acts, LossKind::of(model.task), &targets, &weights)
             .unwrap();
         model.backward(&mut acts, &mut grads, acc).unwrap();
         acc = Acc::Add;
@@ -268,6 +270,42 @@ fn a_frozen_prefix_changes_no_gradient_above_it() {
         }
     }
     assert!(head.iter().filter(|g| !g.is_empty()).count() == 4);
+}
+
+/// Texts that fill a batch up to a shape and weigh nothing leave the loss and every gradient as they were, bit for bit.
+#[test]
+fn fillers_add_nothing() {
+    let texts = batch(&[2, 7, 12, 40, 3, 9, 5, 31, 4], 0);
+    let shape: fn(usize) -> usize = |n| n.next_multiple_of(16);
+    let size = Limits::of(&texts);
+    let filler = Filler::of(size.tokens, size.sequences, size.longest, shape);
+    assert_eq!((filler.sequences, filler.tokens), (2, 15));
+    let filled = texts.clone().filled(filler);
+    let every = |_: &str| true;
+    for (task, pool) in [
+        (Task::Classify, Pool::Cls),
+        (Task::Classify, Pool::Mean),
+        (Task::MultiLabel, Pool::Cls),
+        (Task::Regress, Pool::Cls),
+        (Task::Tag, Pool::Cls),
+    ] {
+        let exact = pooled(pool, Reference::<f64>::default(), task, 24, 3, 52);
+        let steps = [&texts, &filled].map(|b| step(&exact, std::slice::from_ref(b), &every));
+        assert!(steps[0] == steps[1], "{task:?} {pool:?}");
+        for backend in CpuBackend::every_path(2) {
+            let path = backend.path();
+            let model = pooled(pool, backend, task, 24, 3, 52);
+            let [(loss, of_texts), (filled_loss, of_filled)] =
+                [&texts, &filled].map(|b| step(&model, std::slice::from_ref(b), &every));
+            assert_eq!(loss.to_bits(), filled_loss.to_bits());
+            for (i, param) in model.layout().table.params().iter().enumerate() {
+                // Blocks of the sum over tokens may be cut elsewhere.
+                let largest = of_texts[i].iter().fold(0.0f64, |m, x| m.max(x.abs()));
+                let error = distance(&of_texts[i], &of_filled[i]);
+                assert!(error <= 1e-6 * largest, "{path} {task:?} {}", param.name);
+            }
+        }
+    }
 }
 
 /// Freezing any one tensor, or all but it, leaves every gradient that is still wanted as it was.

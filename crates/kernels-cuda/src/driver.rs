@@ -2,6 +2,7 @@
 //! own, the emulator on the host, and a recorder that runs nothing.
 
 use crate::act::Number;
+use crate::tape::Tape;
 use hone_kernels::{Acc, BackendError};
 
 /// A device with one queue: everything asked of it happens in order.
@@ -14,6 +15,9 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Bytes on their way to the host.
     type Coming: Send;
+
+    /// Operations that are queued as one.
+    type Graph: Send;
 
     /// The device, for messages and for [`hone_kernels::Backend::path`].
     fn name(&self) -> String;
@@ -47,6 +51,12 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Queues a matrix product.
     fn product(&self, product: &Product) -> Result<(), BackendError>;
+
+    /// Makes a tape's operations one; queues nothing. They have run before, one by one.
+    fn capture(&self, tape: &Tape) -> Result<Self::Graph, BackendError>;
+
+    /// Queues what was captured. A graph may be dropped once it is queued.
+    fn replay(&self, graph: &Self::Graph) -> Result<(), BackendError>;
 
     /// Waits for everything queued.
     fn sync(&self) -> Result<(), BackendError>;

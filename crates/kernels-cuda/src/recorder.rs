@@ -4,6 +4,7 @@
 use crate::act::Number;
 use crate::driver::{Arg, Driver, Launch, Product};
 use crate::live::Live;
+use crate::tape::Tape;
 use hone_kernels::BackendError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +31,10 @@ pub enum Event {
     Launch(Recorded),
     /// A matrix product.
     Product(Product),
+    /// So many operations became one.
+    Capture(usize),
+    /// They were queued as one.
+    Replay(usize),
     /// The host waited.
     Sync,
 }
@@ -120,6 +125,7 @@ impl Recorder {
 impl Driver for Recorder {
     type Memory = Noted;
     type Coming = usize;
+    type Graph = usize;
 
     fn name(&self) -> String {
         "recorder".to_owned()
@@ -208,6 +214,16 @@ impl Driver for Recorder {
         let mut state = lock(&self.state);
         state.live.holds_product(p).map_err(fault)?;
         state.events.push(Event::Product(*p));
+        Ok(())
+    }
+
+    fn capture(&self, tape: &Tape) -> Result<usize, BackendError> {
+        lock(&self.state).events.push(Event::Capture(tape.len()));
+        Ok(tape.len())
+    }
+
+    fn replay(&self, &operations: &usize) -> Result<(), BackendError> {
+        lock(&self.state).events.push(Event::Replay(operations));
         Ok(())
     }
 

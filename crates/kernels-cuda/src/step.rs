@@ -2,8 +2,8 @@
 //! tokens, sequences and distinct tokens the batch has. Launches name a count by its place here, so two steps whose
 //! batches fall into one bucket make the same launches, argument for argument (graphs can be replayed).
 //!
-//! A count is named by its value: one that equals another (as many distinct tokens as sequences, say) may bear its
-//! name. A launch is right all the same; a graph must not be captured from such a batch.
+//! A count is named by its value: one that equals another (as many rows to clear as there are sequences, say) may bear
+//! its name. A launch is right all the same.
 
 use bytemuck::{Pod, Zeroable};
 use hone_tensor::DropKey;
@@ -54,19 +54,32 @@ pub fn bucket(n: usize) -> usize {
 }
 
 impl StepParams {
-    /// Draws come from this key's seed and step; whether that is news.
-    pub fn draw(&mut self, key: DropKey) -> bool {
-        let news = (self.seed, self.step) != (key.seed, key.step);
-        (self.seed, self.step) = (key.seed, key.step);
-        news
+    /// Whether draws come from this key's seed and step.
+    pub fn draws_by(&self, key: DropKey) -> bool {
+        (self.seed, self.step) == (key.seed, key.step)
     }
 
-    /// A batch of these sizes begins; whether that is news.
-    pub fn begin(&mut self, tokens: usize, sequences: usize, distinct: usize) -> bool {
-        let counts = [tokens as u32, sequences as u32, distinct as u32, 0];
-        let news = self.counts != counts;
-        self.counts = counts;
-        news
+    /// Draws come from this key's seed and step.
+    pub fn draw(&mut self, key: DropKey) {
+        (self.seed, self.step) = (key.seed, key.step);
+    }
+
+    /// Counts of a batch.
+    pub fn counts(tokens: usize, sequences: usize, distinct: usize) -> [u32; 4] {
+        [tokens as u32, sequences as u32, distinct as u32, 0]
+    }
+
+    /// So many distinct tokens, of at most `most`: by name where the batch that began has as many. The grid is made for
+    /// the bucket of its tokens, since batches of one bucket have all kinds of numbers of distinct ones.
+    pub fn distinct(&self, n: usize, most: usize) -> Count {
+        let argument = match self.counts[2] as usize == n && n > 0 {
+            true => OF_STEP | 2,
+            false => Count::fixed(n).argument,
+        };
+        Count {
+            argument,
+            most: bucket(most),
+        }
     }
 
     /// `n` rows of an activation, by name where the batch has as many tokens or sequences.
@@ -99,10 +112,14 @@ mod tests {
     fn counts_are_named_where_the_batch_has_them() {
         let mut step = StepParams::default();
         assert_eq!(step.rows(7).argument, 7);
-        assert!(step.begin(130, 4, 90));
-        assert!(!step.begin(130, 4, 90));
+        step.counts = StepParams::counts(130, 4, 90);
         assert_eq!(step.rows(130).argument, OF_STEP);
         assert_eq!(step.rows(4).argument, OF_STEP | 1);
         assert_eq!(step.rows(5), Count::fixed(5));
+        assert_eq!(step.distinct(90, 130).argument, OF_STEP | 2);
+        assert_eq!(step.distinct(89, 130).argument, 89);
+        step.counts = StepParams::counts(130, 4, 4);
+        assert_eq!(step.distinct(4, 130).argument, OF_STEP | 2);
+        assert_eq!(step.distinct(4, 130).most, bucket(130));
     }
 }

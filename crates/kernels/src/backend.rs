@@ -66,6 +66,19 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `squared`), its numbers at hand. Elsewhere it is left to [`Backend::squared_norms`], with all others.
     const NORMS_OF_PRODUCTS: bool;
 
+    /// How many tokens a training batch of so many had best be filled up to, with sequences whose rows weigh nothing: a
+    /// backend that queues like steps as one ([`Backend::repeats`]) wants few shapes. It leaves its own results as they
+    /// are. None where any number is as good.
+    fn shapes(&self) -> Option<fn(usize) -> usize> {
+        None
+    }
+
+    /// Runs `run`, whose operations are much the same each time: a backend whose operations are over sooner than they are
+    /// queued may queue them as one. Changes nothing else. A fault in them is reported as ever.
+    fn repeats<T>(&self, run: impl FnOnce() -> T) -> T {
+        run()
+    }
+
     // ---- memory --------------------------------------------------------------------------------
 
     /// Names the arithmetic path; bits depend on it alone, and checkpoints record it.

@@ -23,7 +23,7 @@ mod views;
 pub use element::{DType, Element, Real};
 pub use error::TensorError;
 pub use init::{PhiloxRng, normal};
-pub use ragged::{Ragged, TokenBuckets};
+pub use ragged::{Filler, Ragged, TokenBuckets};
 pub use rng::{DropKey, Philox, permutation};
 pub use store::{SafetensorsFile, StoredTensor, write_safetensors};
 pub use table::{Depth, GradLayout, Kind, Param, ParamTable, ParamTableBuilder};

@@ -3,6 +3,56 @@
 /// Marks the example id of a second draw.
 const SECOND_DRAW: u64 = 1 << 63;
 
+/// Example ids of fillers count down from here; second draws of examples begin above half of it.
+const FILLER: u64 = SECOND_DRAW - 1;
+
+/// Sequences that fill a batch up to a number of tokens, none longer than the batch's longest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Filler {
+    /// How many.
+    pub sequences: usize,
+    /// Their tokens, spread evenly.
+    pub tokens: usize,
+}
+
+impl Filler {
+    /// What fills a batch of so many tokens and sequences up to what `shape` makes of its tokens: a filler and one more for
+    /// every eight sequences, so that batches of equally many sequences stay so. Nothing where its tokens are a shape's,
+    /// or where a filler would be longer than the longest sequence.
+    ///
+    /// `shape` leaves its own results as they are.
+    pub fn of(
+        tokens: usize,
+        sequences: usize,
+        longest: usize,
+        shape: fn(usize) -> usize,
+    ) -> Filler {
+        let filler = Filler::most(tokens, sequences, shape);
+        match shape(tokens) == tokens || filler.longest() > longest {
+            true => Filler::default(),
+            false => filler,
+        }
+    }
+
+    /// No batch of at most so many tokens and sequences is filled with more.
+    pub fn most(tokens: usize, sequences: usize, shape: fn(usize) -> usize) -> Filler {
+        let fillers = sequences / 8 + 1;
+        Filler {
+            sequences: fillers,
+            tokens: shape(tokens + fillers) - tokens,
+        }
+    }
+
+    /// Tokens of filler `k`.
+    fn length(self, k: usize) -> usize {
+        self.tokens / self.sequences + usize::from(k < self.tokens % self.sequences)
+    }
+
+    fn longest(self) -> usize {
+        self.tokens.div_ceil(self.sequences.max(1))
+    }
+}
+
 /// A batch of token sequences without padding.
 ///
 /// `ids`, `types` are `[tokens]`; sequence `s` is `cu_seqlens[s]..cu_seqlens[s + 1]`.
@@ -52,6 +102,18 @@ impl Ragged {
         }
         for s in 1..=sequences {
             self.cu_seqlens.push(self.cu_seqlens[s] + tokens);
+        }
+        self
+    }
+
+    /// The batch with fillers behind it, as [`Filler::of`] counts them: sequences of its first token, whose rows the caller
+    /// gives no weight. They add no distinct token, and nothing to any gradient.
+    pub fn filled(mut self, filler: Filler) -> Ragged {
+        let first = self.ids.first().copied().unwrap_or(0);
+        for k in 0..filler.sequences {
+            let len = filler.length(k);
+            let (ids, types) = (vec![first; len], vec![0; len]);
+            self.push(FILLER - k as u64, &ids, &types);
         }
         self
     }
@@ -154,6 +216,41 @@ mod tests {
         assert_eq!(b.types, [0, 0, 1, 0, 0, 0, 0, 1, 0, 0]);
         assert_eq!(b.cu_seqlens, [0, 3, 5, 8, 10]);
         assert_eq!(b.example_ids, [7, 9, 7 | 1 << 63, 9 | 1 << 63]);
+    }
+
+    #[test]
+    fn fillers_reach_the_border_and_are_no_longer_than_the_longest() {
+        // Eight borders to a doubling.
+        let shape: fn(usize) -> usize =
+            |n| n.next_multiple_of(1 << n.max(1).ilog2().saturating_sub(3));
+        let mut unfilled = 0;
+        for sequences in 1..70usize {
+            let (mut most, mut reached) = (0, 0);
+            for tokens in sequences..40 * sequences {
+                // No batch of so many tokens has a shorter longest sequence.
+                let longest = tokens.div_ceil(sequences);
+                let filler = Filler::of(tokens, sequences, longest, shape);
+                let all = tokens + filler.tokens;
+                unfilled += usize::from(shape(all) != all);
+                assert!(filler.tokens >= filler.sequences && filler.longest() <= longest);
+                assert!(8 * filler.tokens <= tokens + 9 * filler.sequences);
+                reached = reached.max(all);
+                let bound = Filler::most(tokens, sequences, shape);
+                most = most.max(tokens + bound.tokens);
+                assert!(reached <= most && filler.sequences <= bound.sequences);
+                assert_eq!(most, tokens + bound.tokens, "it grows with the tokens");
+            }
+        }
+        assert!(unfilled < 300, "{unfilled} of 94 185");
+        let full = batch().filled(Filler {
+            sequences: 2,
+            tokens: 3,
+        });
+        assert_eq!(full.ids, [5, 3, 5, 3, 8, 5, 5, 5]);
+        assert_eq!(full.cu_seqlens, [0, 3, 5, 7, 8]);
+        assert_eq!(full.example_ids[2..], [(1 << 63) - 1, (1 << 63) - 2]);
+        assert_eq!(full.buckets().rows, batch().buckets().rows);
+        assert_eq!(batch().filled(Filler::default()), batch());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{Average, Examples, Options, TargetRule, TrainError};
 use hone_bert::{Acts, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
 use hone_kernels::{Acc, AdamwStep, Backend};
 use hone_optim::{GroupPolicy, Groups, Optimizer, Schedule, Unfreeze};
-use hone_tensor::{Depth, GradLayout, Real, SafetensorsFile, write_safetensors};
+use hone_tensor::{Depth, Filler, GradLayout, Ragged, Real, SafetensorsFile, write_safetensors};
 use std::path::Path;
 
 /// When rows of the word table that a step's texts do not hold take the step. Changes no bit.
@@ -35,6 +35,9 @@ pub struct Engine<B: Backend> {
     rates: Rates,
     loss: LossKind,
     draws: Draws,
+    /// What batches are filled to. Those that hold every text twice are not (rows are paired), nor those of which the
+    /// frozen layers' outputs are kept.
+    shape: Option<fn(usize) -> usize>,
     clip: Option<f64>,
     schedule: Schedule,
     warmup: usize,
@@ -156,6 +159,10 @@ impl<B: Backend> Engine<B> {
                     .to_owned(),
             ));
         }
+        let shape = b
+            .shapes()
+            .filter(|_| draws == Draws::One && frozen.is_none());
+        let limits = shape.map_or(limits, |shape| filled(limits, shape));
         let mut acts = model.plan_train(limits, &layout)?;
         let prefix = match (frozen, model.frozen_prefix(&layout)) {
             (None, _) => None,
@@ -205,6 +212,7 @@ impl<B: Backend> Engine<B> {
             },
             loss,
             draws,
+            shape,
             clip: options.clip,
             schedule: options.schedule,
             warmup: options.warmup.steps(steps),
@@ -230,7 +238,8 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Bytes by use.
-    pub fn memory(&self, model: &Model<B>, limits: Limits) -> Vec<(String, u64)> {
+    pub fn memory(&self, model: &Model<B>) -> Vec<(String, u64)> {
+        let limits = self.limits;
         let master = size_of::<B::Master>();
         let layout: &GradLayout = self.grads.layout();
         let parameters = model.layout().table.len() * master;
@@ -331,7 +340,16 @@ impl<B: Backend> Engine<B> {
             }
             match (&mut self.prefix, self.draws) {
                 (Some(prefix), _) => prefix.forward(model, &mut self.acts, train, micro, &pass)?,
-                (None, Draws::One) => model.forward(&mut self.acts, &train.batch(micro), &pass)?,
+                (None, Draws::One) => {
+                    let mut batch = train.batch(micro);
+                    if let Some(shape) = self.shape {
+                        batch = fill(batch, shape);
+                        let rows = model.answered_rows(Limits::of(&batch));
+                        targets.resize(rows * model.classes(), 0.0);
+                        weights.resize(rows, 0.0);
+                    }
+                    model.forward(&mut self.acts, &batch, &pass)?;
+                }
                 (None, Draws::Two) => {
                     let batch = train.batch(micro).with_second_draw();
                     model.forward(&mut self.acts, &batch, &pass)?;
@@ -482,6 +500,22 @@ impl<B: Backend> Engine<B> {
             .collect();
         self.optimizer.restore(b.as_ref(), &m, &v, counts)?;
         Ok(())
+    }
+}
+
+/// A batch filled to a shape.
+fn fill(batch: Ragged, shape: fn(usize) -> usize) -> Ragged {
+    let size = Limits::of(&batch);
+    batch.filled(Filler::of(size.tokens, size.sequences, size.longest, shape))
+}
+
+/// What holds the batches of these limits when they are filled.
+fn filled(limits: Limits, shape: fn(usize) -> usize) -> Limits {
+    let filler = Filler::most(limits.tokens, limits.sequences, shape);
+    Limits {
+        tokens: limits.tokens + filler.tokens,
+        sequences: limits.sequences + filler.sequences,
+        ..limits
     }
 }
 

@@ -199,7 +199,7 @@ impl<'a, B: Backend> Training<'a, B> {
         )?;
         let mut validation = self.validation(per_epoch, steps)?;
         let reading = validation.as_ref().map(Validation::limits);
-        let memory = self.memory(&engine, limits, reading);
+        let memory = self.memory(&engine, reading);
         let planned_bytes = memory.iter().map(|(_, bytes)| bytes).sum();
         self.sink.event(&Event::Planned(Plan {
             rows,
@@ -344,13 +344,8 @@ impl<'a, B: Backend> Training<'a, B> {
     }
 
     /// Bytes by use: the engine's, those of validation and of the best weights, and the texts'.
-    fn memory(
-        &self,
-        engine: &Engine<B>,
-        limits: Limits,
-        reading: Option<Limits>,
-    ) -> Vec<(String, u64)> {
-        let mut rows = engine.memory(self.model, limits);
+    fn memory(&self, engine: &Engine<B>, reading: Option<Limits>) -> Vec<(String, u64)> {
+        let mut rows = engine.memory(self.model);
         if let Some(reading) = reading {
             let bytes = self.model.eval_bytes(reading);
             rows.push(("validation".to_owned(), bytes as u64));

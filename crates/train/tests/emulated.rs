@@ -117,9 +117,12 @@ fn ten_steps_with_dropout_follow_the_cpu() {
     let scalar = run(Reference::<f32>::default(), &dropped(), WordUpdates::Dense);
     let cpu = run(CpuBackend::new(1), &dropped(), WordUpdates::Dense);
     let cuda = run(emulated(Order::Random(7)), &dropped(), WordUpdates::Dense);
+    // The same with batches filled to shapes, their fillers behind the texts.
+    let graphs = emulated(Order::Random(7)).with_graphs();
+    let graphs = run(graphs, &dropped(), WordUpdates::Deferred);
     assert_eq!(exact.0.len(), 10);
     // One mask drawn otherwise would move a loss by far more than this.
-    for other in [&cpu, &cuda] {
+    for other in [&cpu, &cuda, &graphs] {
         assert!(
             distance(&other.0, &exact.0) < 1e-5,
             "{:?} {:?}",
@@ -135,9 +138,45 @@ fn ten_steps_with_dropout_follow_the_cpu() {
         let movement = movement.unwrap_or(largest(exact));
         let own = distance(&scalar.1[k].1, exact).max(distance(&cpu.1[k].1, exact));
         let bound = 4.0 * own.max(1e-6 * movement);
-        let error = distance(&cuda.1[k].1, exact);
-        assert!(error <= bound, "{name}: {error:.3e}, allowed {bound:.3e}");
+        for cuda in [&cuda, &graphs] {
+            let error = distance(&cuda.1[k].1, exact);
+            assert!(error <= bound, "{name}: {error:.3e}, allowed {bound:.3e}");
+        }
     }
+}
+
+/// Steps that are queued as one, beside the same operation by operation.
+#[test]
+fn graphs_change_no_bit() {
+    let options = Options {
+        max_steps: Some(40),
+        ..dropped()
+    };
+    let runs = [true, false].map(|captures| {
+        let backend = emulated(Order::Forward);
+        let backend = Arc::new(match captures {
+            true => backend.with_graphs(),
+            false => backend.with_shapes(),
+        });
+        let mut record = Record::default();
+        let done = Run {
+            data: &data(ValidSource::None),
+            options: &options,
+            out: None,
+            resume: false,
+            words: WordUpdates::Deferred,
+        }
+        .on(backend.clone(), &mut record)
+        .unwrap();
+        let counts = backend.graph_counts();
+        eprintln!("{counts:?}");
+        match captures {
+            true => assert!(counts.captured > 2 && counts.replayed > 20, "{counts:?}"),
+            false => assert!(counts.single > 80 && counts.replayed == 0, "{counts:?}"),
+        }
+        (record.losses, weights(&done))
+    });
+    assert!(runs[0] == runs[1], "losses or weights differ");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The kernel contract, operation by operation: memory and weights by the driver, everything else by `ops`.
 
-use super::CudaBackend;
+use super::{CudaBackend, lock};
 use crate::act::{Act, Number};
 use crate::driver::Driver;
+use crate::graphs;
 use crate::memory::{Buf, Coming, View, ViewMut};
 use crate::ops::columns::{self, Summed};
 use crate::ops::{activation, adamw, attention, embedding, head, loss, norm, product, rows, sweep};
@@ -31,8 +32,28 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
     /// Gradients have left the cache by the time a product is done: a pass of their own, however many at once.
     const NORMS_OF_PRODUCTS: bool = false;
 
+    fn shapes(&self) -> Option<fn(usize) -> usize> {
+        self.graphs
+            .as_ref()
+            .map(|_| graphs::shape as fn(usize) -> usize)
+    }
+
+    fn repeats<T>(&self, run: impl FnOnce() -> T) -> T {
+        let begun = self
+            .graphs
+            .as_ref()
+            .is_some_and(|graphs| lock(graphs).begin());
+        let out = run();
+        if begun {
+            self.queue_region(true);
+        }
+        out
+    }
+
     fn path(&self) -> String {
-        format!("{}-{}", self.driver.name(), A::NUMBER.name())
+        // Sums over a filled batch's rows may be taken in another order.
+        let graphs = self.graphs.as_ref().map_or("", |_| "-graphs");
+        format!("{}-{}{graphs}", self.driver.name(), A::NUMBER.name())
     }
 
     fn reserve(&self, w: &Workspace) -> Result<(), BackendError> {
@@ -71,6 +92,7 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
     }
 
     fn alloc<T: Element>(&self, len: usize) -> Result<Buf<D, T>, BackendError> {
+        self.queue_region(false);
         let memory = self.driver.alloc((len * size_of::<T>()).max(1))?;
         Ok(Buf {
             address: self.driver.address(&memory),
@@ -122,18 +144,21 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
 
     fn upload<T: Element>(&self, to: ViewMut<'_, T>, from: &[T]) -> Result<(), BackendError> {
         assert_eq!(to.len, from.len(), "upload");
+        self.queue_region(false);
         self.told()?;
         self.driver.upload(to.address, bytemuck::cast_slice(from))
     }
 
     fn download<T: Element>(&self, from: View<'_, T>, to: &mut [T]) -> Result<(), BackendError> {
         assert_eq!(from.len, to.len(), "download");
+        self.queue_region(false);
         self.told()?;
         self.driver
             .download(from.address, bytemuck::cast_slice_mut(to))
     }
 
     fn fetch<T: Element>(&self, from: View<'_, T>) -> Result<Coming<D, T>, BackendError> {
+        self.queue_region(false);
         self.told()?;
         Ok(Coming {
             coming: self.driver.fetch(from.address, from.len * size_of::<T>())?,
@@ -150,6 +175,7 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
     }
 
     fn sync(&self) -> Result<(), BackendError> {
+        self.queue_region(false);
         self.told()?;
         self.driver.sync()
     }
@@ -615,6 +641,6 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
     fn copy<T: Element>(&self, x: View<'_, T>, y: ViewMut<'_, T>) {
         assert_eq!(x.len, y.len, "copy");
         let bytes = x.len * size_of::<T>();
-        self.kept(self.driver.copy(y.address, x.address, bytes));
+        self.copied(y.address, x.address, bytes);
     }
 }

@@ -7,10 +7,12 @@ mod contract;
 
 use crate::act::Act;
 use crate::driver::{Arg, Driver, Launch, Product};
+use crate::graphs::{Change, Counts, Graphs};
 use crate::memory::{Buf, ViewMut};
 use crate::params::CudaParams;
 use crate::scratch::Scratch;
 use crate::step::{Count, StepParams};
+use crate::tape::Tape;
 use hone_kernels::{Backend, BackendError};
 use hone_tensor::{DropKey, Element};
 use std::marker::PhantomData;
@@ -24,6 +26,8 @@ pub struct CudaBackend<D: Driver, A = f32> {
     step: Mutex<StepParams>,
     step_memory: D::Memory,
     scratch: Mutex<Scratch<D>>,
+    /// None where every operation is queued as it comes.
+    graphs: Option<Mutex<Graphs<D>>>,
     fault: Mutex<Option<BackendError>>,
     act: PhantomData<A>,
 }
@@ -46,9 +50,29 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
                 table: None,
                 spans: None,
             }),
+            graphs: None,
             fault: Mutex::new(None),
             act: PhantomData,
         })
+    }
+
+    /// The same, with small steps captured and queued as one once they repeat; training fills batches to a few shapes
+    /// for that.
+    pub fn with_graphs(mut self) -> Self {
+        self.graphs = Some(Mutex::new(Graphs::new(true)));
+        self
+    }
+
+    /// As [`CudaBackend::with_graphs`], but every operation is queued by itself: the same bits, for comparison.
+    pub fn with_shapes(mut self) -> Self {
+        self.graphs = Some(Mutex::new(Graphs::new(false)));
+        self
+    }
+
+    /// How regions of operations were queued so far; nothing without graphs.
+    pub fn graph_counts(&self) -> Counts {
+        let graphs = self.graphs.as_ref();
+        graphs.map_or(Counts::default(), |graphs| lock(graphs).counts())
     }
 
     /// The driver below.
@@ -82,22 +106,75 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
         lock(&self.step).rows(n)
     }
 
-    fn change_step(&self, change: impl FnOnce(&mut StepParams) -> bool) {
+    /// So many distinct tokens of a batch.
+    pub(crate) fn distinct(&self, n: usize, most: usize) -> Count {
+        lock(&self.step).distinct(n, most)
+    }
+
+    fn write_step(&self, step: &StepParams) -> Result<(), BackendError> {
+        let to = self.driver.address(&self.step_memory);
+        self.driver.upload(to, bytemuck::bytes_of(step))
+    }
+
+    /// Changes the step, on the device too: now, or before a region that begins with it.
+    fn change_step(&self, how: Change, change: impl FnOnce(&mut StepParams)) {
+        if how == Change::AfterRegion {
+            self.queue_region(false);
+        }
         let mut step = lock(&self.step);
-        if change(&mut step) {
-            let to = self.driver.address(&self.step_memory);
-            self.kept(self.driver.upload(to, bytemuck::bytes_of(&*step)));
+        change(&mut step);
+        if how != Change::WithRegion {
+            self.kept(self.write_step(&step));
         }
     }
 
     /// Masks from here on are drawn by this key's seed and step.
     pub(crate) fn draw(&self, key: DropKey) {
-        self.change_step(|step| step.draw(key));
+        let news = !lock(&self.step).draws_by(key);
+        let graphs = self.graphs.as_ref();
+        let how = graphs.map_or(Change::Now, |graphs| lock(graphs).draws(news));
+        if news {
+            self.change_step(how, |step| step.draw(key));
+            if how == Change::AfterRegion
+                && let Some(graphs) = graphs
+            {
+                lock(graphs).draws(false);
+            }
+        }
     }
 
     /// A batch of these sizes begins.
     pub(crate) fn begin(&self, tokens: usize, sequences: usize, distinct: usize) {
-        self.change_step(|step| step.begin(tokens, sequences, distinct));
+        let counts = StepParams::counts(tokens, sequences, distinct);
+        if lock(&self.step).counts != counts {
+            let graphs = self.graphs.as_ref();
+            let how = graphs.map_or(Change::Now, |graphs| lock(graphs).sizes_change());
+            self.change_step(how, |step| step.counts = counts);
+        }
+    }
+
+    /// Queues what a region has so far; before anything that is not written down, and at its end.
+    fn queue_region(&self, ends: bool) {
+        if let Some(graphs) = &self.graphs {
+            let step = *lock(&self.step);
+            let write = || self.write_step(&step);
+            let queued = lock(graphs).queue(&self.driver, &step, write, ends);
+            self.kept(queued);
+        }
+    }
+
+    /// Writes an operation down where a region has begun; what it is not, is to be queued.
+    fn written(&self, write: impl FnOnce(&mut Tape)) -> bool {
+        let Some(graphs) = &self.graphs else {
+            return false;
+        };
+        match lock(graphs).tape() {
+            Some(tape) => {
+                write(tape);
+                true
+            }
+            None => false,
+        }
     }
 
     pub(crate) fn scratch(&self) -> MutexGuard<'_, Scratch<D>> {
@@ -126,6 +203,7 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
             *part = Some(self.kept(self.alloc(bytes.len().next_power_of_two()))?);
         }
         let at = part.as_ref()?.address;
+        self.queue_region(false);
         self.kept(self.driver.upload(at, bytes)).map(|()| at)
     }
 
@@ -141,26 +219,39 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
         if grid.contains(&0) {
             return;
         }
-        self.kept(self.driver.launch(&Launch {
+        let launch = Launch {
             file,
             kernel,
             act: A::NUMBER,
             grid,
             block,
             args,
-        }));
+        };
+        if !self.written(|tape| tape.launch(&launch)) {
+            self.kept(self.driver.launch(&launch));
+        }
     }
 
     /// Queues a product with rows and columns to write.
     pub(crate) fn product(&self, product: Product) {
-        if product.rows > 0 && product.columns > 0 {
+        if product.rows > 0 && product.columns > 0 && !self.written(|tape| tape.product(product)) {
             self.kept(self.driver.product(&product));
         }
     }
 
     /// Zeros.
     pub(crate) fn clear<T: Element>(&self, to: ViewMut<'_, T>) {
-        self.kept(self.driver.clear(to.address, to.len * size_of::<T>()));
+        let bytes = to.len * size_of::<T>();
+        if !self.written(|tape| tape.clear(to.address, bytes)) {
+            self.kept(self.driver.clear(to.address, bytes));
+        }
+    }
+
+    /// Device to device.
+    fn copied(&self, to: u64, from: u64, bytes: usize) {
+        if !self.written(|tape| tape.copy(to, from, bytes)) {
+            self.kept(self.driver.copy(to, from, bytes));
+        }
     }
 
     /// Grows a part of scratch.

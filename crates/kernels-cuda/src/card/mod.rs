@@ -3,6 +3,7 @@
 //! are loaded when a [`Card`] is opened, never by the build; what is missing is named.
 
 mod choices;
+mod graph;
 mod pinned;
 mod products;
 mod shape;
@@ -14,9 +15,11 @@ use crate::act::Number;
 use crate::driver::{Driver, Launch, Product};
 use crate::images::Images;
 use crate::sources;
+use crate::tape::Tape;
 use choices::Choices;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
+pub use graph::CardGraph;
 use hone_kernels::BackendError;
 use pinned::{Piece, Pinned};
 pub use products::Choice;
@@ -313,6 +316,7 @@ fn load(
 impl Driver for Card {
     type Memory = CardMemory;
     type Coming = CardComing;
+    type Graph = CardGraph;
 
     fn name(&self) -> String {
         self.name.clone()
@@ -471,6 +475,23 @@ impl Driver for Card {
             device: self.name.clone(),
             reason,
         })
+    }
+
+    fn capture(&self, tape: &Tape) -> Result<CardGraph, BackendError> {
+        self.current()?;
+        CardGraph::capture(
+            self.stream,
+            self.context,
+            || tape.run(self),
+            |e| self.fail("a graph (leave --graphs out to go on without)", e),
+        )
+    }
+
+    fn replay(&self, graph: &CardGraph) -> Result<(), BackendError> {
+        self.current()?;
+        graph
+            .launch(self.stream)
+            .map_err(|e| self.fail("a graph", e))
     }
 
     fn sync(&self) -> Result<(), BackendError> {

@@ -22,6 +22,8 @@ double now = 0;  // ms
 uint64_t asked = 0, checked = 0, ran = 0;
 Algorithm last;
 uint32_t masks = 0, alignments[4];
+bool capturing = false, refuses = false;
+int64_t graphs = 0, executables = 0, launched = 0;
 
 bool holds(uint64_t at, size_t bytes) {
     auto next = live.upper_bound(at);
@@ -70,7 +72,30 @@ void standin_counts(uint64_t* out) { out[0] = asked, out[1] = checked, out[2] = 
 void standin_last(uint64_t* out) { memcpy(out, last.data, sizeof last); }
 void standin_preferred(uint32_t* out) { out[0] = masks; memcpy(out + 1, alignments, sizeof alignments); }
 
+void standin_refuse() { refuses = true; }
+// Graphs and executables alive, launches, whether the stream is being captured.
+void standin_graphs(uint64_t* out) { out[0] = graphs, out[1] = executables, out[2] = launched, out[3] = capturing; }
+
 // ---- the driver
+int cuCtxSetCurrent(void*) { return 0; }
+int cuStreamBeginCapture_v2(void*, int mode) {
+    if (capturing || mode != 1) return 1;  // Thread-local.
+    capturing = true;
+    return 0;
+}
+int cuStreamEndCapture(void*, void** out) {
+    if (!capturing) return 1;
+    capturing = false, graphs++, *out = malloc(1);
+    return 0;
+}
+int cuGraphInstantiateWithFlags(void** out, void*, unsigned long long flags) {
+    if (refuses || flags) return 1;
+    executables++, *out = malloc(1);
+    return 0;
+}
+int cuGraphDestroy(void* at) { graphs--; free(at); return 0; }
+int cuGraphExecDestroy(void* at) { executables--; free(at); return 0; }
+int cuGraphLaunch(void*, void*) { launched++; return capturing; }
 int cuInit(unsigned) { return 0; }
 int cuGetErrorString(int, const char** out) { *out = "an error"; return 0; }
 int cuCtxSynchronize() { return 0; }

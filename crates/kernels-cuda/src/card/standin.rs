@@ -1,10 +1,13 @@
 //! [`Products`] over a stand-in for the driver and cuBLASLt (`standin.cpp`), compiled by the host's C++ compiler: which
-//! algorithm is asked for, checked, timed, kept and run, and that layouts, scratch and biases are right. It proves the
-//! host's side, and nothing about a card. The stand-in must be found before the test's process begins: it runs in another.
+//! algorithm is asked for, checked, timed, kept and run, and that layouts, scratch and biases are right; and that graphs
+//! are captured, and given back whatever fails. It proves the host's side, and nothing about a card. The stand-in must be
+//! found before the test's process begins: it runs in another.
 
 use super::choices::Choices;
+use super::graph::CardGraph;
 use super::products::Products;
 use super::shape::Shape;
+use super::{BackendError, Context};
 use crate::act::Number;
 use crate::driver::{Matrix, Product};
 use cudarc::driver::result;
@@ -187,6 +190,41 @@ fn in_its_process() {
     results_are_right_and_choices_are_by_bucket(&standin);
     what_came_first_does_not_matter(&standin);
     the_fastest_is_kept_and_replayed(&standin, &folder);
+    graphs_are_captured_launched_and_given_back(&standin);
+}
+
+fn graphs_are_captured_launched_and_given_back(standin: &Standin) {
+    let (stream, context) = (std::ptr::null_mut(), std::ptr::null_mut());
+    let failure = |reason: &str| BackendError::Device {
+        device: "the stand-in".to_owned(),
+        reason: reason.to_owned(),
+    };
+    let capture = |queue: &dyn Fn() -> Result<(), BackendError>| {
+        CardGraph::capture(stream, Context(context), queue, |_| failure("refused"))
+    };
+    // Graphs and executables alive, launches, whether the stream is being captured.
+    let state = || standin.ask::<u64, 4>("standin_graphs");
+    let graph = capture(&|| {
+        assert_eq!(state(), [0, 0, 0, 1]);
+        Ok(())
+    });
+    let graph = graph.unwrap();
+    graph.launch(stream).unwrap();
+    graph.launch(stream).unwrap();
+    assert_eq!(state(), [0, 1, 2, 0], "the graph is no longer needed");
+    drop(graph);
+    assert_eq!(state(), [0, 0, 2, 0]);
+    // What fails inside leaves the stream as it was.
+    let failed = capture(&|| Err(failure("inside"))).err();
+    assert_eq!(failed, Some(failure("inside")));
+    assert_eq!(state(), [0, 0, 2, 0]);
+    // SAFETY: the stand-in's function of this type.
+    unsafe {
+        let refuse = standin.0.get::<unsafe extern "C" fn()>(b"standin_refuse");
+        refuse.unwrap()();
+    }
+    assert_eq!(capture(&|| Ok(())).err(), Some(failure("refused")));
+    assert_eq!(state(), [0, 0, 2, 0]);
 }
 
 fn results_are_right_and_choices_are_by_bucket(standin: &Standin) {

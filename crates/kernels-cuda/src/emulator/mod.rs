@@ -12,6 +12,7 @@ mod product;
 use crate::act::Number;
 use crate::driver::{Arg, Driver, Launch, Product};
 use crate::live::Live;
+use crate::tape::Tape;
 use hone_kernels::BackendError;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -150,6 +151,7 @@ fn agree(launch: &Launch<'_>, declared: &str) -> Result<(), BackendError> {
 impl Driver for Emulator {
     type Memory = HostMemory;
     type Coming = Vec<u8>;
+    type Graph = Tape;
 
     fn name(&self) -> String {
         "emulator".to_owned()
@@ -243,6 +245,14 @@ impl Driver for Emulator {
         state.live.holds_product(p).map_err(fault)?;
         product::product(p);
         Ok(())
+    }
+
+    fn capture(&self, tape: &Tape) -> Result<Tape, BackendError> {
+        Ok(tape.clone())
+    }
+
+    fn replay(&self, graph: &Tape) -> Result<(), BackendError> {
+        graph.run(self)
     }
 
     fn sync(&self) -> Result<(), BackendError> {

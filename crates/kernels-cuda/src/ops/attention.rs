@@ -198,7 +198,7 @@ pub fn forward<D: Driver, A: Act>(
 }
 
 /// A kernel over tiles of the longest sequence's rows, heads and sequences: blocks that run side by side read the same
-/// tokens.
+/// tokens. Batches whose longest sequences have equally many tiles of [`words`] have one grid.
 fn queue<D: Driver, A: Act>(
     b: &CudaBackend<D, A>,
     file: &'static str,
@@ -208,6 +208,10 @@ fn queue<D: Driver, A: Act>(
     longest: usize,
     args: &[Arg],
 ) {
+    let longest = match longest {
+        1 => 1,
+        n => n.next_multiple_of(64),
+    };
     let grid = [longest.div_ceil(own) as u32, heads as u32, sequences];
     b.queue(file, kernel, grid, [threads, 1], args);
 }

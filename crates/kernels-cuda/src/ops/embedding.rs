@@ -48,7 +48,7 @@ pub fn word_backward<D: Driver, A: Act>(
     width: usize,
     dword: ViewMut<'_, f32>,
 ) {
-    let distinct = b.rows(tokens.bucket_rows.len);
+    let distinct = b.distinct(tokens.bucket_rows.len, tokens.ids.len);
     let args = [
         b.step_arg(),
         Arg::U32(distinct.argument),
