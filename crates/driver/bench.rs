@@ -159,6 +159,8 @@ fn time<B: Backend>(
     let b = backend.as_ref();
     let layout = model.layout().grad_layout(|_| true);
     let limits = limits(&model.config, args);
+    let shape = b.shapes();
+    let limits = shape.map_or(limits, |shape| limits.shaped(shape));
     let mut acts = model.plan_train(limits, &layout)?;
     let mut grads = Grads::new(b, model.layout(), layout.clone())?;
     let constants = AdamwStep {
@@ -176,10 +178,10 @@ fn time<B: Backend>(
     };
     let groups = policy.groups(&model.layout().table.clone(), |_| true);
     let mut coefficient = b.alloc::<f64>(2)?;
-    let targets: Vec<f32> = (0..args.args.batch * 2)
+    let mut targets: Vec<f32> = (0..args.args.batch * 2)
         .map(|i| ((i / 2 + i) % 2) as f32)
         .collect();
-    let weights = vec![1.0 / args.args.batch as f32; args.args.batch];
+    let mut weights = vec![1.0 / args.args.batch as f32; args.args.batch];
     let mut phases: [Vec<f64>; 3] = Default::default();
     let (mut milliseconds, mut per_token, mut per_flop) = (Vec::new(), Vec::new(), Vec::new());
     let mut peaks = Vec::new();
@@ -190,6 +192,14 @@ fn time<B: Backend>(
         let batches: Vec<Ragged> = (step..step + steps)
             .map(|step| batch(&model.config, args, step))
             .collect();
+        // Texts that fill them are computed and not counted.
+        let filled: Vec<Ragged> = batches
+            .iter()
+            .map(|batch| match shape {
+                Some(shape) => batch.clone().shaped(shape),
+                None => batch.clone(),
+            })
+            .collect();
         // The machine's own limit, in turn with the steps: on a shared machine it moves within seconds.
         let mut rate = 0.0f64;
         for _ in 0..PEAK_TURNS {
@@ -199,7 +209,7 @@ fn time<B: Backend>(
         let mut at = [start; 2];
         // As in training: what a step gave is read once the next is queued.
         let mut before = None;
-        for ragged in &batches {
+        for ragged in &filled {
             let pass = Pass {
                 mode: Mode::Train {
                     seed: 0,
@@ -216,6 +226,8 @@ fn time<B: Backend>(
             };
             model.forward(&mut acts, ragged, &pass)?;
             let task = LossKind::of(Task::Classify);
+            targets.resize(2 * ragged.sequences(), 0.0);
+            weights.resize(ragged.sequences(), 0.0);
             let losses = model.queue_loss(&mut acts, task, &targets, &weights)?;
             if steps == 1 {
                 b.sync()?;

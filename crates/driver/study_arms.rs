@@ -35,7 +35,7 @@ const PRACTICES: [(&str, &str); 13] = [
 ];
 
 /// Options that every arm has as the baseline has them: they say what is studied, or where it runs.
-const SHARED: [&str; 20] = [
+const SHARED: [&str; 21] = [
     "model",
     "data",
     "valid",

@@ -2,7 +2,7 @@
 
 use crate::{BertError, Config};
 use hone_kernels::{Backend, BackendError, Rows, Tokens};
-use hone_tensor::Ragged;
+use hone_tensor::{Filler, Ragged};
 
 /// The largest batch buffers must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,18 @@ impl Limits {
             tokens: self.tokens.max(other.tokens),
             sequences: self.sequences.max(other.sequences),
             longest: self.longest.max(other.longest),
+        }
+    }
+}
+
+impl Limits {
+    /// What holds batches of these limits when they are filled ([`Ragged::shaped`]).
+    pub fn shaped(self, shape: fn(usize) -> usize) -> Limits {
+        let filler = Filler::most(self.tokens, self.sequences, shape);
+        Limits {
+            tokens: self.tokens + filler.tokens,
+            sequences: self.sequences + filler.sequences,
+            longest: self.longest,
         }
     }
 }

@@ -106,8 +106,14 @@ impl Ragged {
         self
     }
 
-    /// The batch with fillers behind it, as [`Filler::of`] counts them: sequences of its first token, whose rows the caller
-    /// gives no weight. They add no distinct token, and nothing to any gradient.
+    /// The batch filled to a shape, as [`Filler::of`] has it.
+    pub fn shaped(self, shape: fn(usize) -> usize) -> Ragged {
+        let filler = Filler::of(self.tokens(), self.sequences(), self.longest(), shape);
+        self.filled(filler)
+    }
+
+    /// The batch with fillers behind it: sequences of its first token, whose rows the caller gives no weight. They add no
+    /// distinct token, and nothing to any gradient.
     pub fn filled(mut self, filler: Filler) -> Ragged {
         let first = self.ids.first().copied().unwrap_or(0);
         for k in 0..filler.sequences {

@@ -8,7 +8,7 @@ use crate::{Average, Examples, Options, TargetRule, TrainError};
 use hone_bert::{Acts, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
 use hone_kernels::{Acc, AdamwStep, Backend};
 use hone_optim::{GroupPolicy, Groups, Optimizer, Schedule, Unfreeze};
-use hone_tensor::{Depth, Filler, GradLayout, Ragged, Real, SafetensorsFile, write_safetensors};
+use hone_tensor::{Depth, GradLayout, Real, SafetensorsFile, write_safetensors};
 use std::path::Path;
 
 /// When rows of the word table that a step's texts do not hold take the step. Changes no bit.
@@ -162,7 +162,7 @@ impl<B: Backend> Engine<B> {
         let shape = b
             .shapes()
             .filter(|_| draws == Draws::One && frozen.is_none());
-        let limits = shape.map_or(limits, |shape| filled(limits, shape));
+        let limits = shape.map_or(limits, |shape| limits.shaped(shape));
         let mut acts = model.plan_train(limits, &layout)?;
         let prefix = match (frozen, model.frozen_prefix(&layout)) {
             (None, _) => None,
@@ -343,7 +343,7 @@ impl<B: Backend> Engine<B> {
                 (None, Draws::One) => {
                     let mut batch = train.batch(micro);
                     if let Some(shape) = self.shape {
-                        batch = fill(batch, shape);
+                        batch = batch.shaped(shape);
                         let rows = model.answered_rows(Limits::of(&batch));
                         targets.resize(rows * model.classes(), 0.0);
                         weights.resize(rows, 0.0);
@@ -500,22 +500,6 @@ impl<B: Backend> Engine<B> {
             .collect();
         self.optimizer.restore(b.as_ref(), &m, &v, counts)?;
         Ok(())
-    }
-}
-
-/// A batch filled to a shape.
-fn fill(batch: Ragged, shape: fn(usize) -> usize) -> Ragged {
-    let size = Limits::of(&batch);
-    batch.filled(Filler::of(size.tokens, size.sequences, size.longest, shape))
-}
-
-/// What holds the batches of these limits when they are filled.
-fn filled(limits: Limits, shape: fn(usize) -> usize) -> Limits {
-    let filler = Filler::most(limits.tokens, limits.sequences, shape);
-    Limits {
-        tokens: limits.tokens + filler.tokens,
-        sequences: limits.sequences + filler.sequences,
-        ..limits
     }
 }
 

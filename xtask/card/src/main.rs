@@ -2,6 +2,7 @@
 //! card. Each task prints one JSON object; `ok` in it says whether everything held, and so does the exit code (3: not).
 //! The bundle's runner (`xtask/python/gpu/run.py`) calls it; on the CPU and on the emulator it does the same work.
 
+mod graphs;
 mod movement;
 mod ops;
 mod products;
@@ -17,7 +18,7 @@ use hone_data::{Columns, Tokenizer, Truncate, read_labelled};
 use hone_kernels::Backend;
 use hone_kernels_cpu::CpuBackend;
 use hone_kernels_cuda::card::Choice;
-use hone_kernels_cuda::{Act, Card, CudaBackend, Emulator, Order, ProductRate, images};
+use hone_kernels_cuda::{Act, Card, CudaBackend, Driver, Emulator, Order, ProductRate, images};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +46,14 @@ enum Task {
     },
     /// A hundred steps of a small BERT beside PyTorch's, ten with dropout beside the CPU's
     Trajectory {
+        #[command(flatten)]
+        on: On,
+        /// crates/train/fixtures/trajectory
+        #[arg(long, value_name = "DIR")]
+        fixtures: PathBuf,
+    },
+    /// A hundred steps of a small BERT, captured as graphs and replayed, beside the same queued one by one: the same bits
+    Graphs {
         #[command(flatten)]
         on: On,
         /// crates/train/fixtures/trajectory
@@ -208,8 +217,24 @@ impl On {
         }
     }
 
+    fn graphs(&self, fixtures: &Path) -> Result<Value> {
+        fn beside<D: Driver, A: Act>(
+            open: &dyn Fn() -> Result<CudaBackend<D, A>>,
+            fixtures: &Path,
+        ) -> Result<Value> {
+            graphs::compare(open()?.with_graphs(), open()?.with_shapes(), fixtures)
+        }
+        match (self.device, self.precision) {
+            (Place::Cuda, Precision::F32) => beside(&|| self.card::<f32>(), fixtures),
+            (Place::Cuda, Precision::Bf16) => beside(&|| self.card::<bf16>(), fixtures),
+            (Place::Emulator, Precision::F32) => beside(&|| self.emulator::<f32>(), fixtures),
+            (Place::Emulator, Precision::Bf16) => beside(&|| self.emulator::<bf16>(), fixtures),
+            (Place::Cpu, _) => bail!("the CPU has no graphs"),
+        }
+    }
+
     fn rates(&self, shape: &ops::Shape, size: usize, only: &str) -> Result<Value> {
-        fn cuda<D: hone_kernels_cuda::Driver, A: Act>(
+        fn cuda<D: Driver, A: Act>(
             b: CudaBackend<D, A>,
             shape: &ops::Shape,
             size: usize,
@@ -313,6 +338,7 @@ fn main() -> ExitCode {
             fixtures: &fixtures,
             rounded: on.precision == Precision::Bf16,
         }),
+        Task::Graphs { on, fixtures } => on.graphs(&fixtures),
         Task::Ops { on, size, out } => size.shape().and_then(|shape| {
             on.run(ops::Dump {
                 shape: &shape,

@@ -48,7 +48,7 @@ fn recipe() -> Options {
 }
 
 /// Ten steps with dropout everywhere.
-fn dropped() -> Options {
+pub fn dropped() -> Options {
     Options {
         max_steps: Some(10),
         dropout: 0.1,
@@ -70,9 +70,9 @@ impl Sink for Losses {
 }
 
 /// Losses, and weights by name.
-type Ran = (Vec<f64>, Vec<(String, Vec<f64>)>);
+pub type Ran = (Vec<f64>, Vec<(String, Vec<f64>)>);
 
-fn train<B: Backend>(backend: B, folder: &Path, options: &Options) -> Result<Ran> {
+pub fn train<B: Backend>(backend: Arc<B>, folder: &Path, options: &Options) -> Result<Ran> {
     let data = DataSource {
         data: folder.join("train.csv"),
         valid: ValidSource::None,
@@ -97,7 +97,7 @@ fn train<B: Backend>(backend: B, folder: &Path, options: &Options) -> Result<Ran
         words: WordUpdates::Deferred,
         augment: None,
     }
-    .run(Arc::new(backend), &mut losses, &AtomicBool::new(false))?;
+    .run(backend, &mut losses, &AtomicBool::new(false))?;
     let (model, b) = (&done.model, done.model.backend());
     let mut weights = Vec::new();
     for p in model.layout().table.params() {
@@ -129,7 +129,7 @@ impl Work for Trajectory<'_> {
             SafetensorsFile::open(&folder.join(name)).with_context(|| "the fixtures".to_owned())
         };
         let (torch, start) = (file("trajectory.safetensors")?, file("model.safetensors")?);
-        let (losses, weights) = train(open()?, folder, &recipe())?;
+        let (losses, weights) = train(Arc::new(open()?), folder, &recipe())?;
         let loss = furthest(&losses, &torch.read_f64("loss")?);
         let mut complaints = Vec::new();
         let (mut nearest, mut least_cosine) = (0f64, 1f64);
@@ -168,9 +168,9 @@ impl Work for Trajectory<'_> {
             ));
         }
         // Dropout: a mask drawn otherwise would move a loss by tenths.
-        let one = train(open()?, folder, &dropped())?;
-        let two = train(open()?, folder, &dropped())?;
-        let cpu = train(CpuBackend::new(2), folder, &dropped())?;
+        let one = train(Arc::new(open()?), folder, &dropped())?;
+        let two = train(Arc::new(open()?), folder, &dropped())?;
+        let cpu = train(Arc::new(CpuBackend::new(2)), folder, &dropped())?;
         let (with_dropout, most) = (
             furthest(&one.0, &cpu.0),
             if self.rounded { 2e-2 } else { 1e-5 },
