@@ -45,10 +45,22 @@ pub struct Run {
     pub score: f64,
     /// Share of rows that are right.
     pub accuracy: f64,
-    /// Processor seconds of training, everything it chooses and loads included; judging is not (but in the PyTorch check).
+    /// Seconds of training, everything it chooses and loads included; judging is not (but in the PyTorch check). Of the
+    /// processor, or by the clock where a GPU computed.
     pub seconds: f64,
+    /// What computed.
+    #[serde(default = "cpu", skip_serializing_if = "is_cpu")]
+    pub device: String,
     /// Place of the label it gave each row; empty where the system does not tell.
     pub said: Vec<u16>,
+}
+
+fn cpu() -> String {
+    "cpu".to_owned()
+}
+
+fn is_cpu(device: &String) -> bool {
+    device == "cpu"
 }
 
 /// What a run is known by.
@@ -168,6 +180,7 @@ mod tests {
             score: 0.5,
             accuracy: 0.625,
             seconds: 1.25,
+            device: cpu(),
             said: vec![0, 1, 76],
         }
     }

@@ -35,6 +35,9 @@ pub struct Args {
     /// The binary, built with `cargo build --release`
     #[arg(long, default_value = "target/release/hone")]
     hone: PathBuf,
+    /// What `hone` computes on: cpu, or cuda[:N]; features for logistic regression are always the processor's
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Data sets
     #[arg(long, value_delimiter = ',', default_values = ["imdb", "subj", "banking77", "rte"])]
     sets: Vec<String>,
@@ -200,7 +203,8 @@ fn measure(args: &Args, journal: &mut Journal) -> Result<()> {
     // A program is looked for where it is started; this one is not started here.
     let hone = std::fs::canonicalize(&args.hone)?;
     let work = args.out.join("work");
-    let mut bench = Bench::new(hone, args.model.clone(), torch, work.clone())?;
+    let model = args.model.clone();
+    let mut bench = Bench::new(hone, model, args.device.clone(), torch, work.clone())?;
     let tasks = args.tasks(&sets)?;
     let key = |task: &Task| {
         let name = sets[task.set].name.clone();
@@ -235,7 +239,7 @@ fn measure(args: &Args, journal: &mut Journal) -> Result<()> {
             .filter_map(|t| clock.expect(t))
             .sum::<f64>();
         eprintln!(
-            "{}/{total}  {} {}, subset {}, {}: {} {:.4}, trained in {:.1} processor seconds; {} left",
+            "{}/{total}  {} {}, subset {}, {}: {} {:.4}, trained in {:.1} {}; {} left",
             known + done + 1,
             set.name,
             task.size,
@@ -244,6 +248,10 @@ fn measure(args: &Args, journal: &mut Journal) -> Result<()> {
             metric(&set.name).name(),
             run.score,
             run.seconds,
+            match &*run.device {
+                "cpu" => "processor seconds",
+                _ => "seconds",
+            },
             span(expected)
         );
         journal.add(run)?;
@@ -278,6 +286,7 @@ fn judged(set: &Set, task: &Task, answers: Answers) -> Run {
         score,
         accuracy,
         seconds: answers.seconds,
+        device: answers.device,
         said: answers.said,
     }
 }

@@ -53,8 +53,10 @@ pub struct Mean {
     pub deviation: f64,
     /// Mean accuracy.
     pub accuracy: f64,
-    /// Mean processor seconds of training.
+    /// Mean processor seconds of training, of runs on the processor; where there are none, mean seconds by the clock.
     pub seconds: f64,
+    /// Whether a GPU computed all of them.
+    pub on_gpu: bool,
 }
 
 /// Trainer's defaults by Hone and by PyTorch on the same subsets.
@@ -106,6 +108,9 @@ pub fn report(journal: &Journal) -> Report {
             };
             let of = |f: fn(&Run) -> f64| runs.iter().map(|r| f(r)).collect::<Vec<f64>>();
             let scores = of(|r| r.score);
+            let on_gpu = runs.iter().all(|r| r.device != "cpu");
+            let timed = runs.iter().filter(|r| on_gpu || r.device == "cpu");
+            let timed: Vec<f64> = timed.map(|r| r.seconds).collect();
             means.push(Mean {
                 set: set.to_owned(),
                 size,
@@ -115,7 +120,8 @@ pub fn report(journal: &Journal) -> Report {
                 score: average(&scores),
                 deviation: variance(&scores).sqrt(),
                 accuracy: average(&of(|r| r.accuracy)),
-                seconds: average(&of(|r| r.seconds)),
+                seconds: average(&timed),
+                on_gpu,
             });
         }
         let best = means
@@ -223,7 +229,10 @@ impl Report {
         let rule = |columns: usize| format!("|{}\n", "---|".repeat(columns));
         for (title, shown) in [
             ("score, mean of runs ± deviation", true),
-            ("processor seconds of training, mean of runs", false),
+            (
+                "processor seconds of training, mean of runs (on a GPU seconds by the clock, marked *)",
+                false,
+            ),
         ] {
             let _ = writeln!(text, "{title}:\n");
             let _ = writeln!(text, "| data | texts | score | {} |", names.join(" | "));
@@ -237,6 +246,7 @@ impl Report {
                         .find(|m| m.set == *set && m.size == *size && m.system == *name);
                     let _ = match (found, shown) {
                         (Some(m), true) => write!(text, " {:.3} ± {:.3} |", m.score, m.deviation),
+                        (Some(m), false) if m.on_gpu => write!(text, " {:.1} * |", m.seconds),
                         (Some(m), false) => write!(text, " {:.1} |", m.seconds),
                         (None, _) => write!(text, " – |"),
                     };

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// A system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,8 +82,11 @@ pub struct Answers {
     pub said: Vec<u16>,
     /// The score, where only that is known: accuracy, macro-F1, Matthews.
     pub scores: Option<[f64; 3]>,
-    /// Processor seconds of training, all threads together, so that what else the machine does hardly counts.
+    /// Processor seconds of training, all threads together, so that what else the machine does hardly counts; by the clock
+    /// where a GPU computed.
     pub seconds: f64,
+    /// What computed.
+    pub device: String,
 }
 
 /// Processor seconds of this process and of the children it waited for, from proc(5)'s `stat`, in hundredths (`USER_HZ`).
@@ -117,6 +121,8 @@ pub struct Bench {
     pub hone: PathBuf,
     /// The model, as the binary takes it.
     pub model: String,
+    /// What the binary computes on.
+    pub device: String,
     /// Its folder.
     pub folder: PathBuf,
     /// A Python with torch and transformers, and the script that fine-tunes there.
@@ -133,6 +139,7 @@ impl Bench {
     pub fn new(
         hone: PathBuf,
         model: String,
+        device: String,
         torch: Option<(PathBuf, PathBuf)>,
         work: PathBuf,
     ) -> Result<Bench> {
@@ -147,6 +154,7 @@ impl Bench {
         Ok(Bench {
             hone,
             model,
+            device,
             folder,
             torch,
             work,
@@ -194,23 +202,23 @@ impl Bench {
         let (own, test) = self.files(set, train)?;
         let out = self.work.join("run");
         let mut command = Command::new(&self.hone);
-        command
-            // Processor seconds are counted.
-            .args(["train", "--device", "cpu", "--model", &self.model, "--data"])
-            .arg(&own);
+        command.args(["train", "--device", &self.device, "--model", &self.model]);
+        command.arg("--data").arg(&own);
         command.arg("--out").arg(&out);
         command.args(["--seed", &seed.to_string()]);
         if let Some(n) = max_length {
             command.args(["--max-length", &n.to_string()]);
         }
         command.args(flags.split_whitespace());
-        let before = processor_seconds()?;
+        let (before, started) = (processor_seconds()?, Instant::now());
         output(command)?;
-        let seconds = processor_seconds()? - before;
+        let seconds = match &*self.device {
+            "cpu" => processor_seconds()? - before,
+            _ => started.elapsed().as_secs_f64(),
+        };
         let mut command = Command::new(&self.hone);
-        command
-            .args(["predict", "--device", "cpu", "--model"])
-            .arg(&out);
+        command.args(["predict", "--device", &self.device, "--model"]);
+        command.arg(&out);
         command.arg("--data").arg(&test);
         let mut said = Vec::with_capacity(set.test.len());
         for line in output(command)?.lines() {
@@ -228,6 +236,7 @@ impl Bench {
             said,
             scores: None,
             seconds,
+            device: self.device.clone(),
         })
     }
 
@@ -261,6 +270,7 @@ impl Bench {
                 number("matthews")?,
             ]),
             seconds,
+            device: "cpu".to_owned(),
         })
     }
 
@@ -290,6 +300,7 @@ impl Bench {
             said: said.collect(),
             scores: None,
             seconds,
+            device: "cpu".to_owned(),
         })
     }
 
@@ -342,6 +353,7 @@ impl Bench {
             said: said.collect(),
             scores: None,
             seconds,
+            device: "cpu".to_owned(),
         })
     }
 
