@@ -201,67 +201,7 @@ impl Backend for CpuBackend {
         Buf::zeroed(len, "a buffer")
     }
 
-    fn len<T: Element>(&self, buf: &Buf<T>) -> usize {
-        buf.len()
-    }
-
-    fn view_len<T: Element>(&self, view: &[T]) -> usize {
-        view.len()
-    }
-
-    fn view<'a, T: Element>(&self, buf: &'a Buf<T>) -> &'a [T] {
-        buf
-    }
-
-    fn all_mut<'a, T: Element>(&self, buf: &'a mut Buf<T>) -> &'a mut [T] {
-        buf
-    }
-
-    fn slice<'a, T: Element>(
-        &self,
-        view: Self::View<'a, T>,
-        range: Range<usize>,
-    ) -> Self::View<'a, T> {
-        &view[range]
-    }
-
-    fn slice_mut<'a, T: Element>(
-        &self,
-        view: Self::ViewMut<'a, T>,
-        range: Range<usize>,
-    ) -> Self::ViewMut<'a, T> {
-        &mut view[range]
-    }
-
-    fn split_mut<'a, T: Element>(
-        &self,
-        view: Self::ViewMut<'a, T>,
-        mid: usize,
-    ) -> (Self::ViewMut<'a, T>, Self::ViewMut<'a, T>) {
-        view.split_at_mut(mid)
-    }
-
-    fn upload<T: Element>(&self, to: &mut [T], from: &[T]) -> Result<(), BackendError> {
-        to.copy_from_slice(from);
-        Ok(())
-    }
-
-    fn download<T: Element>(&self, from: &[T], to: &mut [T]) -> Result<(), BackendError> {
-        to.copy_from_slice(from);
-        Ok(())
-    }
-
-    fn fetch<T: Element>(&self, from: &[T]) -> Result<Vec<T>, BackendError> {
-        Ok(from.to_vec())
-    }
-
-    fn arrived<T: Element>(&self, coming: Vec<T>) -> Result<Vec<T>, BackendError> {
-        Ok(coming)
-    }
-
-    fn sync(&self) -> Result<(), BackendError> {
-        Ok(())
-    }
+    hone_kernels::host_memory!();
 
     fn params(&self, table: Arc<ParamTable>) -> Result<CpuParams, BackendError> {
         // Norms of its gradients need room for the partial sums of the largest tensor: whole, by rows, or, of three
@@ -796,13 +736,5 @@ impl Backend for CpuBackend {
 
     fn axpby(&self, a: f64, x: &[f32], b: f64, y: &mut [f32]) {
         sweep::axpby(&self.team, a, x, b, y);
-    }
-
-    fn fill<T: Element>(&self, value: T, y: &mut [T]) {
-        y.fill(value);
-    }
-
-    fn copy<T: Element>(&self, x: &[T], y: &mut [T]) {
-        y.copy_from_slice(x);
     }
 }

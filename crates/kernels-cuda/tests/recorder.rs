@@ -291,7 +291,7 @@ fn a_region_that_repeats_is_captured_and_replayed() {
     assert_eq!(step(2, 2), ["step", &format!("capture {n}"), &replay]);
     assert_eq!(step(3, 3), ["step", &replay]);
     assert_eq!(step(0, 4), ["step", &replay]);
-    assert_eq!(step(0, 4), [replay.clone()], "nothing is news");
+    assert_eq!(step(0, 4), [&*replay], "nothing is news");
     assert_eq!(step(1, 5), ["step", &format!("capture {n}"), &replay]);
     let counts = b.graph_counts();
     assert_eq!((counts.single, counts.captured, counts.replayed), (2, 2, 3));

@@ -17,6 +17,7 @@
 
 mod backend;
 pub mod conformance;
+mod host;
 pub mod math;
 mod reference;
 mod types;

@@ -78,67 +78,7 @@ impl<F: Scalar> Backend for Reference<F> {
         Ok(vec![T::default(); len])
     }
 
-    fn len<T: Element>(&self, buf: &Vec<T>) -> usize {
-        buf.len()
-    }
-
-    fn view_len<T: Element>(&self, view: &[T]) -> usize {
-        view.len()
-    }
-
-    fn view<'a, T: Element>(&self, buf: &'a Vec<T>) -> &'a [T] {
-        buf
-    }
-
-    fn all_mut<'a, T: Element>(&self, buf: &'a mut Vec<T>) -> &'a mut [T] {
-        buf
-    }
-
-    fn slice<'a, T: Element>(
-        &self,
-        view: Self::View<'a, T>,
-        range: Range<usize>,
-    ) -> Self::View<'a, T> {
-        &view[range]
-    }
-
-    fn slice_mut<'a, T: Element>(
-        &self,
-        view: Self::ViewMut<'a, T>,
-        range: Range<usize>,
-    ) -> Self::ViewMut<'a, T> {
-        &mut view[range]
-    }
-
-    fn split_mut<'a, T: Element>(
-        &self,
-        view: Self::ViewMut<'a, T>,
-        mid: usize,
-    ) -> (Self::ViewMut<'a, T>, Self::ViewMut<'a, T>) {
-        view.split_at_mut(mid)
-    }
-
-    fn upload<T: Element>(&self, to: &mut [T], from: &[T]) -> Result<(), BackendError> {
-        to.copy_from_slice(from);
-        Ok(())
-    }
-
-    fn download<T: Element>(&self, from: &[T], to: &mut [T]) -> Result<(), BackendError> {
-        to.copy_from_slice(from);
-        Ok(())
-    }
-
-    fn fetch<T: Element>(&self, from: &[T]) -> Result<Vec<T>, BackendError> {
-        Ok(from.to_vec())
-    }
-
-    fn arrived<T: Element>(&self, coming: Vec<T>) -> Result<Vec<T>, BackendError> {
-        Ok(coming)
-    }
-
-    fn sync(&self) -> Result<(), BackendError> {
-        Ok(())
-    }
+    crate::host_memory!();
 
     fn params(&self, table: Arc<ParamTable>) -> Result<Self::Params, BackendError> {
         let data = vec![F::of(0.0); table.len()];
@@ -635,13 +575,5 @@ impl<F: Scalar> Backend for Reference<F> {
 
     fn axpby(&self, a: f64, x: &[F], b: f64, y: &mut [F]) {
         sweep::axpby(a, x, b, y);
-    }
-
-    fn fill<T: Element>(&self, value: T, y: &mut [T]) {
-        y.fill(value);
-    }
-
-    fn copy<T: Element>(&self, x: &[T], y: &mut [T]) {
-        y.copy_from_slice(x);
     }
 }
