@@ -190,8 +190,8 @@ pub(crate) struct HeadActs<B: Backend> {
     /// `[R, C]`.
     pub logits: B::Buf<B::Master>,
     pub dlogits: B::Buf<B::Master>,
-    pub targets: B::Buf<B::Master>,
-    pub weights: B::Buf<B::Master>,
+    /// Targets, `[R, C]`, then the rows' weights, `[R]`.
+    pub wanted: B::Buf<B::Master>,
     pub losses: B::Buf<f64>,
 }
 
@@ -203,8 +203,7 @@ impl<B: Backend> HeadActs<B> {
             dinput: b.alloc(rows * hidden)?,
             logits: b.alloc(rows * classes)?,
             dlogits: b.alloc(rows * classes)?,
-            targets: b.alloc(rows * classes)?,
-            weights: b.alloc(rows)?,
+            wanted: b.alloc(rows * (classes + 1))?,
             losses: b.alloc(rows)?,
         })
     }

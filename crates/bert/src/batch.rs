@@ -47,41 +47,75 @@ impl Limits {
     }
 }
 
+/// Where the parts of a batch's words begin, each at a multiple of 64: a batch is two copies to a device, and batches of
+/// one size have their parts in the same places.
+#[derive(Clone, Copy)]
+struct Places {
+    ids: usize,
+    types: usize,
+    positions: usize,
+    bucket_tokens: usize,
+    cu_seqlens: usize,
+    bucket_rows: usize,
+    bucket_starts: usize,
+    /// Words in all.
+    len: usize,
+}
+
+impl Places {
+    fn of(size: Limits) -> Places {
+        let (t, s) = (size.tokens, size.sequences);
+        let mut len = 0;
+        let mut place = |words: usize| {
+            let at = len;
+            len += words.next_multiple_of(64);
+            at
+        };
+        Places {
+            ids: place(t),
+            types: place(t),
+            positions: place(t),
+            bucket_tokens: place(t),
+            cu_seqlens: place(s + 1),
+            // At most as many distinct tokens as tokens.
+            bucket_rows: place(t),
+            bucket_starts: place(t + 1),
+            len,
+        }
+    }
+}
+
+/// Where the sequences' example ids begin behind the tokens'.
+fn sequence_ids(size: Limits) -> usize {
+    size.tokens.next_multiple_of(32)
+}
+
 /// Device copies of a batch's indices.
 pub struct DeviceBatch<B: Backend> {
-    ids: B::Buf<u32>,
-    types: B::Buf<u32>,
-    positions: B::Buf<u32>,
-    cu_seqlens: B::Buf<u32>,
+    /// As [`Places`] has them.
+    words: B::Buf<u32>,
+    /// Example ids of all tokens, then of the sequences.
+    example_ids: B::Buf<u64>,
     zeros: B::Buf<u32>,
-    token_ids: B::Buf<u64>,
-    sequence_ids: B::Buf<u64>,
-    bucket_rows: B::Buf<u32>,
-    bucket_starts: B::Buf<u32>,
-    bucket_tokens: B::Buf<u32>,
     limits: Limits,
     filled: Limits,
     distinct: Vec<u32>,
+    host_words: Vec<u32>,
+    host_ids: Vec<u64>,
 }
 
 impl<B: Backend> DeviceBatch<B> {
     /// Buffers for batches up to `limits`.
     pub fn new(backend: &B, limits: Limits) -> Result<Self, BackendError> {
-        let (t, s) = (limits.tokens, limits.sequences);
         Ok(DeviceBatch {
-            ids: backend.alloc(t)?,
-            types: backend.alloc(t)?,
-            positions: backend.alloc(t)?,
-            cu_seqlens: backend.alloc(s + 1)?,
-            zeros: backend.alloc(s)?,
-            token_ids: backend.alloc(t)?,
-            sequence_ids: backend.alloc(s)?,
-            bucket_rows: backend.alloc(t)?,
-            bucket_starts: backend.alloc(t + 1)?,
-            bucket_tokens: backend.alloc(t)?,
+            words: backend.alloc(Places::of(limits).len)?,
+            example_ids: backend.alloc(sequence_ids(limits) + limits.sequences)?,
+            zeros: backend.alloc(limits.sequences)?,
             limits,
             filled: Limits::default(),
             distinct: Vec::new(),
+            host_words: Vec::new(),
+            host_ids: Vec::new(),
         })
     }
 
@@ -96,19 +130,28 @@ impl<B: Backend> DeviceBatch<B> {
         }
         check(config, batch)?;
         let buckets = batch.buckets();
-        let (t, s, u) = (size.tokens, size.sequences, buckets.rows.len());
-        b.upload(b.head_mut(&mut self.ids, t), &batch.ids)?;
-        b.upload(b.head_mut(&mut self.types, t), &batch.types)?;
-        b.upload(b.head_mut(&mut self.positions, t), &batch.positions())?;
-        b.upload(b.head_mut(&mut self.cu_seqlens, s + 1), &batch.cu_seqlens)?;
-        b.upload(
-            b.head_mut(&mut self.token_ids, t),
-            &batch.token_example_ids(),
-        )?;
-        b.upload(b.head_mut(&mut self.sequence_ids, s), &batch.example_ids)?;
-        b.upload(b.head_mut(&mut self.bucket_rows, u), &buckets.rows)?;
-        b.upload(b.head_mut(&mut self.bucket_starts, u + 1), &buckets.starts)?;
-        b.upload(b.head_mut(&mut self.bucket_tokens, t), &buckets.tokens)?;
+        let places = Places::of(size);
+        let words = &mut self.host_words;
+        words.clear();
+        words.resize(places.len, 0);
+        for (at, part) in [
+            (places.ids, &batch.ids),
+            (places.types, &batch.types),
+            (places.positions, &batch.positions()),
+            (places.bucket_tokens, &buckets.tokens),
+            (places.cu_seqlens, &batch.cu_seqlens),
+            (places.bucket_rows, &buckets.rows),
+            (places.bucket_starts, &buckets.starts),
+        ] {
+            words[at..at + part.len()].copy_from_slice(part);
+        }
+        b.upload(b.head_mut(&mut self.words, places.len), words)?;
+        let ids = &mut self.host_ids;
+        ids.clear();
+        ids.extend(batch.token_example_ids());
+        ids.resize(sequence_ids(size), 0);
+        ids.extend(&batch.example_ids);
+        b.upload(b.head_mut(&mut self.example_ids, ids.len()), ids)?;
         self.filled = size;
         self.distinct = buckets.rows;
         Ok(())
@@ -124,6 +167,19 @@ impl<B: Backend> DeviceBatch<B> {
         &self.distinct
     }
 
+    fn words(&self, b: &B, at: usize, len: usize) -> B::View<'_, u32> {
+        b.slice(b.view(&self.words), at..at + len)
+    }
+
+    fn token_ids(&self, b: &B) -> B::View<'_, u64> {
+        b.head(&self.example_ids, self.filled.tokens)
+    }
+
+    fn sequence_ids(&self, b: &B) -> B::View<'_, u64> {
+        let at = sequence_ids(self.filled);
+        b.slice(b.view(&self.example_ids), at..at + self.filled.sequences)
+    }
+
     /// The batch as kernels read it.
     pub fn tokens(&self, b: &B) -> Tokens<'_, B> {
         let Limits {
@@ -132,16 +188,17 @@ impl<B: Backend> DeviceBatch<B> {
             longest,
         } = self.filled;
         let u = self.distinct.len();
+        let at = Places::of(self.filled);
         Tokens {
-            ids: b.head(&self.ids, t),
-            types: b.head(&self.types, t),
-            positions: b.head(&self.positions, t),
-            cu_seqlens: b.head(&self.cu_seqlens, s + 1),
-            example_ids: b.head(&self.token_ids, t),
-            sequence_ids: b.head(&self.sequence_ids, s),
-            bucket_rows: b.head(&self.bucket_rows, u),
-            bucket_starts: b.head(&self.bucket_starts, u + 1),
-            bucket_tokens: b.head(&self.bucket_tokens, t),
+            ids: self.words(b, at.ids, t),
+            types: self.words(b, at.types, t),
+            positions: self.words(b, at.positions, t),
+            cu_seqlens: self.words(b, at.cu_seqlens, s + 1),
+            example_ids: self.token_ids(b),
+            sequence_ids: self.sequence_ids(b),
+            bucket_rows: self.words(b, at.bucket_rows, u),
+            bucket_starts: self.words(b, at.bucket_starts, u + 1),
+            bucket_tokens: self.words(b, at.bucket_tokens, t),
             longest,
         }
     }
@@ -149,22 +206,23 @@ impl<B: Backend> DeviceBatch<B> {
     /// Dropout coordinates of every token's row.
     pub fn token_rows(&self, b: &B) -> Rows<'_, B> {
         Rows {
-            example_ids: b.head(&self.token_ids, self.filled.tokens),
-            positions: b.head(&self.positions, self.filled.tokens),
+            example_ids: self.token_ids(b),
+            positions: self.words(b, Places::of(self.filled).positions, self.filled.tokens),
         }
     }
 
     /// Dropout coordinates of the sequences' first rows.
     pub fn first_rows(&self, b: &B) -> Rows<'_, B> {
         Rows {
-            example_ids: b.head(&self.sequence_ids, self.filled.sequences),
+            example_ids: self.sequence_ids(b),
             positions: b.head(&self.zeros, self.filled.sequences),
         }
     }
 
     /// Row index of each sequence's first token, `[S]`.
     pub fn first_index(&self, b: &B) -> B::View<'_, u32> {
-        b.head(&self.cu_seqlens, self.filled.sequences)
+        let at = Places::of(self.filled).cu_seqlens;
+        self.words(b, at, self.filled.sequences)
     }
 }
 

@@ -374,16 +374,14 @@ impl<B: Backend> Model<B> {
                 weights.len()
             )));
         }
-        let host = |x: &[f32]| -> Vec<B::Master> {
-            x.iter().map(|&x| B::Master::from_f64(x as f64)).collect()
-        };
+        let wanted = targets.iter().chain(weights);
+        let wanted: Vec<B::Master> = wanted.map(|&x| B::Master::from_f64(x.into())).collect();
         let head = &mut acts.head;
-        b.upload(b.head_mut(&mut head.targets, r * c), &host(targets))?;
-        b.upload(b.head_mut(&mut head.weights, r), &host(weights))?;
+        b.upload(b.head_mut(&mut head.wanted, wanted.len()), &wanted)?;
         let loss = Loss {
             logits: b.head(&head.logits, r * c),
-            targets: b.head(&head.targets, r * c),
-            weights: b.head(&head.weights, r),
+            targets: b.head(&head.wanted, r * c),
+            weights: b.slice(b.view(&head.wanted), r * c..r * (c + 1)),
             classes: c,
         };
         let losses = b.head_mut(&mut head.losses, r);

@@ -14,6 +14,8 @@ pub(crate) struct Scratch<D: Driver> {
     pub(crate) table: Option<Buf<D, u8>>,
     /// The table of spans whose norms are taken at once.
     pub(crate) spans: Option<Buf<D, u8>>,
+    /// What it holds.
+    pub(crate) spans_hold: Vec<u8>,
 }
 
 impl<D: Driver> Scratch<D> {

@@ -530,6 +530,21 @@ fn norms_of_many_gradients_are_two_launches_and_an_upload() {
     assert_eq!(uploads(&events).len(), 1);
     assert_eq!(events.len(), 3, "an arena made before has made room");
     b.driver().forget();
+    b.squared_norms(b.view(&grads), &spans, &mut out);
+    assert!(uploads(&b.driver().events()).is_empty(), "it has the table");
+    // A larger arena takes the table's room.
+    let mut larger = ParamTable::builder();
+    for k in 0..99 {
+        larger.push(&format!("w{k}"), &[7, 9], Depth::Layer(0), Kind::Matrix);
+    }
+    let _larger = b.params(Arc::new(larger.build())).expect("memory");
+    b.driver().forget();
+    b.squared_norms(b.view(&grads), &spans, &mut out);
+    assert_eq!(uploads(&b.driver().events()).len(), 1);
+    b.driver().forget();
+    b.squared_norms(b.view(&grads), &spans[1..], &mut out);
+    assert_eq!(uploads(&b.driver().events()).len(), 1, "another table");
+    b.driver().forget();
     b.squared_norms(b.view(&grads), &[], &mut out);
     assert!(b.driver().events().is_empty(), "nothing is asked of it");
 }

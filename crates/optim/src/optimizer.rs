@@ -32,20 +32,26 @@ struct Words<B: Backend> {
     history: Vec<AdamwRow>,
     /// The first step of `history` each row has not taken.
     since: Vec<u32>,
-    rows_device: B::Buf<u32>,
-    since_device: B::Buf<u32>,
+    /// A list of rows, then what each has missed.
+    listed: B::Buf<u32>,
 }
 
 impl<B: Backend> Words<B> {
     /// Uploads a list of rows and what each has missed; the whole history is then behind them.
     fn list(&mut self, b: &B, rows: &[u32]) -> Result<(), BackendError> {
-        let since: Vec<u32> = rows.iter().map(|&r| self.since[r as usize]).collect();
-        b.upload(b.head_mut(&mut self.rows_device, rows.len()), rows)?;
-        b.upload(b.head_mut(&mut self.since_device, rows.len()), &since)?;
+        let since = rows.iter().map(|&r| self.since[r as usize]);
+        let list: Vec<u32> = rows.iter().copied().chain(since).collect();
+        b.upload(b.head_mut(&mut self.listed, list.len()), &list)?;
         for &row in rows {
             self.since[row as usize] = self.history.len() as u32;
         }
         Ok(())
+    }
+
+    /// The `n` rows that were listed last, and what each had missed.
+    fn listed<'a>(&'a self, b: &B, n: usize) -> [B::View<'a, u32>; 2] {
+        let all = b.view(&self.listed);
+        [b.slice(all, 0..n), b.slice(all, n..2 * n)]
     }
 }
 
@@ -71,8 +77,7 @@ impl<B: Backend> Optimizer<B> {
             param,
             history: Vec::new(),
             since: vec![0; rows],
-            rows_device: b.alloc(rows)?,
-            since_device: b.alloc(rows)?,
+            listed: b.alloc(2 * rows)?,
         });
         Ok(())
     }
@@ -97,11 +102,12 @@ impl<B: Backend> Optimizer<B> {
             return Ok(());
         }
         words.list(b, &late)?;
+        let [rows, since] = words.listed(b, late.len());
         b.adamw_rows(
             params,
             &words.history,
-            b.head(&words.rows_device, late.len()),
-            b.head(&words.since_device, late.len()),
+            rows,
+            since,
             None,
             b.all_mut(&mut self.m),
             b.all_mut(&mut self.v),
@@ -177,11 +183,12 @@ impl<B: Backend> Optimizer<B> {
         words.history.push(now);
         words.list(b, touched)?;
         let full = words.history.len() == MOST_MISSED;
+        let [rows, since] = words.listed(b, touched.len());
         b.adamw_rows(
             params,
             &words.history,
-            b.head(&words.rows_device, touched.len()),
-            b.head(&words.since_device, touched.len()),
+            rows,
+            since,
             Some((grads, coefficient)),
             b.all_mut(&mut self.m),
             b.all_mut(&mut self.v),

@@ -215,6 +215,12 @@ fn the_next_step_is_queued_before_the_host_waits() {
         .filter(|&k| matches!(&events[k], Event::Launch(l) if l.kernel == "adamw"))
         .collect();
     assert_eq!(updates.len(), STEPS);
+    // Batch (indices, example ids), the device's step (sizes; masks), targets and weights, touched words, AdamW's table.
+    let uploads = |e: &&Event| matches!(e, Event::Upload(..));
+    for step in updates.windows(2) {
+        let found = events[step[0]..step[1]].iter().filter(uploads).count();
+        assert_eq!(found, 7, "copies to the device in a step");
+    }
     let mut arrived = 0;
     for k in updates[0]..updates[STEPS - 1] {
         match &events[k] {

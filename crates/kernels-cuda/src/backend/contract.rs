@@ -191,6 +191,7 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         let mut scratch = self.scratch();
         self.grow(&mut scratch.norms, norms)?;
         self.grow(&mut scratch.table, rows)?;
+        scratch.spans_hold.clear();
         self.grow(&mut scratch.spans, spans)?;
         drop(scratch);
         let data = self.alloc(table.len())?;

@@ -49,6 +49,7 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
                 norms: None,
                 table: None,
                 spans: None,
+                spans_hold: Vec::new(),
             }),
             graphs: None,
             fault: Mutex::new(None),
@@ -186,7 +187,7 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
         self.uploaded(&mut scratch.table, bytes)
     }
 
-    /// Uploads a table of spans, and sees to room for so many partial norms; the table's address.
+    /// Uploads a table of spans, which seldom changes, and sees to room for so many partial norms; the table's address.
     pub(crate) fn spans(
         &self,
         scratch: &mut Scratch<D>,
@@ -194,7 +195,15 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
         partials: usize,
     ) -> Option<u64> {
         self.kept(self.grow(&mut scratch.norms, partials))?;
-        self.uploaded(&mut scratch.spans, bytes)
+        if let Some(spans) = &scratch.spans
+            && scratch.spans_hold == bytes
+        {
+            return Some(spans.address);
+        }
+        scratch.spans_hold.clear();
+        let at = self.uploaded(&mut scratch.spans, bytes)?;
+        scratch.spans_hold.extend_from_slice(bytes);
+        Some(at)
     }
 
     /// Uploads bytes to a part of scratch, which grows to hold them; where they are.
