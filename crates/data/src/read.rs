@@ -5,6 +5,7 @@ use crate::columns::{Columns, Found};
 use crate::row::{Cell, Part, Row};
 use crate::source::read_text;
 use serde_json::{Map, Value};
+use std::ops::Range;
 use std::path::Path;
 
 /// Formats by a name's ending.
@@ -129,6 +130,22 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// Whether a CSV record is still within quotation marks at its end, which is then the file's. Within a field that
+/// does not begin with one, a quotation mark is a character like any other.
+fn never_closes(record: &str) -> bool {
+    let mut bytes = record.trim_start_matches(['\r', '\n']).bytes().peekable();
+    let (mut quoted, mut begins) = (false, true);
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' if quoted => quoted = bytes.next_if_eq(&b'"').is_some(),
+            b'"' if begins => quoted = true,
+            _ => {}
+        }
+        begins = !quoted && matches!(byte, b',' | b'\n' | b'\r');
+    }
+    quoted
+}
+
 struct Reader<'a> {
     path: &'a Path,
     columns: &'a Columns,
@@ -188,7 +205,10 @@ impl Reader<'_> {
             .from_reader(self.text.as_bytes());
         let mut records = reader.records();
         let mut lines = Lines::new(self.text);
-        let unclosed = quoting && self.text.bytes().filter(|&b| b == b'"').count() % 2 == 1;
+        let unclosed = |record: Range<usize>| {
+            quoting && never_closes(self.text.get(record).unwrap_or_default())
+        };
+        let mut last = 0..0;
         let Some(header) = records.next() else {
             return Err(DataError::Empty {
                 path: self.path.to_owned(),
@@ -201,15 +221,17 @@ impl Reader<'_> {
             .find(self.path, &names, self.demands == Demands::Labels)?;
         let notes = self.notes(&names, &found);
         let mut rows = Vec::new();
-        for record in records {
+        while let Some(record) = records.next() {
             let record = record.map_err(|e| {
                 let line = e.position().map_or(0, |p| p.line() as usize);
                 self.wrong(line, e.to_string())
             })?;
-            let line = lines.at(record.position().map_or(0, |p| p.byte() as usize));
+            let start = record.position().map_or(0, |p| p.byte() as usize);
+            last = start..records.reader().position().byte() as usize;
+            let line = lines.at(start);
             if record.len() != names.len() {
-                let hint = match (quoting, unclosed) {
-                    (_, true) => "; a quotation mark opens here or above and never closes",
+                let hint = match (quoting, unclosed(last)) {
+                    (_, true) => "; a quotation mark opens here and never closes",
                     (true, _) => {
                         "; a text with a comma, a quotation mark or a line break needs quotes"
                     }
@@ -236,12 +258,9 @@ impl Reader<'_> {
                 group: found.group.map(|g| record[g].to_owned()),
             });
         }
-        if unclosed {
+        if unclosed(last) {
             let line = rows.last().map_or(1, |r: &Row| r.line);
-            return Err(self.wrong(
-                line,
-                "a quotation mark opens here or above and never closes",
-            ));
+            return Err(self.wrong(line, "a quotation mark opens here and never closes"));
         }
         Ok((rows, notes))
     }
@@ -398,7 +417,16 @@ mod tests {
         check_error("a.csv", b"words,label\nx,1\n", "no column text|sentence");
         check_error("a.csv", b"text,words\nx,1\n", "no column label|labels");
         check_error("a.csv", b"text,review,label\nx,y,1\n", "--text-column");
-        check_error("a.csv", b"text,label\n\"x,1\n", "never closes");
+        check_error(
+            "a.csv",
+            b"text,label\n\"x,1\n",
+            "line 2: 1 fields, the header has 2; a quotation mark opens here",
+        );
+        check_error(
+            "a.csv",
+            b"text,label\nz,0\nx,\"1\n",
+            "line 3: a quotation mark opens here and never",
+        );
         check_error(
             "a.jsonl",
             b"{\"text\": 1, \"label\": 2}\n",
@@ -426,6 +454,12 @@ mod tests {
         assert_eq!(part.rows[0].text, "a \"b\"\nc");
         assert_eq!((part.rows[0].line, part.rows[1].line), (2, 4));
         assert!(part.notes[0].contains("columns not used: id"));
+
+        // Marks within a field that is not quoted are text, closed or not.
+        let (_f, path) = file("a.csv", b"text,label\na 27\" screen,1\n\"b \"\"c\",0\n");
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows[0].text, "a 27\" screen");
+        assert_eq!(part.rows[1].text, "b \"c");
 
         let (_f, path) = file("a.tsv", b"sentence1\tsentence2\tlabel\n\"a\tb\t1\n");
         let part = read_labelled(&path, &Columns::default()).unwrap();
