@@ -2,7 +2,7 @@
 
 use crate::DataError;
 use crate::row::{Cell, Part, Row};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// What the labels ask for.
@@ -121,23 +121,42 @@ pub(crate) fn each_label<'a>(task: TaskKind, row: &'a Row, mut f: impl FnMut(&'a
     }
 }
 
-/// Names in `labels.txt`: one a line, line 0 first.
+/// Names in `labels.txt`: one a line, line 0 first; or with their numbers before them, where these count from 0 and the
+/// rest of the lines are names still ("1 star" and "2 stars" are names as they stand).
 pub fn label_names(path: &Path) -> Result<Vec<String>, DataError> {
     let text = std::fs::read_to_string(path).map_err(|source| DataError::Io {
         path: path.to_owned(),
         source,
     })?;
-    let names: Vec<String> = text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .map(|l| match l.split_once(['\t', ' ', ',']) {
-            // "0 negative" as well as "negative".
-            Some((n, name)) if is_integer(n) => name.trim().to_owned(),
-            _ => l.to_owned(),
-        })
+    let lines: Vec<(usize, &str)> = (1..)
+        .zip(text.trim_start_matches('\u{feff}').lines())
+        .map(|(line, text)| (line, text.trim()))
+        .filter(|(_, text)| !text.is_empty())
         .collect();
-    Ok(names)
+    let behind_number = |(k, (line, text)): (usize, &(usize, &'_ str))| {
+        let (number, name) = text.split_once(['\t', ' ', ','])?;
+        (number.parse() == Ok(k)).then(|| (*line, name.trim().to_owned()))
+    };
+    let whole = || lines.iter().map(|&(l, t)| (l, t.to_owned())).collect();
+    let numbered: Option<Vec<_>> = lines.iter().enumerate().map(behind_number).collect();
+    let names = numbered
+        .filter(|names| repeated(names).is_none())
+        .unwrap_or_else(whole);
+    match repeated(&names) {
+        Some((line, name)) => Err(DataError::Label {
+            path: path.to_owned(),
+            line: *line,
+            label: name.clone(),
+            reason: "a line above has the same name; each label needs one of its own".to_owned(),
+        }),
+        None => Ok(names.into_iter().map(|(_, name)| name).collect()),
+    }
+}
+
+/// The first line whose name is one of a line above.
+fn repeated(names: &[(usize, String)]) -> Option<&(usize, String)> {
+    let mut seen = HashSet::new();
+    names.iter().find(|(_, name)| !seen.insert(name))
 }
 
 impl LabelSet {
@@ -327,6 +346,37 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("line 3")
+        );
+    }
+
+    #[test]
+    fn names_stand_alone_or_behind_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.txt");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            label_names(&path)
+        };
+        let check = |text: &str, want: &[&str]| assert_eq!(read(text).unwrap(), want, "{text:?}");
+        check("negative\npositive\n", &["negative", "positive"]);
+        check(
+            "\u{feff}0 negative\n1\tvery positive\n\n",
+            &["negative", "very positive"],
+        );
+        check("0,bad\r\n1,good\r\n", &["bad", "good"]);
+        check(
+            "1 star\n2 stars\n3 stars\n",
+            &["1 star", "2 stars", "3 stars"],
+        );
+        check(
+            "0 stars\n1 star\n2 stars\n",
+            &["0 stars", "1 star", "2 stars"],
+        );
+        check("0 bad\nfair\n", &["0 bad", "fair"]);
+        let error = read("bad\n\ngood\nbad\n").unwrap_err().to_string();
+        assert!(
+            error.contains("labels.txt: line 4: label \"bad\""),
+            "{error}"
         );
     }
 
