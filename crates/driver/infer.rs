@@ -277,24 +277,28 @@ pub fn predict(args: PredictArgs) -> Result<Exit> {
     on_device!(device, backend => predict_on(backend, &path, &args, &rows))
 }
 
-/// The texts to answer: arguments, standard input, or a file.
+/// The texts to answer: arguments, the lines of standard input that hold one, or a file. Rows are numbered as arguments
+/// and lines are, so that an answer tells whose it is.
 fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
     if let Some(data) = &args.data {
         return Ok(read_texts(data, &settings::columns(&args.columns, None))?.rows);
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut number) = (Vec::new(), 0);
     for text in &args.texts {
         if text == "-" {
             for line in std::io::stdin().lock().lines() {
                 let line = line.context("standard input: not valid UTF-8")?;
+                number += 1;
                 if !line.trim().is_empty() {
-                    rows.push(Row::text(rows.len() + 1, &line));
+                    rows.push(Row::text(number, line.trim_end_matches('\r')));
                 }
             }
-        } else if text.trim().is_empty() {
-            bail!("text {} is empty", rows.len() + 1);
         } else {
-            rows.push(Row::text(rows.len() + 1, text));
+            number += 1;
+            if text.trim().is_empty() {
+                bail!("text {number} is empty");
+            }
+            rows.push(Row::text(number, text));
         }
     }
     if rows.is_empty() {

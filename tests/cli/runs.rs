@@ -2,6 +2,7 @@
 
 use crate::world::{World, fixture, said};
 use serde_json::Value;
+use std::io::Write;
 use std::process::Stdio;
 
 #[test]
@@ -59,6 +60,28 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
         assert!((total - 1.0).abs() < 1e-9);
         assert!(names.contains(&line["label"].as_str().unwrap()));
         assert_eq!(line["truncated_tokens"], 0);
+    }
+    // Standard input, a text a line: rows are its lines.
+    let mut child = world
+        .command(&["predict", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input
+        .write_all(b"a bright film\r\n\nthe dull and weak plot")
+        .unwrap();
+    drop(input);
+    let answers = said(child.wait_with_output().unwrap()).ok().out;
+    let answers = answers
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap());
+    for ((answer, line), row) in answers.zip(&lines).zip([1, 3]) {
+        assert_eq!(answer["row"], row);
+        for key in ["text", "label", "probabilities"] {
+            assert_eq!(answer[key], line[key], "{key}");
+        }
     }
     // Every line of the log is one event.
     let log = String::from_utf8(world.read("runs/latest/metrics.jsonl")).unwrap();
