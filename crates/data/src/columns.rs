@@ -43,7 +43,24 @@ impl Header<'_> {
         DataError::Column {
             path: self.path.to_owned(),
             wanted: wanted.to_owned(),
-            found: self.names.join(", "),
+            found: self.names.join(", ") + self.hint(),
+        }
+    }
+
+    /// What a header that names nothing usual looks like.
+    fn hint(&self) -> &'static str {
+        let number = |n: &String| n.parse::<f64>().is_ok();
+        match self.names {
+            [one] if one.contains(';') => {
+                " (fields are separated by commas; these seem to be by semicolons)"
+            }
+            [one] if one.contains('\t') => {
+                " (fields are separated by commas; with tabs the file's name ends in .tsv)"
+            }
+            names if names.iter().any(number) || names.iter().any(|n| n.len() > 60) => {
+                " (the first line names the columns; this seems to be a row)"
+            }
+            _ => "",
         }
     }
 

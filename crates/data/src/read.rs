@@ -416,6 +416,21 @@ mod tests {
         check_error("a.csv", b"text,label\n", "no rows");
         check_error("a.csv", b"words,label\nx,1\n", "no column text|sentence");
         check_error("a.csv", b"text,words\nx,1\n", "no column label|labels");
+        check_error(
+            "a.csv",
+            b"text;label\nx;1\n",
+            "text;label (fields are separated by commas; these seem to be by semicolons)",
+        );
+        check_error(
+            "a.csv",
+            b"text\tlabel\nx\t1\n",
+            "with tabs the file's name ends in .tsv",
+        );
+        check_error(
+            "a.csv",
+            b"good,1\nbad,0\n",
+            "good, 1 (the first line names the columns; this seems",
+        );
         check_error("a.csv", b"text,review,label\nx,y,1\n", "--text-column");
         check_error(
             "a.csv",
