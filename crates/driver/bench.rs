@@ -305,7 +305,7 @@ fn time<B: Backend>(
             "back_to_back": args.args.back_to_back, "tokens_per_s": tokens_per_s,
             "gflop_per_s": gflops, "peak_gflop_per_s": peak_gflops,
             "peak_fraction": gflops / peak_gflops,
-            "planned_memory_bytes": planned, "peak_memory_bytes": peak_memory(),
+            "planned_memory_bytes": planned, "peak_memory_bytes": peak_memory(b),
             "memory": memory.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<_, _>>(),
         });
         out::line(object)?;
@@ -329,7 +329,7 @@ fn time<B: Backend>(
         .map(|(k, n)| format!("{k} {}", bytes(*n)))
         .collect();
     out::line(format!("planned {} ({})", bytes(planned), parts.join(", ")))?;
-    if let Some(peak) = peak_memory() {
+    if let Some(peak) = peak_memory(b) {
         out::line(format!("peak memory {}", bytes(peak)))?;
     }
     Ok(Exit::Done)

@@ -128,9 +128,10 @@ fn execute<B: Backend>(
     }
     let object = as_json(demo, &report);
     write_beside(&folder.join("demo.json"), &format!("{object:#}\n"))?;
+    let peak = peak_memory(backend.as_ref());
     match json {
         true => out::line(&object)?,
-        false => out::text(as_text(demo, &report, job, folder, started))?,
+        false => out::text(as_text(demo, &report, job, folder, started, peak))?,
     }
     Ok(Exit::Done)
 }
@@ -160,6 +161,7 @@ fn as_text(
     job: &Job<'_>,
     folder: &Path,
     started: Instant,
+    peak: Option<u64>,
 ) -> String {
     let mut table = Table::new(&["model", "test accuracy", "95 % interval", "seconds"]);
     for c in &report.contenders {
@@ -202,7 +204,7 @@ fn as_text(
         o.lr,
         o.head_lr,
         duration(started.elapsed().as_secs_f64()),
-        peak_memory().map_or(String::new(), |n| format!(
+        peak.map_or(String::new(), |n| format!(
             ", {} of memory at most",
             hone_report::bytes(n)
         )),

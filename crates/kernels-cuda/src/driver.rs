@@ -28,6 +28,9 @@ pub trait Driver: Send + Sync + 'static {
     /// Where an allocation begins.
     fn address(&self, memory: &Self::Memory) -> u64;
 
+    /// The most bytes that were allocated at once.
+    fn peak_memory(&self) -> u64;
+
     /// Host to device. `from` may be changed as soon as this returns.
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError>;
 

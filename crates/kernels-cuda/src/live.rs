@@ -6,15 +6,42 @@ use std::collections::BTreeMap;
 
 /// Live allocations: where each begins, and its bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Live(BTreeMap<u64, usize>);
+pub(crate) struct Live(BTreeMap<u64, usize>, Held);
+
+/// Bytes that are allocated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    now: u64,
+    /// At most so far.
+    pub most: u64,
+}
+
+impl Held {
+    pub fn add(&mut self, bytes: usize) {
+        self.now += bytes as u64;
+        self.most = self.most.max(self.now);
+    }
+
+    pub fn take(&mut self, bytes: usize) {
+        self.now -= bytes as u64;
+    }
+}
 
 impl Live {
     pub(crate) fn insert(&mut self, at: u64, bytes: usize) {
         self.0.insert(at, bytes);
+        self.1.add(bytes);
     }
 
     pub(crate) fn remove(&mut self, at: u64) {
-        self.0.remove(&at);
+        if let Some(bytes) = self.0.remove(&at) {
+            self.1.take(bytes);
+        }
+    }
+
+    /// The most bytes there were at once.
+    pub(crate) fn most(&self) -> u64 {
+        self.1.most
     }
 
     /// Where each begins, and its bytes.

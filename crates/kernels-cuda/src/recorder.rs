@@ -148,6 +148,10 @@ impl Driver for Recorder {
         memory.address
     }
 
+    fn peak_memory(&self) -> u64 {
+        lock(&self.state).live.most()
+    }
+
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError> {
         let mut state = lock(&self.state);
         state

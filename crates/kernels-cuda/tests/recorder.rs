@@ -500,6 +500,18 @@ fn rates_are_no_arguments_of_adamw() {
 }
 
 #[test]
+fn the_most_memory_is_what_was_held_at_once() {
+    let b = backend();
+    let before = b.peak_memory().expect("the device's own");
+    let first = b.alloc::<f32>(1000).expect("memory");
+    drop(b.alloc::<f32>(500).expect("memory"));
+    let _second = b.alloc::<u64>(200).expect("memory");
+    drop(first);
+    let _third = b.alloc::<f32>(10).expect("memory");
+    assert_eq!(b.peak_memory(), Some(before + 4 * 1500));
+}
+
+#[test]
 fn norms_of_many_gradients_are_two_launches_and_an_upload() {
     let b = backend();
     let mut table = ParamTable::builder();

@@ -92,6 +92,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// weights, scratch.
     fn memory(&self, params: &Self::Params) -> Vec<(&'static str, usize)>;
 
+    /// The most memory of its own device that it has held at once, in bytes; none where that is the host's.
+    fn peak_memory(&self) -> Option<u64> {
+        None
+    }
+
     /// `len` zeros.
     fn alloc<T: Element>(&self, len: usize) -> Result<Self::Buf<T>, BackendError>;
 

@@ -311,7 +311,7 @@ impl Job<'_> {
             train_tokens: outcome.train_tokens,
             tokens_per_s: outcome.train_tokens as f64 / outcome.train_seconds.max(1e-9),
             planned_memory_bytes: outcome.planned_bytes,
-            peak_memory_bytes: peak_memory(),
+            peak_memory_bytes: peak_memory(model.backend().as_ref()),
             seconds: outcome.seconds.max(started.elapsed().as_secs_f64()),
             seed: self.options.seed,
             kernel_path: model.backend().path(),
@@ -454,9 +454,10 @@ pub fn write_beside(path: &Path, text: &str) -> Result<(), TrainError> {
     fs::rename(&beside, path).map_err(io)
 }
 
-/// The most memory this process has held, in bytes, where the system says (Linux).
-pub fn peak_memory() -> Option<u64> {
-    memory_of("VmHWM:")
+/// The most memory that work on this backend has held, in bytes: the device's own, else this process's where the system
+/// says (Linux).
+pub fn peak_memory<B: Backend>(backend: &B) -> Option<u64> {
+    backend.peak_memory().or_else(|| memory_of("VmHWM:"))
 }
 
 /// The memory of its own that this process holds now, in bytes, where the system says (Linux).

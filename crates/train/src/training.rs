@@ -343,7 +343,7 @@ impl<'a, B: Backend> Training<'a, B> {
         Ok(())
     }
 
-    /// Bytes by use: the engine's, those of validation and of the best weights, and the texts'.
+    /// Bytes by use: the engine's, those of validation and of the best weights, and the texts' where they lie beside them.
     fn memory(&self, engine: &Engine<B>, reading: Option<Limits>) -> Vec<(String, u64)> {
         let mut rows = engine.memory(self.model);
         if let Some(reading) = reading {
@@ -354,7 +354,10 @@ impl<'a, B: Backend> Training<'a, B> {
                 rows.push(("best weights".to_owned(), bytes as u64));
             }
         }
-        rows.extend(self.text_bytes.map(|bytes| ("texts".to_owned(), bytes)));
+        // A device's own memory holds none of them.
+        if self.model.backend().peak_memory().is_none() {
+            rows.extend(self.text_bytes.map(|bytes| ("texts".to_owned(), bytes)));
+        }
         rows
     }
 

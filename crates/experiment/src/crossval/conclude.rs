@@ -163,7 +163,7 @@ impl CrossVal<'_> {
             seconds: records.iter().map(|r| r.seconds).sum::<f64>()
                 + started.elapsed().as_secs_f64(),
             per_fold: records,
-            peak_memory_bytes: peak_memory(),
+            peak_memory_bytes: peak_memory(backend.as_ref()),
         };
         let path = out.join("crossval.json");
         let text = serde_json::to_string_pretty(&report).map_err(|e| TrainError::Checkpoint {

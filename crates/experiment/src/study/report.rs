@@ -5,6 +5,7 @@ use super::design::Design;
 use super::estimate::INTERVAL_METHOD;
 use super::runner::{Arm, Study, Trials, differences};
 use crate::crossval::FoldPlan;
+use hone_kernels::Backend;
 use hone_train::{TrainError, peak_memory, write_beside};
 use serde::Serialize;
 use std::path::Path;
@@ -125,7 +126,7 @@ impl StudyReport {
         plan: &FoldPlan,
         trials: &[Trials],
         decisions: &Decisions,
-        kernel_path: String,
+        backend: &impl Backend,
     ) -> StudyReport {
         let (job, design) = (study.job, study.design);
         let baseline = &trials[0];
@@ -165,10 +166,10 @@ impl StudyReport {
             repeated_text_rows: plan.repeated_texts,
             seed: job.options.seed,
             split_seed: study.split_seed,
-            kernel_path,
+            kernel_path: backend.path(),
             version: env!("CARGO_PKG_VERSION"),
             seconds: trials.iter().flatten().map(|r| r.seconds).sum(),
-            peak_memory_bytes: peak_memory(),
+            peak_memory_bytes: peak_memory(backend),
         }
     }
 

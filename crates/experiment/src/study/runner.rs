@@ -147,7 +147,7 @@ impl Study<'_> {
                 }
             }
         }
-        let report = StudyReport::of(self, &recipes, &plan, &trials, &decisions, backend.path());
+        let report = StudyReport::of(self, &recipes, &plan, &trials, &decisions, backend.as_ref());
         report.write(out)?;
         Ok(Some(report))
     }

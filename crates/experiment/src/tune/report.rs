@@ -182,7 +182,7 @@ impl TuneReport {
             kernel_path: course.backend.path(),
             version: env!("CARGO_PKG_VERSION"),
             seconds: course.elapsed(),
-            peak_memory_bytes: peak_memory(),
+            peak_memory_bytes: peak_memory(course.backend.as_ref()),
         }
     }
 }

@@ -91,6 +91,10 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         ]
     }
 
+    fn peak_memory(&self) -> Option<u64> {
+        Some(self.driver.peak_memory())
+    }
+
     fn alloc<T: Element>(&self, len: usize) -> Result<Buf<D, T>, BackendError> {
         self.queue_region(false);
         let memory = self.driver.alloc((len * size_of::<T>()).max(1))?;

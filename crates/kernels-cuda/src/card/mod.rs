@@ -14,6 +14,7 @@ mod stopwatch;
 use crate::act::Number;
 use crate::driver::{Driver, Launch, Product};
 use crate::images::Images;
+use crate::live::Held;
 use crate::sources;
 use crate::tape::Tape;
 use choices::Choices;
@@ -29,6 +30,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A card.
 pub struct Card {
@@ -38,6 +40,7 @@ pub struct Card {
     act: Number,
     products: Products,
     pinned: Pinned,
+    held: Arc<Mutex<Held>>,
     name: String,
 }
 
@@ -86,6 +89,8 @@ unsafe impl Sync for Card {}
 /// Memory of a card.
 pub struct CardMemory {
     address: sys::CUdeviceptr,
+    bytes: usize,
+    held: Arc<Mutex<Held>>,
     context: Context,
 }
 
@@ -98,7 +103,12 @@ impl Drop for CardMemory {
             let _ = result::ctx::synchronize();
             let _ = result::free_sync(self.address);
         }
+        lock(&self.held).take(self.bytes);
     }
+}
+
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The driver's words for an error.
@@ -226,6 +236,7 @@ impl Card {
             act,
             products,
             pinned: Pinned::new(),
+            held: Arc::default(),
             // What the choice of algorithms, and with it a product's bits, depend on beside the shape.
             name: format!(
                 "cuda-{}-{units}sm-cublaslt{version}{}",
@@ -335,8 +346,11 @@ impl Driver for Card {
                 },
                 _ => self.fail("an allocation", e),
             })?;
+            lock(&self.held).add(bytes);
             let memory = CardMemory {
                 address,
+                bytes,
+                held: self.held.clone(),
                 context: self.context,
             };
             result::memset_d8_async(address, 0, bytes, self.stream)
@@ -347,6 +361,10 @@ impl Driver for Card {
 
     fn address(&self, memory: &CardMemory) -> u64 {
         memory.address
+    }
+
+    fn peak_memory(&self) -> u64 {
+        lock(&self.held).most + products::WORKSPACE as u64
     }
 
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError> {

@@ -176,6 +176,10 @@ impl Driver for Emulator {
         memory.address()
     }
 
+    fn peak_memory(&self) -> u64 {
+        lock(&self.state).live.most()
+    }
+
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError> {
         let state = lock(&self.state);
         state
