@@ -81,11 +81,13 @@ pub fn run(args: TrainArgs, device: &Device) -> Result<Exit> {
         recipe: None,
     };
     train::record(&folder, &args, &options, None, MODEL)?;
-    if !named {
+    device.tell();
+    let exit =
+        on_device!(device, backend => execute(backend, &demo, &job, &folder, args.json, started))?;
+    if exit == Exit::Done && !named {
         train::point_latest(&folder);
     }
-    device.tell();
-    on_device!(device, backend => execute(backend, &demo, &job, &folder, args.json, started))
+    Ok(exit)
 }
 
 /// The run from scratch says how far it is and nothing else: its particulars are those of the run after it.

@@ -42,6 +42,7 @@ use hone_report::say;
 use std::process::ExitCode;
 
 /// How a verb ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// All done.
     Done,

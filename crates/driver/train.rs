@@ -44,9 +44,6 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         Some(&out),
     )?;
     record(&out, &args, &options, recipe.as_ref(), &name)?;
-    if args.out.is_none() {
-        point_latest(&out);
-    }
     device.tell();
     on_device!(device, backend => execute(backend, &job, &out, &args))
 }
@@ -87,6 +84,10 @@ fn execute<B: Backend>(
             out.display()
         );
         return Ok(Exit::Interrupted);
+    }
+    // Now that there is a model in it.
+    if args.out.is_none() {
+        point_latest(out);
     }
     if args.json {
         crate::out::line(serde_json::to_string(&done.summary)?)?;

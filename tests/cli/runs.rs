@@ -252,6 +252,35 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
     world.hone(&words).fails(&["done"]);
 }
 
+/// `runs/latest` is a run that has a model, whatever else was begun since.
+#[cfg(unix)]
+#[test]
+fn the_latest_run_is_one_that_has_a_model() {
+    let world = World::new();
+    let latest = || std::fs::read_link(world.path("runs/latest")).unwrap();
+    world.train(&["--max-steps", "2"]).ok();
+    let first = latest();
+    world
+        .train(&["--freeze", "0", "--cache-frozen", "--r-drop", "1"])
+        .fails(&["--r-drop"]);
+    assert_eq!(latest(), first);
+    let (model, data) = (fixture(), fixture().join("train.csv"));
+    let words = [
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+        "--max-steps",
+        "100000",
+    ];
+    world.interrupted(&words, "step 1/");
+    assert_eq!(latest(), first);
+    world.hone(&["predict", "a bright film"]).ok();
+    world.train(&["--max-steps", "2"]).ok();
+    assert_ne!(latest(), first);
+}
+
 #[test]
 fn a_reader_that_leaves_is_no_failure() {
     let world = World::new();
