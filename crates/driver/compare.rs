@@ -138,8 +138,12 @@ fn as_text(args: &CompareArgs, found: &Comparison) -> String {
         ]);
         text += &format!(
             "\n{table}\nrows right, B minus A: {:+.4} [{:+.4}, {:+.4}] (95 %, Tango's score interval)\n\
-             McNemar: exact p = {:.3e}, mid-p = {:.3e}\n",
-            s.difference, s.interval[0], s.interval[1], s.mcnemar_exact, s.mcnemar_mid_p
+             McNemar: exact p = {}, mid-p = {}\n",
+            s.difference,
+            s.interval[0],
+            s.interval[1],
+            probability(s.mcnemar_exact),
+            probability(s.mcnemar_mid_p)
         );
     }
     if let Some(m) = &found.metric {
@@ -149,6 +153,14 @@ fn as_text(args: &CompareArgs, found: &Comparison) -> String {
         );
     }
     text
+}
+
+/// A probability of chance: three digits, however small.
+fn probability(p: f64) -> String {
+    match p < 1e-3 {
+        true => format!("{p:.2e}"),
+        false => format!("{p:.3}"),
+    }
 }
 
 /// The compared rows with both answers.
