@@ -5,13 +5,13 @@ use crate::device::{self, on_device};
 use crate::{Exit, listing, out, settings, trust};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
-use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate};
+use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate, are_pairs};
 use hone_kernels::Backend;
 use hone_report::{count, duration, say};
 use hone_train::{
     Abstain, EvalBatches, Examples, Prediction, Reading, TextReceipt, Tokenising, kind_of,
-    labelled, predict as run_model, read_set, read_texts, sigmoid, softmax, unlabelled,
-    word_classes,
+    labelled, predict as run_model, read_set, read_texts, sigmoid, softmax, trained_on_pairs,
+    unlabelled, word_classes,
 };
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, IsTerminal, Write};
@@ -169,6 +169,7 @@ pub fn labelled_for<B: Backend>(
         }
         _ => Vec::new(),
     };
+    tell_pairs(model, &part.rows);
     let set = LabelSet::new(model.labels.clone());
     let how = opened.tokenising();
     let (examples, receipt) = labelled(&part, &set, model.task, &names, how)?;
@@ -179,6 +180,20 @@ pub fn labelled_for<B: Backend>(
         say!("warning: {line}");
     }
     Ok((part, examples, receipt))
+}
+
+/// Says where texts are pairs and those of training were not, or the other way round.
+fn tell_pairs<B: Backend>(model: &Model<B>, rows: &[Row]) {
+    let given = are_pairs(rows);
+    match trained_on_pairs(&model.config.source) {
+        Some(true) if !given => say!(
+            "warning: this model was trained on pairs of texts, and these have no second one (--data with columns of both)"
+        ),
+        Some(false) if given => {
+            say!("warning: this model was trained on single texts, and these are pairs");
+        }
+        _ => {}
+    }
 }
 
 /// The model's rule of abstention, where it is asked for.
@@ -316,6 +331,7 @@ fn predict_on<B: Backend>(
     let opened = open(backend, path, &args.columns)?;
     let model = &opened.model;
     let abstain = abstain(args.abstain, path, model)?;
+    tell_pairs(model, rows);
     let words: Vec<Row>;
     let rows = match model.task {
         // A tagger reads words: a plain text is split at white space.

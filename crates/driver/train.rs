@@ -6,6 +6,7 @@ use crate::recipe;
 use crate::{Exit, augment, demo, fetch, interrupt, listing, settings, trust};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Config, Task};
+use hone_data::are_pairs;
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
 use hone_train::recipe::Recipe;
@@ -92,12 +93,13 @@ fn execute<B: Backend>(
     if args.json {
         crate::out::line(serde_json::to_string(&done.summary)?)?;
     }
-    report(&done.summary, done.model.task, out);
+    let pairs = are_pairs(&job.data.train.rows);
+    report(&done.summary, done.model.task, pairs, out);
     Ok(Exit::Done)
 }
 
 /// What a person reads at the end.
-fn report(summary: &Summary, task: Task, out: &Path) {
+fn report(summary: &Summary, task: Task, pairs: bool, out: &Path) {
     say!(
         "done in {}: {} steps, {} tokens at {} tokens/s; weights of step {}",
         duration(summary.seconds),
@@ -155,10 +157,11 @@ fn report(summary: &Summary, task: Task, out: &Path) {
         say!("{}", gap.advice);
     }
     say!("model: {}", out.display());
-    say!(
-        "try:   hone predict --model {} \"Not bad at all\"",
-        out.display()
-    );
+    let texts = match pairs {
+        true => "--data FILE",
+        false => "\"Not bad at all\"",
+    };
+    say!("try:   hone predict --model {} {texts}", out.display());
 }
 
 /// The folder a run writes to: `--out`, else a new one named after the data.

@@ -383,4 +383,25 @@ fn pairs_tags_numbers_and_sets_of_labels_all_run() {
         assert_eq!(told.out.lines().count(), 40, "{file}");
         world.hone(&["eval", "--model", out, "--data", file]).ok();
     }
+    // A model knows whether it was trained on pairs.
+    let warned = |model: &str, texts: &[&str]| {
+        let words = [&["predict", "--model", model], texts].concat();
+        let told = world.hone(&words).ok().err;
+        told.contains("warning: this model was trained on")
+    };
+    assert!(warned("pairs", &["a film"]) && !warned("pairs", &["--data", "pairs.csv"]));
+    assert!(warned("sets", &["--data", "pairs.csv"]) && !warned("sets", &["a film"]));
+    let mixed = [
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--data",
+        "scores.csv",
+        "--task",
+        "classify",
+        "--test",
+        "pairs.csv",
+    ];
+    let said = "the training part holds single texts, but the test part pairs";
+    assert!(world.hone(&mixed).ok().err.contains(said));
 }

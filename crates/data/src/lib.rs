@@ -36,7 +36,7 @@ pub use folds::folds;
 pub use labels::{LabelSet, Labels, TaskKind, infer, label_names};
 pub use plain::read_plain;
 pub use read::{read_as_is, read_file, read_labelled};
-pub use row::{Cell, Part, Row};
+pub use row::{Cell, Part, Row, are_pairs};
 pub use source::sha256_file;
 pub use split::{bundle_of, stratified_split};
 pub use tokenize::{Encoded, Tokenizer, Truncate};

@@ -59,6 +59,11 @@ pub struct Part {
     pub notes: Vec<String>,
 }
 
+/// Whether these texts are pairs.
+pub fn are_pairs(rows: &[Row]) -> bool {
+    rows.iter().any(|row| row.text_b.is_some())
+}
+
 impl Part {
     /// The same file without its rows, for a part of them.
     pub fn clone_empty(&self) -> Part {

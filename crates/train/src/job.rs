@@ -16,9 +16,10 @@ use crate::watch::{Gap, Restart, Watch};
 use crate::{Ending, FrozenPrefix, Init, JobData, Options, TrainError, WordUpdates};
 use hone_bert::{Config, Model, weight_files};
 use hone_data::augment::Augmenter;
-use hone_data::{Tokenizer, Truncate, sha256_file};
+use hone_data::{Tokenizer, Truncate, are_pairs, sha256_file};
 use hone_kernels::Backend;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,14 @@ pub struct PartSummary {
     pub metrics: Metrics,
     /// What became of the texts.
     pub texts: TextReceipt,
+}
+
+/// Where `config.json` says whether a model was trained on pairs; transformers leaves fields that it does not know alone.
+const PAIRS: &str = "hone_pairs";
+
+/// Whether a model was trained on pairs, from the fields of its `config.json`; none where nobody says.
+pub fn trained_on_pairs(fields: &Map<String, Value>) -> Option<bool> {
+    fields.get(PAIRS)?.as_bool()
 }
 
 /// `summary.json`.
@@ -275,6 +284,10 @@ impl Job<'_> {
             }
             _ => None,
         };
+        model
+            .config
+            .source
+            .insert(PAIRS.to_owned(), are_pairs(&self.data.train.rows).into());
         let listed = [
             ("test", &test_reading, test, &self.data.test),
             ("valid", &valid_reading, valid, &self.data.valid),

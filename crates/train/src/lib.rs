@@ -66,7 +66,8 @@ pub use features::{Features, features, features_each};
 pub use fit::{Begun, Fit, Fitted, Prepared, Texts};
 pub use hone_bert::Pool;
 pub use job::{
-    Done, Job, PartSummary, Strictness, Summary, memory_now, peak_memory, save_folder, write_beside,
+    Done, Job, PartSummary, Strictness, Summary, memory_now, peak_memory, save_folder,
+    trained_on_pairs, write_beside,
 };
 pub use job_data::{DataSource, JobData, Undivided, ValidSource, read_texts, together};
 pub use lbfgs::minimise;

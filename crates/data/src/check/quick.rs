@@ -3,7 +3,7 @@
 use super::corpus::{At, group};
 use super::labels::Agreement;
 use super::report::Split;
-use crate::{Part, TaskKind};
+use crate::{Part, TaskKind, are_pairs};
 use std::collections::BTreeMap;
 
 /// What a run should hear about its data, a line each: exact matches of the lower-cased texts, found by hash in
@@ -41,6 +41,20 @@ pub fn quick(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
                 long(b),
                 lines_of(&mut lines_a, part_a),
                 lines_of(&mut lines_b, part_b),
+            ));
+        }
+    }
+    let pairs = |split: Split| part(split).map(|p| are_pairs(&p.rows));
+    for split in [Split::Valid, Split::Test] {
+        if let (Some(trained), Some(read)) = (pairs(Split::Train), pairs(split))
+            && trained != read
+        {
+            let of = |pairs| if pairs { "pairs" } else { "single texts" };
+            out.push(format!(
+                "the training part holds {}, but {} {}",
+                of(trained),
+                long(split),
+                of(read)
             ));
         }
     }
