@@ -57,13 +57,22 @@ impl LabelSet {
     }
 }
 
-fn is_integer(text: &str) -> bool {
-    text.parse::<i64>().is_ok()
+/// The integer that a label is, written as one or as tables of floating-point columns are ("1.0").
+fn integer(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| {
+        let x: f64 = text.parse().ok()?;
+        (x.fract() == 0.0 && x.abs() < 1e15).then_some(x as i64)
+    })
+}
+
+/// Where `labels.txt` names it.
+fn place(label: &str) -> Option<usize> {
+    usize::try_from(integer(label)?).ok()
 }
 
 /// A number that is no integer: what makes a task a regression.
 fn is_fraction(text: &str) -> bool {
-    !is_integer(text) && text.parse::<f64>().is_ok_and(f64::is_finite)
+    integer(text).is_none() && text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 /// The task that labels make, and a line that says why and how to override it.
@@ -192,21 +201,21 @@ impl LabelSet {
                     .unwrap_or_default(),
             });
         }
-        let integers = !seen.is_empty() && seen.keys().all(|l| is_integer(l));
+        let integers = !seen.is_empty() && seen.keys().all(|l| integer(l).is_some());
         let mut labels: Vec<&str> = seen.keys().copied().collect();
         if !integers {
             return Ok(LabelSet::new(
                 labels.iter().map(|l| l.to_string()).collect(),
             ));
         }
-        labels.sort_by_key(|l| l.parse::<i64>().unwrap_or(0));
+        labels.sort_by_key(|l| integer(l).unwrap_or(0));
         if names.is_empty() {
             return Ok(LabelSet::new(
                 labels.iter().map(|l| l.to_string()).collect(),
             ));
         }
         for label in &labels {
-            let known = label.parse::<usize>().is_ok_and(|n| n < names.len());
+            let known = place(label).is_some_and(|n| n < names.len());
             if !known {
                 return Err(DataError::Label {
                     path: part.path.clone(),
@@ -222,7 +231,7 @@ impl LabelSet {
     /// Class of a label as written: by name, or by number through `names`.
     fn resolve(&self, label: &str, names: &[String]) -> Option<u32> {
         self.class(label).or_else(|| {
-            let named = names.get(label.parse::<usize>().ok()?)?;
+            let named = names.get(place(label)?)?;
             self.class(named)
         })
     }
@@ -329,6 +338,11 @@ mod tests {
             set(&["1", "0"], &["bad", "good"]).unwrap().names(),
             ["bad", "good"]
         );
+        assert_eq!(set(&["10.0", "9.0"], &[]).unwrap().names(), ["9.0", "10.0"]);
+        assert_eq!(
+            set(&["1.0", "0.0"], &["bad", "good"]).unwrap().names(),
+            ["bad", "good"]
+        );
         assert!(
             set(&["1", "2"], &["bad", "good"])
                 .unwrap_err()
@@ -386,6 +400,8 @@ mod tests {
             (&["1", "0"][..], TaskKind::Classify),
             (&["1", "2.5"], TaskKind::Regress),
             (&["1.5", "good"], TaskKind::Classify),
+            (&["0.0", "1.0"], TaskKind::Classify),
+            (&["4.0", "1e-1"], TaskKind::Regress),
         ] {
             assert_eq!(infer(&part(labels)).0, want, "{labels:?}");
         }
