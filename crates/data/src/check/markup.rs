@@ -1,5 +1,7 @@
 //! HTML left in texts: tags and entities, found and taken out.
 
+use super::mojibake::windows_1252;
+
 /// Tags that are taken for markup; `<3` and `<unk>` are text.
 const TAGS: &[&str] = &[
     "a",
@@ -181,7 +183,11 @@ fn entity(text: &str) -> Option<(usize, Option<char>)> {
             found.1 as u32
         }
     };
-    let c = char::from_u32(code)?;
+    // As browsers read them: numbers of control characters are Windows-1252's bytes.
+    let c = match windows_1252(char::from_u32(code)?) {
+        '\t' | '\n' | '\r' => ' ',
+        c => c,
+    };
     Some((end + 1, Some(c).filter(|c| !c.is_control())))
 }
 
@@ -276,6 +282,8 @@ mod tests {
             ("&#39;ok&#x27;", Some("'ok'")),
             ("&eacute;t&eacute; &euro;5", Some("été €5")),
             ("a&#1;b", Some("ab")),
+            ("x&#9;y&#10;z", Some("x y z")),
+            ("can&#146;t &#x96; no", Some("can’t – no")),
             ("AT&T; R&D", None),
             ("&amp without", None),
             ("&日本;", None),

@@ -6,6 +6,14 @@ const UPPER: [char; 32] = [
     '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
 
+/// What a number of U+0080 to U+009F means where Windows-1252's byte is meant; other characters are themselves.
+pub(super) fn windows_1252(c: char) -> char {
+    match c {
+        '\u{80}'..='\u{9f}' => UPPER[c as usize - 0x80],
+        _ => c,
+    }
+}
+
 /// The byte that Windows-1252 or Latin-1 shows as this character; none for ASCII.
 fn byte_of(c: char) -> Option<u8> {
     match c {
@@ -81,10 +89,7 @@ pub fn repair(text: &str) -> Option<String> {
             None => break,
         }
     }
-    let punctuation = |c: char| match c {
-        '\u{80}'..='\u{9f}' => Some(UPPER[c as usize - 0x80]).filter(|u| *u != c),
-        _ => None,
-    };
+    let punctuation = |c: char| Some(windows_1252(c)).filter(|u| *u != c);
     let now = new.as_deref().unwrap_or(text);
     if now.chars().any(|c| punctuation(c).is_some()) {
         new = Some(now.chars().map(|c| punctuation(c).unwrap_or(c)).collect());
