@@ -171,9 +171,11 @@ fn what_does_not_fit_is_one_line() {
     for (flags, says) in [
         (
             &["--focal-loss", "2"][..],
-            "--focal-loss and --r-drop are for",
+            "--focal-loss is for texts or words of one class",
         ),
-        (&["--r-drop", "1"], "--focal-loss and --r-drop are for"),
+        (&["--r-drop", "1"], "--r-drop is for texts or words"),
+        (&["--label-smoothing", "0.1"], "--label-smoothing is for"),
+        (&["--class-weights", "auto"], "--class-weights is for"),
         (&["--calibrate"], "--calibrate is for texts of one class"),
     ] {
         let words = [

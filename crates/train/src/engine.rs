@@ -4,7 +4,7 @@ use crate::anchor::Anchor;
 use crate::average::Averaging;
 use crate::batches::BatchPlan;
 use crate::prefix::PrefixCache;
-use crate::{Average, Examples, Options, TargetRule, TrainError};
+use crate::{Average, ClassWeights, Examples, Options, TargetRule, TrainError};
 use hone_bert::{Acts, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
 use hone_kernels::{Acc, AdamwStep, Backend};
 use hone_optim::{GroupPolicy, Groups, Optimizer, Schedule, Unfreeze};
@@ -503,15 +503,27 @@ impl<B: Backend> Engine<B> {
     }
 }
 
-/// The loss of a task under a run's options.
+/// The loss of a task under a run's options; one that the task's loss has no place for is an error.
 fn loss_of(options: &Options, task: Task) -> Result<LossKind, TrainError> {
     let (focal, r_drop) = (options.focal_loss, options.r_drop);
-    match LossKind::of(task) {
-        LossKind::Softmax { .. } => Ok(LossKind::Softmax { focal, r_drop }),
-        other if focal == 0.0 && r_drop == 0.0 => Ok(other),
-        _ => Err(TrainError::Option(
-            "--focal-loss and --r-drop are for texts or words of one class each".to_owned(),
-        )),
+    let other = match LossKind::of(task) {
+        LossKind::Softmax { .. } => return Ok(LossKind::Softmax { focal, r_drop }),
+        other => other,
+    };
+    let given = [
+        ("--focal-loss", focal > 0.0),
+        ("--r-drop", r_drop > 0.0),
+        ("--label-smoothing", options.label_smoothing > 0.0),
+        (
+            "--class-weights",
+            options.class_weights != ClassWeights::None,
+        ),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(TrainError::Option(format!(
+            "{flag} is for texts or words of one class each"
+        ))),
+        None => Ok(other),
     }
 }
 
