@@ -17,6 +17,10 @@ use std::sync::Arc;
 
 /// Runs the verb.
 pub fn run(args: TrainArgs) -> Result<Exit> {
+    let of_validation = [
+        ("--eval-every", args.eval_every.is_some()),
+        ("--metric", args.metric.is_some()),
+    ];
     let args = settings::with_config(args)?;
     let device = device::choose_for(&args)?;
     let Some(data) = args.data.clone() else {
@@ -33,6 +37,12 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     };
     let valid_rows = data_set.valid.as_ref().map_or(0, |v| v.rows.len());
     let options = settings::options(&args, &config, task_of(data_set.kind), valid_rows)?;
+    for (flag, _) in of_validation
+        .iter()
+        .filter(|(_, typed)| *typed && valid_rows == 0)
+    {
+        say!("warning: {flag} is about validation texts, of which there are none");
+    }
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
     let out = output_folder(&args, &data)?;
     let job = settings::job(

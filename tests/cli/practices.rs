@@ -159,6 +159,38 @@ fn a_temperature_is_divided_into_the_classifier() {
         .fails(&["--calibrate needs 200 validation rows at least, there are 40"]);
 }
 
+/// Options that can do nothing here are told of.
+#[test]
+fn what_has_no_effect_is_said() {
+    let world = World::new();
+    let short = ["--max-steps", "2", "--valid", "none"];
+    let told = |words: &[&str]| world.train(&[&short[..], words].concat()).ok().err;
+    let err = told(&["--eval-every", "1", "--out", "first"]);
+    assert!(
+        err.contains("warning: --eval-every is about validation texts"),
+        "{err}"
+    );
+    assert!(!err.contains("--metric"), "{err}");
+    // The record of a run is no wish: what stands in it beside `valid = \"none\"` is not told of.
+    let err = told(&["--config", "first/run.toml", "--out", "second"]);
+    assert!(!err.contains("is about validation texts"), "{err}");
+    let data = fixture().join("train.csv");
+    let again = |more: &[&str]| {
+        let words = [
+            "train",
+            "--model",
+            "first",
+            "--data",
+            data.to_str().unwrap(),
+        ];
+        let words = [&words[..], &short, &["--init-head", "probe"], more].concat();
+        world.hone(&words).ok().err
+    };
+    let kept = "own head is kept";
+    assert!(again(&["--out", "third"]).contains(kept));
+    assert!(!again(&["--new-head", "--out", "fourth"]).contains(kept));
+}
+
 #[test]
 fn what_does_not_fit_is_one_line() {
     let world = World::new();

@@ -98,6 +98,12 @@ impl Header<'_> {
 }
 
 impl Columns {
+    /// A column that the user named, if any.
+    pub(crate) fn named(&self) -> Option<&str> {
+        let all = [&self.text, &self.text_b, &self.label, &self.group];
+        all.into_iter().flatten().next().map(String::as_str)
+    }
+
     /// Finds the columns in a header. A label column may be absent unless `need_label`.
     pub(crate) fn find(
         &self,

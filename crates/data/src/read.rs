@@ -329,6 +329,13 @@ impl Reader<'_> {
     }
 
     fn conll(&self) -> Result<Rows, DataError> {
+        if let Some(named) = self.columns.named() {
+            return Err(DataError::Column {
+                path: self.path.to_owned(),
+                wanted: named.to_owned(),
+                found: "a word and, last, its tag; they have no names".to_owned(),
+            });
+        }
         let mut rows = Vec::new();
         let mut words: Vec<String> = Vec::new();
         let mut tags: Vec<String> = Vec::new();
@@ -454,6 +461,13 @@ mod tests {
         );
         check_error("a.jsonl", b"{\"label\": 2}\n", "line 1: no key text");
         check_error("a.conll", b"word\n", "line 1: a word and its tag");
+        let (_folder, path) = file("a.conll", b"word\tO\n");
+        let named = Columns {
+            label: Some("tag".to_owned()),
+            ..Columns::default()
+        };
+        let error = read_labelled(&path, &named).unwrap_err().to_string();
+        assert!(error.contains("no column tag"), "{error}");
         check_error("a.xls", b"x", "formats are");
         let missing = read_file(Path::new("/nowhere/x.csv"), &Columns::default()).unwrap_err();
         assert!(missing.to_string().starts_with("/nowhere/x.csv: "));

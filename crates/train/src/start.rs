@@ -131,6 +131,13 @@ pub(crate) fn start<B: Backend>(
         .iter()
         .zip(&pretrained)
         .any(|(p, pretrained)| p.depth == Depth::Head && !pretrained);
+    if options.init_head == InitHead::Probe && !head_is_new {
+        sink.event(&Event::Note {
+            text: "the model's own head is kept, whose labels are these, and begins as it is: --init-head probe fits \
+                   none (--new-head has it fitted)"
+                .to_owned(),
+        });
+    }
     if options.init_head == InitHead::Probe && head_is_new {
         let Some(said) = fit_head(&mut model, &mut pretrained, train, seed, sink, stop)? else {
             return Ok(None);
