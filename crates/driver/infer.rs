@@ -156,12 +156,19 @@ pub fn labelled_for<B: Backend>(
     let model = &opened.model;
     let files = hone_data::find(data)?;
     // Of a folder the test part is meant; of a file, the file.
-    let file = match data.is_dir() {
-        true => files.test.or(files.valid),
-        false => files.train,
+    let (file, what) = match (data.is_dir(), files.test) {
+        (false, _) => (files.train, None),
+        (true, Some(test)) => (Some(test), Some("the folder's test texts")),
+        (true, None) => (
+            files.valid,
+            Some("the folder's validation texts, since it has no test texts"),
+        ),
     };
     let file =
         file.with_context(|| format!("{}: no test or validation file here", data.display()))?;
+    if let Some(what) = what {
+        say!("{}: {what}", file.display());
+    }
     let part = hone_data::read_labelled(&file, &settings::columns(columns, None))?;
     let names = match &files.labels {
         Some(path) if model.task != Task::Tag && model.task != Task::Regress => {

@@ -43,6 +43,17 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
     for key in ["accuracy", "macro_f1", "loss", "rows"] {
         assert_eq!(eval[key], summary["test"][key], "{key}");
     }
+    // Of a folder its test part, else its validation part, and it says which.
+    for (file, says) in [
+        ("set/dev.csv", "dev.csv: the folder's validation texts"),
+        ("set/test.csv", "test.csv: the folder's test texts"),
+    ] {
+        world.write(file, std::fs::read(test).unwrap());
+        let read = world.hone(&["eval", "--data", "set", "--json"]).ok();
+        assert!(read.err.contains(says), "{}", read.err);
+        let read: Value = serde_json::from_str(&read.out).unwrap();
+        assert_eq!(read["loss"], eval["loss"]);
+    }
     let told = world
         .hone(&["predict", "a bright film", "the dull and weak plot"])
         .ok();
