@@ -2,6 +2,7 @@
 
 use crate::args::{ColumnArgs, EvalArgs, PredictArgs};
 use crate::device::{self, on_device};
+use crate::progress::Stage;
 use crate::{Exit, listing, out, settings, trust};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
@@ -119,21 +120,13 @@ pub fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> R
     })
 }
 
-/// Progress of an evaluation, on a terminal only.
+/// Progress of a reading of so many texts.
 pub fn progress(total: usize) -> impl FnMut(usize) -> bool {
-    let shown = std::io::stderr().is_terminal();
-    let started = Instant::now();
+    let stage = Stage::new();
     move |rows| {
-        if shown {
-            let seconds = started.elapsed().as_secs_f64();
-            let left = seconds / rows.max(1) as f64 * (total - rows) as f64;
-            let end = if rows == total { "\r\x1b[K" } else { "" };
-            eprint!(
-                "\r{}/{} texts, {} left {end}",
-                count(rows),
-                count(total),
-                duration(left)
-            );
+        match rows == total {
+            true => stage.end(),
+            false => stage.at("texts read", rows as f64 / total.max(1) as f64),
         }
         true
     }
@@ -357,6 +350,9 @@ fn predict_on<B: Backend>(
     let mut acts = model.plan_eval(batches.limits(&examples))?;
     let mut writer = std::io::BufWriter::new(std::io::stdout().lock());
     let mut failed = None;
+    // On a terminal the answers themselves say how far it is.
+    let silent = std::io::stdout().is_terminal();
+    let mut progress = progress(examples.len());
     run_model(
         model,
         &mut acts,
@@ -382,7 +378,7 @@ fn predict_on<B: Backend>(
                 failed = Some(error);
             }
         },
-        |_| true,
+        |rows| silent || progress(rows),
     )?;
     if let Some(error) = failed {
         return Err(error.into());

@@ -111,6 +111,32 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// A validation that takes long: how far it is.
+    fn evaluating(&mut self, rows: usize, total: usize, seconds: f64) {
+        let left = seconds / rows.max(1) as f64 * total.saturating_sub(rows) as f64;
+        let text = format!(
+            "validating {}/{} texts, {} left",
+            count(rows),
+            count(total),
+            duration(left)
+        );
+        match &self.bar {
+            Some(bar) => bar.set_message(text),
+            None => {
+                let recent = |t: Instant| t.elapsed() < PLAIN_EVERY;
+                if rows < total
+                    && seconds >= PLAIN_EVERY.as_secs_f64()
+                    && !self.last_plain.is_some_and(recent)
+                {
+                    say!("{text}");
+                    self.last_plain = Some(Instant::now());
+                }
+            }
+        }
+    }
+}
+
 impl Default for Progress {
     fn default() -> Self {
         Progress::new()
@@ -159,11 +185,11 @@ impl Sink for Progress {
                 bytes(*memory_bytes)
             )),
             Event::Step(step) => self.step(step),
-            Event::Evaluating { rows, total, .. } => {
-                if let Some(bar) = &self.bar {
-                    bar.set_message(format!("validating {}/{}", count(*rows), count(*total)));
-                }
-            }
+            Event::Evaluating {
+                rows,
+                total,
+                seconds,
+            } => self.evaluating(*rows, *total, *seconds),
             Event::Evaluated {
                 step,
                 epoch,
