@@ -35,7 +35,7 @@ pub struct Args {
     /// The binary, built with `cargo build --release`
     #[arg(long, default_value = "target/release/hone")]
     hone: PathBuf,
-    /// What `hone` computes on: cpu, or cuda[:N]; features for logistic regression are always the processor's
+    /// What `hone` computes on: cpu, cuda or cuda:N; features for logistic regression are always the processor's
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Data sets
