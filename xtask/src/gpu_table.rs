@@ -93,6 +93,16 @@ pub fn table(document: &Value) -> String {
             by.join(", "),
         );
     }
+    let with_graphs = ROWS.iter().filter_map(|(step, name, shown)| {
+        let of = cell(step, name);
+        let graphs = of["hone_graphs"]["median_tokens_per_s"].as_f64()?;
+        let by = graphs / of["hone_tokens_per_s"].as_f64()?;
+        Some(format!("{} for {shown} ({by:.2}×)", count(graphs as usize)))
+    });
+    let with_graphs: Vec<String> = with_graphs.collect();
+    if !with_graphs.is_empty() {
+        let _ = writeln!(out, "\nWith `--graphs`: {}.", with_graphs.join("; "));
+    }
     let seeds = &cell("sst2", "test accuracy")["seeds"];
     if let Some(seeds) = seeds.as_array().filter(|seeds| !seeds.is_empty()) {
         let all: Vec<f64> = seeds.iter().filter_map(Value::as_f64).collect();
@@ -127,6 +137,8 @@ mod tests {
                 "hone_tokens_per_s": 1000.0, "hone_peak_fraction": 0.5, "rivals": {
                     "eager": {"tokens_per_s": [400.0, 500.0]}, "default": {"tokens_per_s": [700.0]},
                     "max-autotune": {"tokens_per_s": [800.0, 750.0]}}}}},
+            "small": {"cells": {"base 32x128": {
+                "hone_tokens_per_s": 1000.0, "hone_graphs": {"median_tokens_per_s": 1250.0}, "rivals": {}}}},
             "sst2": {"cells": {"test accuracy": {"seeds": [0.9, 0.91]}, "seed 1": {"seconds": 10.0}, "seed 2": {"seconds": 20.0}}},
         }});
         let made = table(&document);
@@ -138,6 +150,10 @@ mod tests {
             "| 256 texts of 128 | 1 000 | 50.0 % | 500 | 800 (max-autotune) | 2.00×, 1.25× |\n";
         assert!(made.contains(row), "{made}");
         assert!(!made.contains("64 texts of 512"), "{made}");
+        assert!(
+            made.contains("With `--graphs`: 1 250 for 32 texts of 128 (1.25×).\n"),
+            "{made}"
+        );
         assert!(
             made.contains("0.9000, 0.9100 (mean 0.9050; the CPU's 0.907), 15 seconds"),
             "{made}"
