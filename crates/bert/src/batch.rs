@@ -33,9 +33,7 @@ impl Limits {
             longest: self.longest.max(other.longest),
         }
     }
-}
 
-impl Limits {
     /// What holds batches of these limits when they are filled ([`Ragged::shaped`]).
     pub fn shaped(self, shape: fn(usize) -> usize) -> Limits {
         let filler = Filler::most(self.tokens, self.sequences, shape);

@@ -295,15 +295,8 @@ fn fillers_add_nothing() {
         for backend in CpuBackend::every_path(2) {
             let path = backend.path();
             let model = pooled(pool, backend, task, 24, 3, 52);
-            let [(loss, of_texts), (filled_loss, of_filled)] =
-                [&texts, &filled].map(|b| step(&model, std::slice::from_ref(b), &every));
-            assert_eq!(loss.to_bits(), filled_loss.to_bits());
-            for (i, param) in model.layout().table.params().iter().enumerate() {
-                // Blocks of the sum over tokens may be cut elsewhere.
-                let largest = of_texts[i].iter().fold(0.0f64, |m, x| m.max(x.abs()));
-                let error = distance(&of_texts[i], &of_filled[i]);
-                assert!(error <= 1e-6 * largest, "{path} {task:?} {}", param.name);
-            }
+            let steps = [&texts, &filled].map(|b| step(&model, std::slice::from_ref(b), &every));
+            assert!(steps[0] == steps[1], "{path} {task:?} {pool:?}");
         }
     }
 }

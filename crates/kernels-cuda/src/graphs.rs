@@ -35,12 +35,12 @@ pub(crate) struct Graphs<D: Driver> {
     region: Option<Region>,
     /// A tape that is not in use.
     spare: Tape,
-    counts: Counts,
+    counts: GraphCounts,
 }
 
 /// Regions by how they were queued.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct GraphCounts {
     /// Operation by operation.
     pub single: u64,
     /// The first time as one.
@@ -87,11 +87,11 @@ impl<D: Driver> Graphs<D> {
             now: 0,
             region: None,
             spare: Tape::default(),
-            counts: Counts::default(),
+            counts: GraphCounts::default(),
         }
     }
 
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> GraphCounts {
         self.counts
     }
 
@@ -124,16 +124,22 @@ impl<D: Driver> Graphs<D> {
         }
     }
 
-    /// Asked whenever a mask is to be drawn, whether its seed and step are news or not.
-    pub fn draws(&mut self, news: bool) -> Change {
+    /// Asked before the seed or step of masks changes: those drawn before heed it.
+    pub fn draw_changes(&mut self) -> Change {
         match &mut self.region {
-            Some(region) if news && region.drawn => Change::AfterRegion,
-            Some(region) => {
-                region.drawn = true;
-                region.step |= news;
+            None => Change::Now,
+            Some(region) if !region.drawn => {
+                (region.step, region.drawn) = (true, true);
                 Change::WithRegion
             }
-            None => Change::Now,
+            Some(_) => Change::AfterRegion,
+        }
+    }
+
+    /// A mask is drawn by the step as it is.
+    pub fn draws(&mut self) {
+        if let Some(region) = &mut self.region {
+            region.drawn = true;
         }
     }
 

@@ -40,7 +40,7 @@ pub use backend::CudaBackend;
 pub use card::Card;
 pub use driver::{Arg, Driver, Launch, Matrix, Product};
 pub use emulator::{Emulator, Order};
-pub use graphs::Counts;
+pub use graphs::GraphCounts;
 pub use memory::{Buf, Coming, View, ViewMut};
 pub use params::CudaParams;
 pub use rate::ProductRate;

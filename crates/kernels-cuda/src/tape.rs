@@ -3,13 +3,14 @@
 use crate::act::Number;
 use crate::driver::{Arg, Driver, Launch, Product};
 use hone_kernels::BackendError;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 /// Operations in order, with all they are told. Equal tapes do the same.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tape {
     operations: Vec<Operation>,
-    /// Of all launches, in order.
+    /// Of all launches, in order: one list, so that a tape that is used again allocates nothing.
     args: Vec<Arg>,
 }
 
@@ -104,34 +105,21 @@ impl Tape {
         Ok(())
     }
 
-    /// A number that equal tapes share, and others hardly.
+    /// A number that equal tapes share, and others hardly: of sizes and addresses, which alone tell them apart in practice.
     pub(crate) fn hash(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        let mut take = |word: u64| {
-            // FNV-1a's steps by words, and a turn, since its multiplication carries upwards alone.
-            hash = (hash ^ word)
-                .wrapping_mul(0x0000_0100_0000_01b3)
-                .rotate_left(29);
-        };
+        let mut hash = DefaultHasher::new();
         for operation in &self.operations {
             match operation {
-                Operation::Launch { grid, args, .. } => {
-                    grid.iter().for_each(|&n| take(u64::from(n)));
-                    self.args[args.clone()].iter().for_each(|a| take(a.word()));
-                }
+                Operation::Launch { grid, .. } => grid.hash(&mut hash),
                 Operation::Product(p) => {
-                    let sizes = [p.rows, p.columns, p.depth].map(|n| n as u64);
-                    let addresses = [p.a.address, p.b.address, p.c];
-                    sizes.into_iter().chain(addresses).for_each(&mut take);
+                    [p.rows, p.columns, p.depth].hash(&mut hash);
+                    [p.a.address, p.b.address, p.c].hash(&mut hash);
                 }
-                Operation::Copy { to, from, bytes } => {
-                    [*to, *from, *bytes as u64].into_iter().for_each(&mut take);
-                }
-                Operation::Clear { to, bytes } => {
-                    [*to, *bytes as u64].into_iter().for_each(&mut take);
-                }
+                Operation::Copy { to, from, bytes } => (to, from, bytes).hash(&mut hash),
+                Operation::Clear { to, bytes } => (to, bytes).hash(&mut hash),
             }
         }
-        hash
+        self.args.iter().for_each(|arg| arg.word().hash(&mut hash));
+        hash.finish()
     }
 }

@@ -1,3 +1,5 @@
+//! What backends on the host have in common.
+
 /// The memory of a [`Backend`](crate::Backend) whose buffers are the host's and become slices: everything but `alloc`,
 /// inside its `impl`. What is asked of it is done before it returns.
 #[macro_export]

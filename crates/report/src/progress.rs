@@ -109,9 +109,7 @@ impl Progress {
             }
         }
     }
-}
 
-impl Progress {
     /// A validation that takes long: how far it is.
     fn evaluating(&mut self, rows: usize, total: usize, seconds: f64) {
         let left = seconds / rows.max(1) as f64 * total.saturating_sub(rows) as f64;

@@ -9,7 +9,7 @@ use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_kernels_cuda::{Card, CudaBackend, Emulator, Event, Number, Order, Recorder, card};
 use hone_tensor::SafetensorsFile;
-use hone_train::{Options, ValidSource, WordUpdates};
+use hone_train::{Done, Options, ValidSource, WordUpdates};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,12 +31,8 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     })
 }
 
-/// Losses, and weights by name, of a run.
-fn run<B: Backend>(
-    backend: B,
-    options: &Options,
-    words: WordUpdates,
-) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
+/// A run, and what it said.
+fn ran<B: Backend>(backend: Arc<B>, options: &Options, words: WordUpdates) -> (Record, Done<B>) {
     let mut record = Record::default();
     let done = Run {
         data: &data(ValidSource::None),
@@ -45,8 +41,18 @@ fn run<B: Backend>(
         resume: false,
         words,
     }
-    .on(Arc::new(backend), &mut record)
+    .on(backend, &mut record)
     .unwrap();
+    (record, done)
+}
+
+/// Losses, and weights by name, of a run.
+fn run<B: Backend>(
+    backend: B,
+    options: &Options,
+    words: WordUpdates,
+) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
+    let (record, done) = ran(Arc::new(backend), options, words);
     (record.losses, weights(&done))
 }
 
@@ -158,16 +164,7 @@ fn graphs_change_no_bit() {
             true => backend.with_graphs(),
             false => backend.with_shapes(),
         });
-        let mut record = Record::default();
-        let done = Run {
-            data: &data(ValidSource::None),
-            options: &options,
-            out: None,
-            resume: false,
-            words: WordUpdates::Deferred,
-        }
-        .on(backend.clone(), &mut record)
-        .unwrap();
+        let (record, done) = ran(backend.clone(), &options, WordUpdates::Deferred);
         let counts = backend.graph_counts();
         eprintln!("{counts:?}");
         match captures {
@@ -203,16 +200,7 @@ fn the_next_step_is_queued_before_the_host_waits() {
         max_steps: Some(STEPS),
         ..dropped()
     };
-    let mut record = Record::default();
-    Run {
-        data: &data(ValidSource::None),
-        options: &options,
-        out: None,
-        resume: false,
-        words: WordUpdates::Dense,
-    }
-    .on(backend.clone(), &mut record)
-    .unwrap();
+    let (record, _) = ran(backend.clone(), &options, WordUpdates::Dense);
     assert_eq!(record.losses.len(), STEPS);
     let events = backend.driver().events();
     let updates: Vec<usize> = (0..events.len())

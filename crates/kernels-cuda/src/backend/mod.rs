@@ -7,7 +7,7 @@ mod contract;
 
 use crate::act::Act;
 use crate::driver::{Arg, Driver, Launch, Product};
-use crate::graphs::{Change, Counts, Graphs};
+use crate::graphs::{Change, GraphCounts, Graphs};
 use crate::memory::{Buf, ViewMut};
 use crate::params::CudaParams;
 use crate::scratch::Scratch;
@@ -71,9 +71,9 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
     }
 
     /// How regions of operations were queued so far; nothing without graphs.
-    pub fn graph_counts(&self) -> Counts {
+    pub fn graph_counts(&self) -> GraphCounts {
         let graphs = self.graphs.as_ref();
-        graphs.map_or(Counts::default(), |graphs| lock(graphs).counts())
+        graphs.map_or(GraphCounts::default(), |graphs| lock(graphs).counts())
     }
 
     /// The driver below.
@@ -117,30 +117,35 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
         self.driver.upload(to, bytemuck::bytes_of(step))
     }
 
-    /// Changes the step, on the device too: now, or before a region that begins with it.
-    fn change_step(&self, how: Change, change: impl FnOnce(&mut StepParams)) {
+    /// Changes the step, on the device too: now, or with the operations of a region that are yet to come. `asked` says
+    /// how; where the region's earlier operations heed the step as it was, they are queued first.
+    fn change_step(
+        &self,
+        asked: impl Fn(&mut Graphs<D>) -> Change,
+        change: impl FnOnce(&mut StepParams),
+    ) {
+        let ask = || {
+            let graphs = self.graphs.as_ref();
+            graphs.map_or(Change::Now, |graphs| asked(&mut lock(graphs)))
+        };
+        let mut how = ask();
         if how == Change::AfterRegion {
             self.queue_region(false);
+            how = ask();
         }
         let mut step = lock(&self.step);
         change(&mut step);
-        if how != Change::WithRegion {
+        if how == Change::Now {
             self.kept(self.write_step(&step));
         }
     }
 
     /// Masks from here on are drawn by this key's seed and step.
     pub(crate) fn draw(&self, key: DropKey) {
-        let news = !lock(&self.step).draws_by(key);
-        let graphs = self.graphs.as_ref();
-        let how = graphs.map_or(Change::Now, |graphs| lock(graphs).draws(news));
-        if news {
-            self.change_step(how, |step| step.draw(key));
-            if how == Change::AfterRegion
-                && let Some(graphs) = graphs
-            {
-                lock(graphs).draws(false);
-            }
+        if !lock(&self.step).draws_by(key) {
+            self.change_step(Graphs::draw_changes, |step| step.draw(key));
+        } else if let Some(graphs) = &self.graphs {
+            lock(graphs).draws();
         }
     }
 
@@ -148,9 +153,7 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
     pub(crate) fn begin(&self, tokens: usize, sequences: usize, distinct: usize) {
         let counts = StepParams::counts(tokens, sequences, distinct);
         if lock(&self.step).counts != counts {
-            let graphs = self.graphs.as_ref();
-            let how = graphs.map_or(Change::Now, |graphs| lock(graphs).sizes_change());
-            self.change_step(how, |step| step.counts = counts);
+            self.change_step(Graphs::sizes_change, |step| step.counts = counts);
         }
     }
 

@@ -1,15 +1,16 @@
 //! The host's side, from what the recorder wrote down: geometry, sizes, order, and that nothing of a step stands in
 //! the arguments of its launches.
 
+mod graphs;
+mod step;
+
 use hone_kernels::conformance::outcomes;
-use hone_kernels::{
-    Acc, Attention, Backend, Drop, EmbedTables, Norm, NormSums, Qkv, QkvMut, Rows, Tokens,
-    WeightRef, Workspace,
-};
+use hone_kernels::{Acc, Backend, Norm, NormSums, WeightRef, Workspace};
 use hone_kernels_cuda::sources::{FILES, kernels};
-use hone_kernels_cuda::{Arg, Buf, CudaBackend, Event, Recorded, Recorder, bucket};
-use hone_tensor::{Depth, DropKey, Kind, ParamTable, Ragged};
+use hone_kernels_cuda::{Arg, CudaBackend, Event, Recorder, bucket};
+use hone_tensor::{Depth, Kind, ParamTable};
 use std::sync::Arc;
+use step::{Device, batch, launches, uploads};
 
 type Cuda = CudaBackend<Recorder>;
 
@@ -54,169 +55,6 @@ fn every_kernel_is_launched_with_the_threads_it_is_bound_to() {
     assert!(unseen.is_empty(), "never launched: {unseen:?}");
 }
 
-/// A batch with room for as many tokens as any of the tests' batches has.
-struct Device {
-    word: Buf<Recorder, f32>,
-    norm: Buf<Recorder, f32>,
-    u32s: Buf<Recorder, u32>,
-    u64s: Buf<Recorder, u64>,
-    acts: Vec<Buf<Recorder, f32>>,
-    stats: Buf<Recorder, f32>,
-    sums: [Buf<Recorder, f32>; 3],
-}
-
-const H: usize = 64;
-const MOST: usize = 1000;
-
-impl Device {
-    fn new(b: &Cuda) -> Device {
-        b.reserve(&Workspace {
-            tokens: MOST,
-            sequences: 64,
-            longest: 512,
-            hidden: H,
-            intermediate: H,
-            heads: 2,
-            classes: 2,
-        })
-        .expect("workspace");
-        Device {
-            word: b.alloc(100 * H).expect("memory"),
-            norm: b.alloc(H).expect("memory"),
-            u32s: b.alloc(MOST + 1).expect("memory"),
-            u64s: b.alloc(MOST).expect("memory"),
-            acts: (0..6)
-                .map(|_| b.alloc(3 * MOST * H).expect("memory"))
-                .collect(),
-            stats: b.alloc(2 * MOST).expect("memory"),
-            sums: [(); 3].map(|()| b.alloc(H).expect("memory")),
-        }
-    }
-
-    /// Part of a step: embeddings, LayerNorm and attention with dropout, and their backward.
-    fn step(&mut self, b: &Cuda, batch: &Ragged, step: u32) -> Vec<Event> {
-        b.driver().forget();
-        let (t, s) = (batch.tokens(), batch.sequences());
-        let distinct = batch.buckets().rows.len();
-        let key = DropKey {
-            seed: 3,
-            step,
-            layer: 0,
-            site: 1,
-            draw: 0,
-        };
-        let drop = Drop::new(key, 0.1).expect("a rate above 0");
-        let u32s = |n| b.head(&self.u32s, n);
-        let tokens = Tokens {
-            ids: u32s(t),
-            types: u32s(t),
-            positions: u32s(t),
-            cu_seqlens: u32s(s + 1),
-            example_ids: b.head(&self.u64s, t),
-            sequence_ids: b.head(&self.u64s, s),
-            bucket_rows: u32s(distinct),
-            bucket_starts: u32s(distinct + 1),
-            bucket_tokens: u32s(t),
-            longest: batch.longest(),
-        };
-        let rows = Rows {
-            example_ids: tokens.example_ids,
-            positions: tokens.positions,
-        };
-        let norm = Norm {
-            weight: b.view(&self.norm),
-            bias: b.view(&self.norm),
-            eps: 1e-12,
-        };
-        let how = Attention {
-            heads: 2,
-            head_dim: H / 2,
-            longest: batch.longest(),
-            drop: Some(drop),
-        };
-        let tables = EmbedTables {
-            word: b.view(&self.word),
-            position: b.view(&self.word),
-            token_type: b.view(&self.word),
-        };
-        let [x, y, qkv, context, dqkv, other] = &mut self.acts[..] else {
-            unreachable!("six buffers")
-        };
-        let stats = &mut self.stats;
-        b.embed(tables, tokens, H, b.head_mut(x, t * H));
-        b.add_norm(
-            norm,
-            Some((drop, rows)),
-            None,
-            b.head_mut(x, t * H),
-            b.head_mut(stats, 2 * t),
-            b.head_mut(y, t * H),
-        );
-        let all = || Qkv::All(b.head(qkv, t * 3 * H));
-        b.attention(
-            how,
-            tokens,
-            all(),
-            b.head_mut(context, t * H),
-            b.head_mut(stats, 2 * t),
-        );
-        b.attention_backward(
-            how,
-            tokens,
-            all(),
-            b.head(context, t * H),
-            b.head(stats, 2 * t),
-            b.head(y, t * H),
-            QkvMut::All(b.head_mut(dqkv, t * 3 * H)),
-        );
-        let [dweight, dbias, before] = &mut self.sums;
-        b.add_norm_backward(
-            norm,
-            b.head(y, t * H),
-            b.head(x, t * H),
-            b.head(stats, 2 * t),
-            b.head_mut(other, t * H),
-            None,
-            NormSums {
-                acc: Acc::Set,
-                params: Some((b.all_mut(dweight), b.all_mut(dbias))),
-                bias_before: Some(b.all_mut(before)),
-            },
-        );
-        b.embed_word_backward(b.head(other, t * H), tokens, H, b.all_mut(&mut self.word));
-        b.driver().events()
-    }
-}
-
-fn batch(lengths: &[usize]) -> Ragged {
-    let mut batch = Ragged::new();
-    for (s, &n) in lengths.iter().enumerate() {
-        let ids: Vec<u32> = (0..n).map(|t| (t % 60) as u32).collect();
-        batch.push(s as u64, &ids, &vec![0; n]);
-    }
-    batch
-}
-
-fn launches(events: &[Event]) -> Vec<&Recorded> {
-    events
-        .iter()
-        .filter_map(|e| match e {
-            Event::Launch(launch) => Some(launch),
-            _ => None,
-        })
-        .collect()
-}
-
-fn uploads(events: &[Event]) -> Vec<usize> {
-    events
-        .iter()
-        .filter_map(|e| match e {
-            Event::Upload(_, bytes) => Some(*bytes),
-            _ => None,
-        })
-        .collect()
-}
-
 #[test]
 fn steps_of_one_bucket_make_the_same_launches() {
     let b = backend();
@@ -243,113 +81,6 @@ fn steps_of_one_bucket_make_the_same_launches() {
     // The host waits for nothing inside a step.
     let waits = |e: &&Event| matches!(e, Event::Sync | Event::Download(..) | Event::Alloc(..));
     assert_eq!(two.iter().filter(waits).count(), 0);
-}
-
-/// What was queued, by name: `step` is the device's step, written before what follows.
-fn words(events: &[Event]) -> Vec<String> {
-    events
-        .iter()
-        .map(|e| match e {
-            Event::Launch(launch) => launch.kernel.to_owned(),
-            Event::Upload(_, 32) => "step".to_owned(),
-            Event::Capture(n) => format!("capture {n}"),
-            Event::Replay(n) => format!("replay {n}"),
-            other => panic!("{other:?}"),
-        })
-        .collect()
-}
-
-#[test]
-fn a_region_that_repeats_is_captured_and_replayed() {
-    let b = backend().with_graphs();
-    let shape = b.shapes().expect("graphs want shapes");
-    let mut device = Device::new(&b);
-    // 288 tokens are a shape; other lengths, other numbers of distinct words.
-    let batches = [
-        batch(&[64, 64, 64, 64, 32]),
-        batch(&[33, 60, 64, 67, 64]),
-        batch(&[60, 62, 50, 56, 60]),
-        batch(&[64, 63, 64, 64, 33]),
-    ];
-    for batch in &batches {
-        assert_eq!(shape(batch.tokens()), batch.tokens());
-    }
-    let mut step = |k: usize, number: u32| {
-        let mut events = Vec::new();
-        b.repeats(|| events = device.step(&b, &batches[k], number));
-        assert!(events.is_empty(), "nothing is queued inside: {events:?}");
-        words(&b.driver().events())
-    };
-    let one = step(0, 0);
-    let (first, kernels) = one.split_first().expect("events");
-    assert_eq!(first, "step", "sizes and draws in one write");
-    assert!(kernels.len() >= 8 && kernels[0] == "embed");
-    let n = kernels.len();
-    // The longest text of 67 has one tile more.
-    assert_eq!(step(1, 1), one);
-    let replay = format!("replay {n}");
-    assert_eq!(step(2, 2), ["step", &format!("capture {n}"), &replay]);
-    assert_eq!(step(3, 3), ["step", &replay]);
-    assert_eq!(step(0, 4), ["step", &replay]);
-    assert_eq!(step(0, 4), [&*replay], "nothing is news");
-    assert_eq!(step(1, 5), ["step", &format!("capture {n}"), &replay]);
-    let counts = b.graph_counts();
-    assert_eq!((counts.single, counts.captured, counts.replayed), (2, 2, 3));
-}
-
-#[test]
-fn batches_of_odd_sizes_are_queued_one_by_one() {
-    let b = backend().with_graphs();
-    let mut device = Device::new(&b);
-    for _ in 0..3 {
-        b.repeats(|| device.step(&b, &batch(&[64, 61, 64]), 0));
-    }
-    let counts = b.graph_counts();
-    assert_eq!((counts.single, counts.captured, counts.replayed), (3, 0, 0));
-}
-
-/// Whatever needs what was written down queues it first, in order.
-#[test]
-fn a_region_keeps_its_order() {
-    let b = backend().with_graphs();
-    let mut device = Device::new(&b);
-    let (one, two) = (batch(&[64, 64]), batch(&[64, 32]));
-    let mut x = b.alloc::<f32>(64).expect("memory");
-    b.driver().forget();
-    let kinds = || -> Vec<String> {
-        let events = b.driver().events();
-        let kinds = events.iter().map(|e| match e {
-            Event::Launch(launch) => launch.kernel.to_owned(),
-            Event::Upload(_, bytes) => format!("upload {bytes}"),
-            Event::Fetch(..) => "fetch".to_owned(),
-            other => panic!("{other:?}"),
-        });
-        kinds.collect()
-    };
-    b.repeats(|| {
-        b.fill(1.0, b.all_mut(&mut x));
-        b.upload(b.head_mut(&mut x, 8), &[0.0; 8]).expect("upload");
-        b.fill(2.0, b.head_mut(&mut x, 8));
-        b.fetch(b.view(&x)).expect("fetch");
-    });
-    assert_eq!(kinds(), ["fill_32", "upload 32", "fill_32", "fetch"]);
-    // Two steps in one region: the first is queued, with its own sizes and masks, before the second's are written.
-    for (second, number) in [(&two, 2), (&one, 3)] {
-        let mut inside = Vec::new();
-        b.repeats(|| {
-            device.step(&b, &one, 2);
-            device.step(&b, second, number);
-            inside = words(&b.driver().events());
-        });
-        let all = words(&b.driver().events());
-        let steps: Vec<usize> = (0..all.len()).filter(|&k| all[k] == "step").collect();
-        let kernels = (all.len() - steps.len()) / 2;
-        // Masks are drawn from the second kernel on.
-        let before = usize::from(number == 3);
-        assert_eq!(steps, [0, kernels + before + 1], "{all:?}");
-        assert_eq!(inside.len(), kernels + before + 2);
-        b.repeats(|| device.step(&b, &two, 9));
-    }
 }
 
 #[test]
