@@ -5,14 +5,16 @@
 //! `cargo test -p hone-kernels-cuda --test mutation -- --ignored --nocapture`.
 
 use half::bf16;
-use hone_kernels::conformance::check;
+use hone_kernels::conformance::Expected;
 use hone_kernels::{Backend, BackendError};
 use hone_kernels_cuda::emulator::Sources;
 use hone_kernels_cuda::{CudaBackend, Emulator, Number, Order, sources};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::thread::{available_parallelism, scope};
 
 const BARRIERS: [&str; 2] = ["__syncthreads();", "__syncwarp();"];
 const ORDERS: [Order; 3] = [Order::Forward, Order::Reverse, Order::Random(3)];
@@ -181,6 +183,8 @@ fn faults(only: impl Fn(&str) -> bool) -> Vec<Mutant> {
 
 /// In which order of threads the suite fails, and what it says first.
 fn caught(mutant: &Mutant, folder: &Path) -> Option<(Order, String)> {
+    static SINGLE: LazyLock<Expected> = LazyLock::new(Expected::of::<f32>);
+    static HALF: LazyLock<Expected> = LazyLock::new(Expected::of::<bf16>);
     let mut changed = Sources::embedded().with(mutant.file, mutant.text.clone());
     let rounded = sources::acts(mutant.file) == [Number::Bf16];
     changed.acts = vec![if rounded { Number::Bf16 } else { Number::F32 }];
@@ -189,8 +193,8 @@ fn caught(mutant: &Mutant, folder: &Path) -> Option<(Order, String)> {
     ORDERS.into_iter().find_map(|order| {
         let emulator = emulator.in_order(order);
         let said = match rounded {
-            true => fails(CudaBackend::<Emulator, bf16>::new(emulator)),
-            false => fails(CudaBackend::<Emulator, f32>::new(emulator)),
+            true => fails(&HALF, CudaBackend::<Emulator, bf16>::new(emulator)),
+            false => fails(&SINGLE, CudaBackend::<Emulator, f32>::new(emulator)),
         }?;
         let said = said
             .downcast_ref::<String>()
@@ -201,9 +205,34 @@ fn caught(mutant: &Mutant, folder: &Path) -> Option<(Order, String)> {
 }
 
 /// What the suite panics with.
-fn fails<B: Backend>(backend: Result<B, BackendError>) -> Option<Box<dyn Any + Send>> {
+fn fails<B: Backend>(
+    expected: &Expected,
+    backend: Result<B, BackendError>,
+) -> Option<Box<dyn Any + Send>> {
     let backend = backend.expect("memory");
-    catch_unwind(AssertUnwindSafe(|| check(&backend))).err()
+    catch_unwind(AssertUnwindSafe(|| expected.check(&backend))).err()
+}
+
+/// Calls `f` for each, several at a time; answers in order.
+fn side_by_side<T: Sync, U: Send>(items: &[T], f: impl Fn(&T) -> U + Sync) -> Vec<U> {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut done = Vec::new();
+        while let at = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(item) = items.get(at)
+        {
+            done.push((at, f(item)));
+        }
+        done
+    };
+    let workers = available_parallelism().map_or(1, usize::from);
+    let mut all: Vec<(usize, U)> = scope(|s| {
+        let started: Vec<_> = (0..workers).map(|_| s.spawn(take)).collect();
+        let ended = started.into_iter().map(|w| w.join().expect("a worker"));
+        ended.flatten().collect()
+    });
+    all.sort_by_key(|x| x.0);
+    all.into_iter().map(|x| x.1).collect()
 }
 
 fn every_one_is_caught(mutants: &[Mutant]) {
@@ -213,7 +242,7 @@ fn every_one_is_caught(mutants: &[Mutant]) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let found: Vec<_> = mutants.iter().map(|m| caught(m, &folder)).collect();
+    let found = side_by_side(mutants, |m| caught(m, &folder));
     std::panic::set_hook(loud);
     let mut alive = Vec::new();
     for (m, found) in mutants.iter().zip(found) {

@@ -1,4 +1,4 @@
-//! A hundred AdamW steps of a small BERT beside PyTorch's in double (the fixture of `crates/train/tests/trajectory.rs`),
+//! A hundred AdamW steps of a small BERT beside PyTorch's in double (the fixture of `crates/train/tests/training/trajectory.rs`),
 //! and ten with every dropout beside the CPU's backend.
 
 use crate::Work;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 const EMULATION: &str = include_str!("emulation.h");
 
@@ -54,16 +54,15 @@ pub struct Library {
     /// Threads of a block of each kernel.
     threads: BTreeMap<String, u32>,
     loaded: libloading::Library,
+    /// Fibers and shared memory are statics of a loaded file, and a file loaded twice is one: its launches take turns,
+    /// whichever emulator asks.
+    turn: Arc<Mutex<()>>,
 }
-
-/// Fibers and shared memory are statics of a loaded file, and a file loaded twice is one: one launch runs at a time
-/// in a process, whichever emulator asks.
-static LAUNCH: Mutex<()> = Mutex::new(());
 
 impl Library {
     fn text(answer: *const c_char) -> Option<String> {
         // SAFETY: the library's functions return null or a string that stays until their next call; the caller holds
-        // `LAUNCH` or reads a constant.
+        // `turn` or reads a constant.
         (!answer.is_null()).then(|| {
             unsafe { CStr::from_ptr(answer) }
                 .to_string_lossy()
@@ -106,7 +105,7 @@ impl Library {
             .map(|w| std::ptr::from_mut(w).cast())
             .collect();
         let block = [launch.block[0], launch.block[1], 1];
-        let turn = LAUNCH.lock().unwrap_or_else(|e| e.into_inner());
+        let turn = self.turn.lock().unwrap_or_else(|e| e.into_inner());
         // SAFETY: as many arguments as the kernel has, of its types; what they point to was checked to begin in live
         // memory, and the typed launchers know how far it reaches.
         let answer = unsafe {
@@ -211,8 +210,8 @@ fn compiled(folder: &Path, name: &str, text: &str, act: Number) -> Result<PathBu
 /// Compiles (where needed) and loads every file.
 pub fn libraries(folder: &Path, wanted: &Sources) -> Result<Vec<Library>, String> {
     // One at a time in this process, so that nothing is compiled twice; other processes write beside and rename.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    static TURNS: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    let mut turns = TURNS.lock().unwrap_or_else(|e| e.into_inner());
     let mut out = Vec::new();
     for (file, text) in &wanted.files {
         for &act in wanted
@@ -232,6 +231,7 @@ pub fn libraries(folder: &Path, wanted: &Sources) -> Result<Vec<Library>, String
                     .map(|k| (k.name.to_owned(), k.threads))
                     .collect(),
                 loaded: loaded.map_err(|e| format!("{}: {e}", path.display()))?,
+                turn: turns.entry(path).or_default().clone(),
             });
         }
     }

@@ -72,22 +72,63 @@ pub struct Verdict {
     pub complaint: Option<String>,
 }
 
-/// Puts a backend through the suite. ε is that of the numbers an output is held in; where activations are coarser than
-/// f32, what all three are given is rounded as they are.
+/// What the suite compares with: the reference's outputs, in f32 and in f64.
+pub struct Expected {
+    inputs: Inputs,
+    ref32: Vec<Outcome>,
+    ref64: Vec<Outcome>,
+}
+
+impl Expected {
+    /// For backends with these activations; where they are coarser than f32, what all three are given is rounded as
+    /// they are.
+    pub fn of<Act: Real>() -> Expected {
+        let inputs = match Act::EPSILON > f32::EPSILON.into() {
+            true => Inputs::Half,
+            false => Inputs::Single,
+        };
+        Expected {
+            inputs,
+            ref32: run(&Reference::<f32>::default(), inputs, &mut |_| {}),
+            ref64: run(&Reference::<f64>::default(), inputs, &mut |_| {}),
+        }
+    }
+
+    /// Puts a backend through the suite. ε is that of the numbers an output is held in.
+    pub fn verdicts<B: Backend>(&self, backend: &B) -> Vec<Verdict> {
+        let got = run(backend, self.inputs, &mut |_| {});
+        assert_eq!(got.len(), self.ref64.len(), "outputs");
+        let references = self.ref32.iter().zip(&self.ref64);
+        got.iter()
+            .zip(references)
+            .map(|(got, (ref32, ref64))| compare(got, ref32, ref64))
+            .collect()
+    }
+
+    /// Holds a backend against the suite.
+    ///
+    /// # Panics
+    ///
+    /// When an output is further from the f64 reference than the rule allows; names all of them.
+    #[track_caller]
+    pub fn check<B: Backend>(&self, backend: &B) {
+        let verdicts = self.verdicts(backend);
+        let complaints = verdicts.iter().filter_map(|v| v.complaint.as_deref());
+        let wrong: Vec<&str> = complaints.collect();
+        assert!(
+            wrong.is_empty(),
+            "{}: {} of {} outputs are out of tolerance:\n{}",
+            backend.path(),
+            wrong.len(),
+            verdicts.len(),
+            wrong.join("\n")
+        );
+    }
+}
+
+/// Puts a backend through the suite.
 pub fn verdicts<B: Backend>(backend: &B) -> Vec<Verdict> {
-    let inputs = match B::Act::EPSILON > f32::EPSILON.into() {
-        true => Inputs::Half,
-        false => Inputs::Single,
-    };
-    let got = run(backend, inputs, &mut |_| {});
-    let ref32 = run(&Reference::<f32>::default(), inputs, &mut |_| {});
-    let ref64 = run(&Reference::<f64>::default(), inputs, &mut |_| {});
-    assert_eq!(got.len(), ref64.len(), "outputs");
-    let references = ref32.iter().zip(&ref64);
-    got.iter()
-        .zip(references)
-        .map(|(got, (ref32, ref64))| compare(got, ref32, ref64))
-        .collect()
+    Expected::of::<B::Act>().verdicts(backend)
 }
 
 /// Holds a backend against the suite.
@@ -97,17 +138,7 @@ pub fn verdicts<B: Backend>(backend: &B) -> Vec<Verdict> {
 /// When an output is further from the f64 reference than the rule allows; names all of them.
 #[track_caller]
 pub fn check<B: Backend>(backend: &B) {
-    let verdicts = verdicts(backend);
-    let complaints = verdicts.iter().filter_map(|v| v.complaint.as_deref());
-    let wrong: Vec<&str> = complaints.collect();
-    assert!(
-        wrong.is_empty(),
-        "{}: {} of {} outputs are out of tolerance:\n{}",
-        backend.path(),
-        wrong.len(),
-        verdicts.len(),
-        wrong.join("\n")
-    );
+    Expected::of::<B::Act>().check(backend);
 }
 
 /// Judges an output.

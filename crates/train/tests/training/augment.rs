@@ -1,8 +1,6 @@
 //! Augmented training texts: the same bits after a stop, never a validation text, never a batch beyond the plan.
 
-mod common;
-
-use common::{Record, data, folder, options, weights};
+use crate::common::{Record, data, folder, options, weights};
 use hone_bert::Config;
 use hone_data::augment::{Augmenter, Protection, Sources};
 use hone_data::{TaskKind, Tokenizer, Truncate};

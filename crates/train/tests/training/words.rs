@@ -1,8 +1,6 @@
 //! Words that a step's texts do not hold take the step later: the same bits as at once, whatever happens between.
 
-mod common;
-
-use common::{Record, Run, data, options, weights};
+use crate::common::{Record, Run, data, options, weights};
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_train::{Cadence, Options, Select, ValidSource, WordUpdates};

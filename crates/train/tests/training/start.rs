@@ -1,8 +1,6 @@
 //! Where weights begin: what is kept, what is drawn, and a head that begins fitted.
 
-mod common;
-
-use common::{Record, Run, data, folder, options, weights};
+use crate::common::{Record, Run, data, folder, options, weights};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
 use hone_data::{Tokenizer, Truncate};
 use hone_kernels::Reference;

@@ -1,8 +1,6 @@
 //! L2-SP, averages of weights, focal loss and R-Drop beside PyTorch, and the rules every one of them keeps.
 
-mod common;
-
-use common::{Record, Run, data, folder, options, weights};
+use crate::common::{self, Record, Run, data, folder, options, weights};
 use hone_kernels::{Backend, Loss, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Pull;

@@ -1,8 +1,6 @@
 //! Fifty steps, dropout included, on any number of threads: the same bits in every weight.
 
-mod common;
-
-use common::{Record, Run, data, options, weights};
+use crate::common::{Record, Run, data, options, weights};
 use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
 use hone_train::{Options, ValidSource, WordUpdates};
 use std::sync::Arc;

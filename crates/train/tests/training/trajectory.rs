@@ -1,9 +1,7 @@
 //! A hundred AdamW steps beside PyTorch: warm-up, decay, clipping, layer-wise rates, no dropout.
 //! What is compared is movement, w₁₀₀ − w₀, a tensor at a time; weights themselves would hide it.
 
-mod common;
-
-use common::{Record, Run, data, folder, options, weights};
+use crate::common::{Record, Run, data, folder, options, weights};
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_tensor::SafetensorsFile;

@@ -1,9 +1,7 @@
 //! What is watched while a run goes: a verdict on a run that learns by heart, that watching moves no weight, and a
 //! collapse that is caught, mended and resumed.
 
-mod common;
-
-use common::{Record, Run, data, options, weights};
+use crate::common::{self, Record, Run, data, options, weights};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_train::watch::{CollapseGuard, Verdict, Watch};

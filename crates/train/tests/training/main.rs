@@ -1,0 +1,12 @@
+//! What a run does, from its start to its last weights: one binary, since each would compile the whole step anew.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod augment;
+mod regularisers;
+mod start;
+mod threads;
+mod trajectory;
+mod watch;
+mod words;
