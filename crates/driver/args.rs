@@ -195,9 +195,8 @@ pub struct TrainArgs {
     #[serde(flatten)]
     pub columns: ColumnArgs,
     /// Who chooses what is not given of --init-head, --pool, --lr, --head-lr, --batch-size, --epochs, --schedule,
-    /// --warmup and --valid: auto (by the number of training texts, their classes and the model, with reasons; with
-    /// 20 000 texts and for other tasks than classes it is standard), or standard (the defaults listed here)
-    /// [default: auto]
+    /// --warmup and --valid: auto (by the number of training texts, their labels and the model, with reasons; with
+    /// 20 000 texts it is standard), or standard (the defaults listed here) [default: auto]
     #[arg(long, value_name = "NAME", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,

@@ -376,6 +376,6 @@ pub fn output_folder(args: &TrainArgs, data: &Path, what: &str, done: &str) -> R
             folder.display()
         );
     }
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    train::make_folder(&folder)?;
     Ok(folder)
 }

@@ -4,7 +4,7 @@ use crate::args::TrainArgs;
 use crate::command::train_command;
 use crate::device::{self, on_device};
 use crate::{Exit, augment, fetch, interrupt, out, recipe, settings, train};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use hone_bert::Config;
 use hone_experiment::{RangeReport, RangeTest, SuggestedRate, csv_text};
@@ -14,7 +14,6 @@ use hone_report::{Curve, Curves, Mark, Progress, Scale, Table, duration, say};
 use hone_tensor::Depth;
 use hone_train::{Options, task_of, write_beside};
 use serde_json::{Value, json};
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -157,6 +156,10 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
 fn execute<B: Backend>(backend: &Arc<B>, test: &RangeTest<'_>, found: &Found<'_>) -> Result<Exit> {
     let started = Instant::now();
     let stop = interrupt::watch()?;
+    if let Some(out) = &found.args.out {
+        // What cannot be written is said before minutes of work.
+        train::make_folder(out)?;
+    }
     let mut sink = Progress::new();
     let report = test.run(backend, &mut sink, stop)?;
     drop(sink);
@@ -168,7 +171,7 @@ fn execute<B: Backend>(backend: &Arc<B>, test: &RangeTest<'_>, found: &Found<'_>
         Some(folder) => folder.clone(),
         None => train::next_run_as(found.data, "-lr")?,
     };
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    train::make_folder(&folder)?;
     let object = found.object(&report, &folder)?;
     write_beside(&folder.join("lr.svg"), &found.picture(&report).to_svg())?;
     write_beside(&folder.join("lr.csv"), &csv_text(&columns(&report))?)?;
@@ -194,12 +197,6 @@ fn execute<B: Backend>(backend: &Arc<B>, test: &RangeTest<'_>, found: &Found<'_>
 
 /// A folder that holds another range test or a run is not written to.
 fn free(folder: &Path) -> Result<()> {
-    if folder.is_file() {
-        bail!(
-            "--out {}: this is a file; name a folder for lr.svg, lr.csv and lr.json",
-            folder.display()
-        );
-    }
     let held = ["lr.json", "run.toml", "summary.json", "model.safetensors"];
     match held.into_iter().find(|name| folder.join(name).exists()) {
         Some(name) => bail!(

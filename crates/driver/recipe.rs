@@ -6,7 +6,7 @@
 use crate::args::TrainArgs;
 use crate::{interrupt, settings};
 use anyhow::{Context, Result, anyhow, bail};
-use hone_bert::{Config, Layout, Task, holds_head};
+use hone_bert::{Config, Layout, holds_head};
 use hone_data::{LabelSet, Labels, Part, TaskKind, Tokenizer};
 use hone_kernels::Backend;
 use hone_report::Progress;
@@ -216,10 +216,9 @@ impl<'a> Ask<'a> {
             .as_deref()
             .is_none_or(|p| p == self.config.pool.name());
         // A folder that cannot be read is an error of the run, which says it better.
-        let head = task == Task::Classify
-            && !args.new_head
-            && pool_stays
-            && holds_head(self.model, self.config, self.labels.names()).unwrap_or(false);
+        let head = !args.new_head
+            && (pool_stays || !task.pools())
+            && holds_head(self.model, self.config, task, self.labels.names()).unwrap_or(false);
         let asked = |key: &&&str| match typed.get(**key) {
             None | Some(Value::Bool(false)) => false,
             Some(value) => **key != "select" || value == "best",
@@ -232,6 +231,7 @@ impl<'a> Ask<'a> {
             task,
             texts: (self.fit)(self.train.rows.len()),
             classes,
+            outputs: count,
             parameters: layout.table.params().iter().map(|p| p.len()).sum(),
             pool: self.config.pool,
             head,
@@ -263,13 +263,15 @@ impl<'a> Ask<'a> {
             max_length,
             truncate: settings::truncate(&self.args.columns)?,
         };
-        let (examples, _) = labelled(train, self.labels, Task::Classify, self.names, how)?;
+        let task = task_of(self.kind);
+        let (examples, _) = labelled(train, self.labels, task, self.names, how)?;
         let stop = interrupt::watch()?;
         let mut progress = Progress::new();
         Ok(measure(
             backend.clone(),
             self.model,
             self.config.clone(),
+            task,
             self.labels.names(),
             &examples,
             &together(train),

@@ -233,6 +233,17 @@ fn claim(out: &Path, resume: bool) -> Result<()> {
             out.display()
         );
     }
+    make_folder(out)
+}
+
+/// Makes the folder that `--out` names.
+pub fn make_folder(out: &Path) -> Result<()> {
+    if out.is_file() {
+        bail!(
+            "--out {}: this is a file; a folder was expected",
+            out.display()
+        );
+    }
     fs::create_dir_all(out).with_context(|| out.display().to_string())
 }
 

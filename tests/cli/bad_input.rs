@@ -208,6 +208,16 @@ fn a_folder_that_holds_a_run_is_left_alone() {
         .train(&["--max-steps", "3", "--out", "out"])
         .fails(&["already holds a run", "--out"]);
     assert!(world.read("out/model.safetensors") == before);
+    // A file where a folder should be is named before any work.
+    world.write("taken", "");
+    let (model, data) = (fixture(), fixture().join("train.csv"));
+    let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
+    for verb in ["train", "crossval", "find-lr"] {
+        let words = [verb, "--model", model, "--data", data, "--out", "taken"];
+        world
+            .hone(&words)
+            .fails(&["--out taken: this is a file; a folder was expected"]);
+    }
 }
 
 #[cfg(unix)]

@@ -191,15 +191,10 @@ fn what_is_given_wins_and_the_rest_follows_it() {
 fn what_it_was_not_derived_for_is_as_ever() {
     let world = World::new();
     let data = world.reviews();
-    let numbers: String = (0..40)
-        .map(|i| format!("film plot {},{}.5\n", ["slow", "dull"][i % 2], i % 3))
-        .collect();
-    world.write("numbers.csv", format!("text,score\n{numbers}"));
     for (file, flags, says) in [
-        ("numbers.csv", &[][..], "standard, this is regression"),
         (
             data,
-            &["--init", "random"],
+            &["--init", "random"][..],
             "standard, this is training from scratch",
         ),
         (data, &["--freeze", "all"], "standard: with everything"),
@@ -232,6 +227,63 @@ fn what_it_was_not_derived_for_is_as_ever() {
             std::fs::remove_dir_all(world.path(folder)).unwrap();
         }
     }
+}
+
+/// Values, sets of labels and tags are given the same recipe, begin fitted, and say what they were measured by.
+#[test]
+fn every_task_has_a_recipe() {
+    let world = World::new();
+    world.every_task();
+    for (file, says, head, pool) in [
+        (
+            "scores.csv",
+            "60 training texts with a value each",
+            "ridge",
+            Some("correlation"),
+        ),
+        (
+            "sets.jsonl",
+            "60 training texts, any of 2 labels",
+            "logistic",
+            Some("micro-F1"),
+        ),
+        (
+            "tags.conll",
+            "60 training sentences, 2 tags",
+            "logistic",
+            None,
+        ),
+    ] {
+        let out = file.split_once('.').unwrap().0;
+        let flags = ["--epochs", "1", "--out", out];
+        let done = typed(&world, "train", file, &flags).ok();
+        assert!(
+            done.err.contains(&format!("recipe: {says}")),
+            "{}",
+            done.err
+        );
+        let begins = format!("begins as a {head} regression on");
+        assert!(done.err.contains(&begins), "{}", done.err);
+        let toml = run(&world, out);
+        assert_eq!(toml["valid"].as_str(), Some("none"));
+        assert_eq!(toml["lr"].as_float(), Some(at(60, TINY).lr));
+        let why = toml["recipe_chose"].as_table().unwrap();
+        let measured = why.get("pool").and_then(|w| w.as_str());
+        assert_eq!(measured.is_some(), pool.is_some(), "{why:?}");
+        let (said, by) = (measured.unwrap_or_default(), pool.unwrap_or_default());
+        assert!(said.contains(by), "{said}");
+        // A trained head goes on.
+        let again = [
+            "train", "--model", out, "--data", file, "--epochs", "1", "--out", "on",
+        ];
+        let on = said_of(&world, &again);
+        assert!(on.contains("trained head for these labels"), "{on}");
+        std::fs::remove_dir_all(world.path("on")).unwrap();
+    }
+}
+
+fn said_of(world: &World, words: &[&str]) -> String {
+    said(world.as_typed(words).output().unwrap()).ok().err
 }
 
 /// A model that was trained for these labels goes on with its head, whose pool is not measured.

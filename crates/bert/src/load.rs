@@ -198,7 +198,10 @@ pub fn fresh(param: &Param, std: f64, seed: u64) -> Vec<f32> {
 }
 
 /// Rows of the stored head in the order of `labels`, or why it cannot be kept.
-fn head_rows(config: &Config, labels: &[String]) -> Result<Vec<usize>, String> {
+fn head_rows(config: &Config, task: Task, labels: &[String]) -> Result<Vec<usize>, String> {
+    if task == Task::Regress && config.problem_type.as_deref() == Some("regression") {
+        return Ok(vec![0]);
+    }
     if config.labels.len() != labels.len() {
         return Err(format!(
             "the folder's head has {} labels, the data {}",
@@ -219,9 +222,15 @@ fn head_rows(config: &Config, labels: &[String]) -> Result<Vec<usize>, String> {
 }
 
 /// Whether the folder holds a head for these labels, in whatever order, that [`HeadChoice::Matching`] would keep.
-pub fn holds_head(folder: &Path, config: &Config, labels: &[String]) -> Result<bool, BertError> {
+pub fn holds_head(
+    folder: &Path,
+    config: &Config,
+    task: Task,
+    labels: &[String],
+) -> Result<bool, BertError> {
     let source = Source::open(folder)?;
-    Ok(source.tensors.contains_key("classifier.weight") && head_rows(config, labels).is_ok())
+    let stored = source.tensors.contains_key("classifier.weight");
+    Ok(stored && head_rows(config, task, labels).is_ok())
 }
 
 /// Fills `params` from `folder`; what the files lack is drawn from `seed`.
@@ -303,12 +312,7 @@ fn head_order(
         _ if !stored => Err(format!("{} holds no head", source.folder.display())),
         HeadChoice::New => Err("a new head was asked for".to_owned()),
         HeadChoice::Stored => Ok((0..classes).collect()),
-        HeadChoice::Matching(_)
-            if task == Task::Regress && config.problem_type.as_deref() == Some("regression") =>
-        {
-            Ok((0..classes).collect())
-        }
-        HeadChoice::Matching(labels) => head_rows(config, labels),
+        HeadChoice::Matching(labels) => head_rows(config, task, labels),
     }
 }
 

@@ -78,6 +78,7 @@ fn is_fraction(text: &str) -> bool {
 /// The task that labels make, and a line that says why and how to override it.
 pub fn infer(part: &Part) -> (TaskKind, String) {
     let mut fractions = None;
+    let mut several = None;
     let mut numbers = true;
     for row in &part.rows {
         match &row.label {
@@ -98,6 +99,9 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
                 if fractions.is_none() && is_fraction(text) {
                     fractions = Some((row.line, text.clone()));
                 }
+                if several.is_none() && parts(text).nth(1).is_some() {
+                    several = Some((row.line, text.clone()));
+                }
             }
             Cell::None => {}
         }
@@ -111,7 +115,14 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
         ),
         _ => (
             TaskKind::Classify,
-            "task: classify, one label a row (override with --task regress|multilabel)".to_owned(),
+            match several {
+                None => "task: classify, one label a row (override with --task regress|multilabel)"
+                    .to_owned(),
+                Some((line, text)) => format!(
+                    "task: classify, one label a row, \"{text}\" of line {line} too (--task multilabel reads it as \
+                     several, parted by |)"
+                ),
+            },
         ),
     }
 }
@@ -405,6 +416,13 @@ mod tests {
         ] {
             assert_eq!(infer(&part(labels)).0, want, "{labels:?}");
         }
+        let (task, said) = infer(&part(&["good", "good|long", "bad"]));
+        assert_eq!(task, TaskKind::Classify);
+        assert!(
+            said.contains("good|long") && said.contains("--task multilabel"),
+            "{said}"
+        );
+        assert!(!infer(&part(&["good|", "bad"])).1.contains("parted"));
     }
 
     #[test]

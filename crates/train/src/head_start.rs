@@ -6,9 +6,8 @@ use crate::events::{Event, Sink};
 use crate::examples::Targets;
 use crate::features::word_features;
 use crate::linear::{EXACT, Linear, ROUGH};
-use crate::logistic::cross_entropy;
-use crate::metrics::pearson;
-use crate::{Examples, Features, TrainError, argmax, features, sigmoid, softmax};
+use crate::wanted::Wanted;
+use crate::{Examples, Features, TrainError, features};
 use hone_bert::{Model, Pool};
 use hone_data::folds;
 use hone_kernels::Backend;
@@ -27,88 +26,6 @@ pub(crate) const FOLDS: usize = 5;
 pub(crate) const DEAR: usize = 20_000;
 /// The pooler that stands for features of deviation 1: tanh of half of them is nearly a line for most.
 const HALF: f64 = 0.5;
-
-/// What each row should be answered with.
-enum Wanted {
-    /// One class of several.
-    Classes(Vec<usize>),
-    /// The labels that are given, of all.
-    Sets(Vec<Vec<u32>>),
-    /// A value, brought to mean 0 and deviation 1.
-    Values(Vec<f64>),
-}
-
-/// ln(1 + eˣ).
-fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-impl Wanted {
-    /// Loss of a row with these outputs, which become its derivatives.
-    fn loss(&self, row: usize, outputs: &mut [f64]) -> f64 {
-        match self {
-            Wanted::Classes(all) => cross_entropy(all[row], outputs),
-            Wanted::Sets(all) => {
-                let mut loss = 0.0;
-                for (label, z) in outputs.iter_mut().enumerate() {
-                    let given = f64::from(all[row].contains(&(label as u32)));
-                    loss += softplus(*z) - given * *z;
-                    *z = sigmoid(*z) - given;
-                }
-                loss
-            }
-            Wanted::Values(all) => {
-                outputs[0] -= all[row];
-                0.5 * outputs[0] * outputs[0]
-            }
-        }
-    }
-
-    fn rows(&self) -> usize {
-        match self {
-            Wanted::Classes(all) => all.len(),
-            Wanted::Sets(all) => all.len(),
-            Wanted::Values(all) => all.len(),
-        }
-    }
-
-    /// Labels that are to be spread alike over folds.
-    fn strata(&self) -> Vec<Vec<u32>> {
-        match self {
-            Wanted::Classes(all) => all.iter().map(|&c| vec![c as u32]).collect(),
-            Wanted::Sets(all) => all.clone(),
-            Wanted::Values(all) => vec![Vec::new(); all.len()],
-        }
-    }
-
-    /// How well outputs of rows that were held out fit, in words.
-    fn agreement(&self, said: &[(u32, Vec<f64>)]) -> String {
-        let rows = said.len().max(1) as f64;
-        match self {
-            Wanted::Classes(all) => {
-                let right = said
-                    .iter()
-                    .filter(|(r, z)| argmax(&softmax(z)) == all[*r as usize]);
-                format!("{:.3} of them right", right.count() as f64 / rows)
-            }
-            Wanted::Sets(all) => {
-                let (mut both, mut either) = (0usize, 0usize);
-                for (r, z) in said {
-                    let given = &all[*r as usize];
-                    let answered = (0..z.len() as u32).filter(|&l| z[l as usize] >= 0.0);
-                    both += answered.clone().filter(|l| given.contains(l)).count();
-                    either += answered.count() + given.len();
-                }
-                format!("micro-F1 {:.3}", 2.0 * both as f64 / either.max(1) as f64)
-            }
-            Wanted::Values(all) => {
-                let pairs = said.iter().map(|(r, z)| (z[0], all[*r as usize]));
-                let (z, y): (Vec<f64>, Vec<f64>) = pairs.unzip();
-                format!("correlation {:.3}", pearson(&z, &y))
-            }
-        }
-    }
-}
 
 /// What a head is fitted to.
 struct Probed {
@@ -227,31 +144,9 @@ fn probe<B: Backend>(
             rows: "words",
         }));
     }
-    let known = |i: &u32| match &train.targets {
-        Targets::Classes(all) => all[*i as usize].is_some(),
-        _ => true,
-    };
+    let known = |i: &u32| Wanted::known(&train.targets, *i);
     let chosen: Vec<u32> = drawn.filter(known).take(MOST_PROBED).collect();
-    let mut units = (0.0, 1.0);
-    let wanted = match &train.targets {
-        Targets::Sets(all) => {
-            Wanted::Sets(chosen.iter().map(|&i| all[i as usize].clone()).collect())
-        }
-        Targets::Values(all) => {
-            let n = chosen.len().max(1) as f64;
-            let values = || chosen.iter().map(|&i| f64::from(all[i as usize]));
-            let mean = values().sum::<f64>() / n;
-            let variance = values().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
-            let deviation = variance.sqrt().max(f64::from(f32::MIN_POSITIVE));
-            units = (mean, deviation);
-            Wanted::Values(values().map(|x| (x - mean) / deviation).collect())
-        }
-        Targets::Classes(all) => {
-            let classes = chosen.iter().filter_map(|&i| all[i as usize]);
-            Wanted::Classes(classes.map(|c| c as usize).collect())
-        }
-        Targets::Tags { .. } => Wanted::Classes(Vec::new()),
-    };
+    let (wanted, units) = Wanted::of(&train.targets, &chosen);
     let part = train.select(&chosen);
     let progress = reading(part.len());
     let pool = model.config.pool;
@@ -345,14 +240,14 @@ fn strongest(
     }
     Ok(Choice {
         strength: best.1,
-        agreement: wanted.agreement(&best.2),
+        agreement: wanted.words(wanted.agreement(&best.2)),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Logistic;
+    use crate::{Logistic, sigmoid};
     use hone_tensor::Philox;
 
     const ROWS: usize = 30;
@@ -419,45 +314,5 @@ mod tests {
             assert!(slope.abs() < 1e-6, "weight {h}: {slope}");
         }
         assert!(ridge.weight(1, 0) > 0.05);
-    }
-
-    #[test]
-    fn derivatives_are_those_of_the_losses() {
-        let z = [0.3, -1.2, 2.0];
-        for wanted in [
-            Wanted::Classes(vec![2]),
-            Wanted::Sets(vec![vec![0, 2]]),
-            Wanted::Values(vec![0.7]),
-        ] {
-            let outputs = if let Wanted::Values(_) = wanted { 1 } else { 3 };
-            let at = |i: usize, d: f64| {
-                let mut z = z[..outputs].to_vec();
-                z[i] += d;
-                wanted.loss(0, &mut z)
-            };
-            let mut slopes = z[..outputs].to_vec();
-            wanted.loss(0, &mut slopes);
-            for (i, slope) in slopes.iter().enumerate() {
-                let want = (at(i, 1e-5) - at(i, -1e-5)) / 2e-5;
-                assert!((slope - want).abs() < 1e-8, "{i}: {slope}, {want}");
-            }
-        }
-    }
-
-    #[test]
-    fn agreement_by_hand() {
-        let said = |z: &[f64]| -> Vec<(u32, Vec<f64>)> {
-            (0..).zip(z.chunks_exact(2).map(<[f64]>::to_vec)).collect()
-        };
-        let classes = Wanted::Classes(vec![0, 1, 1]);
-        let text = classes.agreement(&said(&[1.0, 0.0, 1.0, 0.0, 0.0, 2.0]));
-        assert_eq!(text, "0.667 of them right");
-        // Given 0; 0 and 1; none. Said 0 and 1; 1; none: two of both, three and three.
-        let sets = Wanted::Sets(vec![vec![0], vec![0, 1], vec![]]);
-        let text = sets.agreement(&said(&[1.0, 0.5, -1.0, 2.0, -3.0, -0.1]));
-        assert_eq!(text, "micro-F1 0.667");
-        let values = Wanted::Values(vec![1.0, 2.0, 3.0]);
-        let text = values.agreement(&[(0, vec![5.0]), (1, vec![7.0]), (2, vec![9.0])]);
-        assert_eq!(text, "correlation 1.000");
     }
 }

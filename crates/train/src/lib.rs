@@ -45,6 +45,7 @@ mod start;
 mod targets;
 mod training;
 mod validation;
+mod wanted;
 pub mod watch;
 
 pub use abstain::{Abstain, Abstention, Answered};

@@ -1,6 +1,6 @@
 //! Logistic regression on dense features: a linear probe, and what a head may begin as.
 
-use crate::linear::{EXACT, Linear, ROUGH};
+use crate::linear::{EXACT, Linear};
 use crate::{Features, argmax, softmax};
 
 /// A fitted classifier: multinomial logistic regression on standardised features, with a squared penalty on everything
@@ -27,34 +27,8 @@ impl Logistic {
         classes: usize,
         c: f64,
     ) -> Logistic {
-        Logistic::fit_from(features, rows, labels, classes, c, None, EXACT)
-    }
-
-    /// The same up to a few thousandths of the loss, several times as fast; begun where another one of the same rows
-    /// and classes ended.
-    pub fn fit_roughly(
-        features: &Features,
-        rows: &[u32],
-        labels: &[usize],
-        classes: usize,
-        c: f64,
-        from: Option<&Logistic>,
-    ) -> Logistic {
-        Logistic::fit_from(features, rows, labels, classes, c, from, ROUGH)
-    }
-
-    fn fit_from(
-        features: &Features,
-        rows: &[u32],
-        labels: &[usize],
-        classes: usize,
-        c: f64,
-        from: Option<&Logistic>,
-        slope: f64,
-    ) -> Logistic {
-        let from = from.map(|other| &other.0);
         let loss = |row: usize, scores: &mut [f64]| cross_entropy(labels[row], scores);
-        Logistic(Linear::fit(features, rows, classes, c, slope, from, loss))
+        Logistic(Linear::fit(features, rows, classes, c, EXACT, None, loss))
     }
 
     /// Classes.
@@ -81,6 +55,7 @@ impl Logistic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linear::ROUGH;
     use hone_tensor::Philox;
 
     fn features() -> Features {
@@ -130,12 +105,15 @@ mod tests {
             let of = |r: usize| -model.probabilities(features.row(r))[labels[r]].ln();
             (0..40).map(of).sum::<f64>() / 40.0
         };
-        let first = Logistic::fit_roughly(&features, &rows, &labels, 3, 0.02, None);
+        let roughly = |c: f64, from: Option<&Linear>| {
+            let loss = |row: usize, scores: &mut [f64]| cross_entropy(labels[row], scores);
+            Linear::fit(&features, &rows, 3, c, ROUGH, from, loss)
+        };
+        let first = roughly(0.02, None);
         for c in [0.02, 0.1, 2.0] {
             let exact = loss(&Logistic::fit(&features, &rows, &labels, 3, c));
             for from in [None, Some(&first)] {
-                let rough = Logistic::fit_roughly(&features, &rows, &labels, 3, c, from);
-                let apart = (loss(&rough) - exact).abs();
+                let apart = (loss(&Logistic(roughly(c, from))) - exact).abs();
                 assert!(apart < 5e-3, "C {c}: {apart}");
             }
         }

@@ -2,8 +2,8 @@
 //! the model, each with its reason.
 //!
 //! [`choose`] is pure: facts in, choices out. Its numbers stand in `anchors`; which tokens stand for a text is measured
-//! (`pools`), not known by name. What is given always wins. It was derived for texts of one class each that go on from a
-//! pre-trained model; everything else, and every large set, has the standard recipe ([`crate::Options::default`]).
+//! (`pools`), not known by name. What is given always wins. It was derived for runs that go on from a pre-trained model;
+//! training from scratch, a frozen encoder and every large set have the standard recipe ([`crate::Options::default`]).
 
 mod anchors;
 mod pools;
@@ -49,8 +49,10 @@ pub struct Facts {
     pub task: Task,
     /// Training texts of a fit, those that would be held out for validation among them.
     pub texts: usize,
-    /// Training texts of each class.
+    /// Training texts of each class; of other tasks, which do not look at it, nothing.
     pub classes: Vec<usize>,
+    /// Labels, tags or, of values, one.
+    pub outputs: usize,
     /// Parameters of the model.
     pub parameters: usize,
     /// What a head for whole texts reads, as the model's folder has it.
@@ -142,20 +144,11 @@ impl Recipe {
 
 /// Why the recipe is the standard one, where it is.
 fn standard_because(facts: &Facts) -> Option<String> {
-    let derived = "it was derived for texts of one class each that go on from a pre-trained model";
-    let other = match facts.task {
-        Task::Classify => None,
-        Task::MultiLabel => Some("several labels a text"),
-        Task::Regress => Some("regression"),
-        Task::Tag => Some("tagging"),
-    };
-    if let Some(task) = other {
-        return Some(format!("standard, this is {task}: {derived}"));
-    }
     if facts.scratch {
-        return Some(format!(
-            "standard, this is training from scratch: {derived}"
-        ));
+        return Some(
+            "standard, this is training from scratch: it was derived for runs that go on from a pre-trained model"
+                .to_owned(),
+        );
     }
     if facts.frozen {
         return Some(
@@ -180,6 +173,7 @@ fn starts_ahead(facts: &Facts) -> bool {
 pub fn reads_pools(facts: &Facts, given: &Given) -> bool {
     standard_because(facts).is_none()
         && starts_ahead(facts)
+        && facts.task.pools()
         && facts.reinit_top == 0
         && !given.contains_key("pool")
         && open(given).next().is_some()
@@ -231,7 +225,9 @@ pub fn choose(facts: &Facts, given: &Given) -> Recipe {
     };
     let (head, pool) = start(facts, given);
     add("init_head", head.0, head.1);
-    add("pool", pool.0, pool.1);
+    if facts.task.pools() {
+        add("pool", pool.0, pool.1);
+    }
     add("lr", Some(Setting::Number(at.lr)), rate_reason(facts));
     add(
         "head_lr",
@@ -271,16 +267,10 @@ pub fn choose(facts: &Facts, given: &Given) -> Recipe {
         ),
         None => {}
     }
-    let spread = match (facts.classes.iter().min(), facts.classes.iter().max()) {
-        (Some(low), Some(high)) if low == high => format!("{low} texts each"),
-        (Some(low), Some(high)) => format!("{low} to {high} texts"),
-        _ => "no texts".to_owned(),
-    };
     recipe(
         format!(
-            "{} training texts, {} classes of {spread}; a model of {} parameters",
-            grouped(facts.texts),
-            facts.classes.len(),
+            "{}; a model of {} parameters",
+            shape(facts),
             match facts.parameters {
                 n if n < 1_000_000 => format!("{:.0} k", n as f64 / 1e3),
                 n => format!("{:.0} M", n as f64 / 1e6),
@@ -288,6 +278,25 @@ pub fn choose(facts: &Facts, given: &Given) -> Recipe {
         ),
         chosen,
     )
+}
+
+/// The training texts and what is wanted of them, in words.
+fn shape(facts: &Facts) -> String {
+    let texts = grouped(facts.texts);
+    match facts.task {
+        Task::Classify => {
+            let spread = match (facts.classes.iter().min(), facts.classes.iter().max()) {
+                (Some(low), Some(high)) if low == high => format!("{low} texts each"),
+                (Some(low), Some(high)) => format!("{low} to {high} texts"),
+                _ => "no texts".to_owned(),
+            };
+            let classes = facts.classes.len();
+            format!("{texts} training texts, {classes} classes of {spread}")
+        }
+        Task::MultiLabel => format!("{texts} training texts, any of {} labels", facts.outputs),
+        Task::Regress => format!("{texts} training texts with a value each"),
+        Task::Tag => format!("{texts} training sentences, {} tags", facts.outputs),
+    }
 }
 
 type Start = (Option<Setting>, String);
@@ -309,7 +318,11 @@ fn start(facts: &Facts, given: &Given) -> (Start, Start) {
     let head = (
         word("probe"),
         format!(
-            "a logistic regression on what the encoder knows; up to {} texts",
+            "a {} regression on what the encoder knows; up to {} texts",
+            match facts.task {
+                Task::Regress => "ridge",
+                _ => "logistic",
+            },
             grouped(HEAD_START_TO)
         ),
     );
@@ -323,9 +336,14 @@ fn start(facts: &Facts, given: &Given) -> (Start, Start) {
         Some(Pools::Unknown(why)) => kept(why),
         Some(Pools::Scores(s)) => {
             let better = s.better();
+            let measure = match facts.task {
+                Task::Classify | Task::Tag => "right",
+                Task::MultiLabel => "micro-F1",
+                Task::Regress => "correlation",
+            };
             let seen = format!(
-                "a linear probe, out of fold: mean {:.3} right, loss {:.3}; cls {:.3}, {:.3}",
-                s.mean.right, s.mean.loss, s.cls.right, s.cls.loss
+                "a linear probe, out of fold ({measure}, loss): mean {:.3}, {:.3}; cls {:.3}, {:.3}",
+                s.mean.agreement, s.mean.loss, s.cls.agreement, s.cls.loss
             );
             let note = match better {
                 Pool::Mean => "; transformers has no class for mean: --pool cls avoids it",

@@ -3,9 +3,10 @@
 
 use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
-use crate::examples::Targets;
 use crate::head_start::{DEAR, FOLDS, STRENGTHS, scales};
-use crate::{Examples, Features, Logistic, TrainError, argmax, features_each};
+use crate::linear::{Linear, ROUGH};
+use crate::wanted::Wanted;
+use crate::{Examples, Features, TrainError, features_each};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
 use hone_data::folds;
 use hone_kernels::Backend;
@@ -26,12 +27,13 @@ const ONE_DEAL: usize = 2000;
 /// With fewer judged texts than this nothing is said.
 const LEAST_JUDGED: usize = 20;
 
-/// How well a probe tells the classes apart, out of fold, at its best strength.
+/// How well a probe answers, out of fold, at its best strength.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PoolScore {
-    /// Share of texts it gets right.
-    pub right: f64,
-    /// Mean negative log-likelihood of the labels, nats; what is compared, since it moves less by luck.
+    /// Share of texts whose class it gets right, micro-F1 of sets of labels, or correlation with values.
+    pub agreement: f64,
+    /// Mean loss of a text: negative log-likelihood in nats, of values half the squared error in deviations; what is
+    /// compared, since it moves less by luck.
     pub loss: f64,
 }
 
@@ -71,6 +73,7 @@ pub fn measure<B: Backend>(
     backend: Arc<B>,
     folder: &Path,
     config: Config,
+    task: Task,
     labels: &[String],
     train: &Examples,
     keys: &[Vec<String>],
@@ -78,33 +81,19 @@ pub fn measure<B: Backend>(
     sink: &mut dyn Sink,
     stop: &AtomicBool,
 ) -> Result<Option<Pools>, TrainError> {
-    let Targets::Classes(targets) = &train.targets else {
-        let why = "these texts have no single class".to_owned();
-        return Ok(Some(Pools::Unknown(why)));
-    };
     let rows: Vec<u32> = (0..train.len() as u32)
-        .filter(|&i| targets[i as usize].is_some())
+        .filter(|&i| Wanted::known(&train.targets, i))
         .collect();
-    let classes: Vec<usize> = rows
-        .iter()
-        .filter_map(|&i| targets[i as usize])
-        .map(|c| c as usize)
-        .collect();
+    let (wanted, _) = Wanted::of(&train.targets, &rows);
+    let outputs = labels.len().max(1);
     let keys: Vec<Vec<String>> = rows.iter().map(|&i| keys[i as usize].clone()).collect();
-    let deals = match Deals::new(&keys, &classes, labels.len(), seed) {
+    let deals = match Deals::new(&keys, &wanted, outputs, seed) {
         Ok(deals) => deals,
         Err(why) => return Ok(Some(Pools::Unknown(why))),
     };
     let choice = HeadChoice::New;
-    let (model, _) = Model::load_as(
-        backend,
-        config,
-        folder,
-        Task::Classify,
-        labels.to_vec(),
-        &choice,
-        seed,
-    )?;
+    let names = labels.to_vec();
+    let (model, _) = Model::load_as(backend, config, folder, task, names, &choice, seed)?;
     let part = train.select(&rows);
     let started = Instant::now();
     let pools = [Pool::Cls, Pool::Mean];
@@ -123,7 +112,7 @@ pub fn measure<B: Backend>(
     scales(&mut read[0]);
     let scores: Vec<PoolScore> = read
         .par_iter()
-        .map(|features| deals.score(features, &classes, labels.len()))
+        .map(|features| deals.score(features, &wanted, outputs))
         .collect();
     Ok(Some(Pools::Scores(PoolScores {
         texts: deals.judged(),
@@ -139,25 +128,26 @@ struct Deals {
 }
 
 impl Deals {
-    /// Deals rows of these classes; or why that tells nothing. A row is judged only where its class is fitted.
+    /// Deals rows with these answers; or why that tells nothing. A row of a class is judged only where its class is
+    /// fitted.
     fn new(
         keys: &[Vec<String>],
-        classes: &[usize],
-        count: usize,
+        wanted: &Wanted,
+        outputs: usize,
         seed: u64,
     ) -> Result<Deals, String> {
-        let rows = classes.len();
+        let rows = wanted.rows();
         let apart = keys.iter().flatten().collect::<HashSet<_>>().len();
         let k = FOLDS.min(rows).min(apart);
         if k < 2 {
             return Err("the texts are all one, so nothing can be held out".to_owned());
         }
-        let dear = rows * count > DEAR;
-        let repeats = match rows * count > ONE_DEAL {
+        let dear = rows * outputs > DEAR;
+        let repeats = match rows * outputs > ONE_DEAL {
             true => 1,
             false => (JUDGED / rows.max(1)).clamp(1, MOST_REPEATS),
         };
-        let strata: Vec<Vec<u32>> = classes.iter().map(|&c| vec![c as u32]).collect();
+        let strata = wanted.strata();
         let mut all = Vec::new();
         for deal in 0..repeats as u64 {
             // Groups that hang together may leave fewer than there are keys.
@@ -168,13 +158,15 @@ impl Deals {
                 let fitted: Vec<u32> = (0..rows as u32)
                     .filter(|r| held.binary_search(r).is_err())
                     .collect();
-                let known: HashSet<usize> = fitted.iter().map(|&r| classes[r as usize]).collect();
-                let judged: Vec<u32> = held
-                    .iter()
-                    .copied()
-                    .filter(|&r| known.contains(&classes[r as usize]))
-                    .collect();
-                if known.len() > 1 {
+                let mut judged = held.clone();
+                let mut tells = true;
+                if let Wanted::Classes(classes) = wanted {
+                    let known: HashSet<usize> =
+                        fitted.iter().map(|&r| classes[r as usize]).collect();
+                    judged.retain(|&r| known.contains(&classes[r as usize]));
+                    tells = known.len() > 1;
+                }
+                if tells {
                     all.push((fitted, judged));
                 }
             }
@@ -183,17 +175,29 @@ impl Deals {
             folds: all,
             repeats,
         };
-        let judged: HashSet<usize> = deals
-            .folds
-            .iter()
-            .flat_map(|(_, judged)| judged)
-            .map(|&r| classes[r as usize])
-            .collect();
-        if judged.len() < 2 || deals.judged() < LEAST_JUDGED {
+        let judged = deals.folds.iter().flat_map(|(_, judged)| judged);
+        let alone = match wanted {
+            Wanted::Classes(classes) => {
+                judged
+                    .map(|&r| classes[r as usize])
+                    .collect::<HashSet<_>>()
+                    .len()
+                    < 2
+            }
+            _ => false,
+        };
+        if alone || deals.judged() < LEAST_JUDGED {
+            let which = match wanted {
+                Wanted::Classes(_) => "too few texts have a class that others have too",
+                _ => "there are too few texts",
+            };
             return Err(format!(
-                "too few texts have a class that others have too: {} can be judged, {LEAST_JUDGED} of two classes at \
-                 least would be",
-                deals.judged()
+                "{which}: {} can be judged, {LEAST_JUDGED} {}would be",
+                deals.judged(),
+                match wanted {
+                    Wanted::Classes(_) => "of two classes at least ",
+                    _ => "at least ",
+                }
             ));
         }
         Ok(deals)
@@ -206,41 +210,42 @@ impl Deals {
     }
 
     /// The score at the best strength of the penalty; weaker ones than the first that is worse only overfit more.
-    fn score(&self, features: &Features, classes: &[usize], count: usize) -> PoolScore {
+    fn score(&self, features: &Features, wanted: &Wanted, outputs: usize) -> PoolScore {
         let mut best: Option<PoolScore> = None;
+        let loss = |row: usize, outputs: &mut [f64]| wanted.loss(row, outputs);
         // A fold's probe begins where the stronger penalty left it.
-        let mut last: Vec<Option<Logistic>> = vec![None; self.folds.len()];
+        let mut last: Vec<Option<Linear>> = vec![None; self.folds.len()];
         for strength in STRENGTHS {
-            let each: Vec<(f64, usize)> = self
+            let each: Vec<Vec<(u32, Vec<f64>)>> = self
                 .folds
                 .par_iter()
                 .zip(&mut last)
                 .map(|((fitted, judged), last)| {
                     let c = strength / fitted.len().max(1) as f64;
                     let from = last.as_ref();
-                    let model = Logistic::fit_roughly(features, fitted, classes, count, c, from);
-                    let (mut loss, mut right) = (0.0, 0);
-                    for &r in judged {
-                        let p = model.probabilities(features.row(r as usize));
-                        let class = classes[r as usize];
-                        loss -= p[class].max(f64::MIN_POSITIVE).ln();
-                        right += usize::from(argmax(&p) == class);
-                    }
-                    *last = Some(model);
-                    (loss, right)
+                    let probe = Linear::fit(features, fitted, outputs, c, ROUGH, from, loss);
+                    let say = |&r: &u32| (r, probe.of(features.row(r as usize)));
+                    let said = judged.iter().map(say).collect();
+                    *last = Some(probe);
+                    said
                 })
                 .collect();
-            let rows: usize = self.folds.iter().map(|(_, judged)| judged.len()).sum();
             // In order, so that threads change no bit.
-            let loss = each.iter().map(|e| e.0).sum::<f64>() / rows as f64;
-            let right = each.iter().map(|e| e.1).sum::<usize>() as f64 / rows as f64;
+            let said = each.concat();
+            let losses = said.iter().map(|(r, z)| loss(*r as usize, &mut z.clone()));
+            let loss = losses.sum::<f64>() / said.len().max(1) as f64;
             match best {
                 Some(b) if loss >= b.loss => break,
-                _ => best = Some(PoolScore { right, loss }),
+                _ => {
+                    best = Some(PoolScore {
+                        agreement: wanted.agreement(&said),
+                        loss,
+                    });
+                }
             }
         }
         best.unwrap_or(PoolScore {
-            right: 0.0,
+            agreement: 0.0,
             loss: f64::INFINITY,
         })
     }
@@ -275,7 +280,7 @@ mod tests {
             (distinct(8), &halves[..8].to_vec(), 2, "too few texts"),
             (Vec::new(), &Vec::new(), 0, "all one"),
         ] {
-            let said = Deals::new(&keys, classes, count, 3)
+            let said = Deals::new(&keys, &Wanted::Classes(classes.clone()), count, 3)
                 .err()
                 .unwrap_or_default();
             assert!(said.contains(says), "{says:?}: {said:?}");
@@ -289,7 +294,7 @@ mod tests {
         classes[59] = 3;
         let mut keys = distinct(60);
         keys[1] = keys[4].clone();
-        let deals = Deals::new(&keys, &classes, 4, 1).unwrap();
+        let deals = Deals::new(&keys, &Wanted::Classes(classes), 4, 1).unwrap();
         assert_eq!((deals.repeats, deals.folds.len()), (5, 25));
         assert_eq!(
             deals.judged(),
@@ -301,8 +306,23 @@ mod tests {
             assert_eq!(fitted.contains(&1), fitted.contains(&4));
         }
         let many: Vec<usize> = (0..154).map(|i| i % 77).collect();
-        let deals = Deals::new(&distinct(154), &many, 77, 1).unwrap();
+        let deals = Deals::new(&distinct(154), &Wanted::Classes(many), 77, 1).unwrap();
         assert_eq!((deals.repeats, deals.folds.len()), (1, 5));
+        // Whatever the answers of others are, every row of theirs is judged.
+        for wanted in [
+            Wanted::Values((0..40).map(f64::from).collect()),
+            Wanted::Sets((0..40).map(|i| vec![i]).collect()),
+        ] {
+            assert_eq!(
+                Deals::new(&distinct(40), &wanted, 1, 1).unwrap().judged(),
+                40
+            );
+        }
+        let few = Wanted::Values(vec![1.0; 8]);
+        let said = Deals::new(&distinct(8), &few, 1, 1)
+            .err()
+            .unwrap_or_default();
+        assert!(said.contains("8 can be judged, 20 at least"), "{said}");
     }
 
     /// Features that tell the class beat those that do not, whichever pool they are of; equals are cls.
@@ -326,9 +346,25 @@ mod tests {
                 })
                 .collect(),
         };
-        let deals = Deals::new(&distinct(n), &classes, 2, 5).unwrap();
-        let [clear, vague, none] = [2.0, 0.3, 0.0].map(|s| deals.score(&features(s), &classes, 2));
-        assert!(clear.right > 0.98 && clear.loss < 0.2, "{clear:?}");
+        // The same signal as classes, as a set that has a label or none, and as a value.
+        let has = |i: usize| classes[i] == 1;
+        let sets = (0..n).map(|i| if has(i) { vec![0] } else { Vec::new() });
+        let values = (0..n).map(|i| (f64::from(has(i)) - 0.3) / 0.21f64.sqrt());
+        for (wanted, outputs, none_at, fits) in [
+            (Wanted::Sets(sets.collect()), 1, 0.611, 0.95),
+            (Wanted::Values(values.collect()), 1, 0.5, 0.85),
+        ] {
+            let deals = Deals::new(&distinct(n), &wanted, outputs, 5).unwrap();
+            let score = |s| deals.score(&features(s), &wanted, outputs);
+            let [clear, vague, none] = [2.0, 0.3, 0.0].map(score);
+            assert!(clear.loss < vague.loss && vague.loss < none.loss);
+            assert!(clear.agreement > fits, "{clear:?}");
+            assert!((none.loss - none_at).abs() < 0.15, "{none:?}");
+        }
+        let wanted = Wanted::Classes(classes.clone());
+        let deals = Deals::new(&distinct(n), &wanted, 2, 5).unwrap();
+        let [clear, vague, none] = [2.0, 0.3, 0.0].map(|s| deals.score(&features(s), &wanted, 2));
+        assert!(clear.agreement > 0.98 && clear.loss < 0.2, "{clear:?}");
         assert!(clear.loss < vague.loss && vague.loss < none.loss);
         // Shares of 0.3 and 0.7 alone cost 0.611 nats.
         assert!(none.loss > 0.55 && none.loss < 0.75, "{none:?}");

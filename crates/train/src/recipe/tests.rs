@@ -7,6 +7,7 @@ fn facts(texts: usize) -> Facts {
         task: Task::Classify,
         texts,
         classes: vec![texts / 2, texts - texts / 2],
+        outputs: 2,
         parameters: 22_700_000,
         pool: Pool::Cls,
         head: false,
@@ -20,7 +21,10 @@ fn facts(texts: usize) -> Facts {
 }
 
 fn scores(cls: f64, mean: f64) -> Option<Pools> {
-    let score = |loss| PoolScore { right: 0.5, loss };
+    let score = |loss| PoolScore {
+        agreement: 0.5,
+        loss,
+    };
     Some(Pools::Scores(PoolScores {
         texts: 100,
         cls: score(cls),
@@ -131,9 +135,6 @@ fn what_it_was_not_derived_for_is_standard_and_says_so() {
         facts
     };
     for (facts, says) in [
-        (with(|f| f.task = Task::Regress), "regression"),
-        (with(|f| f.task = Task::MultiLabel), "several labels"),
-        (with(|f| f.task = Task::Tag), "tagging"),
         (with(|f| f.scratch = true), "from scratch"),
         (with(|f| f.frozen = true), "frozen"),
         (with(|f| f.texts = STANDARD_FROM), "20 000"),
@@ -147,6 +148,45 @@ fn what_it_was_not_derived_for_is_standard_and_says_so() {
             recipe.facts
         );
         assert!(!reads_pools(&facts, &Given::new()));
+    }
+}
+
+/// Other tasks have the same numbers, in words of their own; tags are read from each word, so no pool is chosen.
+#[test]
+fn every_task_has_its_recipe() {
+    let classes = choose(&facts(300), &Given::new());
+    for (task, says, head) in [
+        (
+            Task::MultiLabel,
+            "300 training texts, any of 2 labels",
+            "logistic",
+        ),
+        (
+            Task::Regress,
+            "300 training texts with a value each",
+            "ridge",
+        ),
+        (Task::Tag, "300 training sentences, 2 tags", "logistic"),
+    ] {
+        let mut facts = facts(300);
+        (facts.task, facts.classes) = (task, Vec::new());
+        assert_eq!(reads_pools(&facts, &Given::new()), task != Task::Tag);
+        facts.pools = scores(0.9, 0.6);
+        let recipe = choose(&facts, &Given::new());
+        assert!(recipe.facts.starts_with(says), "{}", recipe.facts);
+        assert_eq!(recipe.value("init_head"), Some(&word("probe")));
+        assert!(
+            recipe.chosen[0].why.contains(head),
+            "{:?}",
+            recipe.chosen[0]
+        );
+        for option in OPTIONS.into_iter().filter(|o| *o != "pool") {
+            assert_eq!(recipe.value(option), classes.value(option), "{option}");
+        }
+        let pool = recipe.chosen.iter().find(|c| c.option == "pool");
+        assert_eq!(pool.is_none(), task == Task::Tag);
+        let measured = pool.is_none_or(|c| c.value == Some(word("mean")));
+        assert!(measured, "{pool:?}");
     }
 }
 
