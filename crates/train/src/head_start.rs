@@ -5,21 +5,19 @@ use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
 use crate::examples::Targets;
 use crate::features::word_features;
-use crate::linear::{EXACT, Linear, ROUGH};
+use crate::linear::{EXACT, Linear};
+use crate::penalty::{Fold, Penalty};
 use crate::wanted::Wanted;
 use crate::{Examples, Features, TrainError, features};
 use hone_bert::{Model, Pool};
 use hone_data::folds;
 use hone_kernels::Backend;
 use hone_tensor::{Depth, permutation};
-use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Most training texts (or tagged words) a head is fitted to; more tell it little, and cost a forward pass each.
 const MOST_PROBED: usize = 4000;
-/// Inverse penalties times the number of rows, weak last: what is best moves little with their number.
-pub(crate) const STRENGTHS: [f64; 6] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
 /// Folds of the choice among them.
 pub(crate) const FOLDS: usize = 5;
 /// Where fitting is dear (rows times outputs), one fold alone is judged.
@@ -73,9 +71,9 @@ pub(crate) fn fit_head<B: Backend>(
         rows: what,
     } = probed;
     let outputs = model.classes();
-    let choice = strongest(&features, &wanted, outputs, seed)?;
+    let penalty = strongest(&features, &wanted, outputs, seed)?;
     let rows: Vec<u32> = (0..features.rows as u32).collect();
-    let c = choice.strength / rows.len().max(1) as f64;
+    let c = penalty.strength / rows.len().max(1) as f64;
     let loss = |row: usize, outputs: &mut [f64]| wanted.loss(row, outputs);
     let fitted = Linear::fit(&features, &rows, outputs, c, EXACT, None, loss);
     let (mut weight, mut bias) = fitted.plain();
@@ -100,7 +98,7 @@ pub(crate) fn fit_head<B: Backend>(
             _ => "logistic",
         },
         rows.len(),
-        choice.agreement,
+        wanted.words(wanted.agreement(&penalty.said)),
     )))
 }
 
@@ -185,63 +183,31 @@ pub(crate) fn scales(features: &mut Features) -> (Vec<f32>, Vec<f32>) {
     (weight, bias)
 }
 
-struct Choice {
-    strength: f64,
-    agreement: String,
-}
-
-/// The strength (inverse penalty times rows) whose held-out loss is least.
+/// The best penalty of a fit to all rows, judged on rows held out of others.
 fn strongest(
     features: &Features,
     wanted: &Wanted,
     outputs: usize,
     seed: u64,
-) -> Result<Choice, TrainError> {
+) -> Result<Penalty, TrainError> {
     let all = wanted.rows();
     let keys: Vec<Vec<String>> = (0..all).map(|i| vec![i.to_string()]).collect();
-    let parts = match all {
+    let mut parts = match all {
         0 | 1 => Vec::new(),
         rows => folds(&keys, &wanted.strata(), FOLDS.min(rows), seed)?,
     };
-    let judged = match all * outputs > DEAR {
-        true => parts.len().min(1),
-        false => parts.len(),
-    };
-    let loss = |row: usize, outputs: &mut [f64]| wanted.loss(row, outputs);
-    let mut best = (f64::INFINITY, STRENGTHS[0], Vec::new());
-    // A fold's fit begins where the stronger penalty left it.
-    let mut last: Vec<Option<Linear>> = vec![None; judged];
-    for strength in STRENGTHS {
-        let each: Vec<Vec<(u32, Vec<f64>)>> = parts[..judged]
-            .par_iter()
-            .zip(&mut last)
-            .map(|(held, last)| {
-                let fitted: Vec<u32> = (0..all as u32)
-                    .filter(|r| held.binary_search(r).is_err())
-                    .collect();
-                let c = strength / fitted.len().max(1) as f64;
-                let from = last.as_ref();
-                let model = Linear::fit(features, &fitted, outputs, c, ROUGH, from, loss);
-                let say = |&r: &u32| (r, model.of(features.row(r as usize)));
-                let said = held.iter().map(say).collect();
-                *last = Some(model);
-                said
-            })
-            .collect();
-        let said = each.concat();
-        let losses = said.iter().map(|(r, z)| loss(*r as usize, &mut z.clone()));
-        let mean = losses.sum::<f64>() / said.len().max(1) as f64;
-        if mean < best.0 {
-            best = (mean, strength, said);
-        } else {
-            // Weaker penalties only overfit more.
-            break;
-        }
+    if all * outputs > DEAR {
+        parts.truncate(1);
     }
-    Ok(Choice {
-        strength: best.1,
-        agreement: wanted.words(wanted.agreement(&best.2)),
-    })
+    let others = |held: &[u32]| -> Vec<u32> {
+        let others = (0..all as u32).filter(|r| held.binary_search(r).is_err());
+        others.collect()
+    };
+    let folds: Vec<Fold> = parts
+        .into_iter()
+        .map(|held| (others(&held), held))
+        .collect();
+    Ok(Penalty::best(features, wanted, outputs, &folds))
 }
 
 #[cfg(test)]

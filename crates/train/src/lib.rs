@@ -32,6 +32,7 @@ mod linear;
 mod logistic;
 pub mod metrics;
 mod options;
+mod penalty;
 mod prefix;
 mod prepare;
 mod reading;

@@ -3,8 +3,8 @@
 
 use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
-use crate::head_start::{DEAR, FOLDS, STRENGTHS, scales};
-use crate::linear::{Linear, ROUGH};
+use crate::head_start::{DEAR, FOLDS, scales};
+use crate::penalty::{Fold, Penalty};
 use crate::wanted::Wanted;
 use crate::{Examples, Features, TrainError, features_each};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
@@ -123,7 +123,7 @@ pub fn measure<B: Backend>(
 
 /// Who is fitted and who is judged, in each fold of each deal.
 struct Deals {
-    folds: Vec<(Vec<u32>, Vec<u32>)>,
+    folds: Vec<Fold>,
     repeats: usize,
 }
 
@@ -175,29 +175,19 @@ impl Deals {
             folds: all,
             repeats,
         };
-        let judged = deals.folds.iter().flat_map(|(_, judged)| judged);
-        let alone = match wanted {
+        let (differ, lack, least) = match wanted {
             Wanted::Classes(classes) => {
-                judged
-                    .map(|&r| classes[r as usize])
-                    .collect::<HashSet<_>>()
-                    .len()
-                    < 2
+                let judged = deals.folds.iter().flat_map(|(_, judged)| judged);
+                let seen: HashSet<usize> = judged.map(|&r| classes[r as usize]).collect();
+                let lack = "too few texts have a class that others have too";
+                (seen.len() > 1, lack, "of two classes at least")
             }
-            _ => false,
+            _ => (true, "there are too few texts", "at least"),
         };
-        if alone || deals.judged() < LEAST_JUDGED {
-            let which = match wanted {
-                Wanted::Classes(_) => "too few texts have a class that others have too",
-                _ => "there are too few texts",
-            };
+        if !differ || deals.judged() < LEAST_JUDGED {
             return Err(format!(
-                "{which}: {} can be judged, {LEAST_JUDGED} {}would be",
-                deals.judged(),
-                match wanted {
-                    Wanted::Classes(_) => "of two classes at least ",
-                    _ => "at least ",
-                }
+                "{lack}: {} can be judged, {LEAST_JUDGED} {least} would be",
+                deals.judged()
             ));
         }
         Ok(deals)
@@ -209,45 +199,13 @@ impl Deals {
         all / self.repeats
     }
 
-    /// The score at the best strength of the penalty; weaker ones than the first that is worse only overfit more.
+    /// The score at the best penalty.
     fn score(&self, features: &Features, wanted: &Wanted, outputs: usize) -> PoolScore {
-        let mut best: Option<PoolScore> = None;
-        let loss = |row: usize, outputs: &mut [f64]| wanted.loss(row, outputs);
-        // A fold's probe begins where the stronger penalty left it.
-        let mut last: Vec<Option<Linear>> = vec![None; self.folds.len()];
-        for strength in STRENGTHS {
-            let each: Vec<Vec<(u32, Vec<f64>)>> = self
-                .folds
-                .par_iter()
-                .zip(&mut last)
-                .map(|((fitted, judged), last)| {
-                    let c = strength / fitted.len().max(1) as f64;
-                    let from = last.as_ref();
-                    let probe = Linear::fit(features, fitted, outputs, c, ROUGH, from, loss);
-                    let say = |&r: &u32| (r, probe.of(features.row(r as usize)));
-                    let said = judged.iter().map(say).collect();
-                    *last = Some(probe);
-                    said
-                })
-                .collect();
-            // In order, so that threads change no bit.
-            let said = each.concat();
-            let losses = said.iter().map(|(r, z)| loss(*r as usize, &mut z.clone()));
-            let loss = losses.sum::<f64>() / said.len().max(1) as f64;
-            match best {
-                Some(b) if loss >= b.loss => break,
-                _ => {
-                    best = Some(PoolScore {
-                        agreement: wanted.agreement(&said),
-                        loss,
-                    });
-                }
-            }
+        let best = Penalty::best(features, wanted, outputs, &self.folds);
+        PoolScore {
+            agreement: wanted.agreement(&best.said),
+            loss: best.loss,
         }
-        best.unwrap_or(PoolScore {
-            agreement: 0.0,
-            loss: f64::INFINITY,
-        })
     }
 }
 
