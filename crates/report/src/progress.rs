@@ -241,7 +241,7 @@ impl Sink for Progress {
             )),
             Event::Collapsed { collapse, restart } => {
                 let found = format!(
-                    "collapsed: the training loss of steps {} to {} is {:.4}; always giving the labels' shares would \
+                    "collapsed: the training loss of steps {} to {} is {:.4}; the best single answer to all texts would \
                      cost {:.4}",
                     collapse.from, collapse.step, collapse.loss, collapse.constant
                 );

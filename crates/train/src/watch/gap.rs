@@ -351,7 +351,7 @@ impl Gap {
                  loss did not fall ({train:.4}){kept}; a lower --lr or a longer --warmup would help"
             ),
             Verdict::Underfitting if !learned => format!(
-                "underfitting: on training texts the model is no better than always giving the labels' shares (loss \
+                "underfitting: on training texts the model is no better than the best single answer to all of them (loss \
                  {train:.4}); more --epochs or another --lr would help, or the texts do not tell the labels"
             ),
             Verdict::Underfitting => format!(
