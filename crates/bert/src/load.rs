@@ -388,15 +388,22 @@ mod tests {
         config.labels = vec!["bad".into(), "good".into()];
         let labels = |l: &[&str]| l.iter().map(|s| s.to_string()).collect::<Vec<_>>();
         assert_eq!(
-            head_rows(&config, &labels(&["good", "bad"])),
+            head_rows(&config, Task::Classify, &labels(&["good", "bad"])),
             Ok(vec![1, 0])
         );
         assert!(
-            head_rows(&config, &labels(&["good", "fair"]))
+            head_rows(&config, Task::Classify, &labels(&["good", "fair"]))
                 .unwrap_err()
                 .contains("fair")
         );
-        assert!(head_rows(&config, &labels(&["good"])).is_err());
+        assert!(head_rows(&config, Task::Classify, &labels(&["good"])).is_err());
+        // A head of a regression has one row, whatever it is called.
+        config.labels = vec!["LABEL_0".into()];
+        let value = labels(&["value"]);
+        assert!(head_rows(&config, Task::Regress, &value).is_err());
+        config.problem_type = Some("regression".into());
+        assert_eq!(head_rows(&config, Task::Regress, &value), Ok(vec![0]));
+        assert!(head_rows(&config, Task::Classify, &value).is_err());
         assert_eq!(permute(&[1., 2., 3., 4.], &[1, 0]), [3., 4., 1., 2.]);
     }
 }
