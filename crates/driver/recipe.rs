@@ -154,7 +154,7 @@ impl<'a> Ask<'a> {
         filled(self.args, choose(&facts, &given)).map(Some)
     }
 
-    /// Training texts of each class; of other tasks nothing is counted.
+    /// Training texts of each class; of other tasks none are counted.
     fn count(&self) -> Result<Vec<usize>> {
         let mut classes = vec![0; self.labels.names().len()];
         if self.kind == TaskKind::Classify
@@ -231,7 +231,6 @@ impl<'a> Ask<'a> {
             task,
             texts: (self.fit)(self.train.rows.len()),
             classes,
-            outputs: count,
             parameters: layout.table.params().iter().map(|p| p.len()).sum(),
             pool: self.config.pool,
             head,

@@ -270,20 +270,16 @@ fn every_task_has_a_recipe() {
         let why = toml["recipe_chose"].as_table().unwrap();
         let measured = why.get("pool").and_then(|w| w.as_str());
         assert_eq!(measured.is_some(), pool.is_some(), "{why:?}");
-        let (said, by) = (measured.unwrap_or_default(), pool.unwrap_or_default());
-        assert!(said.contains(by), "{said}");
+        let (why, by) = (measured.unwrap_or_default(), pool.unwrap_or_default());
+        assert!(why.contains(by), "{why}");
         // A trained head goes on.
         let again = [
             "train", "--model", out, "--data", file, "--epochs", "1", "--out", "on",
         ];
-        let on = said_of(&world, &again);
+        let on = said(world.as_typed(&again).output().unwrap()).ok().err;
         assert!(on.contains("trained head for these labels"), "{on}");
         std::fs::remove_dir_all(world.path("on")).unwrap();
     }
-}
-
-fn said_of(world: &World, words: &[&str]) -> String {
-    said(world.as_typed(words).output().unwrap()).ok().err
 }
 
 /// A model that was trained for these labels goes on with its head, whose pool is not measured.

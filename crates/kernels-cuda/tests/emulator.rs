@@ -6,8 +6,13 @@ use std::path::Path;
 
 /// What a launch of `body` says over 64 threads and 64 floats, or the floats.
 fn run(order: Order, body: &str) -> Result<Vec<f32>, String> {
+    run_behind("", order, body)
+}
+
+/// The same with something in front of the kernel.
+fn run_behind(before: &str, order: Order, body: &str) -> Result<Vec<f32>, String> {
     let text = format!(
-        "#include \"device.cuh\"\nextern \"C\" __global__ void __launch_bounds__(64) probe(float* x) {{\n{body}\n}}\n"
+        "#include \"device.cuh\"\n{before}\nextern \"C\" __global__ void __launch_bounds__(64) probe(float* x) {{\n{body}\n}}\n"
     );
     let sources = Sources {
         files: vec![("probe", text)],
@@ -43,6 +48,17 @@ fn threads_share_and_wait() {
         let got = run(order, body).expect("a sound kernel");
         let want: Vec<f32> = (0..64).map(|t| (63 - t) as f32 + 496.0).collect();
         assert_eq!(got, want, "{order:?}");
+    }
+}
+
+/// What files define is their own, statics of inline functions too: launches of different files run side by side.
+#[test]
+fn files_share_no_statics() {
+    let before = "inline float& kept() { static float x = 0.0f; return x; }";
+    for copy in ["one", "another"] {
+        let body = format!("if (threadIdx.x == 0) x[0] = kept() += 1.0f;  // {copy}");
+        let got = run_behind(before, Order::Forward, &body).expect("a sound kernel");
+        assert!(got[0] == 1.0, "{copy}: {}", got[0]);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::events::{Event, Sink};
 use crate::examples::Targets;
 use crate::features::word_features;
 use crate::linear::{EXACT, Linear};
-use crate::penalty::{Fold, Penalty};
+use crate::penalty::{DEAR, FOLDS, Fold, Penalty, fold};
 use crate::wanted::Wanted;
 use crate::{Examples, Features, TrainError, features};
 use hone_bert::{Model, Pool};
@@ -18,10 +18,6 @@ use std::time::Instant;
 
 /// Most training texts (or tagged words) a head is fitted to; more tell it little, and cost a forward pass each.
 const MOST_PROBED: usize = 4000;
-/// Folds of the choice among them.
-pub(crate) const FOLDS: usize = 5;
-/// Where fitting is dear (rows times outputs), one fold alone is judged.
-pub(crate) const DEAR: usize = 20_000;
 /// The pooler that stands for features of deviation 1: tanh of half of them is nearly a line for most.
 const HALF: f64 = 0.5;
 
@@ -199,14 +195,7 @@ fn strongest(
     if all * outputs > DEAR {
         parts.truncate(1);
     }
-    let others = |held: &[u32]| -> Vec<u32> {
-        let others = (0..all as u32).filter(|r| held.binary_search(r).is_err());
-        others.collect()
-    };
-    let folds: Vec<Fold> = parts
-        .into_iter()
-        .map(|held| (others(&held), held))
-        .collect();
+    let folds: Vec<Fold> = parts.into_iter().map(|held| fold(all, held)).collect();
     Ok(Penalty::best(features, wanted, outputs, &folds))
 }
 

@@ -8,8 +8,19 @@ use rayon::prelude::*;
 /// Inverse penalties times the number of rows, weak last: what is best moves little with their number.
 const STRENGTHS: [f64; 6] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
 
+/// Folds of the choice among them.
+pub(crate) const FOLDS: usize = 5;
+/// Where fitting is dear (rows times outputs), one fold alone is judged.
+pub(crate) const DEAR: usize = 20_000;
+
 /// Rows to fit, and rows to judge.
 pub(crate) type Fold = (Vec<u32>, Vec<u32>);
+
+/// Of so many rows those that are held out, in order, to judge and the others to fit.
+pub(crate) fn fold(rows: usize, held: Vec<u32>) -> Fold {
+    let others = (0..rows as u32).filter(|r| held.binary_search(r).is_err());
+    (others.collect(), held)
+}
 
 /// A penalty and what it is worth.
 pub(crate) struct Penalty {

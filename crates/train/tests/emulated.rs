@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Record, Run, data, folder, options, weights};
+use common::{Record, Run, data, distance, folder, largest, options, weights};
 use half::bf16;
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
@@ -17,18 +17,6 @@ fn emulated(order: Order) -> CudaBackend<Emulator> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated");
     let emulator = Emulator::new(&folder, order).expect("a C++ compiler");
     CudaBackend::new(emulator).expect("memory")
-}
-
-fn largest(x: &[f64]) -> f64 {
-    x.iter().fold(0.0, |m, x| m.max(x.abs()))
-}
-
-fn distance(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).fold(0.0, |m, (a, b)| {
-        let d = (a - b).abs();
-        if d.is_nan() { f64::INFINITY } else { m.max(d) }
-    })
 }
 
 /// A run, and what it said.

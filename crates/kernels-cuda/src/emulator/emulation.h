@@ -19,6 +19,10 @@
 #include <ucontext.h>
 #endif
 
+// Files are loaded side by side, changed copies of one among them: what they define is their own, statics of templates
+// and of inline functions included, which would be one for the whole process otherwise.
+#pragma GCC visibility push(hidden)
+
 #define __global__
 #define __device__
 #define __host__
@@ -448,14 +452,15 @@ void call(void (*kernel)(P...), void** args) {
 
 }  // namespace emulation
 
+#define EMULATION_ENTRY extern "C" __attribute__((visibility("default")))
 #define EMULATION_KERNEL(name)                                                                                     \
-    extern "C" const char* emulate_##name(void** args, const unsigned* grid, const unsigned* block, unsigned how, \
-                                          uint64_t seed) {                                                        \
-        return emulation::run([](void** a) { emulation::call(name, a); }, args, grid, block, how, seed);          \
-    }                                                                                                             \
-    extern "C" const char* letters_##name() {                                                                     \
-        static const std::string found = emulation::letters(name);                                                \
-        return found.c_str();                                                                                     \
+    EMULATION_ENTRY const char* emulate_##name(void** args, const unsigned* grid, const unsigned* block,           \
+                                               unsigned how, uint64_t seed) {                                      \
+        return emulation::run([](void** a) { emulation::call(name, a); }, args, grid, block, how, seed);           \
+    }                                                                                                              \
+    EMULATION_ENTRY const char* letters_##name() {                                                                 \
+        static const std::string found = emulation::letters(name);                                                 \
+        return found.c_str();                                                                                      \
     }
 
 #define threadIdx (emulation::current->index)

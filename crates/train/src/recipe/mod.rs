@@ -49,10 +49,8 @@ pub struct Facts {
     pub task: Task,
     /// Training texts of a fit, those that would be held out for validation among them.
     pub texts: usize,
-    /// Training texts of each class; of other tasks, which do not look at it, nothing.
+    /// Training texts of each class; of other tasks the labels or tags, none of them counted.
     pub classes: Vec<usize>,
-    /// Labels, tags or, of values, one.
-    pub outputs: usize,
     /// Parameters of the model.
     pub parameters: usize,
     /// What a head for whole texts reads, as the model's folder has it.
@@ -282,7 +280,7 @@ pub fn choose(facts: &Facts, given: &Given) -> Recipe {
 
 /// The training texts and what is wanted of them, in words.
 fn shape(facts: &Facts) -> String {
-    let texts = grouped(facts.texts);
+    let (texts, labels) = (grouped(facts.texts), facts.classes.len());
     match facts.task {
         Task::Classify => {
             let spread = match (facts.classes.iter().min(), facts.classes.iter().max()) {
@@ -290,12 +288,11 @@ fn shape(facts: &Facts) -> String {
                 (Some(low), Some(high)) => format!("{low} to {high} texts"),
                 _ => "no texts".to_owned(),
             };
-            let classes = facts.classes.len();
-            format!("{texts} training texts, {classes} classes of {spread}")
+            format!("{texts} training texts, {labels} classes of {spread}")
         }
-        Task::MultiLabel => format!("{texts} training texts, any of {} labels", facts.outputs),
+        Task::MultiLabel => format!("{texts} training texts, any of {labels} labels"),
         Task::Regress => format!("{texts} training texts with a value each"),
-        Task::Tag => format!("{texts} training sentences, {} tags", facts.outputs),
+        Task::Tag => format!("{texts} training sentences, {labels} tags"),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
-use crate::head_start::{DEAR, FOLDS, scales};
-use crate::penalty::{Fold, Penalty};
+use crate::head_start::scales;
+use crate::penalty::{DEAR, FOLDS, Fold, Penalty, fold};
 use crate::wanted::Wanted;
 use crate::{Examples, Features, TrainError, features_each};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
@@ -154,11 +154,8 @@ impl Deals {
             let Ok(parts) = folds(keys, &strata, k, seed.wrapping_add(deal)) else {
                 return Err("too few texts differ to hold any out".to_owned());
             };
-            for held in &parts[..if dear { 1 } else { parts.len() }] {
-                let fitted: Vec<u32> = (0..rows as u32)
-                    .filter(|r| held.binary_search(r).is_err())
-                    .collect();
-                let mut judged = held.clone();
+            for held in parts.into_iter().take(if dear { 1 } else { k }) {
+                let (fitted, mut judged) = fold(rows, held);
                 let mut tells = true;
                 if let Wanted::Classes(classes) = wanted {
                     let known: HashSet<usize> =

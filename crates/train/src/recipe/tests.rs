@@ -7,7 +7,6 @@ fn facts(texts: usize) -> Facts {
         task: Task::Classify,
         texts,
         classes: vec![texts / 2, texts - texts / 2],
-        outputs: 2,
         parameters: 22_700_000,
         pool: Pool::Cls,
         head: false,
@@ -169,7 +168,7 @@ fn every_task_has_its_recipe() {
         (Task::Tag, "300 training sentences, 2 tags", "logistic"),
     ] {
         let mut facts = facts(300);
-        (facts.task, facts.classes) = (task, Vec::new());
+        (facts.task, facts.classes) = (task, vec![0; 2]);
         assert_eq!(reads_pools(&facts, &Given::new()), task != Task::Tag);
         facts.pools = scores(0.9, 0.6);
         let recipe = choose(&facts, &Given::new());

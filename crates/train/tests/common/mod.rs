@@ -122,3 +122,17 @@ pub fn weights<B: Backend>(done: &Done<B>) -> Vec<(String, Vec<f64>)> {
         })
         .collect()
 }
+
+/// The largest magnitude.
+pub fn largest(x: &[f64]) -> f64 {
+    x.iter().fold(0.0, |m, x| m.max(x.abs()))
+}
+
+/// The largest difference.
+pub fn distance(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).fold(0.0, |m, (a, b)| {
+        let d = (a - b).abs();
+        if d.is_nan() { f64::INFINITY } else { m.max(d) }
+    })
+}

@@ -1,24 +1,12 @@
 //! A hundred AdamW steps beside PyTorch: warm-up, decay, clipping, layer-wise rates, no dropout.
 //! What is compared is movement, w₁₀₀ − w₀, a tensor at a time; weights themselves would hide it.
 
-use crate::common::{Record, Run, data, folder, options, weights};
+use crate::common::{Record, Run, data, distance, folder, largest, options, weights};
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_tensor::SafetensorsFile;
 use hone_train::{ValidSource, WordUpdates};
 use std::sync::Arc;
-
-fn largest(x: &[f64]) -> f64 {
-    x.iter().fold(0.0, |m, x| m.max(x.abs()))
-}
-
-fn distance(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).fold(0.0, |m, (a, b)| {
-        let d = (a - b).abs();
-        if d.is_nan() { f64::INFINITY } else { m.max(d) }
-    })
-}
 
 /// `allowed(movement in f64, PyTorch's f32 error)` bounds a tensor's error.
 fn check<B: Backend>(backend: B, loss_tolerance: f64, allowed: impl Fn(&[f64], f64) -> f64) {
