@@ -11,6 +11,7 @@ cells say why not. Steps run in this order, what must be right before what is fa
     trajectory   100 steps of a small BERT beside PyTorch's, and of MiniLM beside the CPU's
     repeat       the same bits, operations and whole runs, f32 and bf16
     graphs       steps captured and replayed: the same bits as one by one, and runs that end alike
+    verbs        what `hone` does beside a run from end to end: --device auto, interrupted and resumed, crossval, study, tune
     sanitizer    compute-sanitizer (memcheck, racecheck) over the conformance suite
     large128     G1, G3, G4: BERT-base, 256 texts of 128
     large512     G2: BERT-base, 64 texts of 512
@@ -24,6 +25,8 @@ Every result is in the JSON document as soon as it is known (written beside and 
 run again, it goes on with the steps that are not done. `--device cpu` does the same work on the CPU at tiny sizes: it
 proves this runner, not the card. The exit code is 1 where a step failed.
 """
+
+from concurrent import futures
 
 import argparse, ctypes, glob, gzip, hashlib, json, os, platform, queue, shutil, signal, statistics, subprocess, sys, threading, time
 
@@ -466,21 +469,112 @@ def graphs(s):
     return s.put("minilm", found)["ok"] and ok
 
 
+def on_the_card(s, name, found, path):
+    """A verb's answer, with the path that its folder has recorded; it must be the device's."""
+    brief = {k: found[k] for k in ("ok", "error", "seconds", "command", "dry") if k in found}
+    brief["kernel_path"] = path
+    brief["ok"] = bool(a.dry or brief["ok"] and path and path.startswith(a.device))
+    return s.put(name, brief)["ok"]
+
+
+def recorded(out, file):
+    """The first `kernel_path` in a JSON file of a folder."""
+    try:
+        with open(os.path.join(out, file), encoding="utf8") as f:
+            text = f.read()
+    except OSError:
+        return None
+    return text.split('"kernel_path"', 1)[1].split('"')[1] if '"kernel_path"' in text else None
+
+
+def interrupt(argv, out, step, limit):
+    """Starts `hone`, sends it an interrupt once it has noted so many steps, and waits; its exit code must be 130."""
+    if a.dry:
+        print("  " + " ".join(map(str, [HONE, *argv])), flush=True)
+        return dict(ok=True, dry=True)
+    process = start([HONE, *map(str, argv)], env=hone_env(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + left(limit)
+    path, noted = os.path.join(out, "metrics.jsonl"), 0
+    while noted < step and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+        if os.path.exists(path):
+            with open(path, "rb") as f:
+                noted = f.read().count(b'"event":"step"')
+    process.send_signal(signal.SIGINT)
+    try:
+        code = process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        code = None
+    end(process)
+    return dict(ok=code == 130, code=code, steps_noted=noted, step_asked_for=step)
+
+
+def verbs(s):
+    ok = True
+    few = os.path.join(DATA, "dev.csv")
+    common = ["--model", MODEL, "--data", few, "--seed", 5]
+    steps = 60 if CARD else 2
+
+    # Nobody says where: the card is found.
+    out = os.path.join(WORK, "runs", "auto")
+    shutil.rmtree(out, ignore_errors=True)
+    found = hone(["train", *common, "--recipe", "standard", "--valid", "none", "--max-steps", steps, "--out", out, "--json"], 120)
+    if CARD:
+        ok &= on_the_card(s, "train, device auto", found, found.get("kernel_path"))
+
+    # Interrupted amid its steps and resumed: the bits of a run that was not.
+    for precision in PRECISIONS:
+        whole_steps, at = (1500, 300) if CARD else (60, 8)
+        options = ["--valid", "none", "--max-steps", whole_steps, "--seed", 5]
+        whole, ran = train(s, f"whole {precision}", options, 180, precision)
+        ok &= ran["ok"]
+        broken = os.path.join(WORK, "runs", f"broken {precision}")
+        shutil.rmtree(broken, ignore_errors=True)
+        argv = ["train", "--model", MODEL, "--data", os.path.join(DATA, "train.csv.gz"), *options, *where(precision), "--out", broken, "--json"]
+        cut = s.put(f"interrupted {precision}", interrupt(argv, broken, at, 120))
+        resumed = hone([*argv, "--resume"], 180)
+        same = dict(ok=bool(cut["ok"] and ran["ok"] and resumed["ok"]), error=resumed.get("error"))
+        if same["ok"] and not a.dry:
+            same["sha256"] = [sha256(os.path.join(x, "model.safetensors")) for x in (whole, broken)]
+            same["ok"] = same["sha256"][0] == same["sha256"][1]
+        ok &= s.put(f"resumed {precision}", same)["ok"]
+
+    # What trains many models, one after the other on the one device.
+    some = ["--recipe", "standard", "--valid", "none", "--max-steps", steps, *where(PRECISIONS[-1])]
+    for name, argv in {
+        "crossval": ["crossval", *common, "--folds", 3, *some],
+        "study": ["study", *common, "--practices", "longer", "--folds", 3, "--pairs", 2, *some],
+        "tune": ["tune", *common, "--trials", 2, "--recipe", "standard", "--max-steps", steps, *where(PRECISIONS[-1])],
+    }.items():
+        texts = []
+        for turn in (1, 2):
+            out = os.path.join(WORK, "runs", f"{name} {turn}")
+            shutil.rmtree(out, ignore_errors=True)
+            found = hone([*argv, "--out", out, "--json"], 180)
+            ok &= on_the_card(s, f"{name}, run {turn}", found, recorded(out, "plan.json"))
+            answers = os.path.join(out, "oof.csv")
+            texts += [sha256(answers)] if os.path.exists(answers) else []
+        if name == "crossval" and not a.dry:
+            ok &= s.put("crossval twice", dict(ok=len(texts) == 2 and texts[0] == texts[1], sha256=texts))["ok"]
+    return ok
+
+
 def sanitizer(s):
     places = ["/usr/local/cuda*/bin/compute-sanitizer", "/usr/local/cuda*/compute-sanitizer/compute-sanitizer", "/opt/nvidia/*/compute-sanitizer"]
     tool = shutil.which("compute-sanitizer") or next((x for place in places for x in glob.glob(place)), None)
     if not CARD or not (tool or a.dry):
         s.put("compute-sanitizer", dict(ok=None, error="it is not here"))
         return None
-    ok = True
-    # bf16 first: its attention has what can go wrong.
-    for precision in reversed(PRECISIONS):
-        for check in ("memcheck", "racecheck"):
-            command = [tool or "compute-sanitizer", "--tool", check, "--error-exitcode", "9", CARD_TESTS, "conformance"]
-            command += ["--device", "cuda", "--precision", precision, "--images", IMAGES]
-            found = run(command, 200, env=hone_env(), expect_json=False)
-            ok &= s.put(f"{check} {precision}", found)["ok"]
-    return ok
+    # Side by side: nothing is timed, and each is many times slower than the suite.
+    def check(precision, what):
+        command = [tool or "compute-sanitizer", "--tool", what, "--error-exitcode", "9", CARD_TESTS, "conformance"]
+        command += ["--device", "cuda", "--precision", precision, "--images", IMAGES]
+        return run(command, 400, env=hone_env(), expect_json=False)
+
+    names = [(precision, what) for precision in reversed(PRECISIONS) for what in ("memcheck", "racecheck")]
+    with futures.ThreadPoolExecutor(len(names)) as pool:
+        begun = {pool.submit(check, *name): name for name in names}
+        return all([s.put(" ".join(reversed(begun[done])), done.result())["ok"] for done in futures.as_completed(begun)])
 
 
 def median(x):
@@ -648,7 +742,7 @@ def sst2(s):
     return ok
 
 
-STEPS = [about, conformance, ops, trajectory, repeat, graphs, sanitizer, large128, large512, small, lengths, kernels, products, sst2]
+STEPS = [about, conformance, ops, trajectory, repeat, graphs, verbs, sanitizer, large128, large512, small, lengths, kernels, products, sst2]
 
 
 def interrupted(number, _):
