@@ -100,11 +100,11 @@ pub struct DeviceArgs {
     #[arg(long, help_heading = "Machine")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tune_products: bool,
-    /// On a GPU: capture training steps of up to 8192 tokens as CUDA graphs and queue each as one; batches are filled by
-    /// up to an eighth, with texts that weigh nothing, so that few shapes are met [default: off]
+    /// On a GPU: queue every operation of a training step by itself, not steps of up to 4096 tokens as CUDA graphs, for
+    /// which batches are filled by up to an eighth with texts that weigh nothing [default: graphs]
     #[arg(long, help_heading = "Machine")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub graphs: bool,
+    pub no_graphs: bool,
 }
 
 /// How labelled texts are read.

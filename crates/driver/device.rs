@@ -97,9 +97,9 @@ fn opened<A: Act>(number: usize, args: &DeviceArgs) -> Result<Arc<CudaBackend<Ca
     };
     let card = Card::with(number, A::NUMBER, &images, choice)?;
     let backend = CudaBackend::new(card)?;
-    Ok(Arc::new(match args.graphs {
-        true => backend.with_graphs(),
-        false => backend,
+    Ok(Arc::new(match args.no_graphs {
+        true => backend,
+        false => backend.with_graphs(),
     }))
 }
 
@@ -118,9 +118,6 @@ fn processor(args: &DeviceArgs) -> Result<Device> {
     }
     if args.tune_products {
         bail!("--tune-products needs --device cuda; the CPU's products have nothing to be timed");
-    }
-    if args.graphs {
-        bail!("--graphs needs --device cuda; the CPU has no queue to be filled");
     }
     Ok(Device::Cpu(Arc::new(CpuBackend::new(threads(args)?))))
 }
@@ -146,7 +143,7 @@ fn open(word: Word, args: &DeviceArgs) -> Result<Device> {
     }
 }
 
-/// Lowers `--device`, `--precision`, `--threads`, `--tune-products`, `--graphs`.
+/// Lowers `--device`, `--precision`, `--threads`, `--tune-products`, `--no-graphs`.
 pub fn choose(args: &DeviceArgs) -> Result<Device> {
     open(word(args)?, args)
 }

@@ -54,7 +54,7 @@ const SHARED: [&str; 21] = [
     "precision",
     "threads",
     "tune_products",
-    "graphs",
+    "no_graphs",
     "calibrate",
     "abstain_precision",
 ];

@@ -51,7 +51,6 @@ fn every_verb_that_computes_knows_the_devices() {
         with(&["--precision", "bf16"]).fails(&["--precision bf16 needs --device cuda"]);
         with(&["--device", "auto", "--tune-products"])
             .fails(&["--tune-products needs --device cuda"]);
-        with(&["--graphs"]).fails(&["--graphs needs --device cuda"]);
         let help = world.hone(&[&words[0], "--help"]).ok().out;
         assert!(help.contains("auto: the first GPU"), "{}", words[0]);
     }
@@ -61,7 +60,11 @@ fn every_verb_that_computes_knows_the_devices() {
 #[test]
 fn a_run_says_where_it_computes() {
     let world = World::new();
-    for device in [&[][..], &["--device", "auto"], &["--device", "cpu"]] {
+    for device in [
+        &[][..],
+        &["--device", "auto", "--no-graphs"],
+        &["--device", "cpu"],
+    ] {
         let all = [&["--max-steps", "1"], device].concat();
         let told = world.train(&all).ok().err;
         assert!(told.contains("computing on the CPU ("), "{told}");

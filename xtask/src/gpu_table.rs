@@ -1,7 +1,7 @@
-//! `cargo xtask gpu-table`: README's table of what a card reaches, made from the document of the runner
+//! `cargo xtask gpu-table`: README's table of what a card reaches, made from documents of the runner
 //! (`xtask/python/gpu/run.py`) and from nothing else.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hone_report::count;
 use serde_json::Value;
 use std::fmt::Write;
@@ -9,15 +9,19 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The runner's document, under benches/results
-    results: PathBuf,
+    /// The runner's documents, under benches/results; what one has not measured, those behind it may have
+    #[arg(required = true)]
+    results: Vec<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let shown = args.results.display().to_string();
-    let text = std::fs::read_to_string(&args.results).with_context(|| shown.clone())?;
-    let document = serde_json::from_str(&text).context(shown)?;
-    print!("{}", table(&document));
+    let read = |path: &PathBuf| -> Result<Value> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| shown.clone())?;
+        serde_json::from_str(&text).context(shown)
+    };
+    let documents: Vec<Value> = args.results.iter().map(read).collect::<Result<_>>()?;
+    print!("{}", table(&documents)?);
     Ok(())
 }
 
@@ -38,34 +42,56 @@ const ROWS: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// Markdown of what was measured; what was not has a dash.
-pub fn table(document: &Value) -> String {
-    let cell = |step: &str, name: &str| &document["steps"][step]["cells"][name];
-    let about = |name: &str| cell("about", name);
-    let mut out = String::new();
+/// Markdown of what was measured; what was not has a dash. Each cell is of the first document that has it measured.
+pub fn table(documents: &[Value]) -> Result<String> {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    let library = text(&about("hone bf16")["path"]);
-    let library = library
-        .split("cublaslt")
-        .nth(1)
-        .and_then(|rest| rest.split('-').next());
+    let machines = documents.iter().map(|document| {
+        let about = &document["steps"]["about"]["cells"];
+        let library = text(&about["hone bf16"]["path"]);
+        let library = library
+            .split("cublaslt")
+            .nth(1)
+            .and_then(|rest| rest.split('-').next());
+        format!(
+            "{}, PyTorch {}, cuBLASLt {}",
+            text(&about["torch"]["card"]),
+            text(&about["torch"]["torch"]),
+            library.unwrap_or("?")
+        )
+    });
+    let mut machines: Vec<String> = machines.collect();
+    machines.dedup();
+    let [machine] = &machines[..] else {
+        bail!("of different machines: {}", machines.join("; "));
+    };
+    let mut out = String::new();
     let _ = writeln!(
         out,
-        "{}, PyTorch {}, cuBLASLt {}; BERT-base, bf16, training steps with dropout 0.1, useful tokens a second: Hone's \
-         median turn beside PyTorch's fastest:\n",
-        text(&about("torch")["card"]),
-        text(&about("torch")["torch"]),
-        library.unwrap_or("?"),
+        "{machine}; BERT-base, bf16, training steps with dropout 0.1, useful tokens a second: Hone's median turn beside \
+         PyTorch's fastest:\n",
     );
     out += "| a step of | Hone | share of an 8192³ product | PyTorch | torch.compile | Hone is faster by |\n";
     out += "|---|---|---|---|---|---|\n";
+    let mut without = Vec::new();
     for (step, name, shown) in ROWS {
-        let of = cell(step, name);
-        let Some(mine) = of["hone_tokens_per_s"].as_f64() else {
+        let measured = documents.iter().find_map(|document| {
+            let of = &document["steps"][step]["cells"][name];
+            Some((of, of["hone_tokens_per_s"].as_f64()?))
+        });
+        let Some((of, single)) = measured else {
             continue;
         };
+        let graphs = of["hone_graphs"]["median_tokens_per_s"].as_f64();
+        let by_graphs = graphs.map_or(1.0, |graphs| graphs / single);
+        if graphs.is_some() {
+            let rate = count(single as usize);
+            without.push(format!("{rate} for {shown} ({by_graphs:.2}×)"));
+        }
+        let mine = graphs.unwrap_or(single);
         let share = of["hone_peak_fraction"].as_f64();
-        let share = share.map_or("–".to_owned(), |x| format!("{:.1} %", 100.0 * x));
+        let share = share.map_or("–".to_owned(), |x| {
+            format!("{:.1} %", 100.0 * x * by_graphs)
+        });
         let rate = |mode: &str| {
             let turns = of["rivals"][mode]["tokens_per_s"].as_array()?;
             turns.iter().filter_map(Value::as_f64).reduce(f64::max)
@@ -93,33 +119,48 @@ pub fn table(document: &Value) -> String {
             by.join(", "),
         );
     }
-    let with_graphs = ROWS.iter().filter_map(|(step, name, shown)| {
-        let of = cell(step, name);
-        let graphs = of["hone_graphs"]["median_tokens_per_s"].as_f64()?;
-        let by = graphs / of["hone_tokens_per_s"].as_f64()?;
-        Some(format!("{} for {shown} ({by:.2}×)", count(graphs as usize)))
-    });
-    let with_graphs: Vec<String> = with_graphs.collect();
-    if !with_graphs.is_empty() {
-        let _ = writeln!(out, "\nWith `--graphs`: {}.", with_graphs.join("; "));
+    if !without.is_empty() {
+        let _ = writeln!(
+            out,
+            "\nWith `--no-graphs`: {}; graphs are faster by the figure in brackets.",
+            without.join("; ")
+        );
     }
-    let seeds = &cell("sst2", "test accuracy")["seeds"];
-    if let Some(seeds) = seeds.as_array().filter(|seeds| !seeds.is_empty()) {
-        let all: Vec<f64> = seeds.iter().filter_map(Value::as_f64).collect();
+    let has_seeds = |c: &Value| c["seeds"].as_array().is_some_and(|all| !all.is_empty());
+    let of = documents
+        .iter()
+        .find(|d| has_seeds(&d["steps"]["sst2"]["cells"]["test accuracy"]));
+    if let Some(of) = of {
+        let cell = |name: &str| &of["steps"]["sst2"]["cells"][name];
+        let seeds = cell("test accuracy")["seeds"].as_array();
+        let all = seeds.into_iter().flatten().filter_map(Value::as_f64);
+        let all: Vec<f64> = all.collect();
         let shown: Vec<String> = all.iter().map(|x| format!("{x:.4}")).collect();
         let seconds: Vec<f64> = (1..=all.len())
-            .filter_map(|k| cell("sst2", &format!("seed {k}"))["seconds"].as_f64())
+            .filter_map(|k| cell(&format!("seed {k}"))["seconds"].as_f64())
+            .collect();
+        let other = [
+            ("graphs", "with graphs"),
+            ("without graphs", "without graphs"),
+        ];
+        let other: Vec<String> = other
+            .into_iter()
+            .filter_map(|(name, shown)| {
+                let seconds = cell(name)["seconds"].as_f64()?;
+                Some(format!(", {seconds:.0} {shown}"))
+            })
             .collect();
         let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len().max(1) as f64;
         let _ = writeln!(
             out,
-            "\nMiniLM on all of SST-2, three epochs in bf16: test accuracy {} (mean {:.4}; the CPU's 0.907), {:.0} seconds a run.",
+            "\nMiniLM on all of SST-2, three epochs in bf16: test accuracy {} (mean {:.4}; the CPU's 0.907), {:.0} seconds a run{}.",
             shown.join(", "),
             mean(&all),
             mean(&seconds),
+            other.concat(),
         );
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -138,10 +179,12 @@ mod tests {
                     "eager": {"tokens_per_s": [400.0, 500.0]}, "default": {"tokens_per_s": [700.0]},
                     "max-autotune": {"tokens_per_s": [800.0, 750.0]}}}}},
             "small": {"cells": {"base 32x128": {
-                "hone_tokens_per_s": 1000.0, "hone_graphs": {"median_tokens_per_s": 1250.0}, "rivals": {}}}},
+                "hone_tokens_per_s": 1000.0, "hone_peak_fraction": 0.4, "hone_graphs": {"median_tokens_per_s": 1250.0}, "rivals": {}}}},
             "sst2": {"cells": {"test accuracy": {"seeds": [0.9, 0.91]}, "seed 1": {"seconds": 10.0}, "seed 2": {"seconds": 20.0}}},
         }});
-        let made = table(&document);
+        let mut newer = json!({"steps": {"about": document["steps"]["about"], "large128": {"cells": {"base 256x128": {
+            "hone_tokens_per_s": null, "rivals": {}}}}}});
+        let made = table(&[newer.clone(), document.clone()]).expect("one card");
         assert!(
             made.starts_with("a card, PyTorch 2.0, cuBLASLt 13; "),
             "{made}"
@@ -151,28 +194,40 @@ mod tests {
         assert!(made.contains(row), "{made}");
         assert!(!made.contains("64 texts of 512"), "{made}");
         assert!(
-            made.contains("With `--graphs`: 1 250 for 32 texts of 128 (1.25×).\n"),
+            made.contains("| 32 texts of 128 | 1 250 | 50.0 % | – | – |  |\n"),
+            "{made}"
+        );
+        assert!(
+            made.contains("With `--no-graphs`: 1 000 for 32 texts of 128 (1.25×); "),
             "{made}"
         );
         assert!(
             made.contains("0.9000, 0.9100 (mean 0.9050; the CPU's 0.907), 15 seconds"),
             "{made}"
         );
+        newer["steps"]["about"]["cells"]["torch"]["card"] = "another card".into();
+        let error = table(&[newer, document]).expect_err("two cards");
+        assert!(error.to_string().contains("another card"), "{error}");
     }
 
-    /// README's table is this one, of the document it names.
+    /// README's table is this one, of the documents it names.
     #[test]
-    fn readme_has_the_table_of_its_document() {
+    fn readme_has_the_table_of_its_documents() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let readme = std::fs::read_to_string(root.join("README.md")).expect("README.md");
         let Some((_, rest)) = readme.split_once("<!-- gpu-table ") else {
-            panic!("README.md names no document of a card");
+            panic!("README.md names no documents of a card");
         };
-        let (name, rest) = rest.split_once(" -->\n").expect("the end of a mark");
+        let (names, rest) = rest.split_once(" -->\n").expect("the end of a mark");
         let (there, _) = rest.split_once("<!-- /gpu-table -->").expect("a mark");
-        let text = std::fs::read_to_string(root.join(name)).expect(name);
-        let document: Value = serde_json::from_str(&text).expect(name);
-        let made = table(&document);
-        assert_eq!(there.trim(), made.trim(), "cargo xtask gpu-table {name}");
+        let documents: Vec<Value> = names
+            .split(' ')
+            .map(|name| {
+                let text = std::fs::read_to_string(root.join(name)).expect(name);
+                serde_json::from_str(&text).expect(name)
+            })
+            .collect();
+        let made = table(&documents).expect("one card");
+        assert_eq!(there.trim(), made.trim(), "cargo xtask gpu-table {names}");
     }
 }

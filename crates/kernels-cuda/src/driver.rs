@@ -28,8 +28,13 @@ pub trait Driver: Send + Sync + 'static {
     /// Where an allocation begins.
     fn address(&self, memory: &Self::Memory) -> u64;
 
-    /// The most bytes that were allocated at once.
+    /// The most bytes that were allocated at once, its own workspace with them.
     fn peak_memory(&self) -> u64;
+
+    /// Bytes that it holds for its own work from the beginning.
+    fn workspace(&self) -> usize {
+        0
+    }
 
     /// Host to device. `from` may be changed as soon as this returns.
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError>;

@@ -37,6 +37,11 @@ impl<D: Driver, A: Act> ProductRate<D, A> {
         })
     }
 
+    /// Device memory that the matrices take.
+    pub fn bytes(&self) -> u64 {
+        (3 * self.size * self.size * size_of::<A>()) as u64
+    }
+
     /// GFLOP/s of the product, measured now: from an idle queue to its end.
     pub fn measure(&self, backend: &CudaBackend<D, A>) -> Result<f64, BackendError> {
         backend.sync()?;
@@ -70,7 +75,9 @@ mod tests {
     #[test]
     fn the_product_is_queued_whole_between_two_waits() {
         let backend = CudaBackend::<Recorder>::new(Recorder::new()).expect("memory");
+        let before = backend.peak_memory().expect("a device's");
         let rate = ProductRate::new(&backend, 64).expect("memory");
+        assert_eq!(backend.peak_memory(), Some(rate.bytes() + before));
         backend.driver().forget();
         assert!(rate.measure(&backend).expect("no faults") > 0.0);
         let events = backend.driver().events();

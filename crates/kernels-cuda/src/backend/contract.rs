@@ -88,6 +88,7 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         vec![
             ("rounded copies", copies),
             ("scratch", self.scratch().bytes()),
+            ("workspace of products", self.driver.workspace()),
         ]
     }
 

@@ -367,6 +367,10 @@ impl Driver for Card {
         lock(&self.held).most + products::WORKSPACE as u64
     }
 
+    fn workspace(&self) -> usize {
+        products::WORKSPACE
+    }
+
     fn upload(&self, to: u64, from: &[u8]) -> Result<(), BackendError> {
         self.current()?;
         if from.is_empty() {
