@@ -4,14 +4,14 @@
 use crate::check::Splits;
 use crate::progress::Stage;
 use anyhow::Result;
-use hone_bert::{Config, HeadChoice, Model, Task};
+use hone_bert::{Config, HeadChoice, Model};
 use hone_data::check::{Example, Finding, Kind, Place, Severity, Split, text_key};
 use hone_data::{
     Cell, LabelSet, Labels, Part, Row, TaskKind, Tokenizer, Truncate, stratified_split,
 };
 use hone_experiment::{FOLDS, Probe, ProbeReport, Verdict};
 use hone_kernels::Backend;
-use hone_train::{EvalBatches, Pool, Tokenising, features_each, unlabelled};
+use hone_train::{EvalBatches, Pool, Tokenising, Wanted, features_each, unlabelled};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -269,15 +269,19 @@ fn probe<B: Backend>(
     if ask.probe_rows == 0 {
         return Ok(Err("left out (--probe-rows 0)".to_owned()));
     }
-    if ask.splits.task != TaskKind::Classify {
+    let task = ask.splits.task;
+    if task == TaskKind::Tag {
         return Ok(Err(
-            "it tells one label a text, and this is another task".to_owned()
+            "it answers texts, and these labels are of words".to_owned()
         ));
     }
     let whole = ask.splits.train();
     let usable = |row: &&Row| {
         !row.text.trim().is_empty()
-            && single_label(row, TaskKind::Classify).is_some_and(|l| !l.is_empty())
+            && match task {
+                TaskKind::Classify => single_label(row, task).is_some_and(|l| !l.is_empty()),
+                _ => true,
+            }
     };
     let mut part = whole.clone_empty();
     part.rows = whole.rows.iter().filter(usable).cloned().collect();
@@ -286,15 +290,15 @@ fn probe<B: Backend>(
             *label = label.trim().to_owned();
         }
     }
-    let set = match LabelSet::of(&part, TaskKind::Classify, &ask.splits.names) {
+    let set = match LabelSet::of(&part, task, &ask.splits.names) {
         Ok(set) => set,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let (labels, _) = set.labels(&part, TaskKind::Classify, &ask.splits.names)?;
-    let Labels::Classes(classes) = labels else {
-        return Ok(Err("it tells one label a text".to_owned()));
+    let (labels, _) = set.labels(&part, task, &ask.splits.names)?;
+    let strata: Vec<usize> = match &labels {
+        Labels::Classes(all) => all.iter().map(|c| c.unwrap_or(0) as usize).collect(),
+        _ => vec![0; part.rows.len()],
     };
-    let strata: Vec<usize> = classes.iter().map(|c| c.unwrap_or(0) as usize).collect();
     // A stratified part of the rows, in the file's order.
     let chosen: Vec<u32> = match part.rows.len() > ask.probe_rows {
         false => (0..part.rows.len() as u32).collect(),
@@ -306,31 +310,31 @@ fn probe<B: Backend>(
             rows
         }
     };
-    let labels: Vec<usize> = chosen.iter().map(|&r| strata[r as usize]).collect();
-    let mut present: Vec<usize> = labels.clone();
-    present.sort_unstable();
-    present.dedup();
-    if present.len() < 2 || labels.len() < 2 * FOLDS {
-        return Ok(Err(format!(
-            "it needs at least two labels and {} rows that have them",
-            2 * FOLDS
-        )));
-    }
+    let (wanted, outputs) = match wanted(labels, &chosen, set.names().len()) {
+        Some(found) if chosen.len() >= 2 * FOLDS => found,
+        _ => {
+            return Ok(Err(format!(
+                "it needs at least two labels and {} rows that have them",
+                2 * FOLDS
+            )));
+        }
+    };
     let rows: Vec<Row> = chosen
         .iter()
         .map(|&r| part.rows[r as usize].clone())
         .collect();
     let names = set.names().to_vec();
     stage.at("frozen features", 0.0);
+    let kind = hone_train::task_of(task);
     let (model, _) = Model::load(
         backend,
         ask.folder,
-        Task::Classify,
+        kind,
         names.clone(),
         &HeadChoice::New,
         0,
     )?;
-    let (examples, _) = unlabelled(&rows, Task::Classify, how)?;
+    let (examples, _) = unlabelled(&rows, kind, how)?;
     let total = examples.tokens().max(1) as f64;
     let pools = [Pool::Mean, Pool::Cls];
     let features = features_each(&model, &examples, &pools, EvalBatches::USUAL, |rows| {
@@ -351,8 +355,8 @@ fn probe<B: Backend>(
     let keys: Vec<Vec<String>> = rows.iter().map(|r| vec![text_key(r)]).collect();
     let probe = Probe {
         texts: &texts,
-        labels: &labels,
-        classes: &names,
+        wanted: &wanted,
+        outputs,
         keys: &keys,
         features: &[("mean over tokens", &features[0]), ("[CLS]", &features[1])],
         seed: ask.seed,
@@ -362,12 +366,41 @@ fn probe<B: Backend>(
     })?))
 }
 
+/// What the chosen rows should be answered with, and how many outputs that takes; `None` where all have the same answer.
+fn wanted(labels: Labels, chosen: &[u32], names: usize) -> Option<(Wanted, usize)> {
+    let chosen = chosen.iter().map(|&r| r as usize);
+    match labels {
+        Labels::Classes(all) => {
+            let classes: Vec<usize> = chosen.map(|r| all[r].unwrap_or(0) as usize).collect();
+            let two = classes.iter().any(|c| *c != classes[0]);
+            two.then_some((Wanted::Classes(classes), names))
+        }
+        Labels::Sets(all) => {
+            let sets: Vec<Vec<u32>> = chosen.map(|r| all[r].clone()).collect();
+            let two = sets.iter().any(|s| *s != sets[0]);
+            two.then_some((Wanted::Sets(sets), names))
+        }
+        Labels::Values(all) => {
+            let values: Vec<f64> = chosen.map(|r| f64::from(all[r])).collect();
+            let n = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / n;
+            let spread = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
+            // As a head that begins fitted has them: of mean 0 and deviation 1.
+            let brought = values.iter().map(|x| (x - mean) / (spread / n).sqrt());
+            (spread > 0.0).then(|| (Wanted::Values(brought.collect()), 1))
+        }
+        Labels::Tags(_) => None,
+    }
+}
+
 /// What a probe says, in one sentence, and a finding where it is bad news.
 fn judge(name: &str, probe: &ProbeReport) -> (String, Option<Finding>) {
     let [low, high] = probe.difference_interval;
     let difference = format!(
-        "{:+.3} [{low:+.3}, {high:+.3}] on {} rows",
-        probe.difference, probe.rows
+        "{} {:+.3} [{low:+.3}, {high:+.3}] on {} rows",
+        probe.measure.name(),
+        probe.difference,
+        probe.rows
     );
     let warn = |what: &str| Finding {
         kind: Kind::TaskMismatch,
@@ -401,8 +434,9 @@ fn judge(name: &str, probe: &ProbeReport) -> (String, Option<Finding>) {
         }
         Verdict::NothingLearnt => {
             let text = format!(
-                "neither frozen features of {name} nor TF-IDF could be shown to beat the majority class ({difference} \
-                 between them): these rows do not tell whether the model fits; judge by a trained one"
+                "neither frozen features of {name} nor TF-IDF could be shown to beat the {} ({difference} \
+                 between them): these rows do not tell whether the model fits; judge by a trained one",
+                probe.measure.usual()
             );
             (text, None)
         }

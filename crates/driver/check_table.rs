@@ -155,21 +155,20 @@ fn tokens(model: &ModelReport) -> String {
         }
     }
     if let Some(probe) = &model.probe {
-        let mut table = Table::new(&[
-            "classifier",
-            "accuracy",
-            "95 % interval",
-            "macro-F1",
-            "seconds",
-        ]);
+        let classes = probe.lines.iter().any(|l| l.macro_f1.is_some());
+        let mut head = vec!["answers by", probe.measure.name(), "95 % interval"];
+        head.extend(classes.then_some("macro-F1"));
+        head.push("seconds");
+        let mut table = Table::new(&head);
         for l in &probe.lines {
-            table.row([
+            let mut cells = vec![
                 l.name.clone(),
-                format!("{:.3}", l.accuracy),
+                format!("{:.3}", l.score),
                 format!("{:.3} to {:.3}", l.interval[0], l.interval[1]),
-                format!("{:.3}", l.macro_f1),
-                format!("{:.1}", l.seconds),
-            ]);
+            ];
+            cells.extend(l.macro_f1.map(|f1| format!("{f1:.3}")));
+            cells.push(format!("{:.1}", l.seconds));
+            table.row(cells);
         }
         let _ = write!(
             out,

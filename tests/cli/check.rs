@@ -1,7 +1,7 @@
 //! `hone check` from end to end: a table, JSON, a cleaned copy that trains, `--strict`, and a model that fits.
 
 use crate::world::{World, fixture};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 
 fn spoilt(world: &World) {
@@ -128,6 +128,61 @@ fn a_model_beside_words() {
     world
         .hone(&[&words[..], &["--max-length", "2"]].concat())
         .fails(&["--max-length 2"]);
+}
+
+/// Values and several labels a text are probed as classes are; labels of words are not, and that is told.
+#[test]
+fn a_model_beside_words_for_other_tasks() {
+    let world = World::new();
+    let model = fixture();
+    let (mut values, mut sets) = ("text,label\n".to_owned(), "text,label\n".to_owned());
+    for i in 0..80 {
+        let word = ["awful", "dull", "good"][i % 3];
+        let second = ["film", "plot"][i / 3 % 2];
+        values += &format!("row {i} a {word} {second},{}.25\n", i % 3);
+        sets += &format!("row {i} a {word} {second},{word}|{second}\n");
+    }
+    world.write("values.csv", &values);
+    world.write("sets.csv", &sets);
+    world.write("words.conll", "the O\nfilm B-x\n\nthe O\nplot O\n");
+    let check = |more: &[&str]| {
+        let words = ["check", "--model", model.to_str().unwrap(), "--data"];
+        world.hone(&[&words[..], more].concat()).ok().out
+    };
+    for (words, measure, usual, regression) in [
+        (
+            &["values.csv"][..],
+            "r_squared",
+            "mean value",
+            "ridge regression",
+        ),
+        (
+            &["sets.csv", "--task", "multilabel"],
+            "micro_f1",
+            "labels of most texts",
+            "logistic regressions",
+        ),
+    ] {
+        let report = check(&[words, &["--json"]].concat());
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let probe = &report["model"]["probe"];
+        assert_eq!(
+            (&probe["measure"], &probe["rows"]),
+            (&json!(measure), &json!(80))
+        );
+        let lines = probe["lines"].as_array().unwrap();
+        assert_eq!((lines.len(), &lines[0]["name"]), (4, &json!(usual)));
+        // Words say it all; who does not read them knows nothing.
+        let score = |k: usize| lines[k]["score"].as_f64().unwrap();
+        assert_eq!(lines[1]["name"], format!("TF-IDF, {regression}"));
+        assert!(score(0) < 0.5 && score(1) > 0.7, "{probe}");
+        assert!(lines[1].get("macro_f1").is_none(), "{probe}");
+        let told = check(words);
+        assert!(told.contains(usual) && !told.contains("macro-F1"), "{told}");
+    }
+    let told = check(&["words.conll"]);
+    let why = "the linear probe: it answers texts, and these labels are of words";
+    assert!(told.contains(why), "{told}");
 }
 
 #[test]

@@ -41,7 +41,9 @@ pub use findlr::{
     suggest_rate,
 };
 pub use hone_train::Logistic;
-pub use probe::{FOLDS, PENALTIES, Probe, ProbeLine, ProbeReport, Verdict, paired_interval};
+pub use probe::{
+    FOLDS, Measure, PENALTIES, Probe, ProbeLine, ProbeReport, Verdict, paired_interval,
+};
 pub use reviews::{Review, reviews};
 pub use suspects::{ConfidentJoint, RankBy, confident_joint, suspects};
 pub use table::csv_text;

@@ -1,14 +1,16 @@
-//! Does this model fit this task? A linear probe on frozen features beside the majority class and TF-IDF, before
-//! anything is trained.
+//! Does this model fit this task? A linear probe on frozen features beside the usual answer and TF-IDF, before anything is
+//! trained.
 //!
-//! All are judged out of fold, on the same rows and folds. The probe's penalty is chosen within the first fold's
-//! training rows; TF-IDF keeps the strength that suits its short vectors ([`TfIdf`]). Accuracies of folds share
-//! training rows, so intervals are those of rows, not of training sets.
+//! All are judged out of fold, on the same rows and folds: classes by accuracy, several labels a text by micro-F1, values by
+//! the share of their variance that is explained (R²). The probe's penalty is chosen within the first fold's training rows;
+//! TF-IDF keeps the strength that suits its short vectors ([`TfIdf`]). Scores of folds share training rows, so intervals are
+//! those of rows, not of training sets.
 
-use crate::{Logistic, TfIdf};
+use crate::TfIdf;
+use crate::compare::bootstrap;
 use hone_data::{DataError, folds};
 use hone_train::metrics::wilson;
-use hone_train::{Features, argmax};
+use hone_train::{Features, Linear, Wanted, argmax, shared};
 use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -17,6 +19,8 @@ use std::time::Instant;
 pub const FOLDS: usize = 5;
 /// Inverse penalties among which the probe's is chosen, on a part of the first fold's training rows.
 pub const PENALTIES: [f64; 4] = [1e-3, 1e-2, 1e-1, 1.0];
+/// TF-IDF's.
+const WORDS: f64 = 10.0;
 /// Half the width of a 95 % interval in standard errors.
 const Z: f64 = 1.959_963_984_540_054;
 
@@ -24,29 +28,62 @@ const Z: f64 = 1.959_963_984_540_054;
 pub struct Probe<'a> {
     /// The texts; those of a pair joined.
     pub texts: &'a [String],
-    /// Class of each.
-    pub labels: &'a [usize],
-    /// Names of the classes.
-    pub classes: &'a [String],
+    /// What each should be answered with.
+    pub wanted: &'a Wanted,
+    /// Classes, labels, or 1 for values.
+    pub outputs: usize,
     /// Rows that share a key are never on both sides of a fold.
     pub keys: &'a [Vec<String>],
     /// Features and what they are called, the mean over tokens first.
     pub features: &'a [(&'static str, &'a Features)],
-    /// Seed of the folds.
+    /// Seed of the folds, and of resampled rows.
     pub seed: u64,
 }
 
-/// One way of telling the classes apart, judged on rows it did not learn from.
+/// What answers are judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Share of rows that are right.
+    Accuracy,
+    /// F1 of all decisions, where each text may have several labels.
+    MicroF1,
+    /// Share of the values' variance that is explained.
+    RSquared,
+}
+
+impl Measure {
+    /// As tables and sentences say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Measure::Accuracy => "accuracy",
+            Measure::MicroF1 => "micro-F1",
+            Measure::RSquared => "R²",
+        }
+    }
+
+    /// What texts are answered with by one who does not read them.
+    pub fn usual(self) -> &'static str {
+        match self {
+            Measure::Accuracy => "majority class",
+            Measure::MicroF1 => "labels of most texts",
+            Measure::RSquared => "mean value",
+        }
+    }
+}
+
+/// One way of answering, judged on rows it did not learn from.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProbeLine {
     /// What it is.
     pub name: String,
-    /// Share of rows it got right, out of fold.
-    pub accuracy: f64,
-    /// Its 95 % interval (Wilson).
+    /// Its score out of fold, by [`ProbeReport::measure`].
+    pub score: f64,
+    /// Its 95 % interval (Wilson's of shares; percentiles over 2 000 resamples of the rows otherwise).
     pub interval: [f64; 2],
-    /// Mean of the classes' F1.
-    pub macro_f1: f64,
+    /// Mean of the classes' F1, where a text has one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub macro_f1: Option<f64>,
     /// Seconds to fit and to judge, features not counted.
     pub seconds: f64,
 }
@@ -61,7 +98,7 @@ pub enum Verdict {
     TaskMismatch,
     /// No difference could be shown on these rows.
     NoDifferenceShown,
-    /// Neither features nor words could be shown to beat the majority class.
+    /// Neither features nor words could be shown to beat the usual answer.
     NothingLearnt,
 }
 
@@ -74,11 +111,13 @@ pub struct ProbeReport {
     pub folds: usize,
     /// The probe's inverse penalty.
     pub penalty: f64,
-    /// Majority class, TF-IDF, then a probe for each kind of features.
+    /// What scores are.
+    pub measure: Measure,
+    /// The usual answer, TF-IDF, then a probe for each kind of features.
     pub lines: Vec<ProbeLine>,
-    /// Accuracy of the first probe minus that of TF-IDF, on the same rows.
+    /// Score of the first probe minus that of TF-IDF, on the same rows.
     pub difference: f64,
-    /// Its 95 % interval (paired; Bonett & Price 2012).
+    /// Its 95 % interval (paired: Bonett & Price 2012 of shares, else as for a score).
     pub difference_interval: [f64; 2],
     /// What that says.
     pub verdict: Verdict,
@@ -95,15 +134,14 @@ pub fn paired_interval(b: usize, c: usize, n: usize) -> [f64; 2] {
 }
 
 impl Probe<'_> {
-    /// Cross-validates all contenders on the same folds. Needs at least two classes and [`FOLDS`] rows.
+    /// Cross-validates all contenders on the same folds. Needs at least [`FOLDS`] rows, and two classes.
     /// `progress` hears the share of the work done.
     pub fn run(
         &self,
         threads: usize,
         mut progress: impl FnMut(f64),
     ) -> Result<ProbeReport, DataError> {
-        let classes: Vec<Vec<u32>> = self.labels.iter().map(|&l| vec![l as u32]).collect();
-        let parts = folds(self.keys, &classes, FOLDS, self.seed)?;
+        let parts = self.folds()?;
         let contenders = 2 + self.features.len();
         let steps = (PENALTIES.len() + FOLDS * contenders) as f64;
         let mut done = 0.0;
@@ -118,15 +156,14 @@ impl Probe<'_> {
         Ok(self.report(&said, &seconds, penalty))
     }
 
-    /// What the first features alone say of every row, out of fold, and the penalty they chose; in the folds of
+    /// The outputs that the first features alone give every row, out of fold, and the penalty they chose; in the folds of
     /// [`Probe::run`]. Reads no texts.
     pub fn answers(
         &self,
         threads: usize,
         mut progress: impl FnMut(f64),
-    ) -> Result<(Vec<usize>, f64), DataError> {
-        let classes: Vec<Vec<u32>> = self.labels.iter().map(|&l| vec![l as u32]).collect();
-        let parts = folds(self.keys, &classes, FOLDS, self.seed)?;
+    ) -> Result<(Vec<Vec<f64>>, f64), DataError> {
+        let parts = self.folds()?;
         let steps = (PENALTIES.len() + FOLDS) as f64;
         let mut done = 0.0;
         let mut step = || {
@@ -138,8 +175,12 @@ impl Probe<'_> {
         Ok((said.swap_remove(2), penalty))
     }
 
-    /// What the listed contenders say of every row, each taught by the folds that the row is not in, and the seconds
-    /// each took; by contender.
+    fn folds(&self) -> Result<Vec<Vec<u32>>, DataError> {
+        folds(self.keys, &self.wanted.strata(), FOLDS, self.seed)
+    }
+
+    /// The outputs that the listed contenders give every row, each taught by the folds that the row is not in, and the
+    /// seconds each took; by contender.
     fn out_of_fold(
         &self,
         contenders: &[usize],
@@ -147,9 +188,9 @@ impl Probe<'_> {
         penalty: f64,
         threads: usize,
         step: &mut impl FnMut(),
-    ) -> (Vec<Vec<usize>>, Vec<f64>) {
+    ) -> (Vec<Vec<Vec<f64>>>, Vec<f64>) {
         let count = 2 + self.features.len();
-        let mut said: Vec<Vec<usize>> = vec![vec![0; self.labels.len()]; count];
+        let mut said = vec![vec![Vec::new(); self.wanted.rows()]; count];
         let mut seconds = vec![0.0; count];
         // Each job writes what nobody else does, so that threads change nothing.
         let jobs: Vec<(usize, usize)> = contenders
@@ -183,32 +224,55 @@ impl Probe<'_> {
         (said, seconds)
     }
 
-    /// What contender `k`, taught by `train`, says of `held`.
-    fn judge(&self, k: usize, train: &[u32], held: &[u32], penalty: f64) -> Vec<usize> {
-        let classes = self.classes.len();
+    /// A linear layer on features, fitted to some rows.
+    fn fit(&self, features: &Features, rows: &[u32], penalty: f64) -> Linear {
+        let loss = |row: usize, outputs: &mut [f64]| self.wanted.loss(row, outputs);
+        Linear::fit(features, rows, self.outputs, penalty, loss)
+    }
+
+    /// The outputs that contender `k`, taught by `train`, gives `held`.
+    fn judge(&self, k: usize, train: &[u32], held: &[u32], penalty: f64) -> Vec<Vec<f64>> {
         let held = held.iter().map(|&r| r as usize);
         match k {
             0 => {
-                let mut counts = vec![0.0; classes];
-                train
-                    .iter()
-                    .for_each(|&r| counts[self.labels[r as usize]] += 1.0);
-                let usual = argmax(&counts);
-                held.map(|_| usual).collect()
+                let usual = self.usual(train);
+                held.map(|_| usual.clone()).collect()
             }
             1 => {
-                let own = train.iter().map(|&r| r as usize);
-                let texts: Vec<&str> = own.clone().map(|r| self.texts[r].as_str()).collect();
-                let labels: Vec<usize> = own.map(|r| self.labels[r]).collect();
-                let model = TfIdf::fit(&texts, &labels, classes);
-                held.map(|r| model.predict(&self.texts[r])).collect()
+                let own = train.iter().map(|&r| self.texts[r as usize].as_str());
+                let texts: Vec<&str> = own.collect();
+                let model = TfIdf::fit_to(&texts, self.wanted, train, self.outputs, WORDS);
+                held.map(|r| model.of(&self.texts[r])).collect()
             }
             _ => {
                 let features = self.features[k - 2].1;
-                let model = Logistic::fit(features, train, self.labels, classes, penalty);
-                held.map(|r| model.predict(features.row(r))).collect()
+                let model = self.fit(features, train, penalty);
+                held.map(|r| model.of(features.row(r))).collect()
             }
         }
+    }
+
+    /// What these rows would have any row answered with: their most frequent class, the labels that half of them have, their
+    /// mean.
+    fn usual(&self, rows: &[u32]) -> Vec<f64> {
+        let mut outputs = vec![0.0; self.outputs];
+        for &r in rows {
+            match self.wanted {
+                Wanted::Classes(all) => outputs[all[r as usize]] += 1.0,
+                Wanted::Sets(all) => {
+                    let has = all[r as usize].iter();
+                    has.for_each(|&label| outputs[label as usize] += 1.0);
+                }
+                Wanted::Values(all) => outputs[0] += all[r as usize],
+            }
+        }
+        let n = rows.len().max(1) as f64;
+        match self.wanted {
+            Wanted::Classes(_) => {}
+            Wanted::Sets(_) => outputs.iter_mut().for_each(|x| *x = *x / n - 0.5),
+            Wanted::Values(_) => outputs[0] /= n,
+        }
+        outputs
     }
 
     /// The penalty that does best on a fifth of the rows, fitted on the others.
@@ -222,57 +286,58 @@ impl Probe<'_> {
             .copied()
             .filter(|r| held.binary_search(r).is_err())
             .collect();
-        let right = |c: f64| {
-            let model = Logistic::fit(features, &fit, self.labels, self.classes.len(), c);
-            let held = held.iter().map(|&r| r as usize);
-            held.filter(|&r| model.predict(features.row(r)) == self.labels[r])
-                .count()
-        };
-        let mut best = (0, PENALTIES[0]);
+        let mut best = (f64::NEG_INFINITY, PENALTIES[0]);
         for c in PENALTIES {
-            let n = right(c);
+            let model = self.fit(features, &fit, c);
+            let say = |&r: &u32| (r, model.of(features.row(r as usize)));
+            let said: Vec<(u32, Vec<f64>)> = held.iter().map(say).collect();
+            let agreement = self.wanted.agreement(&said);
             // Of equally good ones the strongest penalty.
-            if n > best.0 {
-                best = (n, c);
+            if agreement > best.0 {
+                best = (agreement, c);
             }
             step();
         }
         best.1
     }
 
-    fn report(&self, said: &[Vec<usize>], seconds: &[f64], penalty: f64) -> ProbeReport {
-        let n = self.labels.len();
-        let right = |k: usize, r: usize| said[k][r] == self.labels[r];
-        let count = |k: usize| (0..n).filter(|&r| right(k, r)).count();
-        let mut names = vec![
-            "majority class".to_owned(),
-            "TF-IDF, logistic regression".to_owned(),
-        ];
+    fn report(&self, said: &[Vec<Vec<f64>>], seconds: &[f64], penalty: f64) -> ProbeReport {
+        let n = self.wanted.rows();
+        let judged: Vec<Judged> = said.iter().map(|s| Judged::of(self.wanted, s)).collect();
+        let (measure, regression) = match self.wanted {
+            Wanted::Classes(_) => (Measure::Accuracy, "logistic regression"),
+            Wanted::Sets(_) => (Measure::MicroF1, "logistic regressions"),
+            Wanted::Values(_) => (Measure::RSquared, "ridge regression"),
+        };
+        let mut names = vec![measure.usual().to_owned(), format!("TF-IDF, {regression}")];
         names.extend(
             self.features
                 .iter()
-                .map(|(name, _)| format!("frozen features ({name}), logistic regression")),
+                .map(|(name, _)| format!("frozen features ({name}), {regression}")),
         );
+        let all: Vec<u32> = (0..n as u32).collect();
         let lines = names
             .into_iter()
             .enumerate()
             .map(|(k, name)| ProbeLine {
                 name,
-                accuracy: count(k) as f64 / n as f64,
-                interval: wilson(count(k), n),
-                macro_f1: macro_f1(&said[k], self.labels, self.classes.len()),
+                score: judged[k].score(&all),
+                interval: judged[k].interval(n, self.seed),
+                macro_f1: match self.wanted {
+                    Wanted::Classes(gold) => {
+                        let classes: Vec<usize> = said[k].iter().map(|z| argmax(z)).collect();
+                        Some(macro_f1(&classes, gold, self.outputs))
+                    }
+                    _ => None,
+                },
                 seconds: seconds[k],
             })
             .collect();
-        let against = |a: usize, b: usize| -> (f64, [f64; 2]) {
-            let only = |x: usize, y: usize| (0..n).filter(|&r| right(x, r) && !right(y, r)).count();
-            let (p, q) = (only(a, b), only(b, a));
-            ((p as f64 - q as f64) / n as f64, paired_interval(p, q, n))
-        };
+        let against = |a: usize, b: usize| judged[a].minus(&judged[b], n, self.seed);
         let (difference, interval) = against(2, 1);
-        let beats_majority = |k: usize| against(k, 0).1[0] > 0.0;
+        let beats_usual = |k: usize| against(k, 0).1[0] > 0.0;
         // To be better than words that know nothing is no fit.
-        let verdict = if !beats_majority(1) && !beats_majority(2) {
+        let verdict = if !beats_usual(1) && !beats_usual(2) {
             Verdict::NothingLearnt
         } else if interval[1] < 0.0 {
             Verdict::TaskMismatch
@@ -285,11 +350,95 @@ impl Probe<'_> {
             rows: n,
             folds: FOLDS,
             penalty,
+            measure,
             lines,
             difference,
             difference_interval: interval,
             verdict,
         }
+    }
+}
+
+/// One contender's answers, each judged by itself; scores are made of sums over rows.
+enum Judged {
+    /// Whether each row is right.
+    Right(Vec<bool>),
+    /// Labels of each row that are given and said, and those that are given plus those that are said.
+    Shared(Vec<[usize; 2]>),
+    /// Each value, and how far the answer is from it.
+    Apart(Vec<(f64, f64)>),
+}
+
+impl Judged {
+    fn of(wanted: &Wanted, said: &[Vec<f64>]) -> Judged {
+        match wanted {
+            Wanted::Classes(all) => {
+                let right = all.iter().zip(said).map(|(&c, z)| argmax(z) == c);
+                Judged::Right(right.collect())
+            }
+            Wanted::Sets(all) => Judged::Shared(
+                all.iter()
+                    .zip(said)
+                    .map(|(given, z)| shared(given, z))
+                    .collect(),
+            ),
+            Wanted::Values(all) => {
+                Judged::Apart(all.iter().zip(said).map(|(&y, z)| (y, z[0] - y)).collect())
+            }
+        }
+    }
+
+    /// The score of some rows.
+    fn score(&self, rows: &[u32]) -> f64 {
+        let n = rows.len().max(1) as f64;
+        let rows = rows.iter().map(|&r| r as usize);
+        match self {
+            Judged::Right(all) => rows.filter(|&r| all[r]).count() as f64 / n,
+            Judged::Shared(all) => {
+                let add = |[a, b]: [usize; 2], r: usize| [a + all[r][0], b + all[r][1]];
+                let [both, either] = rows.fold([0, 0], add);
+                2.0 * both as f64 / either.max(1) as f64
+            }
+            Judged::Apart(all) => {
+                let mean = rows.clone().map(|r| all[r].0).sum::<f64>() / n;
+                let add = |(apart, spread): (f64, f64), r: usize| {
+                    let (y, d) = all[r];
+                    (apart + d * d, spread + (y - mean) * (y - mean))
+                };
+                let (apart, spread) = rows.fold((0.0, 0.0), add);
+                1.0 - apart / spread.max(f64::MIN_POSITIVE)
+            }
+        }
+    }
+
+    fn interval(&self, rows: usize, seed: u64) -> [f64; 2] {
+        match self {
+            Judged::Right(all) => wilson(all.iter().filter(|r| **r).count(), rows),
+            _ => {
+                let value = |which: usize, drawn: &[u32]| match which {
+                    0 => 0.0,
+                    _ => self.score(drawn),
+                };
+                bootstrap("", rows, seed, value).interval
+            }
+        }
+    }
+
+    /// This score minus another's on the same rows, with its 95 % interval.
+    fn minus(&self, other: &Judged, rows: usize, seed: u64) -> (f64, [f64; 2]) {
+        if let (Judged::Right(a), Judged::Right(b)) = (self, other) {
+            let only =
+                |x: &[bool], y: &[bool]| x.iter().zip(y).filter(|(x, y)| **x && !**y).count();
+            let (p, q) = (only(a, b), only(b, a));
+            let difference = (p as f64 - q as f64) / rows as f64;
+            return (difference, paired_interval(p, q, rows));
+        }
+        let value = |which: usize, drawn: &[u32]| match which {
+            0 => other.score(drawn),
+            _ => self.score(drawn),
+        };
+        let found = bootstrap("", rows, seed, value);
+        (found.difference, found.interval)
     }
 }
 
@@ -346,29 +495,57 @@ mod tests {
         (texts, labels, features)
     }
 
-    fn run(words: bool, numbers: bool) -> ProbeReport {
-        let (texts, labels, features) = world(200, words, numbers);
+    /// The same two classes asked as one class, as sets of labels and as values.
+    const TASKS: [fn(&[usize]) -> (Wanted, usize); 3] = [
+        |classes| (Wanted::Classes(classes.to_vec()), 2),
+        |classes| {
+            let set = |&c: &usize| match c {
+                0 => vec![0],
+                _ => vec![1, 2],
+            };
+            (Wanted::Sets(classes.iter().map(set).collect()), 3)
+        },
+        |classes| {
+            let value = |&c: &usize| 2.0 * c as f64 - 1.0;
+            (Wanted::Values(classes.iter().map(value).collect()), 1)
+        },
+    ];
+
+    fn run(
+        words: bool,
+        numbers: bool,
+        (wanted, outputs): (Wanted, usize),
+        world: &(Vec<String>, Vec<usize>, Features),
+    ) -> ProbeReport {
+        let (texts, _, features) = world;
         let keys = vec![Vec::new(); texts.len()];
-        let classes = ["no".to_owned(), "yes".to_owned()];
         let probe = Probe {
-            texts: &texts,
-            labels: &labels,
-            classes: &classes,
+            texts,
+            wanted: &wanted,
+            outputs,
             keys: &keys,
-            features: &[("mean over tokens", &features)],
+            features: &[("mean over tokens", features)],
             seed: 1,
         };
         let mut last = 0.0;
         let report = probe.run(3, |p| last = p).unwrap();
         assert_eq!(last, 1.0);
         let alone = probe.run(1, |_| {}).unwrap();
-        let accuracies = |r: &ProbeReport| r.lines.iter().map(|l| l.accuracy).collect::<Vec<_>>();
-        assert_eq!(accuracies(&report), accuracies(&alone));
+        let scores = |r: &ProbeReport| r.lines.iter().map(|l| l.score).collect::<Vec<_>>();
+        assert_eq!(scores(&report), scores(&alone));
         // The features alone say the same as among the contenders.
         let (said, penalty) = probe.answers(2, |p| last = p).unwrap();
-        let right = said.iter().zip(&labels).filter(|(s, l)| s == l).count();
         assert_eq!((last, penalty), (1.0, report.penalty));
-        assert_eq!(right as f64 / 200.0, report.lines[2].accuracy);
+        let all: Vec<u32> = (0..200).collect();
+        let score = Judged::of(&wanted, &said).score(&all);
+        assert_eq!(score, report.lines[2].score);
+        for line in &report.lines {
+            let [low, high] = line.interval;
+            assert!(
+                low <= line.score && line.score <= high,
+                "{words} {numbers} {line:?}"
+            );
+        }
         report
     }
 
@@ -380,9 +557,36 @@ mod tests {
             (true, true, Verdict::NoDifferenceShown),
             (false, false, Verdict::NothingLearnt),
         ] {
-            let report = run(words, numbers);
-            assert_eq!(report.verdict, verdict, "{report:?}");
+            let world = world(200, words, numbers);
+            for task in TASKS {
+                let report = run(words, numbers, task(&world.1), &world);
+                // Ridge regression on words, held back, is never quite as sure as that on features.
+                if report.measure == Measure::RSquared && verdict == Verdict::NoDifferenceShown {
+                    continue;
+                }
+                assert_eq!(report.verdict, verdict, "{report:?}");
+            }
         }
+    }
+
+    #[test]
+    fn scores_by_hand() {
+        let score = |wanted: Wanted, said: &[&[f64]], rows: &[u32]| {
+            let said: Vec<Vec<f64>> = said.iter().map(|z| z.to_vec()).collect();
+            Judged::of(&wanted, &said).score(rows)
+        };
+        let classes = Wanted::Classes(vec![0, 1, 1]);
+        let said: [&[f64]; 3] = [&[1.0, 0.0], &[1.0, 0.0], &[0.0, 2.0]];
+        assert_eq!(score(classes, &said, &[0, 1, 1, 2]), 0.5);
+        // Given 0; 0 and 1; none. Said 0 and 1; 1; none: two of both, three and three.
+        let sets = Wanted::Sets(vec![vec![0], vec![0, 1], vec![]]);
+        let said: [&[f64]; 3] = [&[1.0, 0.5], &[-1.0, 2.0], &[-3.0, -0.1]];
+        assert!((score(sets, &said, &[0, 1, 2]) - 4.0 / 6.0).abs() < 1e-15);
+        // Values −1, 0, 1 and 2 spread by 5; one is missed by 1, one by a half.
+        let values = Wanted::Values(vec![-1.0, 0.0, 1.0, 2.0]);
+        let said: [&[f64]; 4] = [&[-1.0], &[1.0], &[1.0], &[1.5]];
+        let got = score(values, &said, &[0, 1, 2, 3]);
+        assert!((got - (1.0 - 1.25 / 5.0)).abs() < 1e-15, "{got}");
     }
 
     /// Bonett & Price by hand; and the interval covers.

@@ -1,10 +1,11 @@
-//! TF-IDF features and logistic regression: what a fine-tuned model must beat to be worth its cost.
+//! TF-IDF features and a regression on them: what a fine-tuned model must beat to be worth its cost.
 //!
 //! Features as scikit-learn's `TfidfVectorizer(ngram_range=(1, 2))` makes them: lower case, words of two or more
-//! letters, digits or underscores, one- and two-word sequences, smooth idf, rows of length 1. Then multinomial
-//! logistic regression as its `LogisticRegression(C=10)`: squared penalty on everything but the intercept.
+//! letters, digits or underscores, one- and two-word sequences, smooth idf, rows of length 1. Then for classes multinomial
+//! logistic regression as its `LogisticRegression(C=10)`: squared penalty on everything but the intercept; for several
+//! labels a text one logistic regression each, for values ridge regression, with the same penalty.
 
-use hone_train::minimise;
+use hone_train::{Wanted, minimise};
 use std::collections::{BTreeMap, HashMap};
 
 /// Inverse strength of the penalty: TF-IDF rows are short vectors, which scikit-learn's usual 1 holds too tight.
@@ -17,8 +18,8 @@ type Sparse = Vec<(u32, f64)>;
 pub struct TfIdf {
     columns: HashMap<String, u32>,
     idf: Vec<f64>,
-    classes: usize,
-    /// `[columns + 1, classes]`, the intercept last.
+    outputs: usize,
+    /// `[columns + 1, outputs]`, the intercept last.
     weights: Vec<f64>,
 }
 
@@ -41,7 +42,19 @@ impl TfIdf {
 
     /// The same with another inverse strength of the penalty.
     pub fn fit_with<T: AsRef<str>>(texts: &[T], labels: &[usize], classes: usize, c: f64) -> TfIdf {
-        assert_eq!(texts.len(), labels.len(), "a class for each text");
+        let rows: Vec<u32> = (0..texts.len() as u32).collect();
+        TfIdf::fit_to(texts, &Wanted::Classes(labels.to_vec()), &rows, classes, c)
+    }
+
+    /// Fits `outputs` to texts, of which `rows` are the places in `wanted`.
+    pub fn fit_to<T: AsRef<str>>(
+        texts: &[T],
+        wanted: &Wanted,
+        rows: &[u32],
+        outputs: usize,
+        c: f64,
+    ) -> TfIdf {
+        assert_eq!(texts.len(), rows.len(), "a row for each text");
         let all: Vec<Vec<String>> = texts.iter().map(|t| terms(t.as_ref())).collect();
         let mut documents: BTreeMap<&str, usize> = BTreeMap::new();
         for text in &all {
@@ -65,11 +78,12 @@ impl TfIdf {
         let mut model = TfIdf {
             columns,
             idf,
-            classes,
+            outputs,
             weights: Vec::new(),
         };
-        let rows: Vec<Sparse> = all.iter().map(|t| model.features(t)).collect();
-        model.weights = regression(&rows, labels, model.idf.len(), classes, c);
+        let features: Vec<Sparse> = all.iter().map(|t| model.features(t)).collect();
+        let loss = |at: usize, outputs: &mut [f64]| wanted.loss(rows[at] as usize, outputs);
+        model.weights = regression(&features, model.idf.len(), outputs, c, loss);
         model
     }
 
@@ -91,10 +105,15 @@ impl TfIdf {
         }
     }
 
+    /// The outputs for a text.
+    pub fn of(&self, text: &str) -> Vec<f64> {
+        let row = self.features(&terms(text));
+        times(&row, &self.weights, self.outputs)
+    }
+
     /// Probability of each class.
     pub fn probabilities(&self, text: &str) -> Vec<f64> {
-        let row = self.features(&terms(text));
-        hone_train::softmax(&scores(&row, &self.weights, self.classes))
+        hone_train::softmax(&self.of(text))
     }
 
     /// The most probable class.
@@ -103,40 +122,40 @@ impl TfIdf {
     }
 }
 
-fn scores(row: &Sparse, weights: &[f64], classes: usize) -> Vec<f64> {
-    let mut out = weights[weights.len() - classes..].to_vec();
+fn times(row: &Sparse, weights: &[f64], outputs: usize) -> Vec<f64> {
+    let mut out = weights[weights.len() - outputs..].to_vec();
     for &(column, x) in row {
-        let at = column as usize * classes;
-        for (out, w) in out.iter_mut().zip(&weights[at..at + classes]) {
+        let at = column as usize * outputs;
+        for (out, w) in out.iter_mut().zip(&weights[at..at + outputs]) {
             *out += x * w;
         }
     }
     out
 }
 
-/// Weights that minimise C·Σ cross-entropy + ½‖W‖².
+/// Weights that minimise C·Σ loss + ½‖W‖². `loss` gives the loss of a row with these outputs and leaves its derivatives in
+/// their place.
 fn regression(
     rows: &[Sparse],
-    labels: &[usize],
     columns: usize,
-    classes: usize,
+    outputs: usize,
     c: f64,
+    loss: impl Fn(usize, &mut [f64]) -> f64,
 ) -> Vec<f64> {
-    let intercept = columns * classes;
-    let mut weights = vec![0.0; intercept + classes];
+    let intercept = columns * outputs;
+    let mut weights = vec![0.0; intercept + outputs];
     minimise(&mut weights, 1e-5, 1000, |w, gradient| {
         let mut value = 0.5 * w[..intercept].iter().map(|w| w * w).sum::<f64>();
         gradient[..intercept].copy_from_slice(&w[..intercept]);
         gradient[intercept..].fill(0.0);
-        for (row, &label) in rows.iter().zip(labels) {
-            let mut p = hone_train::softmax(&scores(row, w, classes));
-            value -= c * p[label].max(f64::MIN_POSITIVE).ln();
-            p[label] -= 1.0;
-            for (class, p) in p.iter().enumerate() {
-                let by = c * p;
-                gradient[intercept + class] += by;
+        for (at, row) in rows.iter().enumerate() {
+            let mut slopes = times(row, w, outputs);
+            value += c * loss(at, &mut slopes);
+            for (output, slope) in slopes.iter().enumerate() {
+                let by = c * slope;
+                gradient[intercept + output] += by;
                 for &(column, x) in row {
-                    gradient[column as usize * classes + class] += by * x;
+                    gradient[column as usize * outputs + output] += by * x;
                 }
             }
         }

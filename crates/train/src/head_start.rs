@@ -5,7 +5,7 @@ use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
 use crate::examples::Targets;
 use crate::features::word_features;
-use crate::linear::{EXACT, Linear};
+use crate::linear::Linear;
 use crate::penalty::{DEAR, FOLDS, Fold, Penalty, fold};
 use crate::wanted::Wanted;
 use crate::{Examples, Features, TrainError, features};
@@ -71,7 +71,7 @@ pub(crate) fn fit_head<B: Backend>(
     let rows: Vec<u32> = (0..features.rows as u32).collect();
     let c = penalty.strength / rows.len().max(1) as f64;
     let loss = |row: usize, outputs: &mut [f64]| wanted.loss(row, outputs);
-    let fitted = Linear::fit(&features, &rows, outputs, c, EXACT, None, loss);
+    let fitted = Linear::fit(&features, &rows, outputs, c, loss);
     let (mut weight, mut bias) = fitted.plain();
     if let Wanted::Values(_) = wanted {
         let back = |x: &mut f32| *x = (f64::from(*x) * deviation) as f32;
@@ -224,7 +224,7 @@ mod tests {
     fn fitted(wanted: &Wanted, outputs: usize, c: f64) -> Linear {
         let rows: Vec<u32> = (0..ROWS as u32).collect();
         let loss = |row: usize, z: &mut [f64]| wanted.loss(row, z);
-        Linear::fit(&drawn(), &rows, outputs, c, 1e-9, None, loss)
+        Linear::fit_from(&drawn(), &rows, outputs, c, 1e-9, None, loss)
     }
 
     /// Each label by itself is a regression of two classes, whose penalty counts twice.

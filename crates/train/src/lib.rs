@@ -73,6 +73,7 @@ pub use job::{
 };
 pub use job_data::{DataSource, JobData, Undivided, ValidSource, read_texts, together};
 pub use lbfgs::minimise;
+pub use linear::Linear;
 pub use logistic::Logistic;
 pub use options::{Cadence, ClassWeights, Options, Select};
 pub use prefix::{FrozenPrefix, PrefixCache};
@@ -83,3 +84,4 @@ pub use scorer::Scorer;
 pub use start::{Init, InitHead};
 pub use targets::TargetRule;
 pub use training::{Ending, Outcome, Training};
+pub use wanted::{Wanted, shared};

@@ -7,7 +7,7 @@ use crate::Features;
 use crate::lbfgs::minimise;
 
 /// Slope, a row, at which a minimum is found.
-pub(crate) const EXACT: f64 = 1e-5;
+const EXACT: f64 = 1e-5;
 /// Slope, a row, at which it is near enough to compare losses.
 pub(crate) const ROUGH: f64 = 1e-3;
 /// Steps at most.
@@ -15,7 +15,7 @@ const STEPS: usize = 300;
 
 /// A fitted layer.
 #[derive(Debug, Clone)]
-pub(crate) struct Linear {
+pub struct Linear {
     mean: Vec<f64>,
     scale: Vec<f64>,
     outputs: usize,
@@ -25,8 +25,19 @@ pub(crate) struct Linear {
 
 impl Linear {
     /// Fits to some rows. `c` is the inverse strength of the penalty; `loss` gives the loss of a row with these outputs
-    /// and leaves its derivatives in their place. Begins where another fit of the same shape ended, else at zero.
+    /// and leaves its derivatives in their place.
     pub fn fit(
+        features: &Features,
+        rows: &[u32],
+        outputs: usize,
+        c: f64,
+        loss: impl Fn(usize, &mut [f64]) -> f64,
+    ) -> Linear {
+        Linear::fit_from(features, rows, outputs, c, EXACT, None, loss)
+    }
+
+    /// The same until the slope, a row, is so small; begins where another fit of the same shape ended, else at zero.
+    pub(crate) fn fit_from(
         features: &Features,
         rows: &[u32],
         outputs: usize,
@@ -119,14 +130,14 @@ impl Linear {
     }
 
     /// A row of features as it is fitted.
-    pub fn standard(&self, row: &[f32]) -> Vec<f64> {
+    pub(crate) fn standard(&self, row: &[f32]) -> Vec<f64> {
         let scaled = row.iter().zip(&self.mean).zip(&self.scale);
         scaled.map(|((x, m), s)| (f64::from(*x) - m) * s).collect()
     }
 
     /// The weight between a standardised feature (the last: the intercept) and an output.
     #[cfg(test)]
-    pub fn weight(&self, feature: usize, output: usize) -> f64 {
+    pub(crate) fn weight(&self, feature: usize, output: usize) -> f64 {
         self.weights[feature * self.outputs + output]
     }
 }

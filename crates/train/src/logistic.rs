@@ -1,6 +1,6 @@
 //! Logistic regression on dense features: a linear probe, and what a head may begin as.
 
-use crate::linear::{EXACT, Linear};
+use crate::linear::Linear;
 use crate::{Features, argmax, softmax};
 
 /// A fitted classifier: multinomial logistic regression on standardised features, with a squared penalty on everything
@@ -28,7 +28,7 @@ impl Logistic {
         c: f64,
     ) -> Logistic {
         let loss = |row: usize, scores: &mut [f64]| cross_entropy(labels[row], scores);
-        Logistic(Linear::fit(features, rows, classes, c, EXACT, None, loss))
+        Logistic(Linear::fit(features, rows, classes, c, loss))
     }
 
     /// Classes.
@@ -107,7 +107,7 @@ mod tests {
         };
         let roughly = |c: f64, from: Option<&Linear>| {
             let loss = |row: usize, scores: &mut [f64]| cross_entropy(labels[row], scores);
-            Linear::fit(&features, &rows, 3, c, ROUGH, from, loss)
+            Linear::fit_from(&features, &rows, 3, c, ROUGH, from, loss)
         };
         let first = roughly(0.02, None);
         for c in [0.02, 0.1, 2.0] {

@@ -50,7 +50,7 @@ impl Penalty {
                 .map(|((fitted, judged), last)| {
                     let c = strength / fitted.len().max(1) as f64;
                     let from = last.as_ref();
-                    let probe = Linear::fit(features, fitted, outputs, c, ROUGH, from, loss);
+                    let probe = Linear::fit_from(features, fitted, outputs, c, ROUGH, from, loss);
                     let say = |&r: &u32| (r, probe.of(features.row(r as usize)));
                     let said = judged.iter().map(say).collect();
                     *last = Some(probe);

@@ -7,7 +7,8 @@ use crate::metrics::pearson;
 use crate::{argmax, sigmoid, softmax};
 
 /// What each row should be answered with.
-pub(crate) enum Wanted {
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
     /// One class of several.
     Classes(Vec<usize>),
     /// The labels that are given, of all.
@@ -21,9 +22,17 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
+/// Of a text's labels: those given that its outputs answer (at 0 or above), and those given plus those answered. F1 is twice
+/// the first by the second.
+pub fn shared(given: &[u32], outputs: &[f64]) -> [usize; 2] {
+    let answered = (0..outputs.len() as u32).filter(|&l| outputs[l as usize] >= 0.0);
+    let both = answered.clone().filter(|l| given.contains(l)).count();
+    [both, answered.count() + given.len()]
+}
+
 impl Wanted {
     /// Whether a text's answer is known.
-    pub fn known(targets: &Targets, row: u32) -> bool {
+    pub(crate) fn known(targets: &Targets, row: u32) -> bool {
         match targets {
             Targets::Classes(all) => all[row as usize].is_some(),
             Targets::Sets(_) | Targets::Values(_) => true,
@@ -32,7 +41,7 @@ impl Wanted {
     }
 
     /// Of texts whose answers are known; with the mean and deviation of values, of others 0 and 1.
-    pub fn of(targets: &Targets, rows: &[u32]) -> (Wanted, (f64, f64)) {
+    pub(crate) fn of(targets: &Targets, rows: &[u32]) -> (Wanted, (f64, f64)) {
         let whole = (0.0, 1.0);
         match targets {
             Targets::Sets(all) => {
@@ -79,6 +88,7 @@ impl Wanted {
         }
     }
 
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         match self {
             Wanted::Classes(all) => all.len(),
@@ -108,10 +118,9 @@ impl Wanted {
             Wanted::Sets(all) => {
                 let (mut both, mut either) = (0usize, 0usize);
                 for (r, z) in said {
-                    let given = &all[*r as usize];
-                    let answered = (0..z.len() as u32).filter(|&l| z[l as usize] >= 0.0);
-                    both += answered.clone().filter(|l| given.contains(l)).count();
-                    either += answered.count() + given.len();
+                    let [shared, sum] = shared(&all[*r as usize], z);
+                    both += shared;
+                    either += sum;
                 }
                 2.0 * both as f64 / either.max(1) as f64
             }
@@ -124,7 +133,7 @@ impl Wanted {
     }
 
     /// An agreement in words.
-    pub fn words(&self, agreement: f64) -> String {
+    pub(crate) fn words(&self, agreement: f64) -> String {
         match self {
             Wanted::Classes(_) => format!("{agreement:.3} right"),
             Wanted::Sets(_) => format!("micro-F1 {agreement:.3}"),

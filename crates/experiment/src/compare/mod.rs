@@ -9,11 +9,11 @@ mod paired;
 
 pub(crate) use answers::answers_of;
 pub use answers::{Answer, Answers, answers};
+pub(crate) use paired::bootstrap;
 pub use paired::{PairedMetric, PairedShares};
 
 use hone_bert::Task;
 use hone_train::metrics::Metrics;
-use paired::bootstrap;
 use serde::Serialize;
 
 /// How a row changed from the first model to the second.

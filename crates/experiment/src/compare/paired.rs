@@ -100,7 +100,7 @@ pub struct PairedMetric {
 }
 
 /// The paired bootstrap: `value(model, rows)` is the metric of model 0 or 1 over the listed rows.
-pub(super) fn bootstrap(
+pub(crate) fn bootstrap(
     metric: &str,
     rows: usize,
     seed: u64,

@@ -6,7 +6,8 @@ use hone_data::check::text_key;
 use hone_data::{Cell, DataError, LabelSet, Labels, Part, TaskKind, infer, stratified_split};
 use hone_kernels::Backend;
 use hone_train::{
-    EvalBatches, Examples, TextReceipt, Tokenising, TrainError, features, unlabelled,
+    EvalBatches, Examples, TextReceipt, Tokenising, TrainError, Wanted, argmax, features,
+    unlabelled,
 };
 
 /// Labelled texts of another task than the model was fine-tuned for.
@@ -98,17 +99,18 @@ impl ProbeSet {
         else {
             return Ok(None);
         };
+        let wanted = Wanted::Classes(self.labels.clone());
         let probe = Probe {
             texts: &[],
-            labels: &self.labels,
-            classes: &self.classes,
+            wanted: &wanted,
+            outputs: self.classes.len(),
             keys: &self.keys,
             features: &[("mean over tokens", &features)],
             seed,
         };
         let mut going = true;
         let (said, _) = probe.answers(threads, |share| going &= progress(0.5 + 0.5 * share))?;
-        let right = said.iter().zip(&self.labels).map(|(s, l)| s == l).collect();
-        Ok(going.then_some(right))
+        let right = said.iter().zip(&self.labels).map(|(z, l)| argmax(z) == *l);
+        Ok(going.then(|| right.collect()))
     }
 }
