@@ -60,6 +60,23 @@ fn a_file_of_copies_is_the_same_for_the_same_seed() {
             .all(|l| l.contains("not")),
         "{text}"
     );
+    // Separated as the file was.
+    world.write("s.csv", CSV.replace(',', ";"));
+    let words = [
+        "augment",
+        "--data",
+        "s.csv",
+        "--out",
+        "t.csv",
+        "--augment",
+        SPEC,
+    ];
+    world.hone(&words).ok();
+    let text = String::from_utf8(world.read("t.csv")).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("id;text;label"));
+    assert_eq!(lines.next(), Some("1;\"A film; not bad at all\";good"));
+
     // What was written can be trained on, copies beside their texts.
     let model = fixture();
     world

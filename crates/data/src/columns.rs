@@ -51,12 +51,6 @@ impl Header<'_> {
     fn hint(&self) -> &'static str {
         let number = |n: &String| n.parse::<f64>().is_ok();
         match self.names {
-            [one] if one.contains(';') => {
-                " (fields are separated by commas; these seem to be by semicolons)"
-            }
-            [one] if one.contains('\t') => {
-                " (fields are separated by commas; with tabs the file's name ends in .tsv)"
-            }
             names if names.iter().any(number) || names.iter().any(|n| n.len() > 60) => {
                 " (the first line names the columns; this seems to be a row)"
             }

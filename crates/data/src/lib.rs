@@ -18,6 +18,7 @@
 pub mod augment;
 pub mod check;
 mod columns;
+mod dialect;
 mod error;
 mod folder;
 mod folds;

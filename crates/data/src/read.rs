@@ -2,6 +2,7 @@
 
 use crate::DataError;
 use crate::columns::{Columns, Found};
+use crate::dialect::Dialect;
 use crate::row::{Cell, Part, Row};
 use crate::source::read_text;
 use serde_json::{Map, Value};
@@ -71,11 +72,10 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
         text: &source.text,
     };
     let (rows, notes) = match format {
-        Format::Csv => reader.delimited(b',', true)?,
+        Format::Csv => reader.delimited(Dialect::of(format, &source.text))?,
         // A file of two columns without a header, tags in the second, is CoNLL under another name.
         Format::Tsv if looks_tagged(&source.text) => reader.conll()?,
-        // GLUE's TSV files quote nothing: a quotation mark is a character like any other.
-        Format::Tsv => reader.delimited(b'\t', false)?,
+        Format::Tsv => reader.delimited(Dialect::of(format, &source.text))?,
         Format::JsonLines => reader.json_lines()?,
         Format::Conll => reader.conll()?,
     };
@@ -132,7 +132,7 @@ impl<'a> Lines<'a> {
 
 /// Whether a CSV record is still within quotation marks at its end, which is then the file's. Within a field that
 /// does not begin with one, a quotation mark is a character like any other.
-fn never_closes(record: &str) -> bool {
+fn never_closes(record: &str, delimiter: u8) -> bool {
     let mut bytes = record.trim_start_matches(['\r', '\n']).bytes().peekable();
     let (mut quoted, mut begins) = (false, true);
     while let Some(byte) = bytes.next() {
@@ -141,7 +141,7 @@ fn never_closes(record: &str) -> bool {
             b'"' if begins => quoted = true,
             _ => {}
         }
-        begins = !quoted && matches!(byte, b',' | b'\n' | b'\r');
+        begins = !quoted && (byte == delimiter || matches!(byte, b'\n' | b'\r'));
     }
     quoted
 }
@@ -196,17 +196,13 @@ impl Reader<'_> {
         vec![line]
     }
 
-    fn delimited(&self, delimiter: u8, quoting: bool) -> Result<Rows, DataError> {
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .quoting(quoting)
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(self.text.as_bytes());
+    fn delimited(&self, dialect: Dialect) -> Result<Rows, DataError> {
+        let mut reader = dialect.reader(self.text);
         let mut records = reader.records();
         let mut lines = Lines::new(self.text);
         let unclosed = |record: Range<usize>| {
-            quoting && never_closes(self.text.get(record).unwrap_or_default())
+            let record = self.text.get(record).unwrap_or_default();
+            dialect.quoting && never_closes(record, dialect.delimiter)
         };
         let mut last = 0..0;
         let Some(header) = records.next() else {
@@ -219,7 +215,8 @@ impl Reader<'_> {
         let found = self
             .columns
             .find(self.path, &names, self.demands == Demands::Labels)?;
-        let notes = self.notes(&names, &found);
+        let mut notes = self.notes(&names, &found);
+        notes.extend(dialect.note().map(str::to_owned));
         let mut rows = Vec::new();
         while let Some(record) = records.next() {
             let record = record.map_err(|e| {
@@ -230,12 +227,13 @@ impl Reader<'_> {
             last = start..records.reader().position().byte() as usize;
             let line = lines.at(start);
             if record.len() != names.len() {
-                let hint = match (quoting, unclosed(last)) {
-                    (_, true) => "; a quotation mark opens here and never closes",
-                    (true, _) => {
-                        "; a text with a comma, a quotation mark or a line break needs quotes"
-                    }
-                    (false, _) => "",
+                let hint = match (dialect.quoting, unclosed(last)) {
+                    (_, true) => "; a quotation mark opens here and never closes".to_owned(),
+                    (true, _) => format!(
+                        "; a text with {}, a quotation mark or a line break needs quotes",
+                        dialect.separator()
+                    ),
+                    (false, _) => String::new(),
                 };
                 return Err(self.wrong(
                     line,
@@ -402,6 +400,21 @@ mod tests {
     }
 
     #[test]
+    fn spreadsheets_of_other_countries() {
+        for (separator, name) in [(";", "semicolons"), ("\t", "tabs")] {
+            let text = "\u{feff}text|label\r\n\"one | two, \"\"three\"\"\"|pos\r\nx, y|neg\r\n";
+            let text = text.replace('|', separator);
+            let (_folder, path) = file("a.csv", text.as_bytes());
+            let part = read_labelled(&path, &Columns::default()).unwrap();
+            let texts: Vec<&str> = part.rows.iter().map(|r| &*r.text).collect();
+            assert_eq!(texts, [&*format!("one {separator} two, \"three\""), "x, y"]);
+            assert_eq!(part.rows[1].label, Cell::Text("neg".to_owned()));
+            let note = format!("fields are separated by {name}");
+            assert_eq!(part.notes.last(), Some(&note));
+        }
+    }
+
+    #[test]
     fn bad_files_name_the_place() {
         check_error(
             "a.csv",
@@ -425,13 +438,8 @@ mod tests {
         check_error("a.csv", b"text,words\nx,1\n", "no column label|labels");
         check_error(
             "a.csv",
-            b"text;label\nx;1\n",
-            "text;label (fields are separated by commas; these seem to be by semicolons)",
-        );
-        check_error(
-            "a.csv",
-            b"text\tlabel\nx\t1\n",
-            "with tabs the file's name ends in .tsv",
+            b"text;label\nx;y;1\n",
+            "line 2: 3 fields, the header has 2; a text with a semicolon, a quotation mark",
         );
         check_error(
             "a.csv",

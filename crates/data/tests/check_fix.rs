@@ -186,6 +186,17 @@ fn tsv_json_lines_and_gzip() {
         "sentence\tlabel\tn\n\"a\"  film\t1\t7\nbad <3\t0\t8\n"
     );
 
+    let (files, _, _) = World::new(&[(
+        Split::Train,
+        "a.csv",
+        b"text;label;n\r\n\"a; \"\"b\"\", c\";1;7\r\n\"bad &lt;3\";0;8\r\n",
+    )])
+    .cleaned();
+    assert_eq!(
+        files[0],
+        "text;label;n\r\n\"a; \"\"b\"\", c\";1;7\r\nbad <3;0;8\r\n"
+    );
+
     let json = "{\"n\": 1, \"text\": \"a <b>film</b>\", \"labels\": [\"Drama\", \"new\"]}\n\n\
                 {\"text\":\"untouched\",  \"labels\": []}\n\
                 {\"text\": \"x\", \"labels\": [\"drama\"]}\n{\"text\": \"y\", \"labels\": [\"drama\", \"new\"]}\n";

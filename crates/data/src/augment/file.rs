@@ -3,6 +3,7 @@
 use super::draws::Key;
 use super::outcome::{Outcome, Why};
 use super::{Augmenter, Changed};
+use crate::dialect::Dialect;
 use crate::read::{Format, looks_tagged};
 use crate::row::{Part, Row};
 use crate::source::read_text;
@@ -111,6 +112,7 @@ fn copies_of(
 /// Records as they stand in the file, one for each row.
 enum Raw<'a> {
     Delimited {
+        dialect: Dialect,
         header: csv::StringRecord,
         records: Vec<csv::StringRecord>,
         text: usize,
@@ -139,13 +141,9 @@ impl<'a> Raw<'a> {
                 text.lines().filter(|l| !l.trim().is_empty()).collect(),
             )),
             Format::Csv | Format::Tsv => {
-                let mut reader = csv::ReaderBuilder::new()
-                    .delimiter(if format == Format::Csv { b',' } else { b'\t' })
-                    .quoting(format == Format::Csv)
-                    .has_headers(false)
-                    .flexible(true)
-                    .from_reader(text.as_bytes());
-                let mut records = reader
+                let dialect = Dialect::of(format, text);
+                let mut records = dialect
+                    .reader(text)
                     .records()
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|e| wrong(1, e.to_string()))?;
@@ -158,6 +156,7 @@ impl<'a> Raw<'a> {
                 let names: Vec<String> = header.iter().map(|n| n.trim().to_owned()).collect();
                 let found = columns.find(path, &names, false)?;
                 Ok(Raw::Delimited {
+                    dialect,
                     header,
                     records,
                     text: found.text,
@@ -274,7 +273,6 @@ pub fn write_copies(
     };
     let pen = Pen {
         raw: &raw,
-        format: from,
         copies,
         columns,
         path: &part.path,
@@ -333,7 +331,6 @@ pub fn write_copies(
 /// Writes rows in the format they were read in.
 struct Pen<'a> {
     raw: &'a Raw<'a>,
-    format: Format,
     copies: &'a Copies,
     columns: &'a Columns,
     path: &'a Path,
@@ -345,24 +342,10 @@ impl Pen<'_> {
         if self.crlf { "\r\n" } else { "\n" }
     }
 
-    fn record(&self, to: &mut dyn Write, fields: &[&str]) -> std::io::Result<()> {
+    fn record(&self, to: &mut dyn Write, dialect: Dialect, fields: &[&str]) -> std::io::Result<()> {
         let mut line = Vec::new();
         {
-            let mut writer = csv::WriterBuilder::new()
-                .delimiter(if self.format == Format::Csv {
-                    b','
-                } else {
-                    b'\t'
-                })
-                .quote_style(match self.format {
-                    Format::Csv => csv::QuoteStyle::Necessary,
-                    _ => csv::QuoteStyle::Never,
-                })
-                .terminator(match self.crlf {
-                    true => csv::Terminator::CRLF,
-                    false => csv::Terminator::Any(b'\n'),
-                })
-                .from_writer(&mut line);
+            let mut writer = dialect.writer(self.crlf).from_writer(&mut line);
             writer.write_record(fields).map_err(std::io::Error::other)?;
             writer.flush()?;
         }
@@ -370,12 +353,15 @@ impl Pen<'_> {
     }
 
     fn head(&self, to: &mut dyn Write) -> std::io::Result<()> {
-        let Raw::Delimited { header, .. } = self.raw else {
+        let Raw::Delimited {
+            dialect, header, ..
+        } = self.raw
+        else {
             return Ok(());
         };
         let mut names: Vec<&str> = header.iter().collect();
         names.extend(self.copies.origin.as_deref());
-        self.record(to, &names)
+        self.record(to, *dialect, &names)
     }
 
     /// Row `i` as it is, or with the texts of a copy.
@@ -393,6 +379,7 @@ impl Pen<'_> {
         let line = row.line.to_string();
         match self.raw {
             Raw::Delimited {
+                dialect,
                 records,
                 text,
                 text_b,
@@ -408,7 +395,7 @@ impl Pen<'_> {
                 if self.copies.origin.is_some() {
                     fields.push(&line);
                 }
-                self.record(to, &fields).map_err(io)
+                self.record(to, *dialect, &fields).map_err(io)
             }
             Raw::JsonLines(lines) => {
                 let mut object: Map<String, Value> =

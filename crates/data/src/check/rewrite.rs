@@ -1,6 +1,7 @@
 //! Writes a file again with some rows changed or left out: the same format, the same columns, in the same order.
 
 use super::fix::Edit;
+use crate::dialect::Dialect;
 use crate::read::Format;
 use crate::source::read_text;
 use crate::{Cell, Columns, DataError, Part};
@@ -35,8 +36,9 @@ impl Rewriter<'_> {
         let source = read_text(&self.part.path)?.text;
         let tagged = self.part.rows.iter().any(|r| !r.words.is_empty());
         let bytes = match Format::of(&self.part.path) {
-            Some(Format::Csv) => self.delimited(&source, b',')?,
-            Some(Format::Tsv) if !tagged => self.delimited(&source, b'\t')?,
+            Some(format @ (Format::Csv | Format::Tsv)) if !tagged => {
+                self.delimited(&source, Dialect::of(format, &source))?
+            }
             Some(Format::JsonLines) => self.json_lines(&source)?,
             _ => self.conll(&source),
         };
@@ -61,25 +63,11 @@ impl Rewriter<'_> {
         }
     }
 
-    fn delimited(&self, source: &str, delimiter: u8) -> Result<Vec<u8>, DataError> {
-        let quoting = delimiter == b',';
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .quoting(quoting)
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(source.as_bytes());
+    fn delimited(&self, source: &str, dialect: Dialect) -> Result<Vec<u8>, DataError> {
+        let mut reader = dialect.reader(source);
         let first_line = source.split('\n').next().unwrap_or("");
-        let mut writer = csv::WriterBuilder::new()
-            .delimiter(delimiter)
-            .quote_style(match quoting {
-                true => csv::QuoteStyle::Necessary,
-                false => csv::QuoteStyle::Never,
-            })
-            .terminator(match first_line.ends_with('\r') {
-                true => csv::Terminator::CRLF,
-                false => csv::Terminator::Any(b'\n'),
-            })
+        let mut writer = dialect
+            .writer(first_line.ends_with('\r'))
             .from_writer(Vec::new());
         let wrong = |e: csv::Error| self.wrong(e.to_string());
         let mut records = reader.records();
