@@ -432,7 +432,7 @@ pub struct PredictArgs {
     /// Folder of a fine-tuned model [default: runs/latest]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// A file of texts, labelled or not
+    /// A file of texts, labelled or not; of a .txt each line is a text
     #[arg(long, value_name = "PATH", conflicts_with = "texts")]
     pub data: Option<PathBuf>,
     /// Texts; `-` reads one a line from standard input

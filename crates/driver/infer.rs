@@ -6,13 +6,13 @@ use crate::progress::Stage;
 use crate::{Exit, listing, out, settings, trust};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
-use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate, are_pairs};
+use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate, are_pairs, read_texts};
 use hone_kernels::Backend;
 use hone_report::{count, duration, say};
 use hone_train::{
     Abstain, EvalBatches, Examples, Prediction, Reading, TextReceipt, Tokenising, kind_of,
-    labelled, predict as run_model, read_set, read_texts, sigmoid, softmax, trained_on_pairs,
-    unlabelled, word_classes,
+    labelled, predict as run_model, read_set, sigmoid, softmax, trained_on_pairs, unlabelled,
+    word_classes,
 };
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, IsTerminal, Write};

@@ -295,7 +295,7 @@ pub fn read(
         asked.measures.probes.push(set);
     }
     if let Some(path) = &args.text {
-        let part = read_plain(path)?;
+        let part = read_plain(path, &Columns::default())?;
         let rows = sample(&part.rows, args, how)?;
         let (examples, receipt) = unlabelled(&rows, Task::Classify, how)?;
         if examples.tokens() < TOKENS_A_FEATURE * config.hidden {

@@ -84,8 +84,8 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
         .write_all(b"a bright film\r\n\nthe dull and weak plot")
         .unwrap();
     drop(input);
-    let answers = said(child.wait_with_output().unwrap()).ok().out;
-    let answers = answers
+    let piped = said(child.wait_with_output().unwrap()).ok().out;
+    let answers = piped
         .lines()
         .map(|l| serde_json::from_str::<Value>(l).unwrap());
     for ((answer, line), row) in answers.zip(&lines).zip([1, 3]) {
@@ -94,6 +94,9 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
             assert_eq!(answer[key], line[key], "{key}");
         }
     }
+    world.write("texts.txt", "a bright film\r\n\nthe dull and weak plot\n");
+    let told = world.hone(&["predict", "--data", "texts.txt"]).ok().out;
+    assert_eq!(told, piped);
     // Every line of the log is one event.
     let log = String::from_utf8(world.read("runs/latest/metrics.jsonl")).unwrap();
     let steps = log

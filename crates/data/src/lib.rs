@@ -35,7 +35,7 @@ pub use error::DataError;
 pub use folder::{Files, find};
 pub use folds::folds;
 pub use labels::{LabelSet, Labels, TaskKind, infer, label_names};
-pub use plain::read_plain;
+pub use plain::{read_plain, read_texts};
 pub use read::{read_as_is, read_file, read_labelled};
 pub use row::{Cell, Part, Row, are_pairs};
 pub use source::sha256_file;

@@ -7,11 +7,25 @@ use crate::source::read_text;
 use crate::{Columns, read_file};
 use std::path::Path;
 
+/// Whether a file's name says that each line is a text: `.txt`, `.txt.gz`.
+fn is_plain(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_ascii_lowercase();
+    name.strip_suffix(".gz").unwrap_or(&name).ends_with(".txt")
+}
+
+/// Reads texts that may lack labels: a data file, or the lines of a `.txt`.
+pub fn read_texts(path: &Path, columns: &Columns) -> Result<Part, DataError> {
+    match is_plain(path) {
+        true => read_plain(path, columns),
+        false => read_file(path, columns),
+    }
+}
+
 /// Reads a text file, one text a line, blank lines left out; of a file that ends like a labelled one (`.csv`, …)
-/// its texts. Either may be `.gz`.
-pub fn read_plain(path: &Path) -> Result<Part, DataError> {
+/// the texts in these columns. Either may be `.gz`.
+pub fn read_plain(path: &Path, columns: &Columns) -> Result<Part, DataError> {
     if Format::of(path).is_some() {
-        return read_file(path, &Columns::default());
+        return read_file(path, columns);
     }
     let source = read_text(path)?;
     let lines = source.text.lines().zip(1..);
@@ -42,7 +56,7 @@ mod tests {
         let check = |name: &str, content: &str, want: &[(usize, &str)]| {
             let path = folder.path().join(name);
             std::fs::write(&path, content).unwrap();
-            let part = read_plain(&path).unwrap();
+            let part = read_plain(&path, &Columns::default()).unwrap();
             let found: Vec<(usize, &str)> = part
                 .rows
                 .iter()
@@ -52,10 +66,12 @@ mod tests {
         };
         let want = [(1, "One, two."), (3, "three")];
         check("a.txt", "One, two.\n\n  three \n \n", &want);
+        assert!(is_plain(Path::new("a.TXT")) && is_plain(Path::new("b/a.txt.gz")));
+        assert!(!is_plain(Path::new("a.txt/b.csv")) && !is_plain(Path::new("txt")));
         check("no-ending", "One, two.\r\n\r\nthree", &want);
         check("a.csv", "text,label\none,1\n", &[(2, "one")]);
         std::fs::write(folder.path().join("b.txt"), "\n \n").unwrap();
-        let error = read_plain(&folder.path().join("b.txt")).unwrap_err();
+        let error = read_plain(&folder.path().join("b.txt"), &Columns::default()).unwrap_err();
         assert!(error.to_string().contains("no rows"), "{error}");
     }
 }

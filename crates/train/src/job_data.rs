@@ -3,11 +3,11 @@
 use crate::TrainError;
 use hone_data::check::{Split, quick, text_key};
 use hone_data::{
-    Cell, Columns, DataError, LabelSet, Part, TaskKind, find, infer, label_names, read_file,
-    read_labelled, stratified_split,
+    Cell, Columns, DataError, LabelSet, Part, TaskKind, find, infer, label_names, read_labelled,
+    stratified_split,
 };
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where validation texts come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -248,9 +248,4 @@ pub fn together(part: &Part) -> Vec<Vec<String>> {
         key
     });
     keys.collect()
-}
-
-/// Reads a file of texts that may lack labels.
-pub fn read_texts(path: &Path, columns: &Columns) -> Result<Part, TrainError> {
-    Ok(read_file(path, columns)?)
 }

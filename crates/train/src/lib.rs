@@ -71,7 +71,7 @@ pub use job::{
     Done, Job, PartSummary, Strictness, Summary, memory_now, peak_memory, save_folder,
     trained_on_pairs, write_beside,
 };
-pub use job_data::{DataSource, JobData, Undivided, ValidSource, read_texts, together};
+pub use job_data::{DataSource, JobData, Undivided, ValidSource, together};
 pub use lbfgs::minimise;
 pub use linear::Linear;
 pub use logistic::Logistic;
