@@ -4,7 +4,9 @@
 //! intercepts unpenalised.
 
 use crate::Features;
-use crate::lbfgs::minimise;
+use crate::lbfgs::{dot, minimise};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
 /// Slope, a row, at which a minimum is found.
 const EXACT: f64 = 1e-5;
@@ -75,28 +77,29 @@ impl Linear {
                 _ => vec![0.0; (hidden + 1) * outputs],
             },
         };
-        let x: Vec<f64> = rows
-            .iter()
-            .flat_map(|&r| layer.standard(features.row(r as usize)))
-            .collect();
+        let mut x = Array2::zeros((rows.len(), hidden));
+        for (&r, mut row) in rows.iter().zip(x.rows_mut()) {
+            row.assign(&ArrayView1::from(&layer.standard(features.row(r as usize))));
+        }
         let intercept = hidden * outputs;
         let mut weights = std::mem::take(&mut layer.weights);
+        let mut slopes = Array2::zeros((rows.len(), outputs));
         // The value is a sum over rows: what is small grows with their number.
         let tolerance = slope * c * n;
         minimise(&mut weights, tolerance, STEPS, |w, gradient| {
-            let mut value = 0.5 * w[..intercept].iter().map(|w| w * w).sum::<f64>();
-            gradient[..intercept].copy_from_slice(&w[..intercept]);
-            gradient[intercept..].fill(0.0);
-            for (x, &r) in x.chunks_exact(hidden).zip(rows) {
-                let mut slopes = times(x, w, outputs);
-                value += c * loss(r as usize, &mut slopes);
-                slopes.iter_mut().for_each(|s| *s *= c);
-                let (body, last) = gradient.split_at_mut(intercept);
-                for (x, g) in x.iter().zip(body.chunks_exact_mut(outputs)) {
-                    g.iter_mut().zip(&slopes).for_each(|(g, s)| *g += x * s);
-                }
-                last.iter_mut().zip(&slopes).for_each(|(g, s)| *g += s);
+            let (body, last) = w.split_at(intercept);
+            let mut value = 0.5 * dot(body, body);
+            slopes.assign(&ArrayView1::from(last));
+            general_mat_mul(1.0, &x, &matrix(body, outputs), 1.0, &mut slopes);
+            for (mut slopes, &r) in slopes.rows_mut().into_iter().zip(rows) {
+                value += c * loss(r as usize, slopes.as_slice_mut().unwrap_or_default());
             }
+            slopes *= c;
+            gradient[..intercept].copy_from_slice(body);
+            let (body, last) = gradient.split_at_mut(intercept);
+            let mut body = ArrayViewMut2::from_shape((hidden, outputs), body).expect("a matrix");
+            general_mat_mul(1.0, &x.t(), &slopes, 1.0, &mut body);
+            ArrayViewMut1::from(last).assign(&slopes.sum_axis(Axis(0)));
             value
         });
         layer.weights = weights;
@@ -140,6 +143,11 @@ impl Linear {
     pub(crate) fn weight(&self, feature: usize, output: usize) -> f64 {
         self.weights[feature * self.outputs + output]
     }
+}
+
+/// Weights as a matrix, a column an output.
+fn matrix(weights: &[f64], outputs: usize) -> ArrayView2<'_, f64> {
+    ArrayView2::from_shape((weights.len() / outputs, outputs), weights).expect("a matrix")
 }
 
 fn times(x: &[f64], w: &[f64], outputs: usize) -> Vec<f64> {
