@@ -6,6 +6,9 @@ use hone_data::{DataError, LabelSet, Labels, Part, Row, TaskKind, Tokenizer, Tru
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Labels that are named where texts are cut: those that lost most.
+const SHOWN: usize = 8;
+
 /// What became of a part's texts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct TextReceipt {
@@ -32,11 +35,17 @@ impl TextReceipt {
     pub fn lines(&self, part: &str) -> Vec<String> {
         let mut lines = Vec::new();
         if self.truncated_texts > 0 {
-            let by: Vec<String> = self
-                .truncated_by_label
+            let mut labels: Vec<_> = self.truncated_by_label.iter().collect();
+            labels.sort_by_key(|(_, lost)| std::cmp::Reverse(lost.1));
+            let left_out = labels.len().saturating_sub(SHOWN);
+            let mut by: Vec<String> = labels
                 .iter()
+                .take(SHOWN)
                 .map(|(label, (texts, tokens))| format!("{label}: {texts} texts, {tokens} pieces"))
                 .collect();
+            if left_out > 0 {
+                by.push(format!("{left_out} more labels"));
+            }
             lines.push(format!(
                 "{part}: {} of {} texts are longer than --max-length and lost {} word pieces ({})",
                 self.truncated_texts,
@@ -198,4 +207,35 @@ pub fn parse_task(text: &str) -> Result<Option<TaskKind>, String> {
             ));
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_lose_most_are_named_first_and_the_rest_counted() {
+        let mut receipt = TextReceipt {
+            texts: 40,
+            truncated_texts: 20,
+            truncated_tokens: 99,
+            ..TextReceipt::default()
+        };
+        let lost = [("a", 1), ("b", 7), ("c", 7)];
+        receipt.truncated_by_label = lost.map(|(l, n)| (l.to_owned(), (1, n))).into();
+        let line = receipt.lines("training").remove(0);
+        let by = "(b: 1 texts, 7 pieces; c: 1 texts, 7 pieces; a: 1 texts, 1 pieces)";
+        assert!(line.ends_with(by), "{line}");
+        let many = (0..77).map(|k| (format!("label {k:02}"), (1, k)));
+        receipt.truncated_by_label = many.collect();
+        let line = receipt.lines("training").remove(0);
+        assert!(
+            line.contains("(label 76: 1 texts, 76 pieces; label 75"),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("label 69: 1 texts, 69 pieces; 69 more labels)"),
+            "{line}"
+        );
+    }
 }
