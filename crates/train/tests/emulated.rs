@@ -9,7 +9,7 @@ use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_kernels_cuda::{Card, CudaBackend, Emulator, Event, Number, Order, Recorder, card};
 use hone_tensor::SafetensorsFile;
-use hone_train::{Done, Options, ValidSource, WordUpdates};
+use hone_train::{Average, Done, Options, Pool, ValidSource, WordUpdates};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -177,6 +177,103 @@ fn graphs_change_no_bit() {
         first
     });
     assert!(runs[0] == runs[1], "losses or weights differ");
+}
+
+/// What else a step may be: two passes, several, other losses, parts that sleep and wake, weights that are mixed or averaged.
+/// All on one device, whose graphs of one run stay for the next.
+#[test]
+fn practices_as_graphs_change_no_bit() {
+    let base = || Options {
+        max_steps: Some(16),
+        ..dropped()
+    };
+    let practices = [
+        (
+            "R-Drop",
+            Options {
+                r_drop: 0.5,
+                ..base()
+            },
+        ),
+        (
+            "accumulated",
+            Options {
+                grad_accum: 2,
+                ..base()
+            },
+        ),
+        (
+            "cut",
+            Options {
+                max_tokens: 16,
+                ..base()
+            },
+        ),
+        (
+            "mean",
+            Options {
+                pool: Pool::Mean,
+                ..base()
+            },
+        ),
+        (
+            "focal",
+            Options {
+                focal_loss: 2.0,
+                ..base()
+            },
+        ),
+        (
+            "mixed out",
+            Options {
+                mixout: 0.3,
+                ..base()
+            },
+        ),
+        (
+            "frozen",
+            Options {
+                freeze: "1".to_owned(),
+                ..base()
+            },
+        ),
+        (
+            "averaged",
+            Options {
+                average: Average::Ema(0.9),
+                ..base()
+            },
+        ),
+        (
+            "waking",
+            Options {
+                unfreeze: "step:8".to_owned(),
+                ..base()
+            },
+        ),
+    ];
+    let [graphs, single] = [true, false].map(|captures| {
+        let backend = emulated(Order::Forward);
+        Arc::new(match captures {
+            true => backend.with_graphs(),
+            false => backend.with_shapes(),
+        })
+    });
+    for (name, options) in practices {
+        let before = graphs.graph_counts().replayed;
+        let [one, other] = [&graphs, &single].map(|backend| {
+            let (record, done) = ran(backend.clone(), &options, WordUpdates::Deferred);
+            (record.losses, weights(&done))
+        });
+        assert!(one == other, "{name}: losses or weights differ");
+        let replayed = graphs.graph_counts().replayed - before;
+        // Batches that hold every text twice are not filled to shapes.
+        assert_eq!(
+            replayed > 0,
+            name != "R-Drop",
+            "{name}: {replayed} replayed"
+        );
+    }
 }
 
 #[test]
