@@ -1,5 +1,7 @@
 //! Limited-memory BFGS for smooth functions (Nocedal & Wright 2006, algorithms 7.4 and 3.1).
 
+use std::collections::VecDeque;
+
 const MEMORY: usize = 10;
 
 /// The inner product, in eight sums that are joined in order.
@@ -27,30 +29,30 @@ pub fn minimise(
     let n = x.len();
     let mut gradient = vec![0.0; n];
     let mut value = f(x, &mut gradient);
-    let mut steps: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
+    let (mut next, mut next_gradient) = (vec![0.0; n], vec![0.0; n]);
+    let mut direction = vec![0.0; n];
+    let (mut steps, mut new) = (VecDeque::<Step>::new(), Step::default());
     for _ in 0..most {
         if gradient.iter().all(|g| g.abs() <= tolerance) {
             return;
         }
         // Two-loop recursion: the inverse Hessian times the gradient.
-        let mut direction: Vec<f64> = gradient.iter().map(|g| -g).collect();
+        for (d, g) in direction.iter_mut().zip(&gradient) {
+            *d = -g;
+        }
         let mut alphas = Vec::with_capacity(steps.len());
-        for (s, y) in steps.iter().rev() {
-            let alpha = dot(s, &direction) / dot(s, y);
-            direction
-                .iter_mut()
-                .zip(y)
-                .for_each(|(d, y)| *d -= alpha * y);
+        for step in steps.iter().rev() {
+            let alpha = dot(&step.s, &direction) / step.sy;
+            add(&mut direction, -alpha, &step.y);
             alphas.push(alpha);
         }
-        if let Some((s, y)) = steps.last() {
-            let scale = dot(s, y) / dot(y, y);
+        if let Some(Step { y, sy, .. }) = steps.back() {
+            let scale = sy / dot(y, y);
             direction.iter_mut().for_each(|d| *d *= scale);
         }
-        for ((s, y), alpha) in steps.iter().zip(alphas.iter().rev()) {
-            let beta = dot(y, &direction) / dot(s, y);
-            let by = alpha - beta;
-            direction.iter_mut().zip(s).for_each(|(d, s)| *d += by * s);
+        for (step, alpha) in steps.iter().zip(alphas.iter().rev()) {
+            let beta = dot(&step.y, &direction) / step.sy;
+            add(&mut direction, alpha - beta, &step.s);
         }
         let slope = dot(&gradient, &direction);
         // Backtracking until the value falls enough (Armijo).
@@ -58,13 +60,10 @@ pub fn minimise(
             true => 1.0 / dot(&gradient, &gradient).sqrt().max(1.0),
             false => 1.0,
         };
-        let mut next = vec![0.0; n];
-        let mut next_gradient = vec![0.0; n];
         let mut next_value = f64::INFINITY;
         for _ in 0..40 {
-            for i in 0..n {
-                next[i] = x[i] + length * direction[i];
-            }
+            next.copy_from_slice(x);
+            add(&mut next, length, &direction);
             next_value = f(&next, &mut next_gradient);
             if next_value <= value + 1e-4 * length * slope {
                 break;
@@ -74,21 +73,38 @@ pub fn minimise(
         if next_value >= value {
             return;
         }
-        let s: Vec<f64> = next.iter().zip(&*x).map(|(a, b)| a - b).collect();
-        let y: Vec<f64> = next_gradient
-            .iter()
-            .zip(&gradient)
-            .map(|(a, b)| a - b)
-            .collect();
-        if dot(&s, &y) > 1e-12 * dot(&y, &y) {
-            if steps.len() == MEMORY {
-                steps.remove(0);
-            }
-            steps.push((s, y));
+        new.s.clear();
+        new.s.extend(next.iter().zip(&*x).map(|(a, b)| a - b));
+        new.y.clear();
+        let change = next_gradient.iter().zip(&gradient).map(|(a, b)| a - b);
+        new.y.extend(change);
+        new.sy = dot(&new.s, &new.y);
+        if new.sy > 1e-12 * dot(&new.y, &new.y) {
+            // The next one takes the memory of the oldest.
+            let oldest = match steps.len() {
+                MEMORY => steps.pop_front().unwrap_or_default(),
+                _ => Step::default(),
+            };
+            steps.push_back(std::mem::replace(&mut new, oldest));
         }
         x.copy_from_slice(&next);
-        gradient = next_gradient;
+        std::mem::swap(&mut gradient, &mut next_gradient);
         value = next_value;
+    }
+}
+
+/// A step that was taken, how the gradient changed, and their inner product.
+#[derive(Default)]
+struct Step {
+    s: Vec<f64>,
+    y: Vec<f64>,
+    sy: f64,
+}
+
+/// `to += by · what`.
+fn add(to: &mut [f64], by: f64, what: &[f64]) {
+    for (t, w) in to.iter_mut().zip(what) {
+        *t += by * w;
     }
 }
 
