@@ -15,6 +15,7 @@ use hone_train::{
     word_classes,
 };
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -349,7 +350,8 @@ fn predict_on<B: Backend>(
     let batches = EvalBatches::USUAL;
     let mut acts = model.plan_eval(batches.limits(&examples))?;
     let mut writer = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut failed = None;
+    // Answers that nobody can read are not computed.
+    let failed = RefCell::new(None);
     // On a terminal the answers themselves say how far it is.
     let silent = std::io::stdout().is_terminal();
     let mut progress = progress(examples.len());
@@ -372,15 +374,14 @@ fn predict_on<B: Backend>(
                 examples.truncated[p.index],
                 abstain.as_ref(),
             );
-            if failed.is_none()
-                && let Err(error) = writeln!(writer, "{object}")
-            {
-                failed = Some(error);
+            let mut failed = failed.borrow_mut();
+            if failed.is_none() {
+                *failed = writeln!(writer, "{object}").err();
             }
         },
-        |rows| silent || progress(rows),
+        |rows| failed.borrow().is_none() && (silent || progress(rows)),
     )?;
-    if let Some(error) = failed {
+    if let Some(error) = failed.into_inner() {
         return Err(error.into());
     }
     writer.flush()?;
