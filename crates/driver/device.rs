@@ -99,7 +99,9 @@ fn opened<A: Act>(number: usize, args: &DeviceArgs) -> Result<Arc<CudaBackend<Ca
     let backend = CudaBackend::new(card)?;
     Ok(Arc::new(match args.no_graphs {
         true => backend,
-        false => backend.with_graphs(),
+        false => backend.with_graphs().on_refusal(|why| {
+            say!("steps are queued operation by operation: CUDA graphs are refused ({why})");
+        }),
     }))
 }
 

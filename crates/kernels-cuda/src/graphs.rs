@@ -37,7 +37,12 @@ pub(crate) struct Graphs<D: Driver> {
     /// A tape that is not in use.
     spare: Tape,
     counts: GraphCounts,
+    /// Hears why there will be no graphs.
+    refused: Option<Refused>,
 }
+
+/// Hears why a device captures nothing.
+pub(crate) type Refused = Box<dyn Fn(&BackendError) + Send>;
 
 /// Regions by how they were queued.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -89,7 +94,13 @@ impl<D: Driver> Graphs<D> {
             region: None,
             spare: Tape::default(),
             counts: GraphCounts::default(),
+            refused: None,
         }
+    }
+
+    /// Who is told why there will be no graphs.
+    pub fn tell(&mut self, refused: Refused) {
+        self.refused = Some(refused);
     }
 
     pub fn counts(&self) -> GraphCounts {
@@ -198,7 +209,18 @@ impl<D: Driver> Graphs<D> {
             self.counts.single += 1;
             return tape.run(driver);
         }
-        let graph = driver.capture(tape)?;
+        let graph = match driver.capture(tape) {
+            Ok(graph) => graph,
+            // What captures nothing computes all the same; a real fault shows in the operations.
+            Err(why) => {
+                self.captures = false;
+                if let Some(refused) = &self.refused {
+                    refused(&why);
+                }
+                self.counts.single += 1;
+                return tape.run(driver);
+            }
+        };
         driver.replay(&graph)?;
         self.counts.captured += 1;
         if self.kept.len() == MOST_GRAPHS {

@@ -61,6 +61,7 @@ struct State {
     events: Vec<Event>,
     live: Live,
     next: u64,
+    refuses: bool,
 }
 
 /// The recorder.
@@ -104,6 +105,11 @@ impl Recorder {
     /// Everything so far.
     pub fn events(&self) -> Vec<Event> {
         lock(&self.state).events.clone()
+    }
+
+    /// From now on a device that captures nothing.
+    pub fn refuse_captures(&self) {
+        lock(&self.state).refuses = true;
     }
 
     /// Forgets what was recorded; memory stays.
@@ -222,7 +228,11 @@ impl Driver for Recorder {
     }
 
     fn capture(&self, tape: &Tape) -> Result<usize, BackendError> {
-        lock(&self.state).events.push(Event::Capture(tape.len()));
+        let mut state = lock(&self.state);
+        if state.refuses {
+            return Err(fault("no captures".to_owned()));
+        }
+        state.events.push(Event::Capture(tape.len()));
         Ok(tape.len())
     }
 

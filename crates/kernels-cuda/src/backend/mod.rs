@@ -64,6 +64,15 @@ impl<D: Driver, A: Act> CudaBackend<D, A> {
         self
     }
 
+    /// Of [`CudaBackend::with_graphs`]: where the device refuses to capture, `told` hears why, and operations are queued one
+    /// by one from then on, with the same results.
+    pub fn on_refusal(self, told: impl Fn(&BackendError) + Send + 'static) -> Self {
+        if let Some(graphs) = &self.graphs {
+            lock(graphs).tell(Box::new(told));
+        }
+        self
+    }
+
     /// As [`CudaBackend::with_graphs`], but every operation is queued by itself: the same bits, for comparison.
     pub fn with_shapes(mut self) -> Self {
         self.graphs = Some(Mutex::new(Graphs::new(false)));

@@ -68,6 +68,33 @@ fn batches_of_odd_sizes_are_queued_one_by_one() {
     assert_eq!((counts.single, counts.captured, counts.replayed), (3, 0, 0));
 }
 
+/// A device that captures nothing is told of once, and computes operation by operation.
+#[test]
+fn a_refused_capture_costs_nothing_but_speed() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let b = backend().with_graphs().on_refusal(move |why| {
+        tell.send(why.to_string()).expect("somebody listens");
+    });
+    let mut device = Device::new(&b);
+    let same = batch(&[64, 64, 64, 64, 32]);
+    let mut step = |number| {
+        b.driver().forget();
+        b.repeats(|| device.step(&b, &same, number));
+        words(&b.driver().events())
+    };
+    let one = step(0);
+    b.driver().refuse_captures();
+    for number in 1..4 {
+        assert_eq!(step(number), one);
+    }
+    let all: Vec<String> = told.try_iter().collect();
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(all[0].contains("no captures"), "{all:?}");
+    let counts = b.graph_counts();
+    assert_eq!((counts.single, counts.captured, counts.replayed), (4, 0, 0));
+    assert!(b.sync().is_ok());
+}
+
 /// Whatever needs what was written down queues it first, in order.
 #[test]
 fn a_region_keeps_its_order() {
