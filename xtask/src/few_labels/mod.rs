@@ -2,7 +2,8 @@
 //! defaults, the advice of Mosbach et al. 2021, and logistic regression on frozen features and on words.
 //!
 //! Every system trains on the same drawn subsets and answers the same rows. Runs are appended to a journal, so that the
-//! measurement can be stopped and gone on with; tables and verdicts are made from the journal alone (`--report`).
+//! measurement can be stopped and gone on with; tables and verdicts are made from the journal alone (`--report`). What was
+//! measured last lies in `benches/results/few-labels-*.jsonl.gz`, to be gone on from.
 
 mod journal;
 mod python_random;
