@@ -382,12 +382,8 @@ fn wanted(labels: Labels, chosen: &[u32], names: usize) -> Option<(Wanted, usize
         }
         Labels::Values(all) => {
             let values: Vec<f64> = chosen.map(|r| f64::from(all[r])).collect();
-            let n = values.len() as f64;
-            let mean = values.iter().sum::<f64>() / n;
-            let spread = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
-            // As a head that begins fitted has them: of mean 0 and deviation 1.
-            let brought = values.iter().map(|x| (x - mean) / (spread / n).sqrt());
-            (spread > 0.0).then(|| (Wanted::Values(brought.collect()), 1))
+            let two = values.iter().any(|v| *v != values[0]);
+            two.then(|| (Wanted::values(values.into_iter()).0, 1))
         }
         Labels::Tags(_) => None,
     }

@@ -9,7 +9,7 @@ use hone_train::{Wanted, minimise};
 use std::collections::{BTreeMap, HashMap};
 
 /// Inverse strength of the penalty: TF-IDF rows are short vectors, which scikit-learn's usual 1 holds too tight.
-const C: f64 = 10.0;
+pub(crate) const C: f64 = 10.0;
 
 type Sparse = Vec<(u32, f64)>;
 

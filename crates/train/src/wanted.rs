@@ -49,13 +49,7 @@ impl Wanted {
                 (Wanted::Sets(sets.collect()), whole)
             }
             Targets::Values(all) => {
-                let n = rows.len().max(1) as f64;
-                let values = || rows.iter().map(|&i| f64::from(all[i as usize]));
-                let mean = values().sum::<f64>() / n;
-                let variance = values().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
-                let deviation = variance.sqrt().max(f64::from(f32::MIN_POSITIVE));
-                let brought = values().map(|x| (x - mean) / deviation).collect();
-                (Wanted::Values(brought), (mean, deviation))
+                Wanted::values(rows.iter().map(|&i| f64::from(all[i as usize])))
             }
             Targets::Classes(all) => {
                 let classes = rows.iter().filter_map(|&i| all[i as usize]);
@@ -66,6 +60,17 @@ impl Wanted {
             }
             Targets::Tags { .. } => (Wanted::Classes(Vec::new()), whole),
         }
+    }
+
+    /// Values, and the mean and deviation that they had.
+    pub fn values(values: impl Iterator<Item = f64> + Clone) -> (Wanted, (f64, f64)) {
+        let n = values.clone().count().max(1) as f64;
+        let mean = values.clone().sum::<f64>() / n;
+        let squares = values.clone().map(|x| (x - mean) * (x - mean));
+        let variance = squares.sum::<f64>() / n;
+        let deviation = variance.sqrt().max(f64::from(f32::MIN_POSITIVE));
+        let brought = values.map(|x| (x - mean) / deviation).collect();
+        (Wanted::Values(brought), (mean, deviation))
     }
 
     /// Loss of a row with these outputs, which become its derivatives.
@@ -107,7 +112,7 @@ impl Wanted {
     }
 
     /// How well outputs of rows that were held out fit; at most 1.
-    pub fn agreement(&self, said: &[(u32, Vec<f64>)]) -> f64 {
+    pub(crate) fn agreement(&self, said: &[(u32, Vec<f64>)]) -> f64 {
         match self {
             Wanted::Classes(all) => {
                 let right = said

@@ -3,14 +3,17 @@
 //!
 //! All are judged out of fold, on the same rows and folds: classes by accuracy, several labels a text by micro-F1, values by
 //! the share of their variance that is explained (R²). The probe's penalty is chosen within the first fold's training rows;
-//! TF-IDF keeps the strength that suits its short vectors ([`TfIdf`]). Scores of folds share training rows, so intervals are
+//! so is that of TF-IDF for values, else it keeps the strength that suits its short vectors ([`TfIdf`]). Scores of folds share training rows, so intervals are
 //! those of rows, not of training sets.
 
-use crate::TfIdf;
-use crate::compare::bootstrap;
+mod scores;
+
+pub use scores::paired_interval;
+
+use crate::tfidf::{self, TfIdf};
 use hone_data::{DataError, folds};
-use hone_train::metrics::wilson;
-use hone_train::{Features, Linear, Wanted, argmax, shared};
+use hone_train::{Features, Linear, Wanted, argmax};
+use scores::{Judged, macro_f1};
 use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -19,10 +22,8 @@ use std::time::Instant;
 pub const FOLDS: usize = 5;
 /// Inverse penalties among which the probe's is chosen, on a part of the first fold's training rows.
 pub const PENALTIES: [f64; 4] = [1e-3, 1e-2, 1e-1, 1.0];
-/// TF-IDF's.
-const WORDS: f64 = 10.0;
-/// Half the width of a 95 % interval in standard errors.
-const Z: f64 = 1.959_963_984_540_054;
+/// Those among which that of words is chosen, where they answer with values.
+const WORDS: [f64; 4] = [1e-2, 1e-1, 1.0, 10.0];
 
 /// Labelled texts and their frozen features.
 pub struct Probe<'a> {
@@ -123,16 +124,6 @@ pub struct ProbeReport {
     pub verdict: Verdict,
 }
 
-/// 95 % interval of the difference of two paired shares, where the first alone is right `b` times and the second
-/// alone `c` times of `n` (Bonett & Price 2012, "Adjusted Wald confidence interval for a difference of binomial
-/// proportions based on paired data").
-pub fn paired_interval(b: usize, c: usize, n: usize) -> [f64; 2] {
-    let total = n as f64 + 2.0;
-    let (p, q) = ((b as f64 + 1.0) / total, (c as f64 + 1.0) / total);
-    let error = ((p + q - (p - q) * (p - q)) / total).sqrt();
-    [p - q - Z * error, p - q + Z * error]
-}
-
 impl Probe<'_> {
     /// Cross-validates all contenders on the same folds. Needs at least [`FOLDS`] rows, and two classes.
     /// `progress` hears the share of the work done.
@@ -143,17 +134,21 @@ impl Probe<'_> {
     ) -> Result<ProbeReport, DataError> {
         let parts = self.folds()?;
         let contenders = 2 + self.features.len();
-        let steps = (PENALTIES.len() + FOLDS * contenders) as f64;
+        let words = self.words();
+        let steps = (words.len() + PENALTIES.len() + FOLDS * contenders) as f64;
         let mut done = 0.0;
         let mut step = || {
             done += 1.0;
             progress((done / steps).min(1.0));
         };
-        let penalty = self.choose(&rest(&parts, 0), &parts, &mut step);
+        let chosen = [
+            self.choose(1, words, &parts, &mut step),
+            self.choose(2, &PENALTIES, &parts, &mut step),
+        ];
         // The longest begin first.
         let order: Vec<usize> = (1..contenders).chain([0]).collect();
-        let (said, seconds) = self.out_of_fold(&order, &parts, penalty, threads, &mut step);
-        Ok(self.report(&said, &seconds, penalty))
+        let (said, seconds) = self.out_of_fold(&order, &parts, chosen, threads, &mut step);
+        Ok(self.report(&said, &seconds, chosen[1]))
     }
 
     /// The outputs that the first features alone give every row, out of fold, and the penalty they chose; in the folds of
@@ -170,8 +165,9 @@ impl Probe<'_> {
             done += 1.0;
             progress(done / steps);
         };
-        let penalty = self.choose(&rest(&parts, 0), &parts, &mut step);
-        let (mut said, _) = self.out_of_fold(&[2], &parts, penalty, threads, &mut step);
+        let penalty = self.choose(2, &PENALTIES, &parts, &mut step);
+        let chosen = [tfidf::C, penalty];
+        let (mut said, _) = self.out_of_fold(&[2], &parts, chosen, threads, &mut step);
         Ok((said.swap_remove(2), penalty))
     }
 
@@ -180,12 +176,12 @@ impl Probe<'_> {
     }
 
     /// The outputs that the listed contenders give every row, each taught by the folds that the row is not in, and the
-    /// seconds each took; by contender.
+    /// seconds each took; by contender. `chosen` are the inverse penalties of words and of features.
     fn out_of_fold(
         &self,
         contenders: &[usize],
         parts: &[Vec<u32>],
-        penalty: f64,
+        chosen: [f64; 2],
         threads: usize,
         step: &mut impl FnMut(),
     ) -> (Vec<Vec<Vec<f64>>>, Vec<f64>) {
@@ -205,6 +201,7 @@ impl Probe<'_> {
                 scope.spawn(move || {
                     while let Some(&(k, held)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let started = Instant::now();
+                        let penalty = chosen[k.clamp(1, 2) - 1];
                         let answers = self.judge(k, &rest(parts, held), &parts[held], penalty);
                         let spent = started.elapsed().as_secs_f64();
                         // Nobody listens any more only where the other side is gone.
@@ -224,12 +221,6 @@ impl Probe<'_> {
         (said, seconds)
     }
 
-    /// A linear layer on features, fitted to some rows.
-    fn fit(&self, features: &Features, rows: &[u32], penalty: f64) -> Linear {
-        let loss = |row: usize, outputs: &mut [f64]| self.wanted.loss(row, outputs);
-        Linear::fit(features, rows, self.outputs, penalty, loss)
-    }
-
     /// The outputs that contender `k`, taught by `train`, gives `held`.
     fn judge(&self, k: usize, train: &[u32], held: &[u32], penalty: f64) -> Vec<Vec<f64>> {
         let held = held.iter().map(|&r| r as usize);
@@ -241,12 +232,13 @@ impl Probe<'_> {
             1 => {
                 let own = train.iter().map(|&r| self.texts[r as usize].as_str());
                 let texts: Vec<&str> = own.collect();
-                let model = TfIdf::fit_to(&texts, self.wanted, train, self.outputs, WORDS);
+                let model = TfIdf::fit_to(&texts, self.wanted, train, self.outputs, penalty);
                 held.map(|r| model.of(&self.texts[r])).collect()
             }
             _ => {
                 let features = self.features[k - 2].1;
-                let model = self.fit(features, train, penalty);
+                let loss = |row: usize, outputs: &mut [f64]| self.wanted.loss(row, outputs);
+                let model = Linear::fit(features, train, self.outputs, penalty, loss);
                 held.map(|r| model.of(features.row(r))).collect()
             }
         }
@@ -275,26 +267,38 @@ impl Probe<'_> {
         outputs
     }
 
-    /// The penalty that does best on a fifth of the rows, fitted on the others.
-    fn choose(&self, rows: &[u32], parts: &[Vec<u32>], step: &mut impl FnMut()) -> f64 {
-        let Some((_, features)) = self.features.first() else {
-            return PENALTIES[0];
-        };
+    /// The inverse penalties that words may have: [`TfIdf`]'s own, but of values, for which nobody has found one that suits.
+    fn words(&self) -> &'static [f64] {
+        match self.wanted {
+            Wanted::Values(_) => &WORDS,
+            _ => &[tfidf::C],
+        }
+    }
+
+    /// The penalty by which contender `k` does best on the last fold, taught by all others but the first.
+    fn choose(
+        &self,
+        k: usize,
+        penalties: &[f64],
+        parts: &[Vec<u32>],
+        step: &mut impl FnMut(),
+    ) -> f64 {
         let held = &parts[parts.len() - 1];
-        let fit: Vec<u32> = rows
-            .iter()
-            .copied()
-            .filter(|r| held.binary_search(r).is_err())
-            .collect();
-        let mut best = (f64::NEG_INFINITY, PENALTIES[0]);
-        for c in PENALTIES {
-            let model = self.fit(features, &fit, c);
-            let say = |&r: &u32| (r, model.of(features.row(r as usize)));
-            let said: Vec<(u32, Vec<f64>)> = held.iter().map(say).collect();
-            let agreement = self.wanted.agreement(&said);
-            // Of equally good ones the strongest penalty.
-            if agreement > best.0 {
-                best = (agreement, c);
+        let others = rest(parts, 0).into_iter();
+        let fitted: Vec<u32> = others.filter(|r| held.binary_search(r).is_err()).collect();
+        let all: Vec<u32> = (0..held.len() as u32).collect();
+        let mut best = (f64::NEG_INFINITY, penalties[0]);
+        for &c in penalties {
+            // By the score that it is judged by; of equally good ones the strongest penalty.
+            let score = match penalties {
+                [_] => 0.0,
+                _ => {
+                    let said = self.judge(k, &fitted, held, c);
+                    Judged::of(self.wanted, held, &said).score(&all)
+                }
+            };
+            if score > best.0 {
+                best = (score, c);
             }
             step();
         }
@@ -303,7 +307,11 @@ impl Probe<'_> {
 
     fn report(&self, said: &[Vec<Vec<f64>>], seconds: &[f64], penalty: f64) -> ProbeReport {
         let n = self.wanted.rows();
-        let judged: Vec<Judged> = said.iter().map(|s| Judged::of(self.wanted, s)).collect();
+        let all: Vec<u32> = (0..n as u32).collect();
+        let judged: Vec<Judged> = said
+            .iter()
+            .map(|s| Judged::of(self.wanted, &all, s))
+            .collect();
         let (measure, regression) = match self.wanted {
             Wanted::Classes(_) => (Measure::Accuracy, "logistic regression"),
             Wanted::Sets(_) => (Measure::MicroF1, "logistic regressions"),
@@ -315,7 +323,6 @@ impl Probe<'_> {
                 .iter()
                 .map(|(name, _)| format!("frozen features ({name}), {regression}")),
         );
-        let all: Vec<u32> = (0..n as u32).collect();
         let lines = names
             .into_iter()
             .enumerate()
@@ -359,111 +366,12 @@ impl Probe<'_> {
     }
 }
 
-/// One contender's answers, each judged by itself; scores are made of sums over rows.
-enum Judged {
-    /// Whether each row is right.
-    Right(Vec<bool>),
-    /// Labels of each row that are given and said, and those that are given plus those that are said.
-    Shared(Vec<[usize; 2]>),
-    /// Each value, and how far the answer is from it.
-    Apart(Vec<(f64, f64)>),
-}
-
-impl Judged {
-    fn of(wanted: &Wanted, said: &[Vec<f64>]) -> Judged {
-        match wanted {
-            Wanted::Classes(all) => {
-                let right = all.iter().zip(said).map(|(&c, z)| argmax(z) == c);
-                Judged::Right(right.collect())
-            }
-            Wanted::Sets(all) => Judged::Shared(
-                all.iter()
-                    .zip(said)
-                    .map(|(given, z)| shared(given, z))
-                    .collect(),
-            ),
-            Wanted::Values(all) => {
-                Judged::Apart(all.iter().zip(said).map(|(&y, z)| (y, z[0] - y)).collect())
-            }
-        }
-    }
-
-    /// The score of some rows.
-    fn score(&self, rows: &[u32]) -> f64 {
-        let n = rows.len().max(1) as f64;
-        let rows = rows.iter().map(|&r| r as usize);
-        match self {
-            Judged::Right(all) => rows.filter(|&r| all[r]).count() as f64 / n,
-            Judged::Shared(all) => {
-                let add = |[a, b]: [usize; 2], r: usize| [a + all[r][0], b + all[r][1]];
-                let [both, either] = rows.fold([0, 0], add);
-                2.0 * both as f64 / either.max(1) as f64
-            }
-            Judged::Apart(all) => {
-                let mean = rows.clone().map(|r| all[r].0).sum::<f64>() / n;
-                let add = |(apart, spread): (f64, f64), r: usize| {
-                    let (y, d) = all[r];
-                    (apart + d * d, spread + (y - mean) * (y - mean))
-                };
-                let (apart, spread) = rows.fold((0.0, 0.0), add);
-                1.0 - apart / spread.max(f64::MIN_POSITIVE)
-            }
-        }
-    }
-
-    fn interval(&self, rows: usize, seed: u64) -> [f64; 2] {
-        match self {
-            Judged::Right(all) => wilson(all.iter().filter(|r| **r).count(), rows),
-            _ => {
-                let value = |which: usize, drawn: &[u32]| match which {
-                    0 => 0.0,
-                    _ => self.score(drawn),
-                };
-                bootstrap("", rows, seed, value).interval
-            }
-        }
-    }
-
-    /// This score minus another's on the same rows, with its 95 % interval.
-    fn minus(&self, other: &Judged, rows: usize, seed: u64) -> (f64, [f64; 2]) {
-        if let (Judged::Right(a), Judged::Right(b)) = (self, other) {
-            let only =
-                |x: &[bool], y: &[bool]| x.iter().zip(y).filter(|(x, y)| **x && !**y).count();
-            let (p, q) = (only(a, b), only(b, a));
-            let difference = (p as f64 - q as f64) / rows as f64;
-            return (difference, paired_interval(p, q, rows));
-        }
-        let value = |which: usize, drawn: &[u32]| match which {
-            0 => other.score(drawn),
-            _ => self.score(drawn),
-        };
-        let found = bootstrap("", rows, seed, value);
-        (found.difference, found.interval)
-    }
-}
-
 /// Rows of all folds but one, ascending.
 fn rest(parts: &[Vec<u32>], held: usize) -> Vec<u32> {
     let others = parts.iter().enumerate().filter(|(i, _)| *i != held);
     let mut rows: Vec<u32> = others.flat_map(|(_, p)| p.iter().copied()).collect();
     rows.sort_unstable();
     rows
-}
-
-fn macro_f1(said: &[usize], gold: &[usize], classes: usize) -> f64 {
-    let mut hit = vec![0usize; classes];
-    let mut given = vec![0usize; classes];
-    let mut there = vec![0usize; classes];
-    for (&s, &g) in said.iter().zip(gold) {
-        given[s] += 1;
-        there[g] += 1;
-        hit[g] += usize::from(s == g);
-    }
-    let present = (0..classes).filter(|&c| there[c] > 0);
-    let f1: Vec<f64> = present
-        .map(|c| 2.0 * hit[c] as f64 / (given[c] + there[c]) as f64)
-        .collect();
-    f1.iter().sum::<f64>() / f1.len().max(1) as f64
 }
 
 #[cfg(test)]
@@ -537,7 +445,7 @@ mod tests {
         let (said, penalty) = probe.answers(2, |p| last = p).unwrap();
         assert_eq!((last, penalty), (1.0, report.penalty));
         let all: Vec<u32> = (0..200).collect();
-        let score = Judged::of(&wanted, &said).score(&all);
+        let score = Judged::of(&wanted, &all, &said).score(&all);
         assert_eq!(score, report.lines[2].score);
         for line in &report.lines {
             let [low, high] = line.interval;
@@ -560,51 +468,16 @@ mod tests {
             let world = world(200, words, numbers);
             for task in TASKS {
                 let report = run(words, numbers, task(&world.1), &world);
-                // Ridge regression on words, held back, is never quite as sure as that on features.
-                if report.measure == Measure::RSquared && verdict == Verdict::NoDifferenceShown {
-                    continue;
-                }
+                // Both tell the class, the words to the last digit and the features only nearly: of values that shows.
+                let verdict = match (report.measure, verdict) {
+                    (Measure::RSquared, Verdict::NoDifferenceShown) => {
+                        assert!(report.lines[2].score > 0.7, "{report:?}");
+                        Verdict::TaskMismatch
+                    }
+                    (_, verdict) => verdict,
+                };
                 assert_eq!(report.verdict, verdict, "{report:?}");
             }
         }
-    }
-
-    #[test]
-    fn scores_by_hand() {
-        let score = |wanted: Wanted, said: &[&[f64]], rows: &[u32]| {
-            let said: Vec<Vec<f64>> = said.iter().map(|z| z.to_vec()).collect();
-            Judged::of(&wanted, &said).score(rows)
-        };
-        let classes = Wanted::Classes(vec![0, 1, 1]);
-        let said: [&[f64]; 3] = [&[1.0, 0.0], &[1.0, 0.0], &[0.0, 2.0]];
-        assert_eq!(score(classes, &said, &[0, 1, 1, 2]), 0.5);
-        // Given 0; 0 and 1; none. Said 0 and 1; 1; none: two of both, three and three.
-        let sets = Wanted::Sets(vec![vec![0], vec![0, 1], vec![]]);
-        let said: [&[f64]; 3] = [&[1.0, 0.5], &[-1.0, 2.0], &[-3.0, -0.1]];
-        assert!((score(sets, &said, &[0, 1, 2]) - 4.0 / 6.0).abs() < 1e-15);
-        // Values −1, 0, 1 and 2 spread by 5; one is missed by 1, one by a half.
-        let values = Wanted::Values(vec![-1.0, 0.0, 1.0, 2.0]);
-        let said: [&[f64]; 4] = [&[-1.0], &[1.0], &[1.0], &[1.5]];
-        let got = score(values, &said, &[0, 1, 2, 3]);
-        assert!((got - (1.0 - 1.25 / 5.0)).abs() < 1e-15, "{got}");
-    }
-
-    /// Bonett & Price by hand; and the interval covers.
-    #[test]
-    fn paired_intervals() {
-        let [low, high] = paired_interval(20, 10, 100);
-        let (p, q) = (21.0f64 / 102.0, 11.0 / 102.0);
-        let error = ((p + q - (p - q) * (p - q)) / 102.0).sqrt();
-        assert!((low - (p - q - 1.96 * error)).abs() < 1e-4, "{low}");
-        assert!((high - (p - q + 1.96 * error)).abs() < 1e-4, "{high}");
-        let [low, high] = paired_interval(0, 0, 50);
-        assert!(low < 0.0 && high > 0.0);
-    }
-
-    #[test]
-    fn macro_f1_is_the_mean_over_classes_that_occur() {
-        let f1 = macro_f1(&[0, 0, 1, 2], &[0, 1, 1, 0], 3);
-        let want = (2.0 / 4.0 + 2.0 / 3.0) / 2.0;
-        assert!((f1 - want).abs() < 1e-12, "{f1}");
     }
 }
