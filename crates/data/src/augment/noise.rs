@@ -134,7 +134,10 @@ pub(super) fn punctuation(line: &mut Line, p: f64, draws: &mut Draws) -> Outcome
     if !draws.happens(p) {
         return Outcome::Same(Why::NotDrawn);
     }
-    let ends = line.tail.trim_end().ends_with(MARKS);
+    let tail = line.tail.trim_end();
+    let kept = tail.trim_end_matches(MARKS).trim_end().len();
+    // A text that is nothing but marks would be none without them.
+    let ends = tail.ends_with(MARKS) && (kept > 0 || !line.parts.is_empty());
     let mut places: Vec<(usize, usize)> = Vec::new();
     let gaps = line.parts.iter().map(|p| &p.gap).chain([&line.tail]);
     for (i, gap) in gaps.enumerate() {
@@ -144,12 +147,6 @@ pub(super) fn punctuation(line: &mut Line, p: f64, draws: &mut Draws) -> Outcome
         return Outcome::Same(Why::Nothing);
     }
     if ends && draws.happens(0.5) {
-        let kept = line
-            .tail
-            .trim_end()
-            .trim_end_matches(MARKS)
-            .trim_end()
-            .len();
         line.tail.truncate(kept);
         return Outcome::Changed(1);
     }

@@ -114,6 +114,26 @@ fn texts() -> impl Strategy<Value = String> {
         .prop_map(|all| all.into_iter().map(|(w, g)| w + g).collect())
 }
 
+/// Marks alone may become more, never none.
+#[test]
+fn a_text_of_marks_stays_one() {
+    for text in [": ", "...", " ?! ", "\n."] {
+        let row = Row::text(1, text);
+        let rows = std::slice::from_ref(&row);
+        let work = augmenter(
+            "punctuation",
+            Protection::default(),
+            rows,
+            TaskKind::Classify,
+        );
+        let copies: Vec<String> = (0..50)
+            .map(|e| work.copy(&row, key(e, 3)).row.text)
+            .collect();
+        assert!(copies.iter().all(|c| !c.trim().is_empty()), "{copies:?}");
+        assert!(copies.iter().any(|c| c != text), "{copies:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
