@@ -29,6 +29,23 @@ pub(crate) struct Found {
     pub group: Option<usize>,
 }
 
+/// Names of columns as a line shows them: a long one is cut, one of no characters is `""`, and of many the first.
+pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 20;
+    const LONG: usize = 40;
+    let mut names = names.map(|name| match name.char_indices().nth(LONG) {
+        None if name.is_empty() => "\"\"".to_owned(),
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}…", &name[..end]),
+    });
+    let mut line = names.by_ref().take(SHOWN).collect::<Vec<_>>().join(", ");
+    match names.count() {
+        0 => {}
+        more => line += &format!(" and {more} more"),
+    }
+    line
+}
+
 fn same(a: &str, b: &str) -> bool {
     a.trim().eq_ignore_ascii_case(b.trim())
 }
@@ -43,7 +60,7 @@ impl Header<'_> {
         DataError::Column {
             path: self.path.to_owned(),
             wanted: wanted.to_owned(),
-            found: self.names.join(", ") + self.hint(),
+            found: listed(self.names.iter().map(String::as_str)) + self.hint(),
         }
     }
 

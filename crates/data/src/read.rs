@@ -1,7 +1,7 @@
 //! Readers: CSV, TSV, JSON lines, CoNLL. Each says the line of what it cannot read.
 
 use crate::DataError;
-use crate::columns::{Columns, Found};
+use crate::columns::{Columns, Found, listed};
 use crate::dialect::Dialect;
 use crate::row::{Cell, Part, Row};
 use crate::source::read_text;
@@ -191,7 +191,7 @@ impl Reader<'_> {
         }
         let ignored = found.ignored(names);
         if !ignored.is_empty() {
-            line += &format!("; columns not used: {}", ignored.join(", "));
+            line += &format!("; columns not used: {}", listed(ignored.into_iter()));
         }
         vec![line]
     }
@@ -446,6 +446,12 @@ mod tests {
             b"good,1\nbad,0\n",
             "good, 1 (the first line names the columns; this seems",
         );
+        let review = "as long as a review is, ".repeat(20);
+        check_error(
+            "a.csv",
+            format!("\"{review}\",good\nbad,0\n").as_bytes(),
+            "columns are as long as a review is, as long as a rev…, good (the first line names",
+        );
         check_error("a.csv", b"text,review,label\nx,y,1\n", "--text-column");
         check_error(
             "a.csv",
@@ -491,6 +497,16 @@ mod tests {
         assert_eq!(part.rows[0].text, "a \"b\"\nc");
         assert_eq!((part.rows[0].line, part.rows[1].line), (2, 4));
         assert!(part.notes[0].contains("columns not used: id"));
+
+        // A column of row numbers, as pandas writes it, has no name; of very many the first are shown.
+        let more: String = (0..30).map(|i| format!(",c{i}")).collect();
+        let (_f, path) = file(
+            "a.csv",
+            format!(",text,label{more}\n0,x,1{more}\n").as_bytes(),
+        );
+        let note = &read_labelled(&path, &Columns::default()).unwrap().notes[0];
+        assert!(note.contains("columns not used: \"\", c0, c1,"), "{note}");
+        assert!(note.ends_with("c17, c18 and 11 more"), "{note}");
 
         // Marks within a field that is not quoted are text, closed or not.
         let (_f, path) = file("a.csv", b"text,label\na 27\" screen,1\n\"b \"\"c\",0\n");
