@@ -154,6 +154,23 @@ impl World {
     #[cfg(unix)]
     #[track_caller]
     pub fn interrupted(&self, words: &[&str], start: &str) -> Vec<String> {
+        let (code, rest) = self.signalled(words, start, "-INT");
+        assert_eq!(code, Some(130), "{rest:?}");
+        rest
+    }
+
+    /// Runs `hone` and ends it, without a word to it, once a line of standard error begins like this.
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn killed(&self, words: &[&str], start: &str) {
+        let (code, rest) = self.signalled(words, start, "-KILL");
+        assert_eq!(code, None, "it was done before: {rest:?}");
+    }
+
+    /// The exit code, where there is one, and the lines behind the one at which the signal was sent.
+    #[cfg(unix)]
+    #[track_caller]
+    fn signalled(&self, words: &[&str], start: &str, signal: &str) -> (Option<i32>, Vec<String>) {
         let mut child = self.command(words).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         lines
@@ -161,11 +178,10 @@ impl World {
             .unwrap()
             .unwrap();
         let pid = child.id().to_string();
-        let kill = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        let kill = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(kill.success());
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
-        rest
+        (child.wait().unwrap().code(), rest)
     }
 
     pub fn hone(&self, words: &[&str]) -> Said {

@@ -2,7 +2,7 @@
 
 use crate::{BertError, Config, Layout, Pool, Task};
 use hone_kernels::Backend;
-use hone_tensor::{Real, write_safetensors};
+use hone_tensor::{Real, replace_file, write_safetensors};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -57,9 +57,7 @@ pub fn save_config(
         source,
     };
     let text = format!("{:#}\n", Value::Object(map));
-    let beside = path.with_extension("json.part");
-    std::fs::write(&beside, text).map_err(io)?;
-    std::fs::rename(&beside, &path).map_err(io)
+    replace_file(&path, text.as_bytes()).map_err(io)
 }
 
 /// Reads every parameter back from the device, in table order, as f32.

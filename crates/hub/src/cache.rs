@@ -68,7 +68,7 @@ impl Manifest {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| HubError::io("write", &path)(error.into()))?;
         fs::write(&draft, text + "\n").map_err(HubError::io("write", &draft))?;
-        fs::rename(&draft, &path).map_err(HubError::io("rename", &draft))
+        put_in_place(&draft, &path)
     }
 
     /// The manifest in `folder`, if there is a readable one.
@@ -290,6 +290,14 @@ fn fault(folder: &Path, file: &FileInfo) -> Option<String> {
         Ok(_) => Some("its SHA-256 differs".to_owned()),
         Err(error) => Some(error.to_string()),
     }
+}
+
+/// Gives a file its name once the disk has all of it: whatever happens then, what has the name is whole.
+pub(crate) fn put_in_place(part: &Path, path: &Path) -> Result<(), HubError> {
+    let file = File::options().write(true).open(part);
+    file.and_then(|file| file.sync_all())
+        .map_err(HubError::io("write", part))?;
+    fs::rename(part, path).map_err(HubError::io("rename", part))
 }
 
 /// Deletes a file; that it is not there is fine.

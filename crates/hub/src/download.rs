@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crate::cache::{FileInfo, describe, remove_if_there};
+use crate::cache::{FileInfo, describe, put_in_place, remove_if_there};
 use crate::client::{Answer, Client, Trouble};
 use crate::error::HubError;
 use crate::{Event, digest};
@@ -101,7 +101,7 @@ pub(crate) fn download(
         thread::sleep(pause);
     }
     let file = verified(&wanted)?;
-    fs::rename(&part, &path).map_err(HubError::io("rename", &part))?;
+    put_in_place(&part, &path)?;
     Ok(Some(file))
 }
 

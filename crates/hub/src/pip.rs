@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use zip::ZipArchive;
 
-use crate::cache::{FileInfo, Manifest, Shelf, describe, remove_if_there};
+use crate::cache::{FileInfo, Manifest, Shelf, describe, put_in_place, remove_if_there};
 use crate::error::HubError;
 use crate::{Event, Model};
 
@@ -360,7 +360,7 @@ fn take_out(
             actual: there.sha256,
         });
     }
-    fs::rename(&part, &path).map_err(HubError::io("rename", &part))
+    put_in_place(&part, &path)
 }
 
 #[cfg(test)]

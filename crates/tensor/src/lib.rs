@@ -1,5 +1,5 @@
 //! The nouns every other crate speaks: element types, ragged batches, the parameter table,
-//! counter-based random numbers and safetensors files. No device memory and no arithmetic live here.
+//! counter-based random numbers, safetensors files and files that stand whole. No device memory and no arithmetic live here.
 //!
 //! ```
 //! use hone_tensor::{Depth, Kind, ParamTable};
@@ -13,6 +13,7 @@
 
 mod element;
 mod error;
+mod files;
 mod init;
 mod ragged;
 mod rng;
@@ -22,6 +23,7 @@ mod views;
 
 pub use element::{DType, Element, Real};
 pub use error::TensorError;
+pub use files::{put_in_place, replace_file, settle};
 pub use init::{PhiloxRng, normal};
 pub use ragged::{Filler, Ragged, TokenBuckets};
 pub use rng::{DropKey, Philox, permutation};

@@ -1,5 +1,6 @@
 //! Safetensors files, in by memory map and out beside-and-rename.
 
+use crate::files::{put_in_place, settle};
 use crate::{DType, TensorError};
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -183,8 +184,8 @@ pub fn write_safetensors<'a>(
     let beside = path.with_extension("safetensors.part");
     let written = safetensors::serialize_to_file(views, Some(notes), &beside)
         .map_err(malformed)
-        .and_then(|()| File::open(&beside).and_then(|f| f.sync_all()).map_err(io))
-        .and_then(|()| std::fs::rename(&beside, path).map_err(io));
+        .and_then(|()| settle(&beside).map_err(io))
+        .and_then(|()| put_in_place(&beside, path).map_err(io));
     if written.is_err() {
         // Half a file helps nobody; the first error is the one to report.
         let _ = std::fs::remove_file(&beside);

@@ -5,6 +5,7 @@
 //! are averaged), `watched.safetensors` (losses of rows, where there are validation rows) and `state.json`.
 
 use crate::{Options, TrainError};
+use hone_tensor::{put_in_place, settle};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -161,7 +162,9 @@ impl Checkpoints {
                 reason: e.to_string(),
             })?;
             let path = beside.join("state.json");
-            fs::write(&path, text).map_err(self.error(&path))
+            fs::write(&path, text).map_err(self.error(&path))?;
+            // Older checkpoints go once the disk has this one, not before.
+            settle(&beside).map_err(self.error(&beside))
         });
         if let Err(error) = filled {
             // The failed attempt holds nothing of use; what was saved before stays.
@@ -171,7 +174,7 @@ impl Checkpoints {
         if whole.exists() {
             fs::remove_dir_all(&whole).map_err(self.error(&whole))?;
         }
-        fs::rename(&beside, &whole).map_err(self.error(&whole))?;
+        put_in_place(&beside, &whole).map_err(self.error(&whole))?;
         for old in self.whole()? {
             if step_of(&old) != Some(state.step) {
                 fs::remove_dir_all(&old).map_err(self.error(&old))?;

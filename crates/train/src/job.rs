@@ -18,6 +18,7 @@ use hone_bert::{Config, Model, weight_files};
 use hone_data::augment::Augmenter;
 use hone_data::{Tokenizer, Truncate, are_pairs, sha256_file};
 use hone_kernels::Backend;
+use hone_tensor::replace_file;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -447,24 +448,19 @@ pub fn save_folder<B: Backend>(
     ] {
         let (from, to) = (from.join(name), out.join(name));
         if from.is_file() && from != to {
-            let beside = out.join(format!("{name}.part"));
-            fs::copy(&from, &beside).map_err(io(&beside))?;
-            fs::rename(&beside, &to).map_err(io(&to))?;
+            let content = fs::read(&from).map_err(io(&from))?;
+            replace_file(&to, &content).map_err(io(&to))?;
         }
     }
     Ok(())
 }
 
-/// Writes a file beside and renames it into place.
+/// Writes a file beside and renames it into place ([`replace_file`]).
 pub fn write_beside(path: &Path, text: &str) -> Result<(), TrainError> {
-    let io = |source| TrainError::Io {
+    replace_file(path, text.as_bytes()).map_err(|source| TrainError::Io {
         path: path.to_owned(),
         source,
-    };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    fs::write(&beside, text).map_err(io)?;
-    fs::rename(&beside, path).map_err(io)
+    })
 }
 
 /// The most memory that work on this backend has held, in bytes: the device's own, else this process's where the system
