@@ -98,7 +98,7 @@ fn read(args: &CheckArgs) -> Result<Splits> {
     let files: Files = find(&args.data)?;
     let train = files.train.with_context(|| {
         format!(
-            "{}: no train.csv (.tsv, .jsonl, .conll, also .gz) here",
+            "{}: no train.csv (.tsv, .jsonl, .json, .conll, also .gz) here",
             args.data.display()
         )
     })?;

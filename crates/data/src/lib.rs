@@ -23,6 +23,7 @@ mod error;
 mod folder;
 mod folds;
 mod labels;
+mod objects;
 mod plain;
 mod read;
 mod row;

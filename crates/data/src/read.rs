@@ -3,6 +3,7 @@
 use crate::DataError;
 use crate::columns::{Columns, Found, listed};
 use crate::dialect::Dialect;
+use crate::objects::{Objects, line_of};
 use crate::row::{Cell, Part, Row};
 use crate::source::read_text;
 use serde_json::{Map, Value};
@@ -14,7 +15,7 @@ use std::path::Path;
 pub(crate) enum Format {
     Csv,
     Tsv,
-    JsonLines,
+    Json,
     Conll,
 }
 
@@ -26,7 +27,7 @@ impl Format {
         Some(match stem.rsplit_once('.')?.1 {
             "csv" => Format::Csv,
             "tsv" => Format::Tsv,
-            "jsonl" | "ndjson" => Format::JsonLines,
+            "jsonl" | "ndjson" | "json" => Format::Json,
             "conll" | "bio" | "iob" => Format::Conll,
             _ => return None,
         })
@@ -76,7 +77,7 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
         // A file of two columns without a header, tags in the second, is CoNLL under another name.
         Format::Tsv if looks_tagged(&source.text) => reader.conll()?,
         Format::Tsv => reader.delimited(Dialect::of(format, &source.text))?,
-        Format::JsonLines => reader.json_lines()?,
+        Format::Json => reader.json()?,
         Format::Conll => reader.conll()?,
     };
     if rows.is_empty() {
@@ -263,51 +264,64 @@ impl Reader<'_> {
         Ok((rows, notes))
     }
 
-    fn json_lines(&self) -> Result<Rows, DataError> {
-        let mut rows = Vec::new();
+    fn json(&self) -> Result<Rows, DataError> {
+        let objects = Objects::of(self.text).map_err(|(at, reason)| self.wrong(at, reason))?;
+        let mut rows = Vec::with_capacity(objects.rows.len());
         let mut notes = Vec::new();
-        for (i, text) in self.text.lines().enumerate() {
-            let line = i + 1;
-            if text.trim().is_empty() {
-                continue;
-            }
-            let object: Map<String, Value> = serde_json::from_str(text)
-                .map_err(|e| self.wrong(line, format!("not a JSON object ({e})")))?;
-            let names: Vec<String> = object.keys().cloned().collect();
-            let found = self
-                .columns
-                .find(self.path, &names, self.demands == Demands::Labels)
-                .map_err(|e| match e {
-                    DataError::Column { wanted, found, .. } => {
-                        self.wrong(line, format!("no key {wanted}; the keys are {found}"))
-                    }
-                    other => other,
-                })?;
-            if notes.is_empty() {
-                notes = self.notes(&names, &found);
-            }
-            let string = |i: usize| match &object[&names[i]] {
-                Value::String(s) => Ok(s.clone()),
-                other => Err(self.wrong(
-                    line,
-                    format!("{} must be a string, it is {other}", names[i]),
-                )),
-            };
-            let text = string(found.text)?;
-            self.not_empty(line, &text)?;
-            rows.push(Row {
-                line,
-                text,
-                text_b: found.text_b.map(string).transpose()?,
-                label: match found.label {
-                    None => Cell::None,
-                    Some(l) => self.json_label(line, &object[&names[l]])?,
-                },
-                words: Vec::new(),
-                group: found.group.map(|g| object[&names[g]].to_string()),
-            });
+        for &(line, source) in &objects.rows {
+            let row = self.json_row(line, source, &mut notes);
+            rows.push(row.map_err(|e| match e {
+                DataError::Row { line, reason, .. } if objects.array => {
+                    self.wrong(line_of(self.text, source), format!("item {line}: {reason}"))
+                }
+                other => other,
+            })?);
         }
+        notes.extend(objects.note().map(str::to_owned));
         Ok((rows, notes))
+    }
+
+    fn json_row(
+        &self,
+        line: usize,
+        source: &str,
+        notes: &mut Vec<String>,
+    ) -> Result<Row, DataError> {
+        let object: Map<String, Value> = serde_json::from_str(source)
+            .map_err(|e| self.wrong(line, format!("not a JSON object ({e})")))?;
+        let names: Vec<String> = object.keys().cloned().collect();
+        let found = self
+            .columns
+            .find(self.path, &names, self.demands == Demands::Labels)
+            .map_err(|e| match e {
+                DataError::Column { wanted, found, .. } => {
+                    self.wrong(line, format!("no key {wanted}; the keys are {found}"))
+                }
+                other => other,
+            })?;
+        if notes.is_empty() {
+            *notes = self.notes(&names, &found);
+        }
+        let string = |i: usize| match &object[&names[i]] {
+            Value::String(s) => Ok(s.clone()),
+            other => Err(self.wrong(
+                line,
+                format!("{} must be a string, it is {other}", names[i]),
+            )),
+        };
+        let text = string(found.text)?;
+        self.not_empty(line, &text)?;
+        Ok(Row {
+            line,
+            text,
+            text_b: found.text_b.map(string).transpose()?,
+            label: match found.label {
+                None => Cell::None,
+                Some(l) => self.json_label(line, &object[&names[l]])?,
+            },
+            words: Vec::new(),
+            group: found.group.map(|g| object[&names[g]].to_string()),
+        })
     }
 
     fn json_label(&self, line: usize, value: &Value) -> Result<Cell, DataError> {
@@ -474,6 +488,17 @@ mod tests {
             "line 2: not a JSON object",
         );
         check_error("a.jsonl", b"{\"label\": 2}\n", "line 1: no key text");
+        check_error(
+            "a.json",
+            b"[\n{\"text\": \"x\", \"label\": 2},\n{\"text\": \"y\", \"label\": null}\n]\n",
+            "line 3: item 2: a label must be a string or a number",
+        );
+        check_error("a.json", b"[]", "no rows");
+        check_error(
+            "a.json",
+            b"{\n \"data\": []\n}\n",
+            "line 1: not a JSON object",
+        );
         check_error("a.conll", b"word\n", "line 1: a word and its tag");
         let (_folder, path) = file("a.conll", b"word\tO\n");
         let named = Columns {
@@ -507,6 +532,17 @@ mod tests {
         let note = &read_labelled(&path, &Columns::default()).unwrap().notes[0];
         assert!(note.contains("columns not used: \"\", c0, c1,"), "{note}");
         assert!(note.ends_with("c17, c18 and 11 more"), "{note}");
+
+        // One array, as pandas saves it.
+        let (_f, path) = file(
+            "a.json",
+            b"[{\"text\": \"a, [b]\", \"label\": \"x\"}, {\"text\":\n\"c\", \"label\": 1}]",
+        );
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows[0].text, "a, [b]");
+        assert_eq!((part.rows[0].line, part.rows[1].line), (1, 2));
+        assert_eq!(part.rows[1].label, Cell::Text("1".to_owned()));
+        assert!(part.notes[1].contains("one JSON array"));
 
         // Marks within a field that is not quoted are text, closed or not.
         let (_f, path) = file("a.csv", b"text,label\na 27\" screen,1\n\"b \"\"c\",0\n");

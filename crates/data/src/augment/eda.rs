@@ -12,6 +12,7 @@ use super::line::{Kind, Line, Part, Shape};
 use super::outcome::{Outcome, Why};
 use super::polarity::polarity;
 use super::protect::is_stop;
+use super::scan::CLOSING;
 use super::substitutes::{Substitutes, agrees};
 
 /// EDA's n.
@@ -215,7 +216,12 @@ fn remove(line: &mut Line, i: usize) {
         }
         None => &mut line.tail,
     };
-    let closes = |text: &str| text.starts_with(['.', ',', ';', ':', '!', '?']);
+    // Marks that close, up to the next space: others (`:{`) would become part of an address or a mention before them.
+    let closes = |text: &str| {
+        let marks = text.split(char::is_whitespace).next().unwrap_or("");
+        text.starts_with(['.', ',', ';', ':', '!', '?'])
+            && marks.chars().all(|c| CLOSING.contains(c))
+    };
     const PAUSES: [char; 3] = [',', ';', ':'];
     *next = if gone.gap.is_empty() {
         // Nothing stands before the first word, so neither does what followed it.
@@ -251,6 +257,8 @@ mod tests {
             ("good, really good", 1, "good, good"),
             ("film (bad) plot", 1, "film () plot"),
             ("good film.", 1, "good."),
+            ("@you a:{ film", 1, "@you :{ film"),
+            ("@you a?! film", 1, "@you?! film"),
         ] {
             let mut line = Line::parse(text, &Protection::default());
             remove(&mut line, i);

@@ -4,6 +4,7 @@ use super::draws::Key;
 use super::outcome::{Outcome, Why};
 use super::{Augmenter, Changed};
 use crate::dialect::Dialect;
+use crate::objects::{Joiner, Objects};
 use crate::read::{Format, looks_tagged};
 use crate::row::{Part, Row};
 use crate::source::read_text;
@@ -118,7 +119,7 @@ enum Raw<'a> {
         text: usize,
         text_b: Option<usize>,
     },
-    JsonLines(Vec<&'a str>),
+    Json(Objects<'a>),
     Conll(Vec<Vec<&'a str>>),
 }
 
@@ -137,9 +138,9 @@ impl<'a> Raw<'a> {
         match format {
             Format::Tsv if looks_tagged(text) => Ok(Raw::Conll(sentences(text))),
             Format::Conll => Ok(Raw::Conll(sentences(text))),
-            Format::JsonLines => Ok(Raw::JsonLines(
-                text.lines().filter(|l| !l.trim().is_empty()).collect(),
-            )),
+            Format::Json => Objects::of(text)
+                .map(Raw::Json)
+                .map_err(|(at, reason)| wrong(at, reason)),
             Format::Csv | Format::Tsv => {
                 let dialect = Dialect::of(format, text);
                 let mut records = dialect
@@ -169,7 +170,7 @@ impl<'a> Raw<'a> {
     fn len(&self) -> usize {
         match self {
             Raw::Delimited { records, .. } => records.len(),
-            Raw::JsonLines(lines) => lines.len(),
+            Raw::Json(objects) => objects.rows.len(),
             Raw::Conll(sentences) => sentences.len(),
         }
     }
@@ -271,16 +272,16 @@ pub fn write_copies(
         asked: part.rows.len() * copies.number as usize,
         ..Receipt::default()
     };
-    let pen = Pen {
+    let first = source.text.lines().next().unwrap_or_default();
+    let crlf = source.text[first.len()..].starts_with("\r\n");
+    let array = matches!(&raw, Raw::Json(objects) if objects.array);
+    let mut pen = Pen {
         raw: &raw,
         copies,
         columns,
         path: &part.path,
-        crlf: source
-            .text
-            .lines()
-            .next()
-            .is_some_and(|l| source.text[l.len()..].starts_with("\r\n")),
+        crlf,
+        joiner: Joiner::new(array, if crlf { "\r\n" } else { "\n" }),
     };
     let mut write = || -> Result<bool, DataError> {
         pen.head(sink.writer()).map_err(io)?;
@@ -310,6 +311,8 @@ pub fn write_copies(
                 return Ok(false);
             }
         }
+        let end = pen.joiner.close().as_bytes();
+        sink.writer().write_all(end).map_err(io)?;
         Ok(true)
     };
     let whole = write();
@@ -335,6 +338,7 @@ struct Pen<'a> {
     columns: &'a Columns,
     path: &'a Path,
     crlf: bool,
+    joiner: Joiner,
 }
 
 impl Pen<'_> {
@@ -366,7 +370,7 @@ impl Pen<'_> {
 
     /// Row `i` as it is, or with the texts of a copy.
     fn row(
-        &self,
+        &mut self,
         to: &mut Vec<u8>,
         i: usize,
         row: &Row,
@@ -397,9 +401,10 @@ impl Pen<'_> {
                 }
                 self.record(to, *dialect, &fields).map_err(io)
             }
-            Raw::JsonLines(lines) => {
+            Raw::Json(objects) => {
+                let (_, source) = objects.rows[i];
                 let mut object: Map<String, Value> =
-                    serde_json::from_str(lines[i]).map_err(|e| DataError::Row {
+                    serde_json::from_str(source).map_err(|e| DataError::Row {
                         path: self.path.to_owned(),
                         line: row.line,
                         reason: format!("not a JSON object ({e})"),
@@ -421,10 +426,11 @@ impl Pen<'_> {
                     object.insert(name.clone(), row.line.into());
                 }
                 let text = match (copy, &self.copies.origin) {
-                    (None, None) => lines[i].to_owned(),
+                    (None, None) => source.to_owned(),
                     _ => Value::Object(object).to_string(),
                 };
-                write!(to, "{text}{}", self.end()).map_err(io)
+                self.joiner.add(to, &text);
+                Ok(())
             }
             Raw::Conll(sentences) => {
                 for (k, line) in sentences[i].iter().enumerate() {

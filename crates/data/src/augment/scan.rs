@@ -50,6 +50,9 @@ pub(super) fn markup(text: &str) -> Option<usize> {
     }
 }
 
+/// Marks that close what stands before them, and are no part of it.
+pub(super) const CLOSING: &str = ".,;:!?)\"'”’]";
+
 /// Length in bytes of something at the start of a chunk that reads as one thing and is no word.
 pub(super) fn special(text: &str) -> Option<usize> {
     if let Some(end) = markup(text) {
@@ -58,7 +61,7 @@ pub(super) fn special(text: &str) -> Option<usize> {
     let end = text
         .find(|c: char| c.is_whitespace() || c == '<')
         .unwrap_or(text.len());
-    let chunk = text[..end].trim_end_matches(|c: char| ".,;:!?)\"'”’]".contains(c));
+    let chunk = text[..end].trim_end_matches(|c: char| CLOSING.contains(c));
     let mut chars = chunk.chars();
     let first = chars.next()?;
     let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');

@@ -224,6 +224,43 @@ pub(crate) fn chosen(spellings: &BTreeMap<String, usize>) -> String {
     best.map(|b| b.0).unwrap_or_default()
 }
 
+/// `"True" 3×, "true" 1×`.
+pub(super) fn counted(spellings: &BTreeMap<String, usize>) -> String {
+    let each = spellings.iter().map(|(s, n)| format!("{s:?} {n}×"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether so many labels with a single training row, of so many that training rows have, look like names or numbers of
+/// rows: half of them, and not two rows in all.
+pub(super) fn look_like_names(lone: usize, labels: usize) -> bool {
+    labels > 2 && 2 * lone >= labels
+}
+
+/// Labels that stand on one training row: nothing tells what they have in common with another.
+fn lone(task: TaskKind, counts: &[LabelCount], most: usize) -> Option<Finding> {
+    if task == TaskKind::Tag {
+        return None;
+    }
+    let mut found = Collected::new(most);
+    for count in counts.iter().filter(|c| c.train == 1) {
+        found.add(|| Example {
+            rows: Vec::new(),
+            more_rows: 0,
+            text: count.label.clone(),
+            note: None,
+        });
+    }
+    let labels = counts.iter().filter(|c| c.train > 0).count();
+    let names = look_like_names(counts.iter().filter(|c| c.train == 1).count(), labels);
+    let (severity, asked) = match names {
+        true => (Severity::Warning, ": are these labels (--label-column)?"),
+        false => (Severity::Note, ""),
+    };
+    found.finding(Kind::LoneLabel, severity, false, |n| {
+        format!("labels of {labels} that a single training row has{asked}: {n}")
+    })
+}
+
 /// All that is to be said about the set of labels.
 pub(crate) fn findings(
     parts: &[(Split, &Part)],
@@ -258,11 +295,7 @@ pub(crate) fn findings(
         varied.add(|| Example {
             rows: Vec::new(),
             more_rows: 0,
-            text: spellings
-                .iter()
-                .map(|(s, n)| format!("{s:?} {n}×"))
-                .collect::<Vec<_>>()
-                .join(", "),
+            text: counted(spellings),
             note: None,
         });
     }
@@ -337,6 +370,7 @@ pub(crate) fn findings(
         let what = format!("labels of train that {} lacks", split.name());
         out.extend(only(&absent, Split::Train, Severity::Note, what));
     }
+    out.extend(lone(task, counts, most));
     out.extend(uneven(task, counts));
     out
 }

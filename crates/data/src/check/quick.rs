@@ -1,8 +1,10 @@
-//! The quick part, which every training run does: texts that stand in two splits, texts with more than one label.
+//! The quick part, which every training run does: texts that stand in two splits, texts with more than one label, labels
+//! that are one but for their spelling, labels that look like names of rows.
 
 use super::corpus::{At, group};
-use super::labels::Agreement;
+use super::labels::{Agreement, counted, look_like_names, spellings};
 use super::report::Split;
+use crate::labels::each_label;
 use crate::{Part, TaskKind, are_pairs};
 use std::collections::BTreeMap;
 
@@ -82,7 +84,44 @@ pub fn quick(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
             places.join(" and ")
         ));
     }
+    out.extend(spelt(parts, task));
+    out.extend(part(Split::Train).and_then(|train| named(train, task)));
     out
+}
+
+/// Labels that differ only in case or space, which a model keeps apart.
+fn spelt(parts: &[(Split, &Part)], task: TaskKind) -> Option<String> {
+    const SHOWN: usize = 3;
+    let found = spellings(parts, task);
+    let (first, n) = (found.values().take(SHOWN), found.len());
+    let shown: Vec<String> = first.map(counted).collect();
+    let more = if n > SHOWN { "; …" } else { "" };
+    (n > 0).then(|| {
+        format!(
+            "labels with spellings that differ only in case or space: {n} ({}{more}); hone check --fix makes them one",
+            shown.join("; ")
+        )
+    })
+}
+
+/// Labels that only one row has, where most are like that.
+fn named(train: &Part, task: TaskKind) -> Option<String> {
+    if matches!(task, TaskKind::Regress | TaskKind::Tag) {
+        return None;
+    }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in &train.rows {
+        each_label(task, row, |label| {
+            *counts.entry(label.trim()).or_default() += 1;
+        });
+    }
+    let lone = counts.values().filter(|&&n| n == 1).count();
+    look_like_names(lone, counts.len()).then(|| {
+        format!(
+            "labels that a single training row has: {lone} of {}; are these labels (--label-column)?",
+            counts.len()
+        )
+    })
 }
 
 /// A split in a sentence.
@@ -162,6 +201,23 @@ mod tests {
         );
         assert!(said[1].contains("lines 2, 3, 5 of a.csv"), "{said:?}");
         assert!(said[1].contains("line 2 of b.csv"), "{said:?}");
+        let spelt = part(
+            "a.csv",
+            &[("one", "True"), ("two", "true"), ("three", "false")],
+        );
+        assert_eq!(
+            quick(&[(Split::Train, &spelt)], TaskKind::Classify)[0],
+            "labels with spellings that differ only in case or space: 1 (\"True\" 1×, \"true\" 1×); hone check --fix \
+             makes them one"
+        );
+        let named = part(
+            "a.csv",
+            &[("one", "r1"), ("two", "r2"), ("three", "x"), ("four", "x")],
+        );
+        assert_eq!(
+            quick(&[(Split::Train, &named)], TaskKind::Classify),
+            ["labels that a single training row has: 2 of 3; are these labels (--label-column)?"]
+        );
         let clean = part("a.csv", &[("one", "1"), ("two", "0")]);
         assert!(quick(&[(Split::Train, &clean)], TaskKind::Classify).is_empty());
     }

@@ -71,6 +71,8 @@ pub enum Kind {
     LabelMissing,
     /// A single label.
     OneLabel,
+    /// Labels of a single training row.
+    LoneLabel,
     /// Rows whose text stands above in the same split.
     Duplicate,
     /// Texts that are nearly the same in one split.

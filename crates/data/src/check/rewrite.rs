@@ -2,6 +2,7 @@
 
 use super::fix::Edit;
 use crate::dialect::Dialect;
+use crate::objects::{Joiner, Objects};
 use crate::read::Format;
 use crate::source::read_text;
 use crate::{Cell, Columns, DataError, Part};
@@ -39,7 +40,7 @@ impl Rewriter<'_> {
             Some(format @ (Format::Csv | Format::Tsv)) if !tagged => {
                 self.delimited(&source, Dialect::of(format, &source))?
             }
-            Some(Format::JsonLines) => self.json_lines(&source)?,
+            Some(Format::Json) => self.json(&source)?,
             _ => self.conll(&source),
         };
         let io = |source| DataError::Io {
@@ -104,17 +105,17 @@ impl Rewriter<'_> {
         writer.into_inner().map_err(|e| self.wrong(e.to_string()))
     }
 
-    fn json_lines(&self, source: &str) -> Result<Vec<u8>, DataError> {
+    fn json(&self, source: &str) -> Result<Vec<u8>, DataError> {
         let mut out = Vec::new();
-        let lines = source.lines().filter(|l| !l.trim().is_empty());
-        for (line, edit) in lines.zip(self.edits) {
+        let objects = Objects::of(source).map_err(|(_, reason)| self.wrong(reason))?;
+        let mut joiner = Joiner::new(objects.array, "\n");
+        for ((_, line), edit) in objects.rows.iter().zip(self.edits) {
             if edit.dropped {
                 continue;
             }
             let untouched = edit.text.is_none() && edit.text_b.is_none() && edit.label.is_none();
             if untouched {
-                out.extend_from_slice(line.as_bytes());
-                out.push(b'\n');
+                joiner.add(&mut out, line);
                 continue;
             }
             let mut object: Map<String, Value> =
@@ -134,9 +135,9 @@ impl Rewriter<'_> {
                 _ => None,
             };
             set(found.label, label);
-            out.extend_from_slice(Value::Object(object).to_string().as_bytes());
-            out.push(b'\n');
+            joiner.add(&mut out, &Value::Object(object).to_string());
         }
+        out.extend_from_slice(joiner.close().as_bytes());
         Ok(out)
     }
 
