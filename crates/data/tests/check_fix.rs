@@ -211,6 +211,16 @@ fn tsv_json_lines_and_gzip() {
          {\"text\": \"x\", \"labels\": [\"drama\"]}\n{\"text\": \"y\", \"labels\": [\"drama\", \"new\"]}\n"
     );
     assert_eq!(fixed.relabelled, 1);
+
+    // An array stays one, whichever of its items go.
+    let json = "[{\"text\": \"same\", \"label\": \"a\"}, {\"text\": \"x &lt;3\",\n \"label\": \"b\"},\n\
+                {\"text\": \"Same\", \"label\": \"a\"}]";
+    let (files, changes, _) = World::new(&[(Split::Train, "a.json", json.as_bytes())]).cleaned();
+    assert_eq!(
+        files[0],
+        "[\n{\"text\": \"same\", \"label\": \"a\"},\n{\"text\":\"x <3\",\"label\":\"b\"}\n]\n"
+    );
+    assert_eq!(changes[1]["line"], 3);
 }
 
 #[test]

@@ -466,6 +466,11 @@ fn a_file_keeps_its_columns_and_its_format() {
             "[\"p\"]",
         ),
         (
+            "a.json",
+            "[{\"text\": \"a good film\", \"label\": [\"p\"]},\n {\"text\": \"the big plot\",\n\"label\": []}]\n",
+            "[\"p\"]",
+        ),
+        (
             "a.conll",
             "the\tDT\tO\ngood\tJJ\tO\nfilm\tNN\tB-x\n\nbig\tJJ\tO\nplot\tNN\tO\n",
             "\tJJ\tO",
