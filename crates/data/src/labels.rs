@@ -195,7 +195,7 @@ impl LabelSet {
                     path: part.path.clone(),
                     line: row.line,
                     label: String::new(),
-                    reason: "the label is empty".to_owned(),
+                    reason: "the label is empty; hone check --fix leaves such rows out".to_owned(),
                 });
             }
             each_label(task, row, |label| {
@@ -279,6 +279,9 @@ impl LabelSet {
             TaskKind::MultiLabel => {
                 let mut all = Vec::with_capacity(part.rows.len());
                 for row in &part.rows {
+                    if row.label == Cell::None {
+                        return Err(wrong(row, "", "a set of labels was expected, if only []"));
+                    }
                     let mut set = Vec::new();
                     each_label(task, row, |label| set.extend(class(label)));
                     set.sort_unstable();
@@ -446,5 +449,23 @@ mod tests {
             .labels(&part(&["1", "x"]), TaskKind::Regress, &[])
             .unwrap_err();
         assert!(error.to_string().contains("line 3"));
+    }
+
+    /// No label is neither a class nor the empty set, in whichever part it stands.
+    #[test]
+    fn a_missing_label_is_an_error() {
+        let mut rows = part(&["a", "b", "a|b"]);
+        let set = LabelSet::of(&rows, TaskKind::MultiLabel, &[]).unwrap();
+        assert!(set.labels(&rows, TaskKind::MultiLabel, &[]).is_ok());
+        rows.rows[1].label = Cell::None;
+        for task in [TaskKind::Classify, TaskKind::MultiLabel, TaskKind::Regress] {
+            let error = set.labels(&rows, task, &[]).unwrap_err().to_string();
+            assert!(error.contains("expected"), "{task:?}: {error}");
+        }
+        for task in [TaskKind::Classify, TaskKind::MultiLabel] {
+            let error = LabelSet::of(&rows, task, &[]).unwrap_err().to_string();
+            assert!(error.starts_with("a.csv: line 3: "), "{error}");
+            assert!(error.contains("hone check --fix"), "{error}");
+        }
     }
 }

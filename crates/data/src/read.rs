@@ -335,6 +335,8 @@ impl Reader<'_> {
             )),
         };
         match value {
+            // As an empty field of a table: no label.
+            Value::Null => Ok(Cell::None),
             Value::Array(list) => Ok(Cell::List(list.iter().map(one).collect::<Result<_, _>>()?)),
             other => Ok(Cell::Text(one(other)?)),
         }
@@ -490,7 +492,7 @@ mod tests {
         check_error("a.jsonl", b"{\"label\": 2}\n", "line 1: no key text");
         check_error(
             "a.json",
-            b"[\n{\"text\": \"x\", \"label\": 2},\n{\"text\": \"y\", \"label\": null}\n]\n",
+            b"[\n{\"text\": \"x\", \"label\": 2},\n{\"text\": \"y\", \"label\": {}}\n]\n",
             "line 3: item 2: a label must be a string or a number",
         );
         check_error("a.json", b"[]", "no rows");
