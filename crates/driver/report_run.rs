@@ -255,10 +255,11 @@ type Steps = BTreeMap<usize, (f64, f64)>;
 fn read_log(path: &Path) -> Result<(Steps, BTreeMap<usize, Value>)> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let (mut steps, mut evaluations) = (Steps::new(), BTreeMap::new());
-    for (line, number) in text.lines().zip(1..) {
+    let mut lines = text.lines().zip(1..).peekable();
+    while let Some((line, number)) = lines.next() {
         let Ok(event) = serde_json::from_str::<Value>(line) else {
             // The last line of a run that was killed may be half a line.
-            if number == text.lines().count() {
+            if lines.peek().is_none() {
                 continue;
             }
             anyhow::bail!("{}: line {number}: no JSON", path.display());
