@@ -2,7 +2,7 @@
 
 use crate::args::InspectArgs;
 use crate::{Exit, out};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use hone_bert::{Config, weight_files};
 use hone_data::{Columns, LabelSet, infer, read_file};
 use hone_report::{Table, bytes, count};
@@ -13,6 +13,7 @@ use std::path::Path;
 /// Runs the verb.
 pub fn run(args: InspectArgs) -> Result<Exit> {
     let path = args.path.as_path();
+    ensure!(path.exists(), "{}: no such file or folder", path.display());
     let found = if path.is_dir() && Config::path_in(path).is_file() {
         model(path)?
     } else if path.is_dir() {

@@ -67,7 +67,7 @@ fn a_table_json_a_copy_and_strict() {
         .collect();
     assert_eq!(
         kinds,
-        ["label_missing", "label_missing"],
+        ["label_missing", "label_missing", "lone_label"],
         "only what no copy can mend"
     );
     world

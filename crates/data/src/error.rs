@@ -81,6 +81,20 @@ pub enum DataError {
         /// Why.
         reason: String,
     },
+    /// Not one label of a file is among those that a model knows.
+    #[error(
+        "{}: none of its labels ({found}) is one of those that were trained on ({known}); is it the right file and the \
+         right column (--label-column)?",
+        path.display()
+    )]
+    Strange {
+        /// The file.
+        path: PathBuf,
+        /// Labels there.
+        found: String,
+        /// Labels that are known.
+        known: String,
+    },
     /// All rows have one label.
     #[error("{}: every row has the label {label:?}; at least two are needed to learn a difference", path.display())]
     OneClass {

@@ -1,6 +1,7 @@
 //! What labels mean: the task they make, the set they form, each row's class.
 
 use crate::DataError;
+use crate::columns::listed;
 use crate::row::{Cell, Part, Row};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -247,7 +248,7 @@ impl LabelSet {
         })
     }
 
-    /// Labels of a part's rows, and how many rows each label unknown to the set has.
+    /// Labels of a part's rows, and how many rows each label unknown to the set has; an error where all of them are.
     pub fn labels(
         &self,
         part: &Part,
@@ -261,10 +262,12 @@ impl LabelSet {
             label: label.to_owned(),
             reason: reason.to_owned(),
         };
+        let mut known = 0;
         let mut class = |label: &str| {
             let found = self.resolve(label, names);
-            if found.is_none() {
-                *unknown.entry(label.to_owned()).or_default() += 1;
+            match found {
+                Some(_) => known += 1,
+                None => *unknown.entry(label.to_owned()).or_default() += 1,
             }
             found
         };
@@ -308,6 +311,13 @@ impl LabelSet {
                 Labels::Tags(part.rows.iter().map(each).collect::<Result<_, _>>()?)
             }
         };
+        if known == 0 && !unknown.is_empty() {
+            return Err(DataError::Strange {
+                path: part.path.clone(),
+                found: listed(unknown.keys().map(String::as_str)),
+                known: listed(self.names.iter().map(String::as_str)),
+            });
+        }
         Ok((labels, unknown))
     }
 }
@@ -467,5 +477,19 @@ mod tests {
             assert!(error.starts_with("a.csv: line 3: "), "{error}");
             assert!(error.contains("hone check --fix"), "{error}");
         }
+    }
+
+    #[test]
+    fn labels_of_another_file_are_an_error() {
+        let set = LabelSet::new(vec!["bad".to_owned(), "good".to_owned()]);
+        let read = |labels: &[&str], task| set.labels(&part(labels), task, &[]);
+        let (_, unknown) = read(&["0", "good"], TaskKind::Classify).unwrap();
+        assert_eq!(unknown["0"], 1);
+        let error = read(&["0", "1"], TaskKind::Classify).unwrap_err();
+        let said =
+            "a.csv: none of its labels (0, 1) is one of those that were trained on (bad, good)";
+        assert!(error.to_string().starts_with(said), "{error}");
+        assert!(read(&["0|1", ""], TaskKind::MultiLabel).is_err());
+        assert!(read(&["", ""], TaskKind::MultiLabel).is_ok());
     }
 }
