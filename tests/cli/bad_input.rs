@@ -80,7 +80,9 @@ fn a_missing_file_and_an_unknown_column_are_named() {
         .hone(&["eval", "--model", model, "--data", "no.csv"])
         .fails(&["no.csv"]);
     world.hone(&["predict", "a film"]).fails(&["runs/latest"]);
-    world.hone(&["inspect", "nothing"]).fails(&["nothing: no such file or folder"]);
+    world
+        .hone(&["inspect", "nothing"])
+        .fails(&["nothing: no such file or folder"]);
 }
 
 /// Trains a model, which is spoilt, on good data.

@@ -256,12 +256,23 @@ pub fn choose(facts: &Facts, given: &Given) -> Recipe {
         );
     }
     match &facts.needs_valid {
-        Some(flag) => add("valid", None, format!("--{flag} needs texts that are held out")),
+        Some(flag) => add(
+            "valid",
+            None,
+            format!("--{flag} needs texts that are held out"),
+        ),
         None if facts.texts <= TRAIN_ALL_TO => add(
             "valid",
             Some(Setting::Word("none".to_owned())),
-            "every text is trained on, the last weights are kept; hone crossval estimates the accuracy"
-                .to_owned(),
+            format!(
+                "every text is trained on, the last weights are kept; hone crossval estimates {}",
+                match facts.task {
+                    // What few texts make is too sure of itself (recipe.md).
+                    Task::Classify =>
+                        "the accuracy, and --final-fit --calibrate there makes probabilities that hold",
+                    _ => "how good that is",
+                }
+            ),
         ),
         None => {}
     }
