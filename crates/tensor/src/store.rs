@@ -182,8 +182,14 @@ pub fn write_safetensors<'a>(
         HashMap::from([("format".to_owned(), "pt".to_owned())]);
     notes.extend(metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
     let beside = path.with_extension("safetensors.part");
-    let written = safetensors::serialize_to_file(views, Some(notes), &beside)
-        .map_err(malformed)
+    // The library writes a file for its owner alone; this one is to be read by whom the system's habits let read it.
+    let usual = File::create(&beside).and_then(|file| Ok(file.metadata()?.permissions()));
+    let written = usual
+        .map_err(io)
+        .and_then(|usual| {
+            safetensors::serialize_to_file(views, Some(notes), &beside).map_err(malformed)?;
+            std::fs::set_permissions(&beside, usual).map_err(io)
+        })
         .and_then(|()| settle(&beside).map_err(io))
         .and_then(|()| put_in_place(&beside, path).map_err(io));
     if written.is_err() {
@@ -220,6 +226,11 @@ mod tests {
         ));
 
         let whole = std::fs::read(&path).unwrap();
+        // Whoever may read what this process writes may read a model.
+        let plain = folder.path().join("plain");
+        std::fs::write(&plain, &whole).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions();
+        assert_eq!(mode(&path), mode(&plain));
         for cut in [whole.len() - 1, 40, 4, 0] {
             let short = folder.path().join("short.safetensors");
             std::fs::write(&short, &whole[..cut]).unwrap();
