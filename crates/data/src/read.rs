@@ -98,7 +98,10 @@ pub(crate) fn looks_tagged(text: &str) -> bool {
     let mut lines = text.lines().take(2000);
     let first = lines.next().unwrap_or("");
     let fields: Vec<&str> = first.split('\t').collect();
-    let tag = |t: &str| t == "O" || t.starts_with("B-") || t.starts_with("I-");
+    let tag = |t: &str| match t.split_once('-') {
+        Some((place, _)) => matches!(place, "B" | "I" | "E" | "S" | "L" | "U" | "M"),
+        None => t == "O",
+    };
     fields.len() == 2 && (tag(fields[1]) || lines.any(|l| l.trim().is_empty()))
 }
 

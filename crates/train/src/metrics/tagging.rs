@@ -1,8 +1,9 @@
 //! Entities: a predicted one is right when its words and its type are exactly the gold ones
 //! (as the CoNLL-2003 evaluation and seqeval's default mode).
 //!
-//! Tags are BIO (`B-x`, `I-x`, `O`; an `I-` that continues nothing begins an entity) or plain names, then
-//! every run of equal names but `O` is an entity. Words that truncation cut off are predicted `O`.
+//! Tags are BIO (`B-x`, `I-x`, `O`, or `B`, `I`, `E`, `S` alone where there is one type; an `I-` that continues nothing begins an
+//! entity), the same with ends and single words told (`E-x`, `S-x`; `L-x`, `U-x`; `M-x` for `I-x`), or plain names, of
+//! which every run of equal ones but `O` is an entity. Words that truncation cut off are predicted `O`.
 
 use super::{f1, ratio};
 use serde::{Deserialize, Serialize};
@@ -68,25 +69,38 @@ pub struct EntityScore {
     pub support: usize,
 }
 
+/// What a word's tag says: whether an entity begins there, whether one ends there, and its type.
+fn read(tag: &str) -> (bool, bool, Option<&str>) {
+    match (tag, tag.split_once('-')) {
+        ("O", _) => (false, false, None),
+        ("B", _) => (true, false, Some("_")),
+        ("I", _) => (false, false, Some("_")),
+        ("E", _) => (false, true, Some("_")),
+        ("S", _) => (true, true, Some("_")),
+        (_, Some(("B", kind))) => (true, false, Some(kind)),
+        (_, Some(("I" | "M", kind))) => (false, false, Some(kind)),
+        (_, Some(("E" | "L", kind))) => (false, true, Some(kind)),
+        (_, Some(("S" | "U", kind))) => (true, true, Some(kind)),
+        _ => (false, false, Some(tag)),
+    }
+}
+
 /// Entities of a sequence of tags.
 pub fn entities<'a>(tags: &[&'a str]) -> Vec<Span<'a>> {
     let mut found: Vec<Span<'a>> = Vec::new();
     let mut open: Option<(usize, &'a str)> = None;
     for (i, &tag) in tags.iter().enumerate() {
-        let (begins, kind) = match tag.split_once('-') {
-            Some(("B", kind)) => (true, Some(kind)),
-            Some(("I", kind)) => (false, Some(kind)),
-            _ if tag == "O" => (false, None),
-            _ => (false, Some(tag)),
-        };
+        let (begins, ends, kind) = read(tag);
         let continues = !begins && kind.is_some() && open.map(|(_, k)| k) == kind;
-        if continues {
-            continue;
+        if !continues {
+            if let Some((start, kind)) = open.take() {
+                found.push((start, i, kind));
+            }
+            open = kind.map(|k| (i, k));
         }
-        if let Some((start, kind)) = open.take() {
-            found.push((start, i, kind));
+        if ends && let Some((start, kind)) = open.take() {
+            found.push((start, i + 1, kind));
         }
-        open = kind.map(|k| (i, k));
     }
     if let Some((start, kind)) = open {
         found.push((start, tags.len(), kind));
@@ -167,6 +181,25 @@ mod tests {
             ("I-a I-a B-a", vec![(0, 2, "a"), (2, 3, "a")]),
             ("X X O Y", vec![(0, 2, "X"), (3, 4, "Y")]),
             ("O O", vec![]),
+            // Of one type.
+            ("B I B O I", vec![(0, 2, "_"), (2, 3, "_"), (4, 5, "_")]),
+            // With ends: as seqeval and conlleval read them, also where they contradict one another.
+            (
+                "B-a I-a E-a S-a B-b E-b O",
+                vec![(0, 3, "a"), (3, 4, "a"), (4, 6, "b")],
+            ),
+            (
+                "B-a L-a U-a B-a M-a",
+                vec![(0, 2, "a"), (2, 3, "a"), (3, 5, "a")],
+            ),
+            (
+                "E-a E-a I-a S-b",
+                vec![(0, 1, "a"), (1, 2, "a"), (2, 3, "a"), (3, 4, "b")],
+            ),
+            (
+                "B-a E-b O S-a I-a",
+                vec![(0, 1, "a"), (1, 2, "b"), (3, 4, "a"), (4, 5, "a")],
+            ),
         ] {
             let tags: Vec<&str> = tags.split(' ').collect();
             assert_eq!(entities(&tags), want);
