@@ -29,6 +29,7 @@ mod read;
 mod row;
 mod source;
 mod split;
+mod tagged;
 mod tokenize;
 
 pub use columns::Columns;

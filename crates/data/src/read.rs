@@ -6,6 +6,7 @@ use crate::dialect::Dialect;
 use crate::objects::{Objects, line_of};
 use crate::row::{Cell, Part, Row};
 use crate::source::read_text;
+use crate::tagged::{Line, Tagged, is_place};
 use serde_json::{Map, Value};
 use std::ops::Range;
 use std::path::Path;
@@ -98,11 +99,7 @@ pub(crate) fn looks_tagged(text: &str) -> bool {
     let mut lines = text.lines().take(2000);
     let first = lines.next().unwrap_or("");
     let fields: Vec<&str> = first.split('\t').collect();
-    let tag = |t: &str| match t.split_once('-') {
-        Some((place, _)) => matches!(place, "B" | "I" | "E" | "S" | "L" | "U" | "M"),
-        None => t == "O",
-    };
-    fields.len() == 2 && (tag(fields[1]) || lines.any(|l| l.trim().is_empty()))
+    fields.len() == 2 && (is_place(fields[1]) || lines.any(|l| l.trim().is_empty()))
 }
 
 /// Line numbers of rising byte positions.
@@ -369,30 +366,31 @@ impl Reader<'_> {
                 });
             }
         };
-        for (i, line) in self.text.lines().enumerate() {
-            let line = line.trim_end_matches('\r');
-            if line.trim().is_empty() || line.starts_with("-DOCSTART-") {
-                flush(&mut words, &mut tags, start);
-                continue;
+        let file = Tagged::of(self.text);
+        let mut comments = 0;
+        for (line, number) in self.text.lines().zip(1..) {
+            match file.line(line, !words.is_empty()) {
+                Line::Between => flush(&mut words, &mut tags, start),
+                Line::Comment => comments += 1,
+                Line::Word(None) => {
+                    return Err(self.wrong(number, "a word and its tag were expected"));
+                }
+                Line::Word(Some((word, tag))) => {
+                    if words.is_empty() {
+                        start = number;
+                    }
+                    words.push(word.to_owned());
+                    tags.push(tag.to_owned());
+                }
             }
-            let fields: Vec<&str> = match line.contains('\t') {
-                true => line.split('\t').collect(),
-                false => line.split_whitespace().collect(),
-            };
-            let (Some(word), Some(tag)) = (fields.first(), fields.last()) else {
-                continue;
-            };
-            if fields.len() < 2 || word.trim().is_empty() || tag.trim().is_empty() {
-                return Err(self.wrong(i + 1, "a word and its tag were expected"));
-            }
-            if words.is_empty() {
-                start = i + 1;
-            }
-            words.push(word.trim().to_owned());
-            tags.push(tag.trim().to_owned());
         }
         flush(&mut words, &mut tags, start);
-        let notes = vec!["words from the first column, tags from the last".to_owned()];
+        let mut notes = vec!["words from the first column, tags from the last".to_owned()];
+        if comments > 0 {
+            notes.push(format!(
+                "lines of comment (# …) before sentences: {comments}"
+            ));
+        }
         Ok((rows, notes))
     }
 }

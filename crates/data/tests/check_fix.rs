@@ -238,6 +238,16 @@ fn tagged_sentences_go_whole_and_their_words_stay() {
         why,
         ["duplicate", "more than one label", "more than one label"]
     );
+    // A comment goes with its sentence.
+    let conll =
+        "# id 1\ta\nEU\tS-org\n\n# id 2\ta\neu\tS-org\n\n# id 3\ta\n#\tO\nR&amp;D\tO\n\n# end\tx\n";
+    let (files, changes, _) =
+        World::new(&[(Split::Train, "a.conll", conll.as_bytes())]).cleaned_tagged();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(
+        files[0],
+        "# id 1\ta\nEU\tS-org\n\n# id 3\ta\n#\tO\nR&amp;D\tO\n\n# end\tx\n"
+    );
 }
 
 impl World {

@@ -8,6 +8,7 @@ use crate::objects::{Joiner, Objects};
 use crate::read::{Format, looks_tagged};
 use crate::row::{Part, Row};
 use crate::source::read_text;
+use crate::tagged::{self, Tagged};
 use crate::{Columns, DataError};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -178,12 +179,14 @@ impl<'a> Raw<'a> {
 
 /// Lines of each sentence, as the reader groups them.
 fn sentences(text: &str) -> Vec<Vec<&str>> {
-    let mut all = vec![Vec::new()];
+    let file = Tagged::of(text);
+    let mut all: Vec<Vec<&str>> = vec![Vec::new()];
     for line in text.lines().map(|l| l.trim_end_matches('\r')) {
-        if line.trim().is_empty() || line.starts_with("-DOCSTART-") {
-            all.push(Vec::new());
-        } else if let Some(last) = all.last_mut() {
-            last.push(line);
+        let inside = all.last().is_some_and(|s| !s.is_empty());
+        match (file.line(line, inside), all.last_mut()) {
+            (tagged::Line::Between, _) => all.push(Vec::new()),
+            (tagged::Line::Word(_), Some(last)) => last.push(line),
+            _ => {}
         }
     }
     all.retain(|s| !s.is_empty());

@@ -475,6 +475,11 @@ fn a_file_keeps_its_columns_and_its_format() {
             "the\tDT\tO\ngood\tJJ\tO\nfilm\tNN\tB-x\n\nbig\tJJ\tO\nplot\tNN\tO\n",
             "\tJJ\tO",
         ),
+        (
+            "b.conll",
+            "# id 1 x\nthe DT O\ngood JJ O\nfilm NN B-x\n\n# id 2 x\nbig JJ O\nplot NN O\n",
+            " JJ O",
+        ),
         ("a.csv.gz", "", ""),
     ] {
         let folder = tempfile::tempdir().unwrap();

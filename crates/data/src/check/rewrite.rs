@@ -5,6 +5,7 @@ use crate::dialect::Dialect;
 use crate::objects::{Joiner, Objects};
 use crate::read::Format;
 use crate::source::read_text;
+use crate::tagged::{Line, Tagged};
 use crate::{Cell, Columns, DataError, Part};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -146,8 +147,16 @@ impl Rewriter<'_> {
         let mut out = Vec::new();
         let mut row = 0;
         let (mut inside, mut dropped) = (false, false);
+        let file = Tagged::of(source);
+        let mut comments = Vec::new();
         for line in source.split_inclusive('\n') {
-            let blank = line.trim().is_empty() || line.starts_with("-DOCSTART-");
+            let what = file.line(line, inside);
+            if what == Line::Comment {
+                // It goes or stays with the sentence that it is before.
+                comments.extend_from_slice(line.as_bytes());
+                continue;
+            }
+            let blank = what == Line::Between;
             if blank {
                 let skip = inside && dropped && line.trim().is_empty();
                 inside = false;
@@ -159,10 +168,13 @@ impl Rewriter<'_> {
                 dropped = self.edits.get(row).is_some_and(|e| e.dropped);
                 row += 1;
             }
+            let before = std::mem::take(&mut comments);
             if blank || !dropped {
+                out.extend_from_slice(&before);
                 out.extend_from_slice(line.as_bytes());
             }
         }
+        out.extend_from_slice(&comments);
         out
     }
 }

@@ -1,0 +1,96 @@
+//! Tagged texts as CoNLL's files have them: a word a line, its tag in the last column, a blank line after each sentence.
+
+/// What a line is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line<'t> {
+    /// Between sentences: blank, or the beginning of a document.
+    Between,
+    /// `# …` before a sentence.
+    Comment,
+    /// A word and its tag, or what should be both.
+    Word(Option<(&'t str, &'t str)>),
+}
+
+/// How a file writes its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tagged {
+    columns: usize,
+    places: bool,
+}
+
+/// Whether a tag says a place in an entity (`B-x`), or that there is none.
+pub(crate) fn is_place(tag: &str) -> bool {
+    match tag.split_once('-') {
+        Some((place, _)) => matches!(place, "B" | "I" | "E" | "S" | "L" | "U" | "M"),
+        None => matches!(tag, "O" | "B" | "I" | "E" | "S"),
+    }
+}
+
+fn fields(line: &str) -> Vec<&str> {
+    match line.contains('\t') {
+        true => line.split('\t').map(str::trim).collect(),
+        false => line.split_whitespace().collect(),
+    }
+}
+
+fn between(line: &str) -> bool {
+    line.trim().is_empty() || line.starts_with("-DOCSTART-")
+}
+
+impl Tagged {
+    /// As the first line that can be nothing but a word says.
+    pub fn of(text: &str) -> Tagged {
+        let mut words = text.lines().filter(|l| !between(l) && !l.starts_with('#'));
+        let first = words.next().map(fields).unwrap_or_default();
+        Tagged {
+            columns: first.len(),
+            places: first.last().is_some_and(|tag| is_place(tag)),
+        }
+    }
+
+    /// What a line is, at the beginning of a sentence or `inside` one. The word `#` is a word where it has a tag: as many
+    /// columns as others, and a place in an entity where others have one.
+    pub fn line<'t>(&self, line: &'t str, inside: bool) -> Line<'t> {
+        if between(line) {
+            return Line::Between;
+        }
+        let fields = fields(line);
+        let (word, tag) = match (fields.first(), fields.last()) {
+            (Some(&word), Some(&tag)) if fields.len() > 1 => (word, tag),
+            (Some(&word), _) => (word, ""),
+            _ => ("", ""),
+        };
+        let fits = fields.len() == self.columns && (!self.places || is_place(tag));
+        if !inside && line.starts_with('#') && self.columns > 0 && !fits {
+            return Line::Comment;
+        }
+        Line::Word((!word.is_empty() && !tag.is_empty()).then_some((word, tag)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_no_words_and_words_no_comments() {
+        let word = |w, t| Line::Word(Some((w, t)));
+        // MultiCoNER: comments have as many fields as words have columns.
+        let file = Tagged::of("# id 1 domain=en\nthe _ _ O\nfilm _ _ B-X\n");
+        assert_eq!(file.line("# id 2 domain=en", false), Line::Comment);
+        assert_eq!(file.line("# _ _ O", false), word("#", "O"));
+        assert_eq!(file.line("# id 2 domain=en", true), word("#", "domain=en"));
+        let file = Tagged::of("#\tO\ngood\tB-a\n");
+        assert_eq!(file.line("#\tO", false), word("#", "O"));
+        assert_eq!(file.line("#film\tO", false), word("#film", "O"));
+        assert_eq!(file.line("# sent_id = 3", false), Line::Comment);
+        assert_eq!(file.line("good", false), Line::Word(None));
+        assert_eq!(file.line(" \t", true), Line::Between);
+        assert_eq!(file.line("-DOCSTART- -X- O", false), Line::Between);
+        // Plain names tell by their number of columns alone.
+        let file = Tagged::of("the DET\nfilm NOUN\n");
+        assert_eq!(file.line("# text = the film", false), Line::Comment);
+        assert_eq!(file.line("# SYM", false), word("#", "SYM"));
+        assert_eq!(Tagged::of("# O\n").line("# O", false), word("#", "O"));
+    }
+}
