@@ -96,9 +96,14 @@ fn spelt(parts: &[(Split, &Part)], task: TaskKind) -> Option<String> {
     let (first, n) = (found.values().take(SHOWN), found.len());
     let shown: Vec<String> = first.map(counted).collect();
     let more = if n > SHOWN { "; …" } else { "" };
+    // Tags of words are not rewritten.
+    let mend = match task {
+        TaskKind::Tag => "",
+        _ => "; hone check --fix makes them one",
+    };
     (n > 0).then(|| {
         format!(
-            "labels with spellings that differ only in case or space: {n} ({}{more}); hone check --fix makes them one",
+            "labels with spellings that differ only in case or space: {n} ({}{more}){mend}",
             shown.join("; ")
         )
     })
