@@ -115,6 +115,12 @@ impl Columns {
         all.into_iter().flatten().next().map(String::as_str)
     }
 
+    /// Whether these are a text's and a label's usual names.
+    pub(crate) fn are_usual(names: &[&str]) -> bool {
+        let any = |usual: &[&str]| names.iter().any(|n| usual.iter().any(|u| same(n, u)));
+        any(TEXT) && any(LABEL)
+    }
+
     /// Finds the columns in a header. A label column may be absent unless `need_label`.
     pub(crate) fn find(
         &self,

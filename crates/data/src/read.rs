@@ -76,7 +76,7 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
     let (rows, notes) = match format {
         Format::Csv => reader.delimited(Dialect::of(format, &source.text))?,
         // A file of two columns without a header, tags in the second, is CoNLL under another name.
-        Format::Tsv if looks_tagged(&source.text) => reader.conll()?,
+        Format::Tsv if looks_tagged(&source.text, columns) => reader.conll()?,
         Format::Tsv => reader.delimited(Dialect::of(format, &source.text))?,
         Format::Json => reader.json()?,
         Format::Conll => reader.conll()?,
@@ -95,11 +95,12 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
 }
 
 /// Whether a TSV is a tagged text: no header, two fields, a blank line somewhere or BIO tags.
-pub(crate) fn looks_tagged(text: &str) -> bool {
+pub(crate) fn looks_tagged(text: &str, columns: &Columns) -> bool {
     let mut lines = text.lines().take(2000);
     let first = lines.next().unwrap_or("");
     let fields: Vec<&str> = first.split('\t').collect();
-    fields.len() == 2 && (is_place(fields[1]) || lines.any(|l| l.trim().is_empty()))
+    let header = columns.named().is_some() || Columns::are_usual(&fields);
+    !header && fields.len() == 2 && (is_place(fields[1]) || lines.any(|l| l.trim().is_empty()))
 }
 
 /// Line numbers of rising byte positions.
@@ -546,6 +547,16 @@ mod tests {
         assert_eq!((part.rows[0].line, part.rows[1].line), (1, 2));
         assert_eq!(part.rows[1].label, Cell::Text("1".to_owned()));
         assert!(part.notes[1].contains("one JSON array"));
+
+        // A blank line does not make words of texts under a header.
+        let (_f, path) = file(
+            "a.tsv",
+            b"sentence\tlabel\na good film\t1\n\na bad one\t0\n",
+        );
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows[1].text, "a bad one");
+        assert_eq!(part.rows[1].line, 4);
+        assert!(part.rows[1].words.is_empty());
 
         // Marks within a field that is not quoted are text, closed or not.
         let (_f, path) = file("a.csv", b"text,label\na 27\" screen,1\n\"b \"\"c\",0\n");

@@ -137,7 +137,7 @@ impl<'a> Raw<'a> {
             reason,
         };
         match format {
-            Format::Tsv if looks_tagged(text) => Ok(Raw::Conll(sentences(text))),
+            Format::Tsv if looks_tagged(text, columns) => Ok(Raw::Conll(sentences(text))),
             Format::Conll => Ok(Raw::Conll(sentences(text))),
             Format::Json => Objects::of(text)
                 .map(Raw::Json)
