@@ -148,6 +148,24 @@ fn never_closes(record: &str, delimiter: u8) -> bool {
     quoted
 }
 
+/// Texts that quotation marks enclose in a format that knows no quotes, where most are or one has doubled marks within.
+fn enclosed(rows: &[Row]) -> Option<String> {
+    let inside = |row: &Row| {
+        let text = row.text.strip_prefix('"')?;
+        text.strip_suffix('"').map(|inside| inside.contains("\"\""))
+    };
+    let found: Vec<bool> = rows.iter().filter_map(inside).collect();
+    let told = found.contains(&true) || 2 * found.len() > rows.len();
+    told.then(|| {
+        format!(
+            "quotation marks enclose {} of {} texts and are read as part of them, as .tsv has it; where they only enclose, \
+             name the file .csv",
+            found.len(),
+            rows.len()
+        )
+    })
+}
+
 struct Reader<'a> {
     path: &'a Path,
     columns: &'a Columns,
@@ -261,6 +279,9 @@ impl Reader<'_> {
         if unclosed(last) {
             let line = rows.last().map_or(1, |r: &Row| r.line);
             return Err(self.wrong(line, "a quotation mark opens here and never closes"));
+        }
+        if !dialect.quoting {
+            notes.extend(enclosed(&rows));
         }
         Ok((rows, notes))
     }
@@ -547,6 +568,25 @@ mod tests {
         assert_eq!((part.rows[0].line, part.rows[1].line), (1, 2));
         assert_eq!(part.rows[1].label, Cell::Text("1".to_owned()));
         assert!(part.notes[1].contains("one JSON array"));
+
+        // Quotation marks are kept there, and told where they look like CSV's.
+        let quoted = b"text\tlabel\n\"a \"\"fine\"\" film\"\t1\n\"so\"\t0\nplain\t0\n";
+        for (name, said, text) in [
+            ("a.tsv", true, "\"a \"\"fine\"\" film\""),
+            ("a.csv", false, "a \"fine\" film"),
+        ] {
+            let (_f, path) = file(name, quoted);
+            let part = read_labelled(&path, &Columns::default()).unwrap();
+            assert_eq!(part.rows[0].text, text);
+            let told = part
+                .notes
+                .iter()
+                .any(|n| n.contains("enclose 2 of 3 texts"));
+            assert_eq!(told, said, "{:?}", part.notes);
+        }
+        let (_f, path) = file("a.tsv", b"text\tlabel\n\"so\"\t1\nplain\t0\n");
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.notes.len(), 1, "{:?}", part.notes);
 
         // A blank line does not make words of texts under a header.
         let (_f, path) = file(
