@@ -438,6 +438,9 @@ pub struct PredictArgs {
     /// Texts; `-` reads one a line from standard input
     #[arg(value_name = "TEXT")]
     pub texts: Vec<String>,
+    /// Answer each line of standard input by itself, as soon as it is there
+    #[arg(long)]
+    pub stream: bool,
     /// Give no answer (null) where the model's --abstain-precision would not hold
     #[arg(long)]
     pub abstain: bool,

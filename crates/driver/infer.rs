@@ -1,28 +1,25 @@
-//! `hone eval` and `hone predict`: a fine-tuned model at work.
+//! A fine-tuned model opened, and `hone eval`.
 
-use crate::args::{ColumnArgs, EvalArgs, PredictArgs};
+use crate::args::{ColumnArgs, EvalArgs};
 use crate::device::{self, on_device};
 use crate::progress::Stage;
 use crate::{Exit, listing, out, settings, trust};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
-use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate, are_pairs, read_texts};
+use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate, are_pairs};
 use hone_kernels::Backend;
 use hone_report::{count, duration, say};
 use hone_train::{
-    Abstain, EvalBatches, Examples, Prediction, Reading, TextReceipt, Tokenising, kind_of,
-    labelled, predict as run_model, read_set, sigmoid, softmax, trained_on_pairs, unlabelled,
-    word_classes,
+    Abstain, EvalBatches, Examples, Reading, TextReceipt, Tokenising, labelled, read_set,
+    trained_on_pairs,
 };
-use serde_json::{Map, Value, json};
-use std::cell::RefCell;
-use std::io::{BufRead, IsTerminal, Write};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// The model named, or the newest run.
-fn folder(model: Option<PathBuf>) -> Result<PathBuf> {
+pub fn folder(model: Option<PathBuf>) -> Result<PathBuf> {
     let path = match model {
         Some(path) => path,
         None => {
@@ -50,7 +47,8 @@ pub struct Opened<B: Backend> {
 }
 
 impl<B: Backend> Opened<B> {
-    fn tokenising(&self) -> Tokenising<'_> {
+    /// How its texts become tokens.
+    pub fn tokenising(&self) -> Tokenising<'_> {
         Tokenising {
             tokenizer: &self.tokenizer,
             max_length: self.max_length,
@@ -184,7 +182,7 @@ pub fn labelled_for<B: Backend>(
 }
 
 /// Says where texts are pairs and those of training were not, or the other way round.
-fn tell_pairs<B: Backend>(model: &Model<B>, rows: &[Row]) {
+pub fn tell_pairs<B: Backend>(model: &Model<B>, rows: &[Row]) {
     let given = are_pairs(rows);
     match trained_on_pairs(&model.config.source) {
         Some(true) if !given => say!(
@@ -198,7 +196,7 @@ fn tell_pairs<B: Backend>(model: &Model<B>, rows: &[Row]) {
 }
 
 /// The model's rule of abstention, where it is asked for.
-fn abstain<B: Backend>(asked: bool, path: &Path, model: &Model<B>) -> Result<Option<Abstain>> {
+pub fn abstain<B: Backend>(asked: bool, path: &Path, model: &Model<B>) -> Result<Option<Abstain>> {
     if !asked {
         return Ok(None);
     }
@@ -225,6 +223,7 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
     listing::can_list(&args.lists, model.task)?;
     let abstain = abstain(args.abstain, path, model)?;
     let (part, examples, receipt) = labelled_for(&opened, &args.data, &args.columns)?;
+    part.notes.iter().for_each(|note| say!("{note}"));
     let batches = EvalBatches::USUAL;
     let mut acts = model.plan_eval(batches.limits(&examples))?;
     let started = Instant::now();
@@ -282,183 +281,4 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
     // Last, so that a file that cannot be written costs no figure.
     listing::write(&args.lists, &lists, model, &examples, &part)?;
     Ok(Exit::Done)
-}
-
-/// Runs `hone predict`.
-pub fn predict(args: PredictArgs) -> Result<Exit> {
-    let path = folder(args.model.clone())?;
-    let rows = texts(&args)?;
-    let device = device::choose(&args.machine)?;
-    device.tell_card();
-    on_device!(device, backend => predict_on(backend, &path, &args, &rows))
-}
-
-/// The texts to answer: arguments, the lines of standard input that hold one, or a file. Rows are numbered as arguments
-/// and lines are, so that an answer tells whose it is.
-fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
-    if let Some(data) = &args.data {
-        return Ok(read_texts(data, &settings::columns(&args.columns, None))?.rows);
-    }
-    let (mut rows, mut number) = (Vec::new(), 0);
-    for text in &args.texts {
-        if text == "-" {
-            for line in std::io::stdin().lock().lines() {
-                let line = line.context("standard input: not valid UTF-8")?;
-                number += 1;
-                if !line.trim().is_empty() {
-                    rows.push(Row::text(number, line.trim_end_matches('\r')));
-                }
-            }
-        } else {
-            number += 1;
-            if text.trim().is_empty() {
-                bail!("text {number} is empty");
-            }
-            rows.push(Row::text(number, text));
-        }
-    }
-    if rows.is_empty() {
-        bail!("no texts: give some, or - for standard input, or --data FILE");
-    }
-    Ok(rows)
-}
-
-fn predict_on<B: Backend>(
-    backend: Arc<B>,
-    path: &Path,
-    args: &PredictArgs,
-    rows: &[Row],
-) -> Result<Exit> {
-    let opened = open(backend, path, &args.columns)?;
-    let model = &opened.model;
-    let abstain = abstain(args.abstain, path, model)?;
-    tell_pairs(model, rows);
-    let words: Vec<Row>;
-    let rows = match model.task {
-        // A tagger reads words: a plain text is split at white space.
-        Task::Tag => {
-            words = rows.iter().map(split_words).collect();
-            &words
-        }
-        _ => rows,
-    };
-    debug_assert_eq!(
-        kind_of(model.task) == hone_data::TaskKind::Tag,
-        model.task == Task::Tag
-    );
-    let (examples, _) = unlabelled(rows, model.task, opened.tokenising())?;
-    let batches = EvalBatches::USUAL;
-    let mut acts = model.plan_eval(batches.limits(&examples))?;
-    let mut writer = std::io::BufWriter::new(std::io::stdout().lock());
-    // Answers that nobody can read are not computed.
-    let failed = RefCell::new(None);
-    // On a terminal the answers themselves say how far it is.
-    let silent = std::io::stdout().is_terminal();
-    let mut progress = progress(examples.len());
-    run_model(
-        model,
-        &mut acts,
-        &examples,
-        batches,
-        |p| {
-            let pieces = match &examples.targets {
-                hone_train::Targets::Tags { first_pieces, .. } => &first_pieces[p.index][..],
-                _ => &[],
-            };
-            let object = answer(
-                model.task,
-                &model.labels,
-                &rows[p.index],
-                p,
-                pieces,
-                examples.truncated[p.index],
-                abstain.as_ref(),
-            );
-            let mut failed = failed.borrow_mut();
-            if failed.is_none() {
-                *failed = writeln!(writer, "{object}").err();
-            }
-        },
-        |rows| failed.borrow().is_none() && (silent || progress(rows)),
-    )?;
-    if let Some(error) = failed.into_inner() {
-        return Err(error.into());
-    }
-    writer.flush()?;
-    Ok(Exit::Done)
-}
-
-fn split_words(row: &Row) -> Row {
-    match row.words.is_empty() {
-        false => row.clone(),
-        true => Row {
-            words: row.text.split_whitespace().map(str::to_owned).collect(),
-            ..row.clone()
-        },
-    }
-}
-
-/// One line of `hone predict`.
-fn answer(
-    task: Task,
-    labels: &[String],
-    row: &Row,
-    p: Prediction<'_>,
-    first_pieces: &[Option<u32>],
-    truncated: u32,
-    abstain: Option<&Abstain>,
-) -> Value {
-    let mut object = Map::new();
-    object.insert("row".into(), json!(row.line));
-    object.insert("text".into(), json!(row.text));
-    if let Some(b) = &row.text_b {
-        object.insert("text_b".into(), json!(b));
-    }
-    let by_label = |probabilities: &[f64]| -> Value {
-        let pairs = labels.iter().zip(probabilities);
-        Value::Object(pairs.map(|(l, p)| (l.clone(), json!(p))).collect())
-    };
-    match task {
-        Task::Classify => {
-            let probabilities = softmax(p.logits);
-            let best = hone_train::argmax(p.logits);
-            let given = abstain.is_none_or(|rule| rule.answers(probabilities[best]));
-            object.insert("label".into(), json!(given.then(|| &labels[best])));
-            if abstain.is_some() {
-                object.insert("abstained".into(), json!(!given));
-            }
-            object.insert("probabilities".into(), by_label(&probabilities));
-        }
-        Task::MultiLabel => {
-            let probabilities: Vec<f64> = p.logits.iter().map(|&z| sigmoid(z)).collect();
-            let given: Vec<&String> = labels
-                .iter()
-                .zip(&probabilities)
-                .filter(|(_, p)| **p >= 0.5)
-                .map(|(l, _)| l)
-                .collect();
-            object.insert("labels".into(), json!(given));
-            object.insert("probabilities".into(), by_label(&probabilities));
-        }
-        Task::Regress => {
-            object.insert("value".into(), json!(p.logits[0]));
-        }
-        Task::Tag => {
-            let classes = word_classes(first_pieces, p, labels.len());
-            let tags: Vec<&str> = classes
-                .iter()
-                .map(|c| c.map_or("O", |c| labels[c as usize].as_str()))
-                .collect();
-            let entities: Vec<Value> = hone_train::metrics::entities(&tags)
-                .into_iter()
-                .map(|(start, end, kind)| {
-                    json!({"type": kind, "first_word": start, "words": row.words[start..end]})
-                })
-                .collect();
-            object.insert("tags".into(), json!(tags));
-            object.insert("entities".into(), json!(entities));
-        }
-    }
-    object.insert("truncated_tokens".into(), json!(truncated));
-    Value::Object(object)
 }

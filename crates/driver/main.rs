@@ -24,6 +24,7 @@ mod interrupt;
 mod knowledge;
 mod listing;
 mod out;
+mod predict;
 mod progress;
 mod recipe;
 mod report;
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
         Verb::Augment(args) => augment::run(args),
         Verb::Eval(args) => infer::eval(args),
         Verb::Check(args) => check::run(*args),
-        Verb::Predict(args) => infer::predict(args),
+        Verb::Predict(args) => predict::predict(args),
         Verb::Inspect(args) => inspect::run(args),
         Verb::Fetch(args) => fetch::run(args),
         Verb::Bench(args) => bench::run(args),

@@ -2,7 +2,7 @@
 
 use crate::world::{World, fixture, said, timeless};
 use serde_json::Value;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 #[test]
@@ -94,6 +94,27 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
             assert_eq!(answer[key], line[key], "{key}");
         }
     }
+    // Line by line: an answer comes before the next text is there.
+    let mut child = world
+        .command(&["predict", "--stream", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    for line in piped.lines() {
+        let text = serde_json::from_str::<Value>(line).unwrap()["text"].clone();
+        // A blank line is counted, as above.
+        let blank = if text == "a bright film" { "\n" } else { "" };
+        write!(input, "{}\n{blank}", text.as_str().unwrap()).unwrap();
+        assert_eq!(answers.next().unwrap().unwrap(), line);
+    }
+    drop(input);
+    assert!(answers.next().is_none() && child.wait().unwrap().success());
+    world
+        .hone(&["predict", "--stream", "a film"])
+        .fails(&["--stream", "give -"]);
     world.write("texts.txt", "a bright film\r\n\nthe dull and weak plot\n");
     let told = world.hone(&["predict", "--data", "texts.txt"]).ok().out;
     assert_eq!(told, piped);

@@ -1,0 +1,228 @@
+//! `hone predict`: answers, one JSON object a line.
+
+use crate::args::PredictArgs;
+use crate::device::{self, on_device};
+use crate::infer::{Opened, abstain, folder, open, progress, tell_pairs};
+use crate::{Exit, settings};
+use anyhow::{Context, Result, bail};
+use hone_bert::Task;
+use hone_data::{Row, read_texts};
+use hone_kernels::Backend;
+use hone_report::say;
+use hone_train::{
+    Abstain, EvalBatches, Prediction, Targets, predict as run_model, sigmoid, softmax, unlabelled,
+    word_classes,
+};
+use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Runs `hone predict`.
+pub fn predict(args: PredictArgs) -> Result<Exit> {
+    let path = folder(args.model.clone())?;
+    let rows = match args.stream {
+        true if args.texts != ["-"] => {
+            bail!("--stream answers lines of standard input: give - and no other text")
+        }
+        true => Vec::new(),
+        false => texts(&args)?,
+    };
+    let device = device::choose(&args.machine)?;
+    device.tell_card();
+    on_device!(device, backend => predict_on(backend, &path, &args, rows))
+}
+
+/// The texts to answer: arguments, the lines of standard input that hold one, or a file. Rows are numbered as arguments
+/// and lines are, so that an answer tells whose it is.
+fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
+    if let Some(data) = &args.data {
+        let part = read_texts(data, &settings::columns(&args.columns, None))?;
+        part.notes.iter().for_each(|note| say!("{note}"));
+        return Ok(part.rows);
+    }
+    let (mut rows, mut number) = (Vec::new(), 0);
+    for text in &args.texts {
+        if text == "-" {
+            for line in std::io::stdin().lock().lines() {
+                let line = line.context("standard input: not valid UTF-8")?;
+                number += 1;
+                if !line.trim().is_empty() {
+                    rows.push(Row::text(number, line.trim_end_matches('\r')));
+                }
+            }
+        } else {
+            number += 1;
+            if text.trim().is_empty() {
+                bail!("text {number} is empty");
+            }
+            rows.push(Row::text(number, text));
+        }
+    }
+    if rows.is_empty() {
+        bail!("no texts: give some, or - for standard input, or --data FILE");
+    }
+    Ok(rows)
+}
+
+fn predict_on<B: Backend>(
+    backend: Arc<B>,
+    path: &Path,
+    args: &PredictArgs,
+    rows: Vec<Row>,
+) -> Result<Exit> {
+    let opened = open(backend, path, &args.columns)?;
+    let abstain = abstain(args.abstain, path, &opened.model)?;
+    let answers = Answers { opened, abstain };
+    let mut to = std::io::BufWriter::new(std::io::stdout().lock());
+    tell_pairs(&answers.opened.model, &rows);
+    if !args.stream {
+        // On a terminal the answers themselves say how far it is.
+        let silent = std::io::stdout().is_terminal();
+        let mut progress = progress(rows.len());
+        answers.write(rows, &mut to, |rows| silent || progress(rows))?;
+        return Ok(Exit::Done);
+    }
+    for (line, number) in std::io::stdin().lock().lines().zip(1..) {
+        let line = line.context("standard input: not valid UTF-8")?;
+        if !line.trim().is_empty() {
+            let row = Row::text(number, line.trim_end_matches('\r'));
+            answers.write(vec![row], &mut to, |_| true)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What answers texts.
+struct Answers<B: Backend> {
+    opened: Opened<B>,
+    abstain: Option<Abstain>,
+}
+
+impl<B: Backend> Answers<B> {
+    /// A line for each of these rows, which are read together. `progress` hears how many are done and says whether to go on.
+    fn write(
+        &self,
+        rows: Vec<Row>,
+        to: &mut impl Write,
+        mut progress: impl FnMut(usize) -> bool,
+    ) -> Result<()> {
+        let model = &self.opened.model;
+        let rows = match model.task {
+            // A tagger reads words: a plain text is split at white space.
+            Task::Tag => rows.into_iter().map(split_words).collect(),
+            _ => rows,
+        };
+        let (examples, _) = unlabelled(&rows, model.task, self.opened.tokenising())?;
+        let batches = EvalBatches::USUAL;
+        let mut acts = model.plan_eval(batches.limits(&examples))?;
+        // Answers that nobody can read are not computed.
+        let failed = RefCell::new(None);
+        run_model(
+            model,
+            &mut acts,
+            &examples,
+            batches,
+            |p| {
+                let pieces = match &examples.targets {
+                    Targets::Tags { first_pieces, .. } => &first_pieces[p.index][..],
+                    _ => &[],
+                };
+                let object = answer(
+                    model.task,
+                    &model.labels,
+                    &rows[p.index],
+                    p,
+                    pieces,
+                    examples.truncated[p.index],
+                    self.abstain.as_ref(),
+                );
+                let mut failed = failed.borrow_mut();
+                if failed.is_none() {
+                    *failed = writeln!(to, "{object}").err();
+                }
+            },
+            |rows| failed.borrow().is_none() && progress(rows),
+        )?;
+        match failed.into_inner() {
+            Some(error) => Err(error.into()),
+            None => Ok(to.flush()?),
+        }
+    }
+}
+
+fn split_words(row: Row) -> Row {
+    match row.words.is_empty() {
+        false => row,
+        true => Row {
+            words: row.text.split_whitespace().map(str::to_owned).collect(),
+            ..row
+        },
+    }
+}
+
+/// One line of `hone predict`.
+fn answer(
+    task: Task,
+    labels: &[String],
+    row: &Row,
+    p: Prediction<'_>,
+    first_pieces: &[Option<u32>],
+    truncated: u32,
+    abstain: Option<&Abstain>,
+) -> Value {
+    let mut object = Map::new();
+    object.insert("row".into(), json!(row.line));
+    object.insert("text".into(), json!(row.text));
+    if let Some(b) = &row.text_b {
+        object.insert("text_b".into(), json!(b));
+    }
+    let by_label = |probabilities: &[f64]| -> Value {
+        let pairs = labels.iter().zip(probabilities);
+        Value::Object(pairs.map(|(l, p)| (l.clone(), json!(p))).collect())
+    };
+    match task {
+        Task::Classify => {
+            let probabilities = softmax(p.logits);
+            let best = hone_train::argmax(p.logits);
+            let given = abstain.is_none_or(|rule| rule.answers(probabilities[best]));
+            object.insert("label".into(), json!(given.then(|| &labels[best])));
+            if abstain.is_some() {
+                object.insert("abstained".into(), json!(!given));
+            }
+            object.insert("probabilities".into(), by_label(&probabilities));
+        }
+        Task::MultiLabel => {
+            let probabilities: Vec<f64> = p.logits.iter().map(|&z| sigmoid(z)).collect();
+            let given: Vec<&String> = labels
+                .iter()
+                .zip(&probabilities)
+                .filter(|(_, p)| **p >= 0.5)
+                .map(|(l, _)| l)
+                .collect();
+            object.insert("labels".into(), json!(given));
+            object.insert("probabilities".into(), by_label(&probabilities));
+        }
+        Task::Regress => {
+            object.insert("value".into(), json!(p.logits[0]));
+        }
+        Task::Tag => {
+            let classes = word_classes(first_pieces, p, labels.len());
+            let tags: Vec<&str> = classes
+                .iter()
+                .map(|c| c.map_or("O", |c| labels[c as usize].as_str()))
+                .collect();
+            let entities: Vec<Value> = hone_train::metrics::entities(&tags)
+                .into_iter()
+                .map(|(start, end, kind)| {
+                    json!({"type": kind, "first_word": start, "words": row.words[start..end]})
+                })
+                .collect();
+            object.insert("tags".into(), json!(tags));
+            object.insert("entities".into(), json!(entities));
+        }
+    }
+    object.insert("truncated_tokens".into(), json!(truncated));
+    Value::Object(object)
+}
