@@ -49,6 +49,16 @@ pub struct Decision {
     pub pairs_needed: Option<usize>,
 }
 
+impl Decision {
+    /// The same where no difference can be larger than `widest`: two pairs alone leave intervals that reach beyond that.
+    pub fn within(self, widest: f64) -> Decision {
+        Decision {
+            interval: self.interval.map(|x| x.clamp(-widest, widest)),
+            ..self
+        }
+    }
+}
+
 /// The arms of a study, from look to look.
 ///
 /// At each look Holm's procedure (1979) runs over the arms: with m whose null hypothesis stands, each may spend α/m
@@ -219,6 +229,13 @@ mod tests {
             assert_eq!(got.verdict, want, "{effect} {spread}");
             assert_eq!(got.pairs_needed.is_some(), want == Verdict::Undecided);
         }
+        // Two pairs tell next to nothing, and nothing that cannot be.
+        let mut d = Decisions::new(design(2), 1);
+        d.look(2, &[&pairs(2, 0.1, 0.2)]);
+        let got = d.arms()[0].unwrap();
+        assert!(got.interval[0] < -1.0 && got.interval[1] > 1.0);
+        assert_eq!(got.within(1.0).interval, [-1.0, 1.0]);
+        assert_eq!(got.within(f64::INFINITY), got);
         // Surely there, and surely too little to be worth having.
         let mut d = Decisions::new(design(10), 1);
         d.look(10, &[&pairs(10, 0.002, 0.001)]);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub const INTERVAL_METHOD: &str = "repeated interval of the mean difference: half² = max(t²·s²/J, z²·w) + t²·r; s² the \
     variance over J pairs, w that of the rows within pairs, r that of rows which pairs of different repeats share \
     (both by the jackknife over groups of rows); t with J − 1 degrees of freedom and z at the level that looks \
-    (Lan & DeMets 1983) and arms (Holm 1979) leave";
+    (Lan & DeMets 1983) and arms (Holm 1979) leave; cut where no difference of the metric can be larger";
 
 /// What one pair says of an arm: its metric minus the baseline's, on the same held-out rows.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,6 +6,7 @@ use super::estimate::INTERVAL_METHOD;
 use super::runner::{Arm, Study, Trials, differences};
 use crate::crossval::FoldPlan;
 use hone_kernels::Backend;
+use hone_train::metrics::widest;
 use hone_train::{TrainError, peak_memory, write_beside};
 use serde::Serialize;
 use std::path::Path;
@@ -137,7 +138,9 @@ impl StudyReport {
             ArmReport {
                 name: arm.name.clone(),
                 flags: arm.flags.clone(),
-                decision: decisions.seen(a, own.len(), &differences),
+                decision: decisions
+                    .seen(a, own.len(), &differences)
+                    .within(widest(&job.options.metric)),
                 baseline_mean: mean(&values[..own.len()]),
                 mean: mean(&own.iter().map(|r| r.value).collect::<Vec<_>>()),
                 differences: differences.iter().map(|d| d.whole).collect(),

@@ -10,6 +10,7 @@ use crate::crossval::{Fold, FoldPlan, derived};
 use crate::held_out::{HeldOutRun, Judged, News, lacking};
 use hone_data::augment::Augmenter;
 use hone_kernels::Backend;
+use hone_train::metrics::widest;
 use hone_train::{
     Checkpoints, Event, FrozenPrefix, Job, Options, Sink, Texts, TrainError, memory_now, task_of,
     together,
@@ -293,6 +294,7 @@ impl Study<'_> {
         decisions.look(pair, &all.iter().collect::<Vec<_>>());
         for (a, arm) in self.arms.iter().enumerate().filter(|(a, _)| open[*a]) {
             let seen = decisions.seen(a, pair, &all[a]);
+            let seen = seen.within(widest(&self.job.options.metric));
             sink.event(&Event::Look {
                 pairs: pair,
                 of: self.design.pairs,

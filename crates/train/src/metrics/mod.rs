@@ -120,6 +120,15 @@ pub fn better(metric: &str, new: f64, old: f64) -> bool {
     }
 }
 
+/// How far apart two values of a metric can be.
+pub fn widest(metric: &str) -> f64 {
+    match metric {
+        "loss" | "mse" => f64::INFINITY,
+        "matthews" | "pearson" | "spearman" => 2.0,
+        _ => 1.0,
+    }
+}
+
 /// Wilson's 95 % interval of a proportion (Wilson 1927).
 pub fn wilson(right: usize, n: usize) -> [f64; 2] {
     const Z: f64 = 1.959_963_984_540_054;
