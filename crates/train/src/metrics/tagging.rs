@@ -206,6 +206,36 @@ mod tests {
         }
     }
 
+    /// Every sequence of up to four tags: what seqeval 1.2.2 finds, as one number (`xtask/python/seqeval_spans.py`).
+    #[test]
+    fn spans_are_seqevals() {
+        let kinds = ["-a", "-b"];
+        let mut names = vec!["O".to_owned()];
+        names.extend(
+            ["B", "I", "E", "S"]
+                .iter()
+                .flat_map(|p| kinds.map(|k| format!("{p}{k}"))),
+        );
+        names.extend(["B", "I", "E", "S"].map(str::to_owned));
+        let (mut number, mut count) = (0xcbf2_9ce4_8422_2325_u64, 0);
+        for length in 1..=4 {
+            for code in 0..names.len().pow(length) {
+                // The first tag moves slowest.
+                let place = |i: u32| code / names.len().pow(length - 1 - i) % names.len();
+                let tags: Vec<&str> = (0..length).map(|i| names[place(i)].as_str()).collect();
+                let spans = entities(&tags).into_iter();
+                let line: String = spans
+                    .map(|(a, b, kind)| format!("{a},{b},{kind};"))
+                    .collect();
+                for byte in (line + "\n").bytes() {
+                    number = (number ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+                }
+                count += 1;
+            }
+        }
+        assert_eq!((count, number), (30_940, 0xfa80_d63b_985f_23e5));
+    }
+
     #[test]
     fn entities_cut_off_count_as_missed() {
         let mut e = Entities::default();

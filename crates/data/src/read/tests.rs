@@ -1,0 +1,216 @@
+use super::*;
+use std::path::PathBuf;
+
+fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+fn check_error(name: &str, bytes: &[u8], says: &str) {
+    let (_folder, path) = file(name, bytes);
+    let error = read_labelled(&path, &Columns::default())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(says), "{error:?} lacks {says:?}");
+    assert!(error.contains(name) && !error.contains('\n'), "{error:?}");
+}
+
+#[test]
+fn spreadsheets_of_other_countries() {
+    for (separator, name) in [(";", "semicolons"), ("\t", "tabs")] {
+        let text = "\u{feff}text|label\r\n\"one | two, \"\"three\"\"\"|pos\r\nx, y|neg\r\n";
+        let text = text.replace('|', separator);
+        let (_folder, path) = file("a.csv", text.as_bytes());
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        let texts: Vec<&str> = part.rows.iter().map(|r| &*r.text).collect();
+        assert_eq!(texts, [&*format!("one {separator} two, \"three\""), "x, y"]);
+        assert_eq!(part.rows[1].label, Cell::Text("neg".to_owned()));
+        let note = format!("fields are separated by {name}");
+        assert_eq!(part.notes.last(), Some(&note));
+    }
+}
+
+#[test]
+fn bad_files_name_the_place() {
+    check_error(
+        "a.csv",
+        b"text,label\nx,1\ny\n",
+        "line 3: 1 fields, the header has 2",
+    );
+    check_error(
+        "a.csv",
+        b"text,label\n\"x\ny\",1\nz,1,2\n",
+        "line 4: 3 fields",
+    );
+    check_error(
+        "a.csv",
+        b"text,label\nx,1\n\xff,0\n",
+        "line 3: not valid UTF-8",
+    );
+    check_error("a.csv", b"text,label\n  ,1\n", "line 2: the text is empty");
+    check_error("a.csv", b"", "no rows");
+    check_error("a.csv", b"text,label\n", "no rows");
+    check_error("a.csv", b"words,label\nx,1\n", "no column text|sentence");
+    check_error("a.csv", b"text,words\nx,1\n", "no column label|labels");
+    check_error(
+        "a.csv",
+        b"text;label\nx;y;1\n",
+        "line 2: 3 fields, the header has 2; a text with a semicolon, a quotation mark",
+    );
+    check_error(
+        "a.csv",
+        b"good,1\nbad,0\n",
+        "good, 1 (the first line names the columns; this seems",
+    );
+    let review = "as long as a review is, ".repeat(20);
+    check_error(
+        "a.csv",
+        format!("\"{review}\",good\nbad,0\n").as_bytes(),
+        "columns are as long as a review is, as long as a rev…, good (the first line names",
+    );
+    check_error("a.csv", b"text,review,label\nx,y,1\n", "--text-column");
+    check_error(
+        "a.csv",
+        b"text,label\n\"x,1\n",
+        "line 2: 1 fields, the header has 2; a quotation mark opens here",
+    );
+    check_error(
+        "a.csv",
+        b"text,label\nz,0\nx,\"1\n",
+        "line 3: a quotation mark opens here and never",
+    );
+    check_error(
+        "a.jsonl",
+        b"{\"text\": 1, \"label\": 2}\n",
+        "line 1: text must be a string",
+    );
+    check_error(
+        "a.jsonl",
+        b"{\"text\": \"x\", \"label\": 2}\n{\n",
+        "line 2: not a JSON object",
+    );
+    check_error("a.jsonl", b"{\"label\": 2}\n", "line 1: no key text");
+    check_error(
+        "a.json",
+        b"[\n{\"text\": \"x\", \"label\": 2},\n{\"text\": \"y\", \"label\": {}}\n]\n",
+        "line 3: item 2: a label must be a string or a number",
+    );
+    check_error("a.json", b"[]", "no rows");
+    check_error(
+        "a.json",
+        b"{\n \"data\": []\n}\n",
+        "line 1: not a JSON object",
+    );
+    check_error("a.conll", b"word\n", "line 1: a word and its tag");
+    let (_folder, path) = file("a.conll", b"word\tO\n");
+    let named = Columns {
+        label: Some("tag".to_owned()),
+        ..Columns::default()
+    };
+    let error = read_labelled(&path, &named).unwrap_err().to_string();
+    assert!(error.contains("no column tag"), "{error}");
+    check_error("a.xls", b"x", "formats are");
+    let missing = read_file(Path::new("/nowhere/x.csv"), &Columns::default()).unwrap_err();
+    assert!(missing.to_string().starts_with("/nowhere/x.csv: "));
+}
+
+#[test]
+fn good_files() {
+    let (_f, path) = file(
+        "a.csv",
+        "\u{feff}Sentence,Label,id\r\n\"a \"\"b\"\"\nc\",1,7\r\nd,0,8\r\n".as_bytes(),
+    );
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    assert_eq!(part.rows[0].text, "a \"b\"\nc");
+    assert_eq!((part.rows[0].line, part.rows[1].line), (2, 4));
+    assert!(part.notes[0].contains("columns not used: id"));
+
+    // A column of row numbers, as pandas writes it, has no name; of very many the first are shown.
+    let more: String = (0..30).map(|i| format!(",c{i}")).collect();
+    let (_f, path) = file(
+        "a.csv",
+        format!(",text,label{more}\n0,x,1{more}\n").as_bytes(),
+    );
+    let note = &read_labelled(&path, &Columns::default()).unwrap().notes[0];
+    assert!(note.contains("columns not used: \"\", c0, c1,"), "{note}");
+    assert!(note.ends_with("c17, c18 and 11 more"), "{note}");
+
+    // One array, as pandas saves it.
+    let (_f, path) = file(
+        "a.json",
+        b"[{\"text\": \"a, [b]\", \"label\": \"x\"}, {\"text\":\n\"c\", \"label\": 1}]",
+    );
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    assert_eq!(part.rows[0].text, "a, [b]");
+    assert_eq!((part.rows[0].line, part.rows[1].line), (1, 2));
+    assert_eq!(part.rows[1].label, Cell::Text("1".to_owned()));
+    assert!(part.notes[1].contains("one JSON array"));
+
+    // Quotation marks are kept there, and told where they look like CSV's.
+    let quoted = b"text\tlabel\n\"a \"\"fine\"\" film\"\t1\n\"so\"\t0\nplain\t0\n";
+    for (name, said, text) in [
+        ("a.tsv", true, "\"a \"\"fine\"\" film\""),
+        ("a.csv", false, "a \"fine\" film"),
+    ] {
+        let (_f, path) = file(name, quoted);
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows[0].text, text);
+        let told = part
+            .notes
+            .iter()
+            .any(|n| n.contains("enclose 2 of 3 texts"));
+        assert_eq!(told, said, "{:?}", part.notes);
+    }
+    let (_f, path) = file("a.tsv", b"text\tlabel\n\"so\"\t1\nplain\t0\n");
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    assert_eq!(part.notes.len(), 1, "{:?}", part.notes);
+
+    // A blank line does not make words of texts under a header.
+    let (_f, path) = file(
+        "a.tsv",
+        b"sentence\tlabel\na good film\t1\n\na bad one\t0\n",
+    );
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    assert_eq!(part.rows[1].text, "a bad one");
+    assert_eq!(part.rows[1].line, 4);
+    assert!(part.rows[1].words.is_empty());
+
+    // Marks within a field that is not quoted are text, closed or not.
+    let (_f, path) = file("a.csv", b"text,label\na 27\" screen,1\n\"b \"\"c\",0\n");
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    assert_eq!(part.rows[0].text, "a 27\" screen");
+    assert_eq!(part.rows[1].text, "b \"c");
+
+    let (_f, path) = file("a.tsv", b"sentence1\tsentence2\tlabel\n\"a\tb\t1\n");
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    assert_eq!(part.rows[0].text, "\"a");
+    assert_eq!(part.rows[0].text_b.as_deref(), Some("b"));
+
+    let (_f, path) = file(
+        "a.jsonl",
+        b"{\"text\": \"x\", \"label\": [\"p\", \"q\"]}\n\n",
+    );
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    assert_eq!(part.rows[0].label, Cell::List(vec!["p".into(), "q".into()]));
+
+    let (_f, path) = file("a.tsv", b"EU\tB-org\nrejects\tO\n\nPeter B\tB-per\n");
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    assert_eq!(part.rows.len(), 2);
+    assert_eq!(part.rows[0].words, ["EU", "rejects"]);
+    assert_eq!(part.rows[1].line, 4);
+}
+
+#[test]
+fn gzip_is_read_through() {
+    use std::io::Write;
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(b"text,label\nx,1\n").unwrap();
+    let mut bytes = gz.finish().unwrap();
+    let mut second = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    second.write_all(b"y,0\n").unwrap();
+    bytes.extend(second.finish().unwrap());
+    let (_f, path) = file("a.csv.gz", &bytes);
+    assert_eq!(read_file(&path, &Columns::default()).unwrap().rows.len(), 2);
+}
