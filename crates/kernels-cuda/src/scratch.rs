@@ -22,14 +22,14 @@ impl<D: Driver> Scratch<D> {
     pub(crate) fn sums(&mut self, len: usize) -> View<'_, f32> {
         match &self.sums {
             Some(buf) => buf.view().part(0..len),
-            None => unreachable!("reserve comes before kernels"),
+            None => panic!("Backend::reserve comes before operations"),
         }
     }
 
     pub(crate) fn norms(&mut self, len: usize) -> View<'_, f64> {
         match &self.norms {
             Some(buf) => buf.view().part(0..len),
-            None => unreachable!("an arena comes before norms of its gradients"),
+            None => panic!("Backend::params comes before norms of gradients"),
         }
     }
 

@@ -594,7 +594,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         }
     }
 
-    /// [`Backend::squared_norm`] over the listed rows alone.
+    /// [`Backend::squared_norm`] over the listed rows alone, of a matrix with no more rows than one of an arena made
+    /// before.
     fn squared_norm_rows(
         &self,
         x: Self::View<'_, Self::Master>,

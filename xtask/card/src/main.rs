@@ -16,6 +16,7 @@ use half::bf16;
 use hone_bert::Config;
 use hone_data::{Columns, Tokenizer, Truncate, read_labelled};
 use hone_kernels::Backend;
+use hone_kernels::conformance::Part;
 use hone_kernels_cpu::CpuBackend;
 use hone_kernels_cuda::card::Choice;
 use hone_kernels_cuda::{Act, Card, CudaBackend, Driver, Emulator, Order, ProductRate, images};
@@ -35,7 +36,13 @@ enum Task {
     /// What the device is
     About(On),
     /// Every operation beside the f64 reference
-    Conformance(On),
+    Conformance {
+        #[command(flatten)]
+        on: On,
+        /// Only these parts of the suite
+        #[arg(long, value_name = "PART", value_delimiter = ',', value_parser = suite::part)]
+        parts: Vec<Part>,
+    },
     /// Every operation several times: the same bits
     Repeat {
         #[command(flatten)]
@@ -332,7 +339,12 @@ fn lengths(model: &Path, data: &Path, rows: usize) -> Result<String> {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::About(on) => on.run(About),
-        Task::Conformance(on) => on.run(suite::Conformance),
+        Task::Conformance { on, parts } => on.run(suite::Conformance {
+            parts: match parts.is_empty() {
+                true => Part::ALL.to_vec(),
+                false => parts,
+            },
+        }),
         Task::Repeat { on, times } => on.run(suite::Repeat { times }),
         Task::Trajectory { on, fixtures } => on.run(trajectory::Trajectory {
             fixtures: &fixtures,

@@ -3,16 +3,31 @@
 use crate::Work;
 use anyhow::Result;
 use hone_kernels::Backend;
-use hone_kernels::conformance::{outcomes, verdicts};
+use hone_kernels::conformance::{Expected, Part, outcomes};
 use serde_json::{Value, json};
 
-/// Every operation beside the f64 reference.
-pub struct Conformance;
+/// Operations beside the f64 reference.
+pub struct Conformance {
+    pub parts: Vec<Part>,
+}
+
+/// A part by its name.
+pub fn part(name: &str) -> Result<Part, String> {
+    let same = |part: &Part| format!("{part:?}").eq_ignore_ascii_case(name);
+    let names: Vec<String> = Part::ALL
+        .iter()
+        .map(|p| format!("{p:?}").to_lowercase())
+        .collect();
+    Part::ALL
+        .into_iter()
+        .find(same)
+        .ok_or_else(|| format!("no such part; there are {}", names.join(", ")))
+}
 
 impl Work for Conformance {
     fn on<B: Backend>(self, open: &dyn Fn() -> Result<B>) -> Result<Value> {
         let backend = open()?;
-        let mut verdicts = verdicts(&backend);
+        let mut verdicts = Expected::of_parts::<B::Act>(&self.parts).verdicts(&backend);
         let wrong: Vec<String> = verdicts
             .iter()
             .filter_map(|v| v.complaint.clone())

@@ -1,6 +1,6 @@
 """Proves and measures Hone on a card: the runner of the folder that `cargo xtask gpu-bundle` makes.
 
-    python3 run.py [--out results.json] [--only NAME,...] [--minutes M] [--device cuda|cpu] [--again] [--dry]
+    python3 run.py [--out results.json] [--only NAME[/PART],...] [--minutes M] [--device cuda|cpu] [--again] [--dry]
 
 Only the standard library is needed; where torch (and transformers) can be imported, PyTorch runs beside Hone, else its
 cells say why not. Steps run in this order, what must be right before what is fast, each with a time limit of its own:
@@ -11,8 +11,9 @@ cells say why not. Steps run in this order, what must be right before what is fa
     trajectory   100 steps of a small BERT beside PyTorch's, and of MiniLM beside the CPU's
     repeat       the same bits, operations and whole runs, f32 and bf16
     graphs       steps captured and replayed: the same bits as one by one, and runs that end alike
-    verbs        what `hone` does beside a run from end to end: --device auto, interrupted and resumed, crossval, study, tune
-    sanitizer    compute-sanitizer (memcheck, racecheck) over the conformance suite
+    verbs        what `hone` does beside a run from end to end: --device auto, interrupted and resumed
+    many         what trains many models, twice: crossval, study, tune
+    sanitizer    compute-sanitizer (memcheck, synccheck, racecheck) over the conformance suite
     large128     G1, G3, G4: BERT-base, 256 texts of 128
     large512     G2: BERT-base, 64 texts of 512
     small        G5: BERT-base, 32 texts of 128
@@ -33,7 +34,7 @@ import argparse, ctypes, glob, gzip, hashlib, json, os, platform, queue, shutil,
 HERE = os.path.dirname(os.path.abspath(__file__))
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 p.add_argument("--out", default="results.json", help="the JSON document (default: results.json)")
-p.add_argument("--only", default="", help="only these steps, by name or its beginning")
+p.add_argument("--only", default="", help="only these steps, by name or its beginning; of some a part: many/tune")
 p.add_argument("--minutes", type=float, default=0, help="stop in time for a lease of this length")
 p.add_argument("--most", type=float, default=float("inf"), metavar="SECONDS", help="end any one program after so long")
 p.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
@@ -56,8 +57,14 @@ BARS = dict(
     G1=(0.45, 0.58, 0.66), G2=(0.42, 0.55, 0.63), G3=(1.4, 1.8, 2.5), G4=(1.0, 1.25, 1.5),
     G5_eager=(1.8, 3, 4), G5_compiled=(1.1, 1.4, 1.8), G6=(2, 3, 5), G9=(0.903, 0.907, 0.911),
 )
-# Seconds that opponents may take to start; 268 were not enough for max-autotune on an H200's machine of 16 cores.
-STARTS = {"eager": 150, "max-autotune": 540}
+# Seconds that opponents may take to start. On an H200's machine of 16 cores max-autotune's products alone took over 300
+# (a second a choice, twenty choices a product); with their timings in its cache it was in the search by coordinate
+# descent after 264. About ten minutes are to be expected from nothing, with nothing beside.
+STARTS = {"eager": 150, "max-autotune-products": 560, "max-autotune": 780}
+# Seconds that a turn of all may take; so many are left for the turns however long an opponent is in starting.
+TURN = 12
+# Parts of the conformance suite, each checked for races by itself.
+RACES = ("rows", "sequences", "losses,arenas", "wide,sums", "products", "manyrows")
 children = set()
 
 
@@ -110,6 +117,12 @@ class Step:
         self.began = time.monotonic()
         self.record = doc.steps[name] = dict(state="running", cells={})
         doc.save()
+
+    def asked(self, part):
+        """Whether a part of it is to be done: all, or those that --only names."""
+        named = [x.split("/", 1) for x in a.only.split(",") if "/" in x]
+        parts = [part for step, part in named if self.name.startswith(step)]
+        return not parts or any(part.startswith(x) for x in parts)
 
     def put(self, name, value, quiet=False):
         self.record["cells"][name] = value
@@ -208,10 +221,16 @@ class Rival:
             print("  " + " ".join(argv), flush=True)
             self.started = dict(ok=False, error="dry")
             return
-        self.log = open(os.path.join(WORK, "rival.log"), "wb+")
-        self.process = start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log)
+        self.log = open(os.path.join(WORK, f"rival-{name}.log"), "wb+")
+        env = dict(os.environ, TORCH_LOGS="inductor")
+        self.process = start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=env)
         threading.Thread(target=self.read, daemon=True).start()
-        self.started = self.answer(limit)
+        self.started = self.answer(min(limit, DEADLINE - TURN * a.repeats - time.monotonic()))
+
+    def said(self, lines):
+        """The end of its log."""
+        self.log.seek(0)
+        return tail(self.log.read().decode("utf8", "replace"), lines)
 
     def read(self):
         for line in self.process.stdout:
@@ -226,12 +245,10 @@ class Rival:
                 line = self.lines.get(timeout=max(0.01, until - time.monotonic()))
             except queue.Empty:
                 self.close()
-                return dict(ok=False, error=f"no answer within {limit:.0f} s")
+                return dict(ok=False, error=f"no answer within {limit:.0f} s", said=self.said(3))
             if line is None:
-                self.log.seek(0)
-                said = tail(self.log.read().decode("utf8", "replace"), 6)
                 self.close()
-                return dict(ok=False, error=f"it ended: {said}")
+                return dict(ok=False, error=f"it ended: {self.said(6)}")
             if line.startswith(b"{"):
                 return dict(json.loads(line), ok=True)
 
@@ -513,8 +530,7 @@ def interrupt(argv, out, step, limit):
 
 def verbs(s):
     ok = True
-    few = os.path.join(DATA, "dev.csv")
-    common = ["--model", MODEL, "--data", few, "--seed", 5]
+    common = ["--model", MODEL, "--data", os.path.join(DATA, "dev.csv"), "--seed", 5]
     steps = 60 if CARD else 2
 
     # Nobody says where: the card is found.
@@ -540,14 +556,22 @@ def verbs(s):
             same["sha256"] = [sha256(os.path.join(x, "model.safetensors")) for x in (whole, broken)]
             same["ok"] = same["sha256"][0] == same["sha256"][1]
         ok &= s.put(f"resumed {precision}", same)["ok"]
+    return ok
 
-    # What trains many models, one after the other on the one device.
+
+def many(s):
+    """What trains many models, one after the other on the one device."""
+    ok = True
+    common = ["--model", MODEL, "--data", os.path.join(DATA, "dev.csv"), "--seed", 5]
+    steps = 60 if CARD else 2
     some = ["--recipe", "standard", "--valid", "none", "--max-steps", steps, *where(PRECISIONS[-1])]
     for name, argv in {
         "crossval": ["crossval", *common, "--folds", 3, *some],
         "study": ["study", *common, "--practices", "longer", "--folds", 3, "--pairs", 2, *some],
         "tune": ["tune", *common, "--trials", 2, "--recipe", "standard", "--max-steps", steps, *where(PRECISIONS[-1])],
     }.items():
+        if not s.asked(name):
+            continue
         texts = []
         for turn in (1, 2):
             out = os.path.join(WORK, "runs", f"{name} {turn}")
@@ -567,16 +591,19 @@ def sanitizer(s):
     if not CARD or not (tool or a.dry):
         s.put("compute-sanitizer", dict(ok=None, error="it is not here"))
         return None
-    # Side by side: nothing is timed, and each is many times slower than the suite.
-    def check(precision, what):
+    # Side by side: nothing is timed, and each is many times slower than the suite; races are looked for by parts, so
+    # that one part's slowness leaves the others' answers.
+    def check(precision, what, parts=""):
         command = [tool or "compute-sanitizer", "--tool", what, "--error-exitcode", "9", CARD_TESTS, "conformance"]
-        command += ["--device", "cuda", "--precision", precision, "--images", IMAGES]
+        command += ["--device", "cuda", "--precision", precision, "--images", IMAGES] + (["--parts", parts] if parts else [])
         return run(command, 400, env=hone_env(), expect_json=False)
 
-    names = [(precision, what) for precision in reversed(PRECISIONS) for what in ("memcheck", "racecheck")]
-    with futures.ThreadPoolExecutor(len(names)) as pool:
+    names = [(precision, what) for precision in reversed(PRECISIONS) for what in ("memcheck", "synccheck")]
+    names += [(precision, "racecheck", parts) for precision in reversed(PRECISIONS) for parts in RACES]
+    names = [name for name in names if s.asked(name[1])]
+    with futures.ThreadPoolExecutor(8) as pool:
         begun = {pool.submit(check, *name): name for name in names}
-        return all([s.put(" ".join(reversed(begun[done])), done.result())["ok"] for done in futures.as_completed(begun)])
+        return all([s.put(" ".join(begun[done][1::-1] + begun[done][2:]), done.result())["ok"] for done in futures.as_completed(begun)])
 
 
 def median(x):
@@ -747,7 +774,7 @@ def sst2(s):
     return ok
 
 
-STEPS = [about, conformance, ops, trajectory, repeat, graphs, verbs, sanitizer, large128, large512, small, lengths, kernels, products, sst2]
+STEPS = [about, conformance, ops, trajectory, repeat, graphs, verbs, many, sanitizer, large128, large512, small, lengths, kernels, products, sst2]
 
 
 def interrupted(number, _):
@@ -761,10 +788,10 @@ def interrupted(number, _):
 
 
 def main():
-    wanted = [x for x in a.only.split(",") if x]
+    wanted = [x.split("/", 1)[0] for x in a.only.split(",") if x]
     unknown = [w for w in wanted if not any(step.__name__.startswith(w) for step in STEPS)]
     if unknown:
-        sys.exit(f"--only {','.join(unknown)}: steps are {', '.join(s.__name__ for s in STEPS)}")
+        sys.exit(f"--only {a.only}: steps are {', '.join(s.__name__ for s in STEPS)}")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupted)
     bad = False

@@ -1,18 +1,21 @@
 """PyTorch's training steps of BertForSequenceClassification, a stretch at a time, for `run.py`.
 
     torch_step.py --shape minilm|base --batch N (--length N | --lengths FILE) --steps N
-                  [--device cuda --bf16] [--compile default|reduce-overhead|max-autotune]
+                  [--device cuda --bf16] [--compile default|reduce-overhead|max-autotune|max-autotune-products]
 
 Builds the model, warms up and prints one JSON line; then, for each line it reads, trains a stretch of --steps steps
 without waiting for the device in between and prints another: milliseconds a step, useful tokens a second. SDPA, fused
 AdamW, gradients clipped at 1, dropout 0.1, weights in f32 and bf16 by autocast. With --lengths, texts have those
 lengths in order and every batch is padded to its longest; equal lengths get no mask at all, which is what lets SDPA
-use its fastest kernel. --rate also times an 8192-cubed bf16 product.
+use its fastest kernel. --rate also times an 8192-cubed bf16 product. The mode max-autotune-products is max-autotune
+without its last step, the search by coordinate descent for each kernel that is no product; it starts in a fraction of
+the time, and what it found of products the other finds again in the compiler's cache.
 """
 
 import argparse, itertools, json, statistics, sys, time
 
 import torch
+import torch._inductor
 import transformers
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -67,7 +70,11 @@ opt = torch.optim.AdamW(
     lr=1e-5,
     fused=True,
 )
-run = torch.compile(model, mode=None if a.compile == "default" else a.compile) if a.compile else model
+if a.compile == "max-autotune-products":
+    options = torch._inductor.list_mode_options("max-autotune")
+    run = torch.compile(model, options={k: v for k, v in options.items() if k != "coordinate_descent_tuning"})
+else:
+    run = torch.compile(model, mode=None if a.compile == "default" else a.compile) if a.compile else model
 lengths = [a.length] * a.batch
 if a.lengths:
     with open(a.lengths) as f:
@@ -99,9 +106,10 @@ def step(inputs):
     opt.zero_grad()
 
 
-for _ in range(3):
+for number in range(3):
     step(batch()[1])
-sync()
+    sync()
+    print(f"warm-up {number + 1}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
 ready = dict(ready=True, start_seconds=time.perf_counter() - began, torch=torch.__version__, transformers=transformers.__version__)
 if a.rate:
     ready["product_gflop_per_s"] = product_rate(a.rate)

@@ -35,6 +35,54 @@ pub struct Outcome {
     pub epsilon: f64,
 }
 
+/// A part of the suite: what takes hours under a checker is checked a part at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Matrix products and what is fused with them.
+    Products,
+    /// Operations on rows: LayerNorm, GELU, embeddings, gather and scatter.
+    Rows,
+    /// Attention.
+    Sequences,
+    /// Losses.
+    Losses,
+    /// Norms, the optimiser, averages.
+    Arenas,
+    /// Rows wider than a block.
+    Wide,
+    /// Sums over many rows.
+    Sums,
+    /// Products of many rows.
+    ManyRows,
+}
+
+impl Part {
+    /// All of them, in the suite's order.
+    pub const ALL: [Part; 8] = [
+        Part::Products,
+        Part::Rows,
+        Part::Sequences,
+        Part::Losses,
+        Part::Arenas,
+        Part::Wide,
+        Part::Sums,
+        Part::ManyRows,
+    ];
+
+    fn run<B: Backend>(self, rig: &mut Rig<'_, B>) {
+        match self {
+            Part::Products => products::run(rig),
+            Part::Rows => rows::run(rig),
+            Part::Sequences => sequences::run(rig),
+            Part::Losses => losses::run(rig),
+            Part::Arenas => arenas::run(rig),
+            Part::Wide => rows::wide(rig),
+            Part::Sums => rows::sums(rig),
+            Part::ManyRows => products::many_rows(rig),
+        }
+    }
+}
+
 /// Runs every operation.
 pub fn outcomes<B: Backend>(backend: &B) -> Vec<Outcome> {
     outcomes_watched(backend, &mut |_| {})
@@ -42,20 +90,20 @@ pub fn outcomes<B: Backend>(backend: &B) -> Vec<Outcome> {
 
 /// Runs every operation; `watch` hears the name of each output right after the operation that made it.
 pub fn outcomes_watched<B: Backend>(backend: &B, watch: &mut dyn FnMut(&str)) -> Vec<Outcome> {
-    run(backend, Inputs::Single, watch)
+    run(backend, &Part::ALL, Inputs::Single, watch)
 }
 
-fn run<B: Backend>(backend: &B, inputs: Inputs, watch: &mut dyn FnMut(&str)) -> Vec<Outcome> {
+fn run<B: Backend>(
+    backend: &B,
+    parts: &[Part],
+    inputs: Inputs,
+    watch: &mut dyn FnMut(&str),
+) -> Vec<Outcome> {
     let mut rig = Rig::watched(backend, watch);
     rig.inputs = inputs;
-    products::run(&mut rig);
-    rows::run(&mut rig);
-    sequences::run(&mut rig);
-    losses::run(&mut rig);
-    arenas::run(&mut rig);
-    rows::wide(&mut rig);
-    rows::sums(&mut rig);
-    products::many_rows(&mut rig);
+    for part in parts {
+        part.run(&mut rig);
+    }
     rig.outcomes
 }
 
@@ -74,6 +122,7 @@ pub struct Verdict {
 
 /// What the suite compares with: the reference's outputs, in f32 and in f64.
 pub struct Expected {
+    parts: Vec<Part>,
     inputs: Inputs,
     ref32: Vec<Outcome>,
     ref64: Vec<Outcome>,
@@ -83,20 +132,26 @@ impl Expected {
     /// For backends with these activations; where they are coarser than f32, what all three are given is rounded as
     /// they are.
     pub fn of<Act: Real>() -> Expected {
+        Expected::of_parts::<Act>(&Part::ALL)
+    }
+
+    /// The same of some parts alone.
+    pub fn of_parts<Act: Real>(parts: &[Part]) -> Expected {
         let inputs = match Act::EPSILON > f32::EPSILON.into() {
             true => Inputs::Half,
             false => Inputs::Single,
         };
         Expected {
+            parts: parts.to_vec(),
             inputs,
-            ref32: run(&Reference::<f32>::default(), inputs, &mut |_| {}),
-            ref64: run(&Reference::<f64>::default(), inputs, &mut |_| {}),
+            ref32: run(&Reference::<f32>::default(), parts, inputs, &mut |_| {}),
+            ref64: run(&Reference::<f64>::default(), parts, inputs, &mut |_| {}),
         }
     }
 
     /// Puts a backend through the suite. ε is that of the numbers an output is held in.
     pub fn verdicts<B: Backend>(&self, backend: &B) -> Vec<Verdict> {
-        let got = run(backend, self.inputs, &mut |_| {});
+        let got = run(backend, &self.parts, self.inputs, &mut |_| {});
         assert_eq!(got.len(), self.ref64.len(), "outputs");
         let references = self.ref32.iter().zip(&self.ref64);
         got.iter()

@@ -3,6 +3,8 @@
 use super::rows::drop;
 use super::{Batch, Rig};
 use crate::{Acc, Attention, Backend, EmbedTables, Qkv, QkvMut};
+use hone_tensor::{Depth, Kind, ParamTable};
+use std::sync::Arc;
 
 pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
     for (width, vocabulary) in [(6, 29), (16, 29), (33, 29), (300, 3)] {
@@ -20,6 +22,15 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
 fn embeddings<B: Backend>(rig: &mut Rig<'_, B>, width: usize, vocabulary: usize) {
     let b = rig.b;
     let positions = 20;
+    // Norms of its gradients are room that an arena sees to.
+    let mut table = ParamTable::builder();
+    table.push(
+        "word",
+        &[vocabulary, width],
+        Depth::Embeddings,
+        Kind::Embedding,
+    );
+    let _arena = b.params(Arc::new(table.build())).expect("memory");
     // More tokens than any backend sums in one piece.
     let batch = Batch::new(b, &[5, 1, 17, 8, 20, 20, 19], vocabulary);
     let rows = batch.host.tokens();
