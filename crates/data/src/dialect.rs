@@ -1,5 +1,6 @@
 //! How a delimited file separates its fields: commas in `.csv`, tabs without quotes in `.tsv`. A `.csv` whose header holds
-//! no comma but semicolons or tabs is what spreadsheets of many countries save, and is read as that.
+//! no comma but semicolons or tabs is what spreadsheets of many countries save, and is read as that; one that begins with a line
+//! `sep=;` says it itself.
 
 use crate::read::Format;
 
@@ -8,6 +9,21 @@ use crate::read::Format;
 pub(crate) struct Dialect {
     pub delimiter: u8,
     pub quoting: bool,
+    /// Whether the first line says the delimiter and nothing else.
+    pub told: bool,
+}
+
+/// What a file's first line says its delimiter is.
+fn told(text: &str) -> Option<u8> {
+    let first = text.lines().next()?;
+    match first
+        .get(..4)?
+        .eq_ignore_ascii_case("sep=")
+        .then(|| &first.as_bytes()[4..])?
+    {
+        &[delimiter @ (b',' | b';' | b'\t' | b'|' | b':')] => Some(delimiter),
+        _ => None,
+    }
 }
 
 impl Dialect {
@@ -18,6 +34,14 @@ impl Dialect {
             return Dialect {
                 delimiter: b'\t',
                 quoting: false,
+                told: false,
+            };
+        }
+        if let Some(delimiter) = told(text) {
+            return Dialect {
+                delimiter,
+                quoting: true,
+                told: true,
             };
         }
         let mut quoted = false;
@@ -36,10 +60,28 @@ impl Dialect {
         Dialect {
             delimiter: delimiter.unwrap_or(b','),
             quoting: true,
+            told: false,
         }
     }
 
-    /// A reader of all records, the header's first.
+    /// The text that records are in: of a line that says the delimiter only its end is left, so that lines still count.
+    pub fn body<'t>(&self, text: &'t str) -> &'t str {
+        match self.told {
+            true => &text["sep=;".len()..],
+            false => text,
+        }
+    }
+
+    /// The line that says the delimiter, where there was one, ended as lines are.
+    pub fn line(&self, crlf: bool) -> String {
+        let end = if crlf { "\r\n" } else { "\n" };
+        match self.told {
+            true => format!("sep={}{end}", char::from(self.delimiter)),
+            false => String::new(),
+        }
+    }
+
+    /// A reader of all records in a [`Dialect::body`], the header's first.
     pub fn reader<'t>(&self, text: &'t str) -> csv::Reader<&'t [u8]> {
         csv::ReaderBuilder::new()
             .delimiter(self.delimiter)
@@ -70,6 +112,8 @@ impl Dialect {
         match self.delimiter {
             b';' => "a semicolon",
             b'\t' => "a tab",
+            b'|' => "a vertical bar",
+            b':' => "a colon",
             _ => "a comma",
         }
     }
@@ -79,6 +123,8 @@ impl Dialect {
         match (self.quoting, self.delimiter) {
             (true, b';') => Some("fields are separated by semicolons"),
             (true, b'\t') => Some("fields are separated by tabs"),
+            (true, b'|') => Some("fields are separated by vertical bars"),
+            (true, b':') => Some("fields are separated by colons"),
             _ => None,
         }
     }
@@ -87,6 +133,31 @@ impl Dialect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_first_line_tells_and_is_no_record() {
+        for (text, delimiter, body) in [
+            ("sep=;\r\na,b;label\r\n", b';', "\r\na,b;label\r\n"),
+            ("SEP=|\ntext|label\n", b'|', "\ntext|label\n"),
+            ("sep=\t\ntext\tlabel\n", b'\t', "\ntext\tlabel\n"),
+        ] {
+            let found = Dialect::of(Format::Csv, text);
+            assert_eq!((found.delimiter, found.told), (delimiter, true), "{text:?}");
+            assert_eq!(found.body(text), body);
+            let records = found.reader(body).records().count();
+            assert_eq!(records, 1);
+            let first = text.lines().next().unwrap();
+            assert!(
+                found
+                    .line(false)
+                    .eq_ignore_ascii_case(&format!("{first}\n"))
+            );
+        }
+        for text in ["sep=\na,b\n", "sep=;x\n", "sep,label\n", "se"] {
+            assert!(!Dialect::of(Format::Csv, text).told, "{text:?}");
+        }
+        assert!(!Dialect::of(Format::Tsv, "sep=;\n").told);
+    }
 
     #[test]
     fn a_header_tells() {

@@ -19,15 +19,17 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
-    /// Bytes that are no UTF-8.
-    #[error("{}: line {line}: not valid UTF-8 (byte {byte} of the file); save the file as UTF-8", path.display())]
-    Utf8 {
+    /// Bytes that are no UTF-8, nor UTF-16 behind its byte order mark.
+    #[error("{}: line {line}: not valid {encoding} (byte {byte} of the file); save the file as UTF-8", path.display())]
+    Encoding {
         /// The file.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
         /// Byte, from 0.
         byte: usize,
+        /// What it began as.
+        encoding: &'static str,
     },
     /// No rows.
     #[error("{}: the file holds no rows", path.display())]

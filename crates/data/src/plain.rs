@@ -42,7 +42,7 @@ pub fn read_plain(path: &Path, columns: &Columns) -> Result<Part, DataError> {
         path: path.to_owned(),
         sha256: source.sha256,
         rows,
-        notes: Vec::new(),
+        notes: source.note.map(str::to_owned).into_iter().collect(),
     })
 }
 

@@ -73,7 +73,7 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
         demands,
         text: &source.text,
     };
-    let (rows, notes) = match format {
+    let (rows, mut notes) = match format {
         Format::Csv => reader.delimited(Dialect::of(format, &source.text))?,
         // A file of two columns without a header, tags in the second, is CoNLL under another name.
         Format::Tsv if looks_tagged(&source.text, columns) => reader.conll()?,
@@ -86,6 +86,7 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
             path: path.to_owned(),
         });
     }
+    notes.extend(source.note.map(str::to_owned));
     Ok(Part {
         path: path.to_owned(),
         sha256: source.sha256,
@@ -217,11 +218,12 @@ impl Reader<'_> {
     }
 
     fn delimited(&self, dialect: Dialect) -> Result<Rows, DataError> {
-        let mut reader = dialect.reader(self.text);
+        let text = dialect.body(self.text);
+        let mut reader = dialect.reader(text);
         let mut records = reader.records();
-        let mut lines = Lines::new(self.text);
+        let mut lines = Lines::new(text);
         let unclosed = |record: Range<usize>| {
-            let record = self.text.get(record).unwrap_or_default();
+            let record = text.get(record).unwrap_or_default();
             dialect.quoting && never_closes(record, dialect.delimiter)
         };
         let mut last = 0..0;

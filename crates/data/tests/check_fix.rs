@@ -197,6 +197,14 @@ fn tsv_json_lines_and_gzip() {
         "text;label;n\r\n\"a; \"\"b\"\", c\";1;7\r\nbad <3;0;8\r\n"
     );
 
+    // What a first line says of separators is said again: the header alone would not tell.
+    let told = b"sep=;\r\ntext;label;a, b\r\n\"a; b\";1;7\r\n\"bad &lt;3\";0;8\r\n";
+    let (files, _, _) = World::new(&[(Split::Train, "a.csv", told)]).cleaned();
+    assert_eq!(
+        files[0],
+        "sep=;\r\ntext;label;a, b\r\n\"a; b\";1;7\r\nbad <3;0;8\r\n"
+    );
+
     let json = "{\"n\": 1, \"text\": \"a <b>film</b>\", \"labels\": [\"Drama\", \"new\"]}\n\n\
                 {\"text\":\"untouched\",  \"labels\": []}\n\
                 {\"text\": \"x\", \"labels\": [\"drama\"]}\n{\"text\": \"y\", \"labels\": [\"drama\", \"new\"]}\n";

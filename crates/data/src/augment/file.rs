@@ -145,7 +145,7 @@ impl<'a> Raw<'a> {
             Format::Csv | Format::Tsv => {
                 let dialect = Dialect::of(format, text);
                 let mut records = dialect
-                    .reader(text)
+                    .reader(dialect.body(text))
                     .records()
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|e| wrong(1, e.to_string()))?;
@@ -368,6 +368,7 @@ impl Pen<'_> {
         };
         let mut names: Vec<&str> = header.iter().collect();
         names.extend(self.copies.origin.as_deref());
+        to.write_all(dialect.line(self.crlf).as_bytes())?;
         self.record(to, *dialect, &names)
     }
 

@@ -66,11 +66,11 @@ impl Rewriter<'_> {
     }
 
     fn delimited(&self, source: &str, dialect: Dialect) -> Result<Vec<u8>, DataError> {
-        let mut reader = dialect.reader(source);
+        let mut reader = dialect.reader(dialect.body(source));
         let first_line = source.split('\n').next().unwrap_or("");
-        let mut writer = dialect
-            .writer(first_line.ends_with('\r'))
-            .from_writer(Vec::new());
+        let crlf = first_line.ends_with('\r');
+        let head = dialect.line(crlf).into_bytes();
+        let mut writer = dialect.writer(crlf).from_writer(head);
         let wrong = |e: csv::Error| self.wrong(e.to_string());
         let mut records = reader.records();
         let header = records.next().transpose().map_err(wrong)?;

@@ -33,6 +33,47 @@ fn spreadsheets_of_other_countries() {
 }
 
 #[test]
+fn a_first_line_that_says_what_separates() {
+    let text = "sep=;\r\ntext, or so;label\r\nx, y;pos\r\n\"a;\nb\";neg\r\nz;pos\r\n";
+    let (_folder, path) = file("a.csv", text.as_bytes());
+    let columns = Columns {
+        text: Some("text, or so".to_owned()),
+        ..Columns::default()
+    };
+    let part = read_labelled(&path, &columns).unwrap();
+    let found: Vec<(usize, &str)> = part.rows.iter().map(|r| (r.line, &*r.text)).collect();
+    assert_eq!(found, [(3, "x, y"), (4, "a;\nb"), (6, "z")]);
+    check_error(
+        "a.csv",
+        b"sep=|\ntext|label\nx|y|1\n",
+        "line 3: 3 fields, the header has 2; a text with a vertical bar",
+    );
+    check_error(
+        "a.csv",
+        b"sep=;\ntext;label\nx;1\n\"y;1\n",
+        "line 4: 1 fields, the header has 2; a quotation mark opens here",
+    );
+}
+
+#[test]
+fn what_spreadsheets_call_unicode() {
+    let text = "text\tlabel\r\nGröße\tpos\r\n";
+    let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+    let bytes: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
+    for name in ["a.tsv", "a.csv"] {
+        let (_folder, path) = file(name, &bytes);
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows[0].text, "Größe");
+        assert!(part.notes.iter().any(|n| n.contains("UTF-16")), "{name}");
+    }
+    check_error(
+        "a.tsv",
+        &bytes[..bytes.len() - 1],
+        "line 2: not valid UTF-16",
+    );
+}
+
+#[test]
 fn bad_files_name_the_place() {
     check_error(
         "a.csv",
