@@ -53,6 +53,8 @@ fn same(a: &str, b: &str) -> bool {
 struct Header<'a> {
     path: &'a Path,
     names: &'a [String],
+    /// Columns that have a part to play, and the options that say so.
+    taken: Vec<(usize, &'static str)>,
 }
 
 impl Header<'_> {
@@ -75,11 +77,35 @@ impl Header<'_> {
         }
     }
 
+    /// The column that a user named.
     fn named(&self, wanted: &str) -> Result<usize, DataError> {
         let exact = self.names.iter().position(|n| n == wanted);
         exact
             .or_else(|| self.names.iter().position(|n| same(n, wanted)))
             .ok_or_else(|| self.absent(wanted))
+    }
+
+    /// Takes the columns that the user named: whoever is looked for by usual names comes after all of them.
+    fn take(&mut self, named: [(&Option<String>, &'static str); 3]) -> Result<(), DataError> {
+        for (name, flag) in named {
+            let Some(name) = name else {
+                continue;
+            };
+            let column = self.named(name)?;
+            if let Some((_, other)) = self.taken.iter().find(|t| t.0 == column) {
+                return Err(DataError::Option(format!(
+                    "{}: {other} and {flag} both name the column {}",
+                    self.path.display(),
+                    self.names[column]
+                )));
+            }
+            self.taken.push((column, flag));
+        }
+        Ok(())
+    }
+
+    fn taken_by(&self, flag: &str) -> Option<usize> {
+        self.taken.iter().find(|t| t.1 == flag).map(|t| t.0)
     }
 
     /// The column under a usual name; two of them are ambiguous.
@@ -91,7 +117,8 @@ impl Header<'_> {
     ) -> Result<Option<usize>, DataError> {
         let mut hits = usual
             .iter()
-            .flat_map(|u| (0..self.names.len()).filter(move |&i| same(&self.names[i], u)));
+            .flat_map(|u| (0..self.names.len()).filter(move |&i| same(&self.names[i], u)))
+            .filter(|i| self.taken.iter().all(|t| t.0 != *i));
         let Some(first) = hits.next() else {
             return Ok(None);
         };
@@ -128,24 +155,28 @@ impl Columns {
         names: &[String],
         need_label: bool,
     ) -> Result<Found, DataError> {
-        let header = Header { path, names };
-        let text = match &self.text {
-            Some(name) => header.named(name)?,
-            None => header
-                .usual(TEXT, "the text", "--text-column")?
-                .ok_or_else(|| header.absent(&format!("{} (or --text-column)", TEXT.join("|"))))?,
+        let mut header = Header {
+            path,
+            names,
+            taken: Vec::new(),
         };
-        let text_b = match &self.text_b {
-            Some(name) => Some(header.named(name)?),
-            None => header.usual(TEXT_B, "the second text", "--text-b-column")?,
+        header.take([
+            (&self.text, "--text-column"),
+            (&self.text_b, "--text-b-column"),
+            (&self.label, "--label-column"),
+        ])?;
+        let find = |usual, what, flag| match header.taken_by(flag) {
+            Some(column) => Ok(Some(column)),
+            None => header.usual(usual, what, flag),
         };
-        let label = match &self.label {
-            Some(name) => Some(header.named(name)?),
-            None => header.usual(LABEL, "the label", "--label-column")?,
-        };
+        let text = find(TEXT, "the text", "--text-column")?
+            .ok_or_else(|| header.absent(&format!("{} (or --text-column)", TEXT.join("|"))))?;
+        let text_b = find(TEXT_B, "the second text", "--text-b-column")?;
+        let label = find(LABEL, "the label", "--label-column")?;
         if need_label && label.is_none() {
             return Err(header.absent(&format!("{} (or --label-column)", LABEL.join("|"))));
         }
+        // Pairs may well be grouped by one of their texts.
         let group = self.group.as_ref().map(|g| header.named(g)).transpose()?;
         Ok(Found {
             text,
@@ -164,5 +195,46 @@ impl Found {
             .filter(|i| !used.contains(&Some(*i)))
             .map(|i| names[i].as_str())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(columns: &Columns, names: &[&str]) -> Result<Found, String> {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let found = columns.find(Path::new("a.csv"), &names, false);
+        found.map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_column_plays_one_part() {
+        let pairs = ["sentence1", "sentence2", "label"];
+        let of = |text: Option<&str>, text_b: Option<&str>, group: Option<&str>| Columns {
+            text: text.map(str::to_owned),
+            text_b: text_b.map(str::to_owned),
+            label: None,
+            group: group.map(str::to_owned),
+        };
+        let found = find(&of(Some("sentence2"), None, None), &pairs).unwrap();
+        assert_eq!((found.text, found.text_b), (1, None));
+        // The other way about, and grouped by a text that is one of the pair.
+        let turned = of(Some("sentence2"), Some("sentence1"), Some("sentence1"));
+        let found = find(&turned, &pairs).unwrap();
+        assert_eq!(
+            (found.text, found.text_b, found.group),
+            (1, Some(0), Some(0))
+        );
+        let twice = find(&of(Some("label"), Some("label"), None), &pairs).unwrap_err();
+        assert_eq!(
+            twice,
+            "a.csv: --text-column and --text-b-column both name the column label"
+        );
+        // A label column read as the text is no label.
+        assert_eq!(
+            find(&of(Some("label"), None, None), &pairs).unwrap().label,
+            None
+        );
     }
 }

@@ -133,20 +133,40 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whether a CSV record is still within quotation marks at its end, which is then the file's. Within a field that
-/// does not begin with one, a quotation mark is a character like any other.
-fn never_closes(record: &str, delimiter: u8) -> bool {
+/// What is wrong with the quotation marks of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Misquoted {
+    /// Still within quotation marks at its end, which is then the file's.
+    Open,
+    /// A field goes on behind the mark that closes it, so that what follows was read as its text, lines and all.
+    Amid,
+}
+
+/// Whether a CSV record's quotation marks do not enclose whole fields, and how many lines below its first the field
+/// begins. Within a field that does not begin with one, a quotation mark is a character like any other; spaces may
+/// stand behind one that closes.
+fn misquoted(record: &str, delimiter: u8) -> Option<(Misquoted, usize)> {
     let mut bytes = record.trim_start_matches(['\r', '\n']).bytes().peekable();
-    let (mut quoted, mut begins) = (false, true);
+    let (mut quoted, mut begins, mut closed) = (false, true, false);
+    let (mut line, mut field) = (0, 0);
     while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' if quoted => quoted = bytes.next_if_eq(&b'"').is_some(),
-            b'"' if begins => quoted = true,
-            _ => {}
+        line += usize::from(byte == b'\n');
+        let end = byte == delimiter || matches!(byte, b'\n' | b'\r');
+        if quoted {
+            if byte == b'"' && bytes.next_if_eq(&b'"').is_none() {
+                (quoted, closed) = (false, true);
+            }
+            continue;
         }
-        begins = !quoted && (byte == delimiter || matches!(byte, b'\n' | b'\r'));
+        match byte {
+            _ if end => (begins, closed) = (true, false),
+            b'"' if begins => (quoted, begins, field) = (true, false, line),
+            b' ' if closed => {}
+            _ if closed => return Some((Misquoted::Amid, field)),
+            _ => begins = false,
+        }
     }
-    quoted
+    quoted.then_some((Misquoted::Open, field))
 }
 
 /// Texts that quotation marks enclose in a format that knows no quotes, where most are or one has doubled marks within.
@@ -193,6 +213,19 @@ impl Reader<'_> {
         }
     }
 
+    /// Quotation marks that do not enclose a field are no matter of taste: what follows them belongs elsewhere.
+    fn enclosing(&self, line: usize, fault: Option<(Misquoted, usize)>) -> Result<(), DataError> {
+        let reason = match fault {
+            None => return Ok(()),
+            Some((Misquoted::Open, _)) => "a quotation mark opens here and never closes",
+            Some((Misquoted::Amid, _)) => {
+                "a field begins with a quotation mark here and goes on behind the one that closes it; a text with \
+                 quotation marks needs them around it, and each of its own twice"
+            }
+        };
+        Err(self.wrong(line + fault.map_or(0, |f| f.1), reason))
+    }
+
     /// A label as it is kept.
     fn label(&self, text: &str) -> String {
         match self.demands {
@@ -222,17 +255,20 @@ impl Reader<'_> {
         let mut reader = dialect.reader(text);
         let mut records = reader.records();
         let mut lines = Lines::new(text);
-        let unclosed = |record: Range<usize>| {
+        let fault = |record: Range<usize>| {
             let record = text.get(record).unwrap_or_default();
-            dialect.quoting && never_closes(record, dialect.delimiter)
+            let quotes = dialect.quoting && record.contains('"');
+            quotes.then(|| misquoted(record, dialect.delimiter))?
         };
-        let mut last = 0..0;
         let Some(header) = records.next() else {
             return Err(DataError::Empty {
                 path: self.path.to_owned(),
             });
         };
         let header = header.map_err(|e| self.wrong(1, e.to_string()))?;
+        let end = records.reader().position().byte() as usize;
+        let line = lines.at(header.position().map_or(0, |p| p.byte() as usize));
+        self.enclosing(line, fault(0..end))?;
         let names: Vec<String> = header.iter().map(|n| n.trim().to_owned()).collect();
         let found = self
             .columns
@@ -246,16 +282,16 @@ impl Reader<'_> {
                 self.wrong(line, e.to_string())
             })?;
             let start = record.position().map_or(0, |p| p.byte() as usize);
-            last = start..records.reader().position().byte() as usize;
+            let end = records.reader().position().byte() as usize;
             let line = lines.at(start);
+            self.enclosing(line, fault(start..end))?;
             if record.len() != names.len() {
-                let hint = match (dialect.quoting, unclosed(last)) {
-                    (_, true) => "; a quotation mark opens here and never closes".to_owned(),
-                    (true, _) => format!(
+                let hint = match dialect.quoting {
+                    true => format!(
                         "; a text with {}, a quotation mark or a line break needs quotes",
                         dialect.separator()
                     ),
-                    (false, _) => String::new(),
+                    false => String::new(),
                 };
                 return Err(self.wrong(
                     line,
@@ -277,10 +313,6 @@ impl Reader<'_> {
                 words: Vec::new(),
                 group: found.group.map(|g| record[g].to_owned()),
             });
-        }
-        if unclosed(last) {
-            let line = rows.last().map_or(1, |r: &Row| r.line);
-            return Err(self.wrong(line, "a quotation mark opens here and never closes"));
         }
         if !dialect.quoting {
             notes.extend(enclosed(&rows));

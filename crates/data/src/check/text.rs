@@ -1,17 +1,41 @@
 //! Texts as comparisons see them: the key of exact equality, and the normalised words of everything looser.
 
 use crate::Row;
+use std::borrow::Cow;
 use std::hash::Hasher;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 /// Stands between the two texts of a pair.
 const BETWEEN: char = '\u{1f}';
 
-/// What makes two rows exact duplicates: the lower-cased text, or the lower-cased texts of a pair.
-pub fn text_key(row: &Row) -> String {
-    match &row.text_b {
-        Some(b) => format!("{}\u{0}{}", row.text.to_lowercase(), b.to_lowercase()),
-        None => row.text.to_lowercase(),
+/// Characters with their accents composed (Unicode's NFC).
+fn composed(text: &str) -> Cow<'_, str> {
+    match text.is_ascii() {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(text.nfc().collect()),
     }
+}
+
+fn push_key(out: &mut String, text: &str) {
+    for (i, word) in composed(text).split_whitespace().enumerate() {
+        if i > 0 {
+            out.push(' ');
+        }
+        *out += &word.to_lowercase();
+    }
+}
+
+/// What makes two rows exact duplicates: the text, or the texts of a pair, in lower case, one space between words and
+/// none around, accents composed.
+pub fn text_key(row: &Row) -> String {
+    let mut key = String::with_capacity(row.text.len());
+    push_key(&mut key, &row.text);
+    if let Some(b) = &row.text_b {
+        key.push('\u{0}');
+        push_key(&mut key, b);
+    }
+    key
 }
 
 /// A 64-bit hash of [`text_key`]; equal hashes are compared in full before anything is said.
@@ -42,12 +66,13 @@ fn ideograph(c: char) -> bool {
 fn push_words(out: &mut String, text: &str) {
     let begin = out.len();
     let mut space = begin > 0;
-    for c in text.chars().flat_map(char::to_lowercase) {
+    for c in composed(text).chars().flat_map(char::to_lowercase) {
         if c == '\'' || c == '’' {
             continue;
         }
         if !c.is_alphanumeric() {
-            space = true;
+            // A mark that composes with nothing belongs to its letter all the same.
+            space |= !is_combining_mark(c);
             continue;
         }
         let alone = ideograph(c);
@@ -114,6 +139,8 @@ mod tests {
             ("好电影 ok", "好 电 影 ok", 4),
             ("!!! :-)", "!!!:-)", 1),
             ("  ", "", 0),
+            ("Cafe\u{301} cre\u{300}me", "café crème", 2),
+            ("x\u{302}y", "xy", 1),
         ] {
             let got = Normal::of(&Row::text(1, text));
             assert_eq!((&*got.text, got.words), (want, words), "{text:?}");
@@ -125,5 +152,9 @@ mod tests {
         };
         assert_eq!(Normal::of(&pair("A b.", "C?")).text, "a b \u{1f} c");
         assert_ne!(text_key(&pair("a", "b")), text_key(&pair("a b", "")));
+        let key = |text: &str| text_key(&Row::text(1, text));
+        assert_eq!(key(" Good\u{a0} film\n, Cafe\u{301} "), "good film , café");
+        assert_eq!(text_key(&pair("A ", " b")), text_key(&pair("a", "B")));
+        assert_ne!(key("good film, yes"), key("good film , yes"));
     }
 }

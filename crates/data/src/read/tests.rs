@@ -51,8 +51,35 @@ fn a_first_line_that_says_what_separates() {
     check_error(
         "a.csv",
         b"sep=;\ntext;label\nx;1\n\"y;1\n",
-        "line 4: 1 fields, the header has 2; a quotation mark opens here",
+        "line 4: a quotation mark opens here and never closes",
     );
+}
+
+/// A mark that opens where none was meant takes rows into its field until another closes it, in silence if it is let.
+#[test]
+fn quotation_marks_enclose_fields_or_are_refused() {
+    check_error(
+        "a.csv",
+        b"text,label\n\"not closed,1\nfoo,0\nbar \"quoted\" baz,1\nlast,0\n",
+        "line 2: a field begins with a quotation mark here and goes on behind",
+    );
+    check_error(
+        "a.csv",
+        b"text,label\nx,0\n\"Great\" film,1\n",
+        "line 3: a field begins with a quotation mark here",
+    );
+    // The second field of a record of two lines; in a header.
+    check_error(
+        "a.csv",
+        b"text,text_b,label\nx,y,0\n\"a\nb\",\"c\"d,1\n",
+        "line 4: a field begins with a quotation mark",
+    );
+    check_error("a.csv", b"\"text\"s,label\nx,1\n", "line 1: a field begins");
+    let text = b"text,label\nsay \"yes\" twice,1\n\"a \"\"b\"\", c\" ,0\n 5\" long,1\n\"\",0\n";
+    let (_folder, path) = file("a.csv", text);
+    let part = read_as_is(&path, &Columns::default()).unwrap();
+    let texts: Vec<&str> = part.rows.iter().map(|r| &*r.text).collect();
+    assert_eq!(texts, ["say \"yes\" twice", "a \"b\", c ", " 5\" long", ""]);
 }
 
 #[test]
@@ -115,7 +142,7 @@ fn bad_files_name_the_place() {
     check_error(
         "a.csv",
         b"text,label\n\"x,1\n",
-        "line 2: 1 fields, the header has 2; a quotation mark opens here",
+        "line 2: a quotation mark opens here and never closes",
     );
     check_error(
         "a.csv",
