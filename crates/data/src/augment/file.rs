@@ -215,6 +215,14 @@ impl Out {
     }
 }
 
+/// Why a column cannot be added: what it holds would be lost, of a file that was augmented before the very groups.
+fn taken(path: &Path, name: &str) -> DataError {
+    DataError::Option(format!(
+        "--origin-column {name}: {} has a column of that name; give another",
+        path.display()
+    ))
+}
+
 /// Writes copies of each row of `part`, which was read from `part.path` with these columns, to `out`.
 /// `progress` hears how many rows are done, and says whether to go on.
 pub fn write_copies(
@@ -251,6 +259,11 @@ pub fn write_copies(
         return Err(DataError::Option(
             "--origin-column: tagged texts have no columns to add one to".to_owned(),
         ));
+    }
+    if let (Some(name), Raw::Delimited { header, .. }) = (&copies.origin, &raw)
+        && header.iter().any(|h| h.trim().eq_ignore_ascii_case(name.trim()))
+    {
+        return Err(taken(&part.path, name));
     }
     let mut beside = out.as_os_str().to_owned();
     beside.push(".part");
@@ -426,8 +439,10 @@ impl Pen<'_> {
                         }
                     }
                 }
-                if let Some(name) = &self.copies.origin {
-                    object.insert(name.clone(), row.line.into());
+                if let Some(name) = &self.copies.origin
+                    && object.insert(name.clone(), row.line.into()).is_some()
+                {
+                    return Err(taken(self.path, name));
                 }
                 let text = match (copy, &self.copies.origin) {
                     (None, None) => source.to_owned(),

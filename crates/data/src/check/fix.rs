@@ -91,14 +91,20 @@ pub fn fix(source: &Source<'_>, out: &Path) -> Result<Fixed, DataError> {
         }
     }
 
-    // Everything is written beside and moved into place as a whole.
-    let mut beside = out.as_os_str().to_owned();
-    beside.push(".part");
-    let beside = PathBuf::from(beside);
-    if beside.exists() {
-        fs::remove_dir_all(&beside).map_err(io(&beside))?;
+    // Everything is written beside and moved into place as a whole. A folder of that name is somebody else's: what an
+    // earlier, interrupted copy left has its process's number in it.
+    let out: PathBuf = out.components().collect();
+    let Some(name) = out.file_name().map(|n| n.to_string_lossy().into_owned()) else {
+        return Err(DataError::Folder {
+            path: out,
+            reason: "a folder with a name of its own was expected".to_owned(),
+        });
+    };
+    let beside = out.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    if let Some(parent) = beside.parent().filter(|p| !p.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).map_err(io(parent))?;
     }
-    fs::create_dir_all(&beside).map_err(io(&beside))?;
+    fs::create_dir(&beside).map_err(io(&beside))?;
     let mut rows = Vec::new();
     for (split, part) in source.parts {
         let edits = &plan.edits[split];
@@ -123,12 +129,12 @@ pub fn fix(source: &Source<'_>, out: &Path) -> Result<Fixed, DataError> {
     }
     writer.flush().map_err(io(&list))?;
     if out.exists() {
-        fs::remove_dir(out).map_err(io(out))?;
+        fs::remove_dir(&out).map_err(io(&out))?;
     }
-    fs::rename(&beside, out).map_err(io(out))?;
+    fs::rename(&beside, &out).map_err(io(&out))?;
     Ok(Fixed {
-        folder: out.to_owned(),
         changes: out.join("changes.jsonl"),
+        folder: out,
         rows,
         dropped: plan.dropped,
         repaired: plan.repaired,
