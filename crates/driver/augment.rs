@@ -141,7 +141,7 @@ fn listed(flags: &AugmentFlags) -> Result<Vec<String>> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("--protect {}", path.display()))?;
         text.lines().map(|l| l.trim().to_owned()).collect()
-    } else if text.contains(['/', '\\']) {
+    } else if text.contains(['/', '\\']) || text.ends_with(".txt") {
         bail!("--protect {text}: no such file");
     } else {
         text.split(',').map(|w| w.trim().to_owned()).collect()

@@ -163,6 +163,25 @@ fn what_cannot_be_augmented_is_said() {
         ],
         &["no/words.txt"],
     );
+    let swaps = ["--data", "a.csv", "--out", "b.csv", "--augment", "swap"];
+    fails(
+        &[&swaps[..], &["--protect", "words.txt"]].concat(),
+        &["words.txt: no such file"],
+    );
+    // What a column holds is not written over.
+    fails(
+        &[&swaps[..], &["--origin-column", "label"]].concat(),
+        &["--origin-column label: a.csv has a column of that name"],
+    );
+    world.file(
+        "a.jsonl",
+        "{\"text\": \"one two three four\", \"label\": 1}\n",
+    );
+    let objects = ["--data", "a.jsonl", "--out", "b.jsonl", "--augment", "swap"];
+    fails(
+        &[&objects[..], &["--origin-column", "label"]].concat(),
+        &["--origin-column label: a.jsonl has a column of that name"],
+    );
     fails(
         &[
             "--data",
@@ -174,7 +193,7 @@ fn what_cannot_be_augmented_is_said() {
         ],
         &["swap", "tagged"],
     );
-    for out in ["b.csv", "b.tsv", "u.conll", "b.csv.part"] {
+    for out in ["b.csv", "b.tsv", "b.jsonl", "u.conll", "b.csv.part"] {
         assert!(!world.path(out).exists(), "{out}");
     }
     let usage = world.hone(&["augment", "--data", "a.csv"]);

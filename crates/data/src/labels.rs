@@ -3,6 +3,7 @@
 use crate::DataError;
 use crate::columns::listed;
 use crate::row::{Cell, Part, Row};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -25,6 +26,8 @@ pub enum TaskKind {
 pub struct LabelSet {
     names: Vec<String>,
     index: HashMap<String, u32>,
+    /// The same by the one spelling of names that are numbers.
+    numbers: HashMap<String, u32>,
 }
 
 /// Every row's label resolved.
@@ -44,7 +47,17 @@ impl LabelSet {
     /// From names in order.
     pub fn new(names: Vec<String>) -> Self {
         let index = names.iter().cloned().zip(0..).collect();
-        LabelSet { names, index }
+        // Of two spellings of a number the first name's counts.
+        let numbers = names.iter().enumerate().rev();
+        let numbers = numbers
+            .filter(|(_, name)| integer(name).is_some())
+            .map(|(class, name)| (canonical(name).into_owned(), class as u32))
+            .collect();
+        LabelSet {
+            names,
+            index,
+            numbers,
+        }
     }
 
     /// The names.
@@ -71,16 +84,36 @@ fn place(label: &str) -> Option<usize> {
     usize::try_from(integer(label)?).ok()
 }
 
+/// A label in the one spelling that its number has: tables of floating-point columns write `1.0` for `1`.
+pub(crate) fn canonical(text: &str) -> Cow<'_, str> {
+    match text
+        .parse::<i64>()
+        .is_err()
+        .then(|| integer(text))
+        .flatten()
+    {
+        Some(number) => Cow::Owned(number.to_string()),
+        None => Cow::Borrowed(text),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
 /// A number that is no integer: what makes a task a regression.
 fn is_fraction(text: &str) -> bool {
-    integer(text).is_none() && text.parse::<f64>().is_ok_and(f64::is_finite)
+    integer(text).is_none() && is_number(text)
 }
+
+/// Of so many labels one may be no number, where others are fractions: what is missing (`N/A`) is not what a class is.
+const ODD: usize = 10;
 
 /// The task that labels make, and a line that says why and how to override it.
 pub fn infer(part: &Part) -> (TaskKind, String) {
     let mut fractions = None;
     let mut several = None;
-    let mut numbers = true;
+    let (mut numbers, mut odd) = (0, 0);
     for row in &part.rows {
         match &row.label {
             Cell::Tags(_) => {
@@ -96,19 +129,23 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
                 );
             }
             Cell::Text(text) => {
-                numbers &= text.parse::<f64>().is_ok_and(f64::is_finite);
+                let text = text.trim();
+                match is_number(text) {
+                    true => numbers += 1,
+                    false => odd += usize::from(!text.is_empty()),
+                }
                 if fractions.is_none() && is_fraction(text) {
-                    fractions = Some((row.line, text.clone()));
+                    fractions = Some((row.line, text.to_owned()));
                 }
                 if several.is_none() && parts(text).nth(1).is_some() {
-                    several = Some((row.line, text.clone()));
+                    several = Some((row.line, text.to_owned()));
                 }
             }
             Cell::None => {}
         }
     }
     match fractions {
-        Some((line, text)) if numbers => (
+        Some((line, text)) if ODD * odd <= numbers => (
             TaskKind::Regress,
             format!(
                 "task: regress, since the label of line {line} is {text} (override with --task classify)"
@@ -203,7 +240,8 @@ impl LabelSet {
                 seen.entry(label).or_insert(row.line);
             });
         }
-        if task == TaskKind::Classify && seen.len() == 1 {
+        let distinct: HashSet<Cow<'_, str>> = seen.keys().map(|l| canonical(l)).collect();
+        if task == TaskKind::Classify && distinct.len() == 1 {
             return Err(DataError::OneClass {
                 path: part.path.clone(),
                 label: seen
@@ -220,7 +258,9 @@ impl LabelSet {
                 labels.iter().map(|l| l.to_string()).collect(),
             ));
         }
-        labels.sort_by_key(|l| integer(l).unwrap_or(0));
+        // Of one number in several spellings the plainest stays.
+        labels.sort_by_key(|l| (integer(l).unwrap_or(0), l.len()));
+        labels.dedup_by_key(|l| canonical(l));
         if names.is_empty() {
             return Ok(LabelSet::new(
                 labels.iter().map(|l| l.to_string()).collect(),
@@ -240,12 +280,14 @@ impl LabelSet {
         Ok(LabelSet::new(names.to_vec()))
     }
 
-    /// Class of a label as written: by name, or by number through `names`.
+    /// Class of a label as written: by name, by number through `names`, or by a number in another spelling.
     fn resolve(&self, label: &str, names: &[String]) -> Option<u32> {
-        self.class(label).or_else(|| {
-            let named = names.get(place(label)?)?;
-            self.class(named)
-        })
+        let named = || self.class(names.get(place(label)?)?);
+        let spelt = || {
+            integer(label)?;
+            self.numbers.get(&*canonical(label)).copied()
+        };
+        self.class(label).or_else(named).or_else(spelt)
     }
 
     /// Labels of a part's rows, and how many rows each label unknown to the set has; an error where all of them are.
@@ -297,7 +339,11 @@ impl LabelSet {
                 let each = |row: &Row| match &row.label {
                     Cell::Text(t) => match t.parse::<f32>() {
                         Ok(v) if v.is_finite() => Ok(v),
-                        _ => Err(wrong(row, t, "a finite number was expected")),
+                        _ => Err(wrong(
+                            row,
+                            t,
+                            "a finite number was expected (--task classify takes labels as names)",
+                        )),
                     },
                     _ => Err(wrong(row, "", "a number was expected")),
                 };
@@ -345,6 +391,50 @@ mod tests {
                 })
                 .collect(),
         }
+    }
+
+    #[test]
+    fn a_number_is_one_label_however_a_table_writes_it() {
+        for (labels, names) in [
+            (["1.0", "0", "1", "0.0"], ["0", "1"]),
+            (["1.0", "0.0", "1.0", "0.0"], ["0.0", "1.0"]),
+        ] {
+            let train = part(&labels);
+            let set = LabelSet::of(&train, TaskKind::Classify, &[]).unwrap();
+            assert_eq!(set.names(), names);
+            let (found, unknown) = set
+                .labels(&part(&["1", "0.0", "1.0", "0"]), TaskKind::Classify, &[])
+                .unwrap();
+            assert!(unknown.is_empty(), "{unknown:?}");
+            let want = [Some(1), Some(0), Some(1), Some(0)].to_vec();
+            assert_eq!(found, Labels::Classes(want));
+        }
+        let one = LabelSet::of(&part(&["1", "1.0"]), TaskKind::Classify, &[]);
+        assert!(matches!(one, Err(DataError::OneClass { .. })));
+        // Codes that begin with zeros are not told to be numbers.
+        let codes = LabelSet::of(&part(&["07", "7", "8"]), TaskKind::Classify, &[]).unwrap();
+        assert_eq!(codes.names().len(), 3);
+        assert_eq!(codes.resolve("9.0", &[]), None);
+    }
+
+    #[test]
+    fn what_is_missing_makes_no_class_of_a_number() {
+        let task = |labels: &[&str]| infer(&part(labels)).0;
+        let mut scores = vec![" 1.5", "2", "3.25", "4", "0.5", "1", "2", "3", "4", "5 "];
+        assert_eq!(task(&scores), TaskKind::Regress);
+        scores.extend(["", "N/A"]);
+        assert_eq!(task(&scores), TaskKind::Regress);
+        let set = LabelSet::of(&part(&scores[..10]), TaskKind::Regress, &[]).unwrap();
+        let error = set
+            .labels(&part(&scores), TaskKind::Regress, &[])
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("a finite number was expected"),
+            "{error}"
+        );
+        scores.push("good");
+        assert_eq!(task(&scores), TaskKind::Classify);
+        assert_eq!(task(&["1.5 stars", "2.5"]), TaskKind::Classify);
     }
 
     #[test]

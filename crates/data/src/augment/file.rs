@@ -261,7 +261,9 @@ pub fn write_copies(
         ));
     }
     if let (Some(name), Raw::Delimited { header, .. }) = (&copies.origin, &raw)
-        && header.iter().any(|h| h.trim().eq_ignore_ascii_case(name.trim()))
+        && header
+            .iter()
+            .any(|h| h.trim().eq_ignore_ascii_case(name.trim()))
     {
         return Err(taken(&part.path, name));
     }

@@ -145,6 +145,7 @@ impl Line {
                 true => special(rest),
                 false => markup(rest),
             };
+            let found = found.max(protection.phrase(rest, before));
             let (end, kind) = match (found, clitic(rest, before), word(rest)) {
                 (Some(end), _, _) => (end, Kind::Special),
                 (None, Some(end), _) => (end, Kind::Clitic),
@@ -182,6 +183,12 @@ impl Line {
             let mut part = part(gap, text, kind);
             part.entity = entities.get(i).copied().unwrap_or(false);
             line.parts.push(part);
+        }
+        for i in 0..words.len() {
+            let run = protection.run(&words[i..]);
+            line.parts[i..i + run]
+                .iter_mut()
+                .for_each(|p| p.exact = true);
         }
         line.mark(protection);
         line

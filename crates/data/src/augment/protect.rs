@@ -1,5 +1,6 @@
 //! Words that must not change: negations, the names of the labels, numbers, and what the user lists.
 
+use super::scan::word;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -75,6 +76,29 @@ pub(super) fn ends_clause(gap: &str, word: &str) -> bool {
 pub struct Protection {
     labels: HashSet<String>,
     listed: HashSet<String>,
+    /// Of those listed, what is no single word (`New York`, `c++`), the longest first.
+    phrases: Vec<String>,
+}
+
+/// Bytes of `text`'s beginning that are `phrase` but for case and the width of spaces, no word being cut at the end.
+fn begins(text: &str, phrase: &str) -> Option<usize> {
+    let mut wanted = phrase.chars().peekable();
+    let mut chars = text.char_indices().peekable();
+    while wanted.peek().is_some() {
+        let (_, c) = chars.next()?;
+        if c.is_whitespace() {
+            wanted.next_if(|w| w.is_whitespace())?;
+            while chars.next_if(|(_, c)| c.is_whitespace()).is_some() {}
+            continue;
+        }
+        for lower in c.to_lowercase() {
+            wanted.next_if_eq(&lower)?;
+        }
+    }
+    let end = chars.peek().map_or(text.len(), |next| next.0);
+    let cut = text[..end].ends_with(char::is_alphanumeric)
+        && text[end..].starts_with(char::is_alphanumeric);
+    (!cut).then_some(end)
 }
 
 impl Protection {
@@ -88,10 +112,27 @@ impl Protection {
                 .map(str::to_lowercase)
                 .collect::<HashSet<String>>()
         };
+        let listed: HashSet<String> = listed
+            .iter()
+            .map(|w| {
+                w.to_lowercase()
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .filter(|w| !w.is_empty())
+            .collect();
+        let mut phrases: Vec<String> = listed
+            .iter()
+            .filter(|w| word(w) != w.len())
+            .cloned()
+            .collect();
+        phrases.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
         Protection {
             // Shorter ones are codes ("pos", "B-per" keep three).
             labels: words(labels, 3),
-            listed: listed.iter().map(|w| w.trim().to_lowercase()).collect(),
+            listed,
+            phrases,
         }
     }
 
@@ -101,6 +142,29 @@ impl Protection {
         words.sort_unstable();
         let hash = || crate::source::hex(&Sha256::digest(words.join("\n")));
         (!words.is_empty()).then(hash)
+    }
+
+    /// Bytes of something the user listed that begins `text` and is no single word, where a word may begin.
+    pub(super) fn phrase(&self, text: &str, before: Option<char>) -> Option<usize> {
+        let inside = before.is_some_and(char::is_alphanumeric);
+        let fits = |p: &&String| !(inside && p.starts_with(char::is_alphanumeric));
+        let mut fitting = self.phrases.iter().filter(fits);
+        fitting.find_map(|p| begins(text, p))
+    }
+
+    /// How many words from the first on are a phrase that the user listed.
+    pub(super) fn run(&self, words: &[String]) -> usize {
+        let is = |phrase: &String| {
+            let mut count = 0;
+            for part in phrase.split(' ') {
+                if words.get(count)?.to_lowercase() != part {
+                    return None;
+                }
+                count += 1;
+            }
+            Some(count)
+        };
+        self.phrases.iter().find_map(is).unwrap_or(0)
     }
 
     /// Whether the user listed this lower-case word.
@@ -121,6 +185,7 @@ impl Protection {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::Line;
     use super::*;
 
     #[test]
@@ -148,5 +213,33 @@ mod tests {
             assert_eq!(p.keeps(word), kept, "{word}");
         }
         assert!(p.listed("hone") && !p.listed("negative"));
+    }
+
+    /// Several words, and signs that no word has, stay one piece that nothing touches.
+    #[test]
+    fn what_is_no_single_word_is_kept_whole() {
+        let list = ["C++", "AT&T", "node.js", "New  York", "cheap music", ".NET"];
+        let p = Protection::new(&[], &list.map(str::to_owned));
+        let exact = |text: &str| -> Vec<String> {
+            let line = Line::parse(text, &p);
+            assert_eq!(line.text(), text);
+            let kept = line.parts.into_iter().filter(|p| p.exact && p.protected);
+            kept.map(|p| p.word).collect()
+        };
+        let text = "Old c++ templates, AT&T's Node.js in new\u{a0}york (cheap music); .net!";
+        let want = [
+            "c++",
+            "AT&T",
+            "Node.js",
+            "new\u{a0}york",
+            "cheap music",
+            ".net",
+        ];
+        assert_eq!(exact(text), want);
+        assert!(exact("cheap musical nodes.js in knew york, at & t, a.network").is_empty());
+        let words = ["in", "New", "York", "Cheap", "music", "new", "c++"].map(str::to_owned);
+        let line = Line::of_words(&words, &[], &p);
+        let kept: Vec<bool> = line.parts.iter().map(|p| p.exact && p.protected).collect();
+        assert_eq!(kept, [false, true, true, true, true, false, true]);
     }
 }

@@ -3,8 +3,9 @@
 use super::corpus::{At, Corpus};
 use super::report::{Collected, Example, Finding, Kind, LabelCount, Place, Severity, Split};
 use super::text::excerpt;
-use crate::labels::{each_label, parts};
+use crate::labels::{canonical, each_label, parts};
 use crate::{Cell, Part, Row, TaskKind};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Part of the range of the training values within which two values of one text agree (regression).
@@ -16,17 +17,17 @@ pub const UNEVEN: f64 = 10.0;
 /// regression: no number).
 /// Sets are compared as sets, tags in their order.
 pub(crate) fn label_of(row: &Row, task: TaskKind) -> Option<String> {
-    let set = |labels: BTreeSet<&str>| labels.into_iter().collect::<Vec<_>>().join("|");
+    let set = |labels: BTreeSet<Cow<'_, str>>| labels.into_iter().collect::<Vec<_>>().join("|");
     match (&row.label, task) {
         (Cell::None, _) => None,
-        (Cell::Text(t), TaskKind::MultiLabel) => Some(set(parts(t).collect())),
+        (Cell::Text(t), TaskKind::MultiLabel) => Some(set(parts(t).map(canonical).collect())),
         (Cell::Text(t), TaskKind::Regress) => {
             let value = t.trim();
             let number = value.parse::<f64>().is_ok_and(f64::is_finite);
             number.then(|| value.to_owned())
         }
-        (Cell::Text(t), _) => Some(t.trim().to_owned()).filter(|t| !t.is_empty()),
-        (Cell::List(all), _) => Some(set(all.iter().map(|l| l.trim()).collect())),
+        (Cell::Text(t), _) => Some(canonical(t.trim()).into_owned()).filter(|t| !t.is_empty()),
+        (Cell::List(all), _) => Some(set(all.iter().map(|l| canonical(l.trim())).collect())),
         (Cell::Tags(all), _) => Some(all.join(" ")),
     }
 }
@@ -154,16 +155,16 @@ pub(crate) fn counts(
     if task == TaskKind::Regress {
         return Vec::new();
     }
-    let mut all: BTreeMap<&str, LabelCount> = BTreeMap::new();
+    let mut all: BTreeMap<Cow<'_, str>, LabelCount> = BTreeMap::new();
     for (split, part) in parts {
         for row in &part.rows {
             each_label(task, row, |label| {
-                let label = label.trim();
+                let label = canonical(label.trim());
                 if label.is_empty() {
                     return;
                 }
-                let count = all.entry(label).or_insert_with(|| LabelCount {
-                    label: label.to_owned(),
+                let count = all.entry(label.clone()).or_insert_with(|| LabelCount {
+                    label: label.into_owned(),
                     train: 0,
                     valid: 0,
                     test: 0,
