@@ -95,13 +95,35 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
     })
 }
 
-/// Whether a TSV is a tagged text: no header, two fields, a blank line somewhere or BIO tags.
+/// The two fields of a line, if it has two.
+fn two_fields(line: &str) -> Option<(&str, &str)> {
+    let (first, second) = line.split_once('\t')?;
+    (!second.contains('\t')).then(|| (first.trim(), second.trim()))
+}
+
+/// Whether a TSV is a tagged text: two columns without the usual names of texts and labels, the second with BIO tags, or
+/// the first with single words and blank lines between some of them.
 pub(crate) fn looks_tagged(text: &str, columns: &Columns) -> bool {
-    let mut lines = text.lines().take(2000);
-    let first = lines.next().unwrap_or("");
-    let fields: Vec<&str> = first.split('\t').collect();
-    let header = columns.named().is_some() || Columns::are_usual(&fields);
-    !header && fields.len() == 2 && (is_place(fields[1]) || lines.any(|l| l.trim().is_empty()))
+    const LOOKED_AT: usize = 2000;
+    let lines = || text.trim_end().lines().take(LOOKED_AT);
+    let Some((word, tag)) = lines().next().and_then(two_fields) else {
+        return false;
+    };
+    if columns.named().is_some() || Columns::are_usual(&[word, tag]) {
+        return false;
+    }
+    // The first line may name the columns.
+    let mut first = lines().take(2).filter_map(two_fields);
+    if first.any(|(_, tag)| is_place(tag)) {
+        return true;
+    }
+    let single = |line: &str| {
+        let comment = line.starts_with('#');
+        let word = two_fields(line).map(|f| f.0);
+        comment || word.is_some_and(|word| !word.contains(char::is_whitespace))
+    };
+    let (blank, others): (Vec<&str>, Vec<&str>) = lines().partition(|l| l.trim().is_empty());
+    !blank.is_empty() && others.into_iter().all(single)
 }
 
 /// Line numbers of rising byte positions.
@@ -428,6 +450,7 @@ impl Reader<'_> {
             match file.line(line, !words.is_empty()) {
                 Line::Between => flush(&mut words, &mut tags, start),
                 Line::Comment => comments += 1,
+                Line::Header => {}
                 Line::Word(None) => {
                     return Err(self.wrong(number, "a word and its tag were expected"));
                 }
@@ -442,6 +465,9 @@ impl Reader<'_> {
         }
         flush(&mut words, &mut tags, start);
         let mut notes = vec!["words from the first column, tags from the last".to_owned()];
+        if file.header.is_some() {
+            notes.push("the first line names the columns".to_owned());
+        }
         if comments > 0 {
             notes.push(format!(
                 "lines of comment (# …) before sentences: {comments}"

@@ -60,6 +60,76 @@ pub fn bundle_of(keys: &[Vec<String>]) -> Vec<u32> {
     own
 }
 
+/// Rows dealt so far, and what was to be dealt.
+struct Hands<'a> {
+    strata: &'a [usize],
+    /// Share of each part.
+    shares: Vec<f64>,
+    sizes: Vec<usize>,
+    /// Rows of each stratum in each part.
+    dealt: Vec<Vec<usize>>,
+    /// Bundles of each stratum in each part, in the order in which they were dealt.
+    held: Vec<Vec<Vec<usize>>>,
+}
+
+impl Hands<'_> {
+    /// Rows that a part has of a stratum beyond its share.
+    fn excess(&self, stratum: usize, part: usize) -> f64 {
+        self.dealt[stratum][part] as f64 - self.sizes[stratum] as f64 * self.shares[part]
+    }
+
+    fn give(&mut self, number: usize, bundle: &Bundle, part: usize) {
+        for &row in &bundle.rows {
+            self.dealt[self.strata[row as usize]][part] += 1;
+        }
+        self.held[bundle.stratum][part].push(number);
+    }
+
+    fn take(&mut self, bundle: &Bundle, part: usize) -> Option<usize> {
+        for &row in &bundle.rows {
+            self.dealt[self.strata[row as usize]][part] -= 1;
+        }
+        self.held[bundle.stratum][part].pop()
+    }
+
+    /// What rounding each stratum by itself has left too much in one part and too little in another is moved, one row
+    /// of a stratum that is the better for it: twenty classes of six rows, a tenth of them asked for, are twelve rows and
+    /// neither none nor twenty. Where parts are within a row of their size already, nothing moves.
+    fn even_out(&mut self, all: &[Bundle]) {
+        let strata = self.sizes.len();
+        let mut over: Vec<f64> = (0..self.shares.len())
+            .map(|part| (0..strata).map(|s| self.excess(s, part)).sum())
+            .collect();
+        loop {
+            let by = |a: &usize, b: &usize| over[*a].total_cmp(&over[*b]).then(b.cmp(a));
+            let (Some(from), Some(to)) = (
+                (0..over.len()).max_by(by),
+                (0..over.len()).min_by(|a, b| over[*a].total_cmp(&over[*b]).then(a.cmp(b))),
+            ) else {
+                return;
+            };
+            if over[from] - over[to] <= 2.0 {
+                return;
+            }
+            let single = |s: usize| {
+                let last = *self.held[s][from].last()?;
+                (all[last].rows.len() == 1).then_some(last)
+            };
+            let gain = |s: usize| self.excess(s, from) - self.excess(s, to);
+            let best = (0..strata)
+                .filter(|&s| gain(s) > 0.0 && single(s).is_some())
+                .max_by(|&a, &b| gain(a).total_cmp(&gain(b)).then(b.cmp(&a)));
+            let Some(bundle) = best.and_then(single) else {
+                return;
+            };
+            self.take(&all[bundle], from);
+            self.give(bundle, &all[bundle], to);
+            over[from] -= 1.0;
+            over[to] += 1.0;
+        }
+    }
+}
+
 /// Deals the rows into parts whose sizes have the given weights, every stratum spread alike.
 ///
 /// `strata[row]` is its class (0 for all where there is none); rows that share a string in `keys[row]`
@@ -67,31 +137,38 @@ pub fn bundle_of(keys: &[Vec<String>]) -> Vec<u32> {
 fn deal(keys: &[Vec<String>], strata: &[usize], weights: &[f64], seed: u64) -> Vec<Vec<u32>> {
     let all = bundles(keys, strata);
     let order = permutation(all.len(), seed, 0);
-    let mut parts: Vec<Vec<u32>> = vec![Vec::new(); weights.len()];
     let total: f64 = weights.iter().sum();
     let strata_count = strata.iter().max().map_or(0, |m| m + 1);
-    let mut sizes = vec![0usize; strata_count];
+    let mut hands = Hands {
+        strata,
+        shares: weights.iter().map(|w| w / total).collect(),
+        sizes: vec![0; strata_count],
+        dealt: vec![vec![0; weights.len()]; strata_count],
+        held: vec![vec![Vec::new(); weights.len()]; strata_count],
+    };
     for &s in strata {
-        sizes[s] += 1;
+        hands.sizes[s] += 1;
     }
-    let mut dealt = vec![vec![0usize; weights.len()]; strata_count];
     // Large bundles first: small ones then even out what they leave.
     let mut by_size: Vec<usize> = order.iter().map(|&i| i as usize).collect();
     by_size.sort_by_key(|&i| std::cmp::Reverse(all[i].rows.len()));
     for i in by_size {
-        let bundle = &all[i];
-        let s = bundle.stratum;
         let lack = |part: usize| {
-            let want = sizes[s] as f64 * weights[part] / total;
-            want - dealt[s][part] as f64
+            let s = all[i].stratum;
+            // As written since the first: a share by another rounding would deal other rows.
+            hands.sizes[s] as f64 * weights[part] / total - hands.dealt[s][part] as f64
         };
         let part = (0..weights.len())
             .max_by(|&a, &b| lack(a).total_cmp(&lack(b)).then(b.cmp(&a)))
             .unwrap_or(0);
-        for &row in &bundle.rows {
-            dealt[strata[row as usize]][part] += 1;
+        hands.give(i, &all[i], part);
+    }
+    hands.even_out(&all);
+    let mut parts = vec![Vec::new(); weights.len()];
+    for stratum in &hands.held {
+        for (part, bundles) in stratum.iter().enumerate() {
+            parts[part].extend(bundles.iter().flat_map(|&b| all[b].rows.iter().copied()));
         }
-        parts[part].extend(&bundle.rows);
     }
     for part in &mut parts {
         part.sort_unstable();
@@ -132,6 +209,30 @@ mod tests {
                 let got = valid.iter().filter(|&&r| strata[r as usize] == class).count() as f64;
                 prop_assert!((got - 0.2 * n).abs() <= 1.0, "class {}: {} of {}", class, got, n);
             }
+        }
+    }
+
+    /// Rounding each of many small classes the same way is no tenth.
+    #[test]
+    fn parts_have_their_size_however_small_the_classes() {
+        for each in 2..12 {
+            let strata: Vec<usize> = (0..20 * each).map(|i| i % 20).collect();
+            let keys = vec![Vec::new(); strata.len()];
+            for fraction in [0.1, 0.2, 0.5] {
+                let (_, valid) = stratified_split(&keys, &strata, fraction, 3);
+                let want = fraction * strata.len() as f64;
+                let off = (valid.len() as f64 - want).abs();
+                assert!(off <= 1.0, "{each} rows a class: {} of {want}", valid.len());
+                for class in 0..20 {
+                    let got = valid.iter().filter(|&&r| strata[r as usize] == class);
+                    let want = fraction * each as f64;
+                    assert!((got.count() as f64 - want).abs() <= 1.0);
+                }
+            }
+            let folds = deal(&keys, &strata, &[1.0; 5], 3);
+            let sizes: Vec<usize> = folds.iter().map(Vec::len).collect();
+            let apart = sizes.iter().max().unwrap() - sizes.iter().min().unwrap();
+            assert!(apart <= 2, "{sizes:?}");
         }
     }
 

@@ -7,15 +7,34 @@ pub(crate) enum Line<'t> {
     Between,
     /// `# …` before a sentence.
     Comment,
+    /// Names of columns, before all sentences.
+    Header,
     /// A word and its tag, or what should be both.
     Word(Option<(&'t str, &'t str)>),
 }
 
 /// How a file writes its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tagged {
+pub(crate) struct Tagged<'t> {
+    /// The first line, where it names the columns.
+    pub header: Option<&'t str>,
     columns: usize,
     places: bool,
+}
+
+/// Names that a column of words and one of tags go by.
+const WORDS: &[&str] = &["token", "tokens", "word", "words", "form", "text"];
+const TAGS: &[&str] = &[
+    "tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "upos", "bio",
+];
+
+/// Whether a line names a column of words and, last, one of tags.
+fn names_columns(line: &str) -> bool {
+    let is = |field: Option<&&str>, names: &[&str]| {
+        field.is_some_and(|f| names.iter().any(|n| f.eq_ignore_ascii_case(n)))
+    };
+    let fields = fields(line);
+    fields.len() > 1 && is(fields.first(), WORDS) && is(fields.last(), TAGS)
 }
 
 /// Whether a tag says a place in an entity (`B-x`), or that there is none.
@@ -37,12 +56,18 @@ fn between(line: &str) -> bool {
     line.trim().is_empty() || line.starts_with("-DOCSTART-")
 }
 
-impl Tagged {
+impl<'t> Tagged<'t> {
     /// As the first line that can be nothing but a word says.
-    pub fn of(text: &str) -> Tagged {
+    pub fn of(text: &'t str) -> Tagged<'t> {
         let mut words = text.lines().filter(|l| !between(l) && !l.starts_with('#'));
-        let first = words.next().map(fields).unwrap_or_default();
+        let mut first = words.next();
+        let header = first.filter(|line| names_columns(line));
+        if header.is_some() {
+            first = words.next();
+        }
+        let first = first.map(fields).unwrap_or_default();
         Tagged {
+            header,
             columns: first.len(),
             places: first.last().is_some_and(|tag| is_place(tag)),
         }
@@ -50,9 +75,12 @@ impl Tagged {
 
     /// What a line is, at the beginning of a sentence or `inside` one. The word `#` is a word where it has a tag: as many
     /// columns as others, and a place in an entity where others have one.
-    pub fn line<'t>(&self, line: &'t str, inside: bool) -> Line<'t> {
+    pub fn line<'l>(&self, line: &'l str, inside: bool) -> Line<'l> {
         if between(line) {
             return Line::Between;
+        }
+        if !inside && self.header == Some(line.trim_end_matches(['\r', '\n'])) {
+            return Line::Header;
         }
         let fields = fields(line);
         let (word, tag) = match (fields.first(), fields.last()) {
@@ -92,5 +120,18 @@ mod tests {
         assert_eq!(file.line("# text = the film", false), Line::Comment);
         assert_eq!(file.line("# SYM", false), word("#", "SYM"));
         assert_eq!(Tagged::of("# O\n").line("# O", false), word("#", "O"));
+    }
+
+    #[test]
+    fn names_of_columns_are_no_word() {
+        let word = |w, t| Line::Word(Some((w, t)));
+        let file = Tagged::of("Token\tNER\r\ntag\tO\r\n\r\nwords\tB-x\r\n");
+        assert_eq!(file.header, Some("Token\tNER"));
+        assert_eq!(file.line("Token\tNER\r\n", false), Line::Header);
+        assert_eq!(file.line("tag\tO", false), word("tag", "O"));
+        assert_eq!(file.line("# sent 2", false), Line::Comment);
+        for text in ["text O\ntag O\n", "tag token\n", "words\n"] {
+            assert_eq!(Tagged::of(text).header, None, "{text:?}");
+        }
     }
 }

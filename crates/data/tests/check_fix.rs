@@ -256,6 +256,10 @@ fn tagged_sentences_go_whole_and_their_words_stay() {
         files[0],
         "# id 1\ta\nEU\tS-org\n\n# id 3\ta\n#\tO\nR&amp;D\tO\n\n# end\tx\n"
     );
+    // Names of columns stay, whatever becomes of the first sentence.
+    let conll = "token\ttag\nhere\tO\n\nhere\tB-loc\n\nEU\tB-org\n";
+    let (files, _, _) = World::new(&[(Split::Train, "a.conll", conll.as_bytes())]).cleaned_tagged();
+    assert_eq!(files[0], "token\ttag\nEU\tB-org\n");
 }
 
 impl World {

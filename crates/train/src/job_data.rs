@@ -221,8 +221,12 @@ impl DataSource {
         }
         let keys = together(&part);
         let (train, valid) = stratified_split(&keys, &strata, fraction, self.split_seed);
+        let how = match kind {
+            TaskKind::Classify => "split by label",
+            _ => "drawn",
+        };
         notes.push(format!(
-            "validation: {} of {} rows, split by label with --split-seed {}",
+            "validation: {} of {} rows, {how} with --split-seed {}",
             valid.len(),
             part.rows.len(),
             self.split_seed

@@ -151,6 +151,10 @@ impl Rewriter<'_> {
         let mut comments = Vec::new();
         for line in source.split_inclusive('\n') {
             let what = file.line(line, inside);
+            if what == Line::Header {
+                out.extend_from_slice(line.as_bytes());
+                continue;
+            }
             if what == Line::Comment {
                 // It goes or stays with the sentence that it is before.
                 comments.extend_from_slice(line.as_bytes());

@@ -245,6 +245,27 @@ fn good_files() {
     assert_eq!(part.rows[1].line, 4);
     assert!(part.rows[1].words.is_empty());
 
+    // Nor do unusual names and blank lines, at the end or between texts of several words.
+    for end in ["\n", "\nplay some music\tplay\n"] {
+        let text = format!("utterance\tintent\nbook a flight\tbook\n{end}\n");
+        check_error("a.tsv", text.as_bytes(), "no column text|sentence");
+    }
+    // Names of a word's column and a tag's are no word.
+    for (name, text) in [
+        ("a.tsv", "token\ttag\nJohn\tB-x\nis\tO\n\nhe\tO\n"),
+        ("a.tsv", "word\tpos\nJohn\tNAME\nis\tVERB\n\nhe\tPRON\n"),
+        ("a.conll", "TOKEN POS NER\nJohn N B-x\nis V O\n\nhe P O\n"),
+    ] {
+        let (_f, path) = file(name, text.as_bytes());
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        let found: Vec<(usize, &str)> = part.rows.iter().map(|r| (r.line, &*r.text)).collect();
+        assert_eq!(found, [(2, "John is"), (5, "he")], "{text}");
+        assert_eq!(
+            part.notes.last().unwrap(),
+            "the first line names the columns"
+        );
+    }
+
     // Marks within a field that is not quoted are text, closed or not.
     let (_f, path) = file("a.csv", b"text,label\na 27\" screen,1\n\"b \"\"c\",0\n");
     let part = read_labelled(&path, &Columns::default()).unwrap();
