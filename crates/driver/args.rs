@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Fine-tune BERT on your own labelled texts.
 #[derive(Debug, Parser)]
-#[command(name = "hone", version, max_term_width = 100)]
+#[command(name = "hone", bin_name = "hone", version, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -35,7 +35,7 @@ pub enum Verb {
     Train(Box<TrainArgs>),
     /// Look for faults of a data set before training on it, and whether a model fits it
     Check(Box<crate::check::CheckArgs>),
-    /// Estimate a recipe by k-fold cross-validation, and list labels that are probably wrong
+    /// Estimate a recipe by k-fold cross-validation, and list labels that deserve a look
     #[command(allow_negative_numbers = true)]
     Crossval(Box<crate::crossval::CrossvalArgs>),
     /// Does a practice help on your data? Recipes beside a baseline over paired seeds and folds, with verdicts
@@ -166,7 +166,7 @@ pub struct TrainArgs {
     #[arg(long)]
     #[serde(skip)]
     pub json: bool,
-    /// A folder, a Hugging Face id (org/name) or a short name (minilm)
+    /// A folder, a Hugging Face id (org/name) or a short name (minilm, bert-base, bert-large) [default: minilm]
     #[arg(long, value_name = "MODEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -465,7 +465,7 @@ pub struct InspectArgs {
 /// `hone fetch`.
 #[derive(Debug, Clone, Args)]
 pub struct FetchArgs {
-    /// A Hugging Face id (org/name[@revision]) or a short name (minilm)
+    /// A Hugging Face id (org/name[@revision]) or a short name (minilm, bert-base, bert-large)
     pub name: String,
     /// Print one JSON object on standard output
     #[arg(long)]

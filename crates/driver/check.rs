@@ -33,7 +33,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "PATH|none")]
     pub test: Option<PathBuf>,
     /// Also check whether this model fits: its tokenizer, and a linear probe beside TF-IDF. A folder, a Hugging
-    /// Face id (org/name) or a short name (minilm)
+    /// Face id (org/name) or a short name (minilm, bert-base, bert-large)
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Print the report as one JSON object on standard output

@@ -76,6 +76,7 @@ fn read<B: Backend>(
         );
     }
     let (part, examples, _) = infer::labelled_for(&opened, &args.data, &args.columns)?;
+    infer::tell_known(path, &part, args.columns.strict)?;
     let found = answers(&opened.model, &examples, infer::progress(examples.len()))?
         .context("the evaluation was stopped")?;
     Ok((task, part, found))

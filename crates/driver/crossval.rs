@@ -224,7 +224,7 @@ fn execute<B: Backend>(
     drop(sink);
     let Some(report) = report else {
         say!(
-            "interrupted; finished folds are kept; go on with: hone crossval … --out {} --resume",
+            "interrupted; finished folds are kept; go on with: hone crossval --resume --out {}",
             folder.display()
         );
         return Ok(Exit::Interrupted);
@@ -234,7 +234,7 @@ fn execute<B: Backend>(
         let (from, to) = (folder.join("run.toml"), folder.join("soup/run.toml"));
         fs::copy(&from, &to).with_context(|| to.display().to_string())?;
     }
-    if args.final_fit && args.train.out.is_none() {
+    if args.final_fit && train::is_newest(&args.train, folder) {
         train::point_latest(folder);
     }
     if args.train.json {
@@ -293,7 +293,7 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
     }
     if let Some(s) = &report.suspects {
         text += &format!(
-            "labels that are probably wrong: {} rows in {} (about {:.1} % of all labels)\n",
+            "labels worth a look: {} rows in {}, the most doubtful first ({:.1} % of all labels by this model; of a good one about a third are wrong)\n",
             count(s.suspects),
             folder.join("suspects.csv").display(),
             100.0 * s.estimated_noise

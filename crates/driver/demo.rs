@@ -199,7 +199,7 @@ fn as_text(
          {} in all{}. Model: {shown}; the reviews: {shown}/data.\n\n\
          Try it:\n\n    cargo run --release -- predict \"Not bad at all\"\n\n\
          The same on your own texts, a CSV with columns text and label:\n\n    \
-         cargo run --release -- train --model {MODEL} --data reviews.csv --epochs {} --batch-size {} --lr {:e}\n",
+         cargo run --release -- train --model {MODEL} --data reviews.csv\n",
         kind_table(demo, report),
         list(report.right(&demo.test, 3)),
         list(report.wrong(&demo.test, 3)),
@@ -210,9 +210,6 @@ fn as_text(
             ", {} of memory at most",
             hone_report::bytes(n)
         )),
-        o.epochs,
-        o.batch_size,
-        o.lr,
     )
 }
 

@@ -3,7 +3,7 @@
 use crate::args::{ColumnArgs, EvalArgs};
 use crate::device::{self, on_device};
 use crate::progress::Stage;
-use crate::{Exit, listing, out, settings, trust};
+use crate::{Exit, knowledge, listing, out, settings, train, trust};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
 use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate, are_pairs};
@@ -26,6 +26,10 @@ pub fn folder(model: Option<PathBuf>) -> Result<PathBuf> {
             let latest = PathBuf::from("runs/latest");
             if !latest.exists() {
                 bail!("runs/latest: no run here yet; train one, or name a model with --model");
+            }
+            match std::fs::read_link(&latest) {
+                Ok(run) => say!("model: runs/{} (runs/latest)", run.display()),
+                Err(_) => say!("model: runs/latest"),
             }
             latest
         }
@@ -217,6 +221,24 @@ pub fn abstain<B: Backend>(asked: bool, path: &Path, model: &Model<B>) -> Result
     Ok(Some(rule))
 }
 
+/// Says where rows are those that the model was trained on: figures of them are no measure of it.
+pub fn tell_known(path: &Path, part: &Part, strict: bool) -> Result<()> {
+    let summary = knowledge::json_file(path, "summary.json")?;
+    if !knowledge::is_file_of(summary.as_ref(), "training file", &part.sha256) {
+        return Ok(());
+    }
+    let line = format!(
+        "{} is the file that {} was trained on: it may know these rows by heart",
+        part.path.display(),
+        path.display()
+    );
+    if strict {
+        bail!("{line} (an error under --strict)");
+    }
+    say!("warning: {line}");
+    Ok(())
+}
+
 fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<Exit> {
     let opened = open(backend, path, &args.columns)?;
     let model = &opened.model;
@@ -224,6 +246,7 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
     let abstain = abstain(args.abstain, path, model)?;
     let (part, examples, receipt) = labelled_for(&opened, &args.data, &args.columns)?;
     part.notes.iter().for_each(|note| say!("{note}"));
+    tell_known(path, &part, args.columns.strict)?;
     let batches = EvalBatches::USUAL;
     let mut acts = model.plan_eval(batches.limits(&examples))?;
     let started = Instant::now();
@@ -264,6 +287,7 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
         if let Some((rule, answered)) = answered {
             out::line(trust::answers_given(&rule, &answered))?;
         }
+        train::by_class(&metrics);
         say!(
             "{} texts in {} ({} tokens/s)",
             count(examples.len()),

@@ -178,8 +178,7 @@ fn task_file(data: &Path) -> Result<PathBuf> {
 /// What rows of the run mean for what is read off them.
 fn row_warnings(rows: &Rows, summary: Option<&Value>, plan: &Plan) -> Vec<String> {
     let name = rows.file.display();
-    let of =
-        |role: &str| summary.and_then(|s| s["hashes"][role].as_str()) == Some(rows.sha256.as_str());
+    let of = |role: &str| knowledge::is_file_of(summary, role, &rows.sha256);
     let stem = rows.file.file_name().and_then(|n| n.to_str());
     let called_test = stem.is_some_and(|n| n.split('.').next() == Some("test"));
     let mut lines = Vec::new();

@@ -123,6 +123,11 @@ pub fn run_toml(dir: &Path) -> Result<Option<toml::Table>> {
     Ok(Some(table))
 }
 
+/// Whether a file with this hash played a part in a run ("training file", "test file"), by its summary.
+pub fn is_file_of(summary: Option<&Value>, role: &str, sha256: &str) -> bool {
+    summary.and_then(|s| s["hashes"][role].as_str()) == Some(sha256)
+}
+
 /// A JSON file of a run's folder, where it has one.
 pub fn json_file(dir: &Path, name: &str) -> Result<Option<Value>> {
     let file = dir.join(name);

@@ -94,12 +94,12 @@ impl RunReport {
         }
         if self.dir.join("plan.json").is_file() {
             return format!(
-                "{dir}: an unfinished cross-validation, study or search; go on with the verb that began it and --resume"
+                "{dir}: an unfinished cross-validation, study or search; go on with the verb that began it and --resume --out {dir}"
             );
         }
         if self.options.is_some() && !self.dir.join("model.safetensors").is_file() {
             return format!(
-                "{dir}: no summary.json, so this run is not done; go on with: hone train … --out {dir} --resume"
+                "{dir}: no summary.json, so this run is not done; go on with: hone train --resume --out {dir}"
             );
         }
         format!(

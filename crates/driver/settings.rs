@@ -26,10 +26,16 @@ pub fn with_config(args: TrainArgs) -> Result<TrainArgs> {
     Ok(with_config_and(args, &[])?.0)
 }
 
+/// What a run that goes on was begun with, where nothing else says it: its folder's own record.
+fn recorded(args: &TrainArgs) -> Option<PathBuf> {
+    let file = args.out.as_ref()?.join("run.toml");
+    (args.resume && args.data.is_none() && file.is_file()).then_some(file)
+}
+
 /// The same for a verb with options of its own, which the file may hold too.
 pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnOptions)> {
     let mut others = toml::Table::new();
-    let Some(path) = args.config.clone() else {
+    let Some(path) = args.config.clone().or_else(|| recorded(&args)) else {
         return Ok((args, OwnOptions::default()));
     };
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;

@@ -170,17 +170,34 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
     let words = |a: &Option<Augmenter>| a.as_ref().map(Augmenter::hashes);
     let base_words = words(&augmenter);
     let mut recipes: Vec<(ArmArgs, Options, Option<Augmenter>)> = Vec::new();
-    for arm in typed {
+    let read = |arm: &ArmArgs| {
         let named = || format!("arm {}", arm.name);
         let (options, augmenter) =
             recipe(&arm.args, &config, task, valid_rows, &data_set, &model).with_context(named)?;
-        if same(&base, &options) && words(&augmenter) == base_words {
+        let idle = same(&base, &options) && words(&augmenter) == base_words;
+        Ok::<_, anyhow::Error>((!idle).then_some((options, augmenter)))
+    };
+    for mut arm in typed {
+        let mut found = read(&arm)?;
+        if found.is_none()
+            && let Some(other) = study_arms::without(&args.train, &base_args, &arm)?
+        {
+            say!(
+                "{}: the baseline has it already ({}); what is measured is the baseline without it ({})",
+                arm.name,
+                arm.flags,
+                other.flags
+            );
+            arm = other;
+            found = read(&arm)?;
+        }
+        let Some((options, augmenter)) = found else {
             bail!(
                 "arm {}: {} changes nothing of the baseline",
                 arm.name,
                 arm.flags
             );
-        }
+        };
         recipes.push((arm, options, augmenter));
     }
     let design = args.design(&base.metric)?;
@@ -288,7 +305,7 @@ fn execute<B: Backend>(
     drop(sink);
     let Some(report) = report else {
         say!(
-            "interrupted; finished trials are kept; go on with: hone study … --out {} --resume",
+            "interrupted; finished trials are kept; go on with: hone study --resume --out {}",
             folder.display()
         );
         return Ok(Exit::Interrupted);

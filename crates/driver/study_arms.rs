@@ -17,22 +17,59 @@ pub struct ArmArgs {
     pub args: TrainArgs,
 }
 
-/// Named practices: (name, flags). `{2x}` stands for twice the baseline's training.
-const PRACTICES: [(&str, &str); 13] = [
-    ("head-start", "--init-head probe"),
-    ("mean-pool", "--pool mean"),
-    ("layer-decay", "--layer-decay 0.9"),
-    ("unfreeze", "--unfreeze epoch"),
-    ("reinit", "--reinit-top 1"),
-    ("longer", "{2x}"),
-    ("r-drop", "--r-drop 1"),
-    ("l2-sp", "--l2-sp 50%"),
-    ("mixout", "--mixout 0.7"),
-    ("augment", "--augment eda"),
-    ("label-smoothing", "--label-smoothing 0.1"),
-    ("average", "--average last:0.25"),
-    ("bias-only", "--freeze bias-only"),
+/// A practice by name.
+struct Practice {
+    name: &'static str,
+    /// `{2x}` stands for twice the baseline's training.
+    flags: &'static str,
+    /// What a baseline that has it already is compared with.
+    without: Option<&'static str>,
+}
+
+const fn practice(
+    name: &'static str,
+    flags: &'static str,
+    without: Option<&'static str>,
+) -> Practice {
+    Practice {
+        name,
+        flags,
+        without,
+    }
+}
+
+const PRACTICES: [Practice; 13] = [
+    practice(
+        "head-start",
+        "--init-head probe",
+        Some("--init-head random"),
+    ),
+    practice("mean-pool", "--pool mean", Some("--pool cls")),
+    practice("layer-decay", "--layer-decay 0.9", Some("--layer-decay 1")),
+    practice("unfreeze", "--unfreeze epoch", None),
+    practice("reinit", "--reinit-top 1", Some("--reinit-top 0")),
+    practice("longer", "{2x}", None),
+    practice("r-drop", "--r-drop 1", Some("--r-drop 0")),
+    practice("l2-sp", "--l2-sp 50%", Some("--l2-sp 0")),
+    practice("mixout", "--mixout 0.7", Some("--mixout 0")),
+    practice("augment", "--augment eda", Some("--augment none")),
+    practice(
+        "label-smoothing",
+        "--label-smoothing 0.1",
+        Some("--label-smoothing 0"),
+    ),
+    practice("average", "--average last:0.25", None),
+    practice("bias-only", "--freeze bias-only", None),
 ];
+
+/// The other way about: the baseline without a practice that it has already, where `arm` is a named one.
+pub fn without(given: &TrainArgs, base: &TrainArgs, named: &ArmArgs) -> Result<Option<ArmArgs>> {
+    let same = |p: &&Practice| p.name == named.name && p.flags == named.flags;
+    let Some(flags) = PRACTICES.iter().find(same).and_then(|p| p.without) else {
+        return Ok(None);
+    };
+    arm(given, base, &format!("no {}", named.name), flags).map(Some)
+}
 
 /// Options that every arm has as the baseline has them: they say what is studied, or where it runs.
 const SHARED: [&str; 21] = [
@@ -69,17 +106,17 @@ pub fn arms(
 ) -> Result<Vec<ArmArgs>> {
     let mut arms: Vec<ArmArgs> = Vec::new();
     for name in practices {
-        let (_, flags) = PRACTICES
+        let found = PRACTICES
             .iter()
-            .find(|(known, _)| known == name)
+            .find(|known| known.name == name)
             .ok_or_else(|| {
-                let known: Vec<&str> = PRACTICES.iter().map(|p| p.0).collect();
+                let known: Vec<&str> = PRACTICES.iter().map(|p| p.name).collect();
                 anyhow!(
                     "--practices {name}: no such practice; there are {}",
                     known.join(", ")
                 )
             })?;
-        let flags = flags.replace("{2x}", &twice(base));
+        let flags = found.flags.replace("{2x}", &twice(base));
         arms.push(arm(given, base, name, &flags).with_context(|| format!("--practices {name}"))?);
     }
     for text in typed {
@@ -284,7 +321,7 @@ mod tests {
 
     #[test]
     fn every_practice_is_understood_and_longer_is_twice() {
-        let all: Vec<String> = PRACTICES.iter().map(|p| p.0.to_owned()).collect();
+        let all: Vec<String> = PRACTICES.iter().map(|p| p.name.to_owned()).collect();
         let found = arms_of(&base(""), &all, &[]).unwrap();
         assert_eq!(found.len(), PRACTICES.len());
         let longer = |flags: &str| {

@@ -9,11 +9,15 @@ use hone_bert::{Config, Task};
 use hone_data::are_pairs;
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
+use hone_train::metrics::Metrics;
 use hone_train::recipe::Recipe;
 use hone_train::{Ending, Job, Options, Sink, Summary, TrainError, task_of, write_beside};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Where runs are that nobody names a folder for.
+const RUNS: &str = "runs";
 
 /// Runs the verb.
 pub fn run(args: TrainArgs) -> Result<Exit> {
@@ -90,26 +94,30 @@ fn execute<B: Backend>(
     drop(sink);
     if done.ending == Ending::Interrupted {
         say!(
-            "interrupted after step {}; go on with: hone train … --out {} --resume",
+            "interrupted after step {}; go on with: hone train --resume --out {}",
             done.summary.steps,
             out.display()
         );
         return Ok(Exit::Interrupted);
     }
     // Now that there is a model in it.
-    if args.out.is_none() {
+    if is_newest(args, out) {
         point_latest(out);
     }
     if args.json {
         crate::out::line(serde_json::to_string(&done.summary)?)?;
     }
     let pairs = are_pairs(&job.data.train.rows);
-    report(&done.summary, done.model.task, pairs, out);
+    report(&done.summary, done.model.task, pairs, args, out);
     Ok(Exit::Done)
 }
 
 /// What a person reads at the end.
-fn report(summary: &Summary, task: Task, pairs: bool, out: &Path) {
+fn report(summary: &Summary, task: Task, pairs: bool, args: &TrainArgs, out: &Path) {
+    let typed = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .map_or("FILE".into(), |p| p.display().to_string())
+    };
     say!(
         "done in {}: {} steps, {} tokens at {} tokens/s; weights of step {}",
         duration(summary.seconds),
@@ -138,20 +146,8 @@ fn report(summary: &Summary, task: Task, pairs: bool, out: &Path) {
         trust::calibrated(c).iter().for_each(|line| say!("{line}"));
     }
     let part = summary.test.as_ref().or(summary.valid.as_ref());
-    if let Some(hone_train::metrics::Metrics::Classification(m)) = part.map(|p| &p.metrics)
-        && m.per_class.len() <= 20
-    {
-        let mut table = Table::new(&["label", "precision", "recall", "F1", "rows"]);
-        for c in &m.per_class {
-            table.row([
-                c.label.clone(),
-                format!("{:.3}", c.precision),
-                format!("{:.3}", c.recall),
-                format!("{:.3}", c.f1),
-                c.support.to_string(),
-            ]);
-        }
-        eprint!("{table}");
+    if let Some(part) = part {
+        by_class(&part.metrics);
     }
     if let Some(found) = &summary.abstention {
         let flattered = summary.valid.as_ref().is_some_and(|v| v.used_for_selection);
@@ -166,12 +162,41 @@ fn report(summary: &Summary, task: Task, pairs: bool, out: &Path) {
     if let Some(gap) = &summary.gap {
         say!("{}", gap.advice);
     }
+    if summary.valid.is_none() && summary.test.is_none() {
+        let (data, model) = (typed(&args.data), args.model.as_deref().unwrap_or("minilm"));
+        say!(
+            "not measured: every text was trained on; hone crossval --data {data} --model {model} estimates how good it is, \
+             hone eval --data FILE measures it on texts of that file"
+        );
+    }
     say!("model: {}", out.display());
     let texts = match pairs {
         true => "--data FILE",
         false => "\"Not bad at all\"",
     };
     say!("try:   hone predict --model {} {texts}", out.display());
+}
+
+/// Precision and recall of each class, where a person can still read them.
+pub fn by_class(metrics: &Metrics) {
+    const MOST: usize = 20;
+    let Metrics::Classification(found) = metrics else {
+        return;
+    };
+    if found.per_class.len() > MOST {
+        return;
+    }
+    let mut table = Table::new(&["label", "precision", "recall", "F1", "rows"]);
+    for class in &found.per_class {
+        table.row([
+            class.label.clone(),
+            format!("{:.3}", class.precision),
+            format!("{:.3}", class.recall),
+            format!("{:.3}", class.f1),
+            class.support.to_string(),
+        ]);
+    }
+    eprint!("{table}");
 }
 
 /// The folder a run writes to: `--out`, else a new one named after the data.
@@ -201,7 +226,7 @@ pub fn next_run_as(data: &Path, word: &str) -> Result<PathBuf> {
         ("train", Some(parent)) => parent.to_string_lossy().into_owned(),
         _ => stem.to_owned(),
     };
-    let runs = Path::new("runs");
+    let runs = Path::new(RUNS);
     fs::create_dir_all(runs).with_context(|| runs.display().to_string())?;
     (1..)
         .map(|n| runs.join(format!("{name}{word}-{n}")))
@@ -316,6 +341,11 @@ pub fn record_as(
         toml::to_string(&table)?
     );
     Ok(write_beside(&out.join("run.toml"), &text)?)
+}
+
+/// Whether a finished run is the newest of those that name themselves: one that went on was named by what it printed.
+pub fn is_newest(args: &TrainArgs, out: &Path) -> bool {
+    args.out.is_none() || args.resume && out.parent() == Some(Path::new(RUNS))
 }
 
 /// `runs/latest`, which predict and eval use when no model is named.

@@ -173,7 +173,7 @@ fn what_cannot_be_augmented_is_said() {
         &[&swaps[..], &["--origin-column", "label"]].concat(),
         &["--origin-column label: a.csv has a column of that name"],
     );
-    world.file(
+    world.write(
         "a.jsonl",
         "{\"text\": \"one two three four\", \"label\": 1}\n",
     );

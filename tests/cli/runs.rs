@@ -3,6 +3,7 @@
 use crate::world::{World, fixture, said, timeless};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::Stdio;
 
 #[test]
@@ -124,6 +125,37 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
         .lines()
         .map(|l| serde_json::from_str::<Value>(l).unwrap());
     assert_eq!(steps.filter(|e| e["event"] == "step").count(), 20);
+}
+
+/// Figures of the very rows that were learnt are told apart from a measurement, and a run without any says what to do.
+#[test]
+fn figures_of_the_training_rows_are_no_measure() {
+    let world = World::new();
+    let said = world
+        .train(&["--max-steps", "2", "--valid", "none"])
+        .ok()
+        .err;
+    for words in [
+        "not measured",
+        "hone crossval --data",
+        "hone eval --data FILE",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let data = fixture().join("train.csv");
+    let eval = |data: &str, more: &[&str]| {
+        let all = [&["eval", "--data", data], more].concat();
+        world.hone(&all)
+    };
+    let said = eval(data.to_str().unwrap(), &[]).ok();
+    assert!(said.err.contains("was trained on"), "{}", said.err);
+    assert!(said.err.contains("precision"), "{}", said.err);
+    eval(data.to_str().unwrap(), &["--strict"]).fails(&["was trained on", "--strict"]);
+    let others = String::from_utf8(std::fs::read(&data).unwrap()).unwrap();
+    let others: Vec<&str> = others.lines().take(9).collect();
+    world.write("others.csv", others.join("\n") + "\n");
+    let said = eval("others.csv", &[]).ok().err;
+    assert!(!said.contains("was trained on"), "{said}");
 }
 
 #[test]
@@ -345,11 +377,23 @@ fn the_latest_run_is_one_that_has_a_model() {
         "--data",
         data.to_str().unwrap(),
         "--max-steps",
-        "100000",
+        "1500",
     ];
-    world.interrupted(&words, "step 1/");
+    let said = world.interrupted(&words, "step 1/");
     assert_eq!(latest(), first);
-    world.hone(&["predict", "a bright film"]).ok();
+    let predict = || world.hone(&["predict", "a bright film"]).ok().err;
+    let named = format!("model: runs/{} (runs/latest)", first.display());
+    assert!(predict().contains(&named));
+    // The command that is printed goes on as it stands, and what it leaves is the newest model.
+    let hint = said.last().unwrap();
+    let (_, command) = hint.split_once("go on with: hone ").expect(hint);
+    let words: Vec<&str> = command.split(' ').collect();
+    assert_eq!(words[..3], ["train", "--resume", "--out"], "{hint}");
+    let resumed = world.hone(&words).ok().err;
+    assert!(resumed.contains("step 1500/1500"), "{resumed}");
+    assert_eq!(Path::new("runs").join(latest()), Path::new(words[3]));
+    world.hone(&words).fails(&["done"]);
+    let first = latest();
     world.train(&["--max-steps", "2"]).ok();
     assert_ne!(latest(), first);
 }

@@ -141,11 +141,11 @@ fn an_interrupted_study_goes_on_bit_for_bit() {
     study(&world, &with_out("whole")).ok();
     let (model, data) = (fixture(), fixture().join("train.csv"));
     let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
-    let mut all = words(model, data, &with_out("broken"));
+    let all = words(model, data, &with_out("broken"));
     let rest = world.interrupted(&all, "trial 2/4: pair 1, slow");
     assert!(rest.iter().any(|l| l.contains("--resume")), "{rest:?}");
-    all.push("--resume");
-    world.hone(&all).ok();
+    // As the last line says: what it was begun with is in the folder.
+    world.hone(&["study", "--resume", "--out", "broken"]).ok();
     let read = |folder: &str| timeless(world.json(&format!("{folder}/study.json")), &[]);
     assert_eq!(read("whole"), read("broken"));
     // Two trials' records, to the last bit of what was measured.
@@ -193,6 +193,38 @@ fn test_texts_stay_unread_and_every_task_is_studied() {
             assert!(said.err.contains("is not read"), "{}", said.err);
         }
     }
+}
+
+/// What a recipe chose, or somebody gave, is worth what the baseline loses without it.
+#[test]
+fn a_practice_that_the_baseline_has_is_measured_the_other_way_about() {
+    let world = World::new();
+    let more = [
+        "--practices",
+        "label-smoothing",
+        "--label-smoothing",
+        "0.1",
+        "--json",
+    ];
+    let few = [
+        "--max-steps",
+        "2",
+        "--folds",
+        "2",
+        "--pairs",
+        "2",
+        "--out",
+        "s",
+    ];
+    let said = study(&world, &[&more[..], &few].concat()).ok();
+    assert!(
+        said.err.contains("the baseline has it already"),
+        "{}",
+        said.err
+    );
+    let found: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(found["arms"][0]["name"], "no label-smoothing");
+    assert_eq!(found["arms"][0]["flags"], "--label-smoothing 0");
 }
 
 #[test]
