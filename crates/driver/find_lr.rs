@@ -357,8 +357,8 @@ impl Found<'_> {
         }
         let (lr, head_lr) = rates(report, s);
         text += &format!(
-            "half of the fall is done at body rate {:.1e}, the lowest loss, {:.4}, is at {:.1e}\n\n\
-             suggested: body {lr:e}, head {head_lr:e} (ratio {})\n",
+            "of the smoothed loss, half of the fall is done at body rate {:.1e}, and the lowest, {:.4}, is at {:.1e}\n\n\
+             suggested: body {lr:e}, head {head_lr:e} (three times the rate of half the fall; head to body {})\n",
             s.middle_lr,
             s.lowest_loss,
             s.lowest_lr,

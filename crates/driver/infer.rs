@@ -37,6 +37,12 @@ pub fn folder(model: Option<PathBuf>) -> Result<PathBuf> {
     if !path.is_dir() {
         bail!("{}: no such folder", path.display());
     }
+    if !hone_bert::Config::path_in(&path).is_file() {
+        bail!(
+            "{}: no config.json here; the folder of a fine-tuned model was expected",
+            path.display()
+        );
+    }
     Ok(path)
 }
 

@@ -18,7 +18,7 @@ pub fn run(args: InspectArgs) -> Result<Exit> {
         model(path)?
     } else if path.is_dir() {
         bail!(
-            "{}: no config.json here; a model folder, a .safetensors file or a data file was expected",
+            "{}: no config.json here; a model folder, a .safetensors file or one data file was expected",
             path.display()
         );
     } else if path.extension().is_some_and(|e| e == "safetensors") {

@@ -68,6 +68,11 @@ pub fn show(task: Task, first: &[Vec<RowText>; 2], all: [usize; 2], files: Optio
         Task::Regress => "error",
         _ => "p",
     };
+    // A value is as long as a float is; three places tell how far off it is.
+    let shown = |text: &str| match (task, text.parse::<f32>()) {
+        (Task::Regress, Ok(value)) => format!("{value:.3}"),
+        _ => short(text),
+    };
     for (((title, rows), all), name) in titles
         .iter()
         .zip(first)
@@ -85,8 +90,8 @@ pub fn show(task: Task, first: &[Vec<RowText>; 2], all: [usize; 2], files: Optio
         for row in rows {
             table.row([
                 row.row.to_string(),
-                short(&row.label),
-                short(&row.answer),
+                shown(&row.label),
+                shown(&row.answer),
                 format!("{:.3}", row.measure),
                 short(&row.text),
             ]);

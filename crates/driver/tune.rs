@@ -416,7 +416,7 @@ fn execute<B: Backend>(backend: &Arc<B>, tune: &Tune<'_>, done: &Finish<'_>) -> 
     // Last: its presence says that the search is done.
     let text = serde_json::to_string_pretty(&object)? + "\n";
     write_beside(&folder.join("tune.json"), &text)?;
-    if train::is_newest(&done.args, folder)
+    if train::is_newest(done.args, folder)
         && let (Some(runs), Some(own)) = (folder.parent(), folder.file_name())
     {
         train::point_latest_at(runs, &PathBuf::from(own).join(BEST));

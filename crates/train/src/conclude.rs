@@ -46,6 +46,16 @@ impl HeldOut<'_> {
     }
 }
 
+/// What gives more rows that the model did not see, where validation rows are too few.
+fn instead(what: &str, flag: &str) -> String {
+    match what.starts_with("validation") {
+        true => format!(
+            "; hone crossval --final-fit {flag} reads the folds' answers to every row instead"
+        ),
+        false => String::new(),
+    }
+}
+
 impl Job<'_> {
     /// Logits and labels of a part, rows without a known label left out; `None` where the user asked to stop.
     pub(crate) fn answers<B: Backend>(
@@ -91,7 +101,8 @@ impl Job<'_> {
                 wrong("--calibrate is for texts of one class each".to_owned())
             }
             true if rows < LEAST_ROWS => wrong(format!(
-                "--calibrate needs {LEAST_ROWS} {what} at least, there are {rows}"
+                "--calibrate needs {LEAST_ROWS} {what} at least, there are {rows}{}",
+                instead(what, "--calibrate")
             )),
             _ => Ok(()),
         }
@@ -109,7 +120,8 @@ impl Job<'_> {
         }
         if rows < needed {
             return Err(TrainError::Option(format!(
-                "--abstain-precision {wanted} needs {needed} {what} at least, there are {rows}"
+                "--abstain-precision {wanted} needs {needed} {what} at least, there are {rows}{}",
+                instead(what, &format!("--abstain-precision {wanted}"))
             )));
         }
         Ok(())
