@@ -120,7 +120,7 @@ fn what_a_person_reads() {
     for part in [
         "held-out training texts, mean of 2 repeats",
         "suggested: body",
-        "(ratio 4)",
+        "head to body 4",
         "each repeat alone:",
         "per layer: head",
         "layer 0",

@@ -1,4 +1,5 @@
-//! Plain-text tables: columns as wide as their content, numbers right, words left.
+//! Plain-text tables: columns as wide as their content, numbers right, words left; a last column of sentences goes on in
+//! lines of its own.
 
 use std::fmt;
 
@@ -31,11 +32,62 @@ fn numeric(cell: &str) -> bool {
     cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+')
 }
 
+/// Characters of a line that holds a wrapped column, and the fewest that are left to that.
+const LINE: usize = 120;
+const NARROWEST: usize = 40;
+
+/// Pieces of a text of at most so many characters each, between words; a longer word is a piece.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut pieces: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match pieces.last_mut() {
+            Some(last) if last.chars().count() + 1 + word.chars().count() <= width => {
+                last.push(' ');
+                *last += word;
+            }
+            _ => pieces.push(word.to_owned()),
+        }
+    }
+    pieces
+}
+
+impl Table {
+    fn width(&self, column: usize) -> usize {
+        let cells = self.rows.iter().map(|r| &r[column]);
+        let all = cells.chain([&self.headings[column]]);
+        all.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    }
+
+    /// The rows as lines: the last column's sentences go on below.
+    fn lines(&self) -> Vec<Vec<String>> {
+        let columns = self.headings.len();
+        let Some(last) = columns.checked_sub(1) else {
+            return self.rows.clone();
+        };
+        let others: usize = (0..last).map(|c| self.width(c) + 2).sum();
+        let width = LINE.saturating_sub(others).max(NARROWEST);
+        let mut lines = Vec::new();
+        for row in &self.rows {
+            let mut first = row.clone();
+            let mut pieces = wrapped(&row[last], width).into_iter();
+            first[last] = pieces.next().unwrap_or_default();
+            lines.push(first);
+            for piece in pieces {
+                let mut line = vec![String::new(); columns];
+                line[last] = piece;
+                lines.push(line);
+            }
+        }
+        lines
+    }
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.headings.len();
+        let lines = self.lines();
         let width = |c: usize| {
-            let cells = self.rows.iter().map(|r| r[c].chars().count());
+            let cells = lines.iter().map(|r| r[c].chars().count());
             cells
                 .chain([self.headings[c].chars().count()])
                 .max()
@@ -67,7 +119,7 @@ impl fmt::Display for Table {
         line(&self.headings)?;
         let rule: Vec<String> = widths.iter().map(|&w| "─".repeat(w)).collect();
         line(&rule)?;
-        self.rows.iter().try_for_each(|row| line(row))
+        lines.iter().try_for_each(|row| line(row))
     }
 }
 
@@ -81,5 +133,25 @@ mod tests {
         t.row(["a", "10"]);
         t.row(["bcd", "7"]);
         assert_eq!(t.to_string(), "name   n\n────  ──\na     10\nbcd    7\n");
+    }
+
+    #[test]
+    fn sentences_of_the_last_column_are_wrapped() {
+        let mut t = Table::new(&["option", "why"]);
+        let why = "because of it ".repeat(12);
+        t.row(["lr", why.trim()]);
+        t.row(["pool", "short"]);
+        let text = t.to_string();
+        assert!(text.lines().all(|l| l.chars().count() <= LINE), "{text}");
+        assert_eq!(text.lines().count(), 5);
+        let words = |s: &str| s.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let found = words(text.split_once("lr").unwrap().1);
+        assert_eq!(found, words(&format!("{why} pool short")));
+        assert!(
+            text.contains("\n        because") || text.contains("\n        of"),
+            "{text}"
+        );
+        // One long word stays whole.
+        assert_eq!(wrapped(&"x".repeat(99), 9), ["x".repeat(99)]);
     }
 }
