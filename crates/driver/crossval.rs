@@ -323,7 +323,8 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
         text += &format!("model of all rows ({:.2} epochs): {}\n", f.epochs, f.note);
         let calibrated = f.summary.calibration.iter().flat_map(trust::calibrated);
         let abstained = f.summary.abstention.iter();
-        let abstained = abstained.flat_map(|found| trust::abstained(found, false));
+        let but = "if the final model, of all texts, answers as well as those of the folds did";
+        let abstained = abstained.flat_map(|found| trust::abstained(found, Some(but)));
         for line in calibrated.chain(abstained) {
             text += &format!("{line}\n");
         }

@@ -151,7 +151,8 @@ fn report(summary: &Summary, task: Task, pairs: bool, args: &TrainArgs, out: &Pa
     }
     if let Some(found) = &summary.abstention {
         let flattered = summary.valid.as_ref().is_some_and(|v| v.used_for_selection);
-        let lines = trust::abstained(found, flattered);
+        let but = flattered.then_some("a little less: the same rows chose the weights");
+        let lines = trust::abstained(found, but);
         lines.iter().for_each(|line| say!("{line}"));
     }
     if let Some(listed) = &summary.listed {

@@ -28,8 +28,8 @@ pub fn calibrated(c: &Calibration) -> Vec<String> {
     lines
 }
 
-/// An abstention, line by line; `flattered` where the same rows chose the weights.
-pub fn abstained(found: &Abstention, flattered: bool) -> Vec<String> {
+/// An abstention, line by line; `but` is what its certainty takes for granted.
+pub fn abstained(found: &Abstention, but: Option<&str>) -> Vec<String> {
     let Some(rule) = &found.rule else {
         return vec![format!(
             "abstention: on these {} no threshold can be shown to give answers of which {} are right; more of them or \
@@ -41,10 +41,7 @@ pub fn abstained(found: &Abstention, flattered: bool) -> Vec<String> {
         "abstention: with {:.0} % certainty {} of the answers are right{}",
         100.0 * found.certainty,
         found.wanted,
-        match flattered {
-            true => " (a little less: the same rows chose the weights)",
-            false => "",
-        }
+        but.map_or(String::new(), |what| format!(" ({what})"))
     )];
     let parts = [(found.by, &found.held_out), ("test", &found.test)];
     for (name, part) in parts.into_iter().filter_map(|(n, p)| Some((n, (*p)?))) {
