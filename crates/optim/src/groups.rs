@@ -83,7 +83,7 @@ impl Groups {
     /// Lets the parameters that `pretrained` names decay towards where they began instead of towards zero, biases
     /// and LayerNorm too (L2-SP, Li et al. 2018, "Explicit inductive bias for transfer learning", in AdamW's form).
     /// `multipliers` are a row's over the steps in which it is awake: a part of the way is one for every tensor, whatever
-    /// its rate, so each has a λ of its own. A λ that in one step would go the whole way back or further is an error.
+    /// its rate, so each has a λ of its own. One that in a step would go further than the whole way back is an error.
     pub fn with_start_decay(
         mut self,
         pull: Pull,
@@ -99,7 +99,7 @@ impl Groups {
                 let rates = group.lr * by.sum;
                 let decay = pull.rate(rates);
                 let step = group.lr * by.largest * decay;
-                if step >= 1.0 {
+                if step > 1.0 {
                     return Err(OptimError::Pull {
                         pull: pull.into(),
                         tensor: table.params()[row].name.clone(),
@@ -360,11 +360,11 @@ mod tests {
             layers: 2,
         };
         let groups = || policy.groups(&table(), |_| true);
-        assert!(drawn_back(groups(), Pull::Rate(999.0), 50.0).is_ok());
-        let said = drawn_back(groups(), Pull::Rate(1000.0), 50.0).unwrap_err();
+        assert!(drawn_back(groups(), Pull::Rate(1000.0), 50.0).is_ok());
+        let said = drawn_back(groups(), Pull::Rate(1500.0), 50.0).unwrap_err();
         assert_eq!(
             said.to_string(),
-            "--l2-sp 1000: at its peak rate of 1.00e-3 a step would take e 1.00 times the way back to where it began; \
+            "--l2-sp 1500: at its peak rate of 1.00e-3 a step would take e 1.50 times the way back to where it began; \
              give less, or a part of the way such as 50%"
         );
         // Three steps of one rate that together are to go 99.9 % of the way.

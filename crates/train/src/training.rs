@@ -208,7 +208,7 @@ impl<'a, B: Backend> Training<'a, B> {
             valid_rows: self.valid.map_or(0, Examples::len),
             steps,
             steps_per_epoch: per_epoch,
-            warmup_steps: options.rising_steps(steps),
+            warmup_steps: options.rising_steps(steps).min(steps),
             groups: engine.groups(),
             memory,
         }));
