@@ -265,7 +265,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "SHAPE", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// Steps of warm-up, or a fraction of all steps [default: 0.06; one-cycle 0.3, slanted 0.1; exponential takes none]
+    /// Steps of warm-up, or a fraction of all steps, never the last one [default: 0.06; one-cycle 0.3, slanted 0.1;
+    /// exponential takes none]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<String>,
@@ -294,12 +295,12 @@ pub struct TrainArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub focal_loss: Option<f64>,
     /// R-Drop: every text is read twice, and the two answers are pulled together with this weight; 1 to 5 is
-    /// usual; a step takes twice as long [default: 0]
+    /// usual; a step takes twice as long, for nothing where every dropout is 0 [default: 0]
     #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_drop: Option<f64>,
-    /// L2-SP: pre-trained weights decay towards where they began instead of towards zero: so much of the way over the
-    /// run, were there no gradients (50%), or by rate times X each step [default: 0]
+    /// L2-SP: pre-trained weights decay towards where they began instead of towards zero: each tensor so much of the way
+    /// over the run, were there no gradients (50%), or by its rate times X each step [default: 0]
     #[arg(long, value_name = "P%|X", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub l2_sp: Option<String>,
@@ -308,7 +309,7 @@ pub struct TrainArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mixout: Option<f64>,
     /// Weights to evaluate and keep: none (those of a step), ema:DECAY, or last:PART, the mean over the last
-    /// part of the run [default: none]
+    /// part of the run, which one that stops or is best before that never begins [default: none]
     #[arg(long, value_name = "WHICH", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average: Option<String>,
@@ -320,7 +321,8 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cache_frozen: bool,
-    /// Gradual unfreezing from the top: none, epoch or step:N [default: none]
+    /// Gradual unfreezing from the top: none, epoch or step:N; what does not wake within the run stays as it is
+    /// [default: none]
     #[arg(long, value_name = "WHEN", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfreeze: Option<String>,

@@ -235,11 +235,6 @@ impl<'a> Ask<'a> {
             pool: self.config.pool,
             head,
             scratch: args.init.as_deref() == Some("random"),
-            frozen: args
-                .freeze
-                .iter()
-                .flat_map(|f| f.split(','))
-                .any(|word| word.trim() == "all"),
             reinit_top: args.reinit_top.unwrap_or(0),
             valid: self.valid == Valid::Decided,
             needs_valid: need.find(asked).map(|f| f.replace('_', "-")),

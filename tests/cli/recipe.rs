@@ -191,42 +191,37 @@ fn what_is_given_wins_and_the_rest_follows_it() {
 fn what_it_was_not_derived_for_is_as_ever() {
     let world = World::new();
     let data = world.reviews();
-    for (file, flags, says) in [
+    let flags = ["--init", "random", "--max-steps", "2"];
+    let train = |more: &[&str]| typed(&world, "train", data, &[&flags, more].concat()).ok();
+    let auto = train(&["--out", "auto"]);
+    let says = "recipe: standard, this is training from scratch";
+    assert!(auto.err.contains(says), "{}", auto.err);
+    train(&["--recipe", "standard", "--out", "std"]);
+    assert!(world.read("auto/model.safetensors") == world.read("std/model.safetensors"));
+}
+
+/// A frozen encoder has the recipe of every other, in whatever words it is frozen: the fitted head first of all.
+#[test]
+fn a_frozen_encoder_begins_fitted_however_it_is_spelt() {
+    let world = World::new();
+    let data = world.reviews();
+    let frozen = |what: &str| {
+        let flags = ["--freeze", what, "--max-steps", "3", "--out", what];
+        let said = typed(&world, "train", data, &flags).ok();
         (
-            data,
-            &["--init", "random"][..],
-            "standard, this is training from scratch",
-        ),
-        (data, &["--freeze", "all"], "standard: with everything"),
-    ] {
-        let flags = [flags, &["--max-steps", "2"]].concat();
-        let auto = typed(
-            &world,
-            "train",
-            file,
-            &[&flags[..], &["--out", "auto"]].concat(),
+            table(&said.err),
+            world.read(&format!("{what}/model.safetensors")),
         )
-        .ok();
-        assert!(
-            auto.err.contains(&format!("recipe: {says}")),
-            "{}",
-            auto.err
-        );
-        typed(
-            &world,
-            "train",
-            file,
-            &[&flags[..], &["--recipe", "standard", "--out", "std"]].concat(),
-        )
-        .ok();
-        assert!(
-            world.read("auto/model.safetensors") == world.read("std/model.safetensors"),
-            "{says}"
-        );
-        for folder in ["auto", "std"] {
-            std::fs::remove_dir_all(world.path(folder)).unwrap();
-        }
-    }
+    };
+    let (all, layers) = (frozen("all"), frozen("1"));
+    assert!(
+        all.0
+            .contains(&("init-head".to_owned(), "probe".to_owned())),
+        "{:?}",
+        all.0
+    );
+    assert_eq!(all.0, layers.0);
+    assert!(all.1 == layers.1, "other weights");
 }
 
 /// Values, sets of labels and tags are given the same recipe, begin fitted, and say what they were measured by.

@@ -222,6 +222,47 @@ fn threads_do_not_change_a_bit() {
     }
 }
 
+/// What the head dropped in training is what the saved model says, whatever the model it came from said.
+#[test]
+fn the_heads_dropout_is_saved_where_it_is_another() {
+    let world = World::new();
+    let data = world.reviews();
+    let model = world.model("source");
+    let config = String::from_utf8(world.read("source/config.json")).unwrap();
+    let with = config.replace(
+        "\"classifier_dropout\": null",
+        "\"classifier_dropout\": 0.3",
+    );
+    world.write("source/config.json", with);
+    let model = model.to_str().unwrap();
+    for (out, flags, saved) in [
+        ("kept", &[][..], Some(0.3)),
+        ("given", &["--head-dropout", "0.2"], Some(0.2)),
+        ("same", &["--dropout", "0.1"], None),
+    ] {
+        let all = [
+            "train",
+            "--model",
+            model,
+            "--data",
+            data,
+            "--max-steps",
+            "1",
+            "--out",
+            out,
+        ];
+        let words = [&all[..], flags].concat();
+        said(world.command(&words).output().unwrap()).ok();
+        let config = world.json(&format!("{out}/config.json"));
+        let found = config.get("classifier_dropout").and_then(|p| p.as_f64());
+        assert_eq!(found, saved, "{out}");
+        assert!(
+            saved.is_some() || config.get("classifier_dropout").is_none(),
+            "{out}"
+        );
+    }
+}
+
 #[test]
 fn cached_outputs_of_frozen_layers_change_no_bit() {
     let world = World::new();

@@ -46,9 +46,10 @@ pub fn save_config(
         "attention_probs_dropout_prob".into(),
         json!(config.attention_dropout),
     );
-    if let Some(p) = config.classifier_dropout {
-        map.insert("classifier_dropout".into(), json!(p));
-    }
+    match config.classifier_dropout {
+        Some(p) => map.insert("classifier_dropout".into(), json!(p)),
+        None => map.remove("classifier_dropout"),
+    };
     map.remove("dtype");
     map.insert("torch_dtype".into(), json!("float32"));
     let path = Config::path_in(folder);

@@ -88,16 +88,80 @@ impl Unfreeze {
 
     /// Whether a row trains at `step` (from 0).
     pub fn awake(&self, row: usize, step: usize, steps_per_epoch: usize) -> bool {
-        let stage = match self.pace {
+        self.wakes_at(row, steps_per_epoch)
+            .is_some_and(|wakes| wakes <= step)
+    }
+
+    /// The step (from 0) at which a row begins to train, whether or not the run has so many; `None`: it never does.
+    pub fn wakes_at(&self, row: usize, steps_per_epoch: usize) -> Option<usize> {
+        let stage_steps = match self.pace {
             Pace::None => 0,
-            Pace::Epoch => step / steps_per_epoch.max(1),
-            Pace::Steps(n) => step / n,
+            Pace::Epoch => steps_per_epoch.max(1),
+            Pace::Steps(n) => n,
         };
         match self.rows[row] {
-            Wake::Never => false,
-            Wake::Stage(wakes) => wakes <= stage,
+            Wake::Never => None,
+            Wake::Stage(wakes) => Some(wakes.saturating_mul(stage_steps)),
         }
     }
+
+    /// What would wake only after the last of `steps`, in a line; `None` where all wakes in time.
+    pub fn asleep(
+        &self,
+        table: &ParamTable,
+        steps: usize,
+        steps_per_epoch: usize,
+    ) -> Option<String> {
+        let late = |row: usize| {
+            self.wakes_at(row, steps_per_epoch)
+                .filter(|&at| at >= steps)
+        };
+        let at = |wanted: Depth| {
+            let rows = table.params().iter().enumerate();
+            rows.filter(|(_, param)| param.depth == wanted)
+                .find_map(|(row, _)| late(row))
+        };
+        let first = (0..table.params().len()).filter_map(late).min()?;
+        let asleep: Vec<usize> = (0..layers(table))
+            .filter(|&l| at(Depth::Layer(l)).is_some())
+            .collect();
+        let mut names: Vec<String> = runs(&asleep);
+        if at(Depth::Embeddings).is_some() {
+            names.push("the embeddings".to_owned());
+        }
+        let (pace, when) = match self.pace {
+            Pace::Steps(n) => (
+                format!("step:{n}"),
+                format!("after step {first} or later, and this run has {steps} steps"),
+            ),
+            _ => {
+                let epoch = steps_per_epoch.max(1);
+                (
+                    "epoch".to_owned(),
+                    format!(
+                        "in epoch {} or later, and this run ends in epoch {}",
+                        first / epoch + 1,
+                        steps.div_ceil(epoch)
+                    ),
+                )
+            }
+        };
+        Some(format!(
+            "--unfreeze {pace}: {} would wake {when}: they stay as they are",
+            names.join(" and ")
+        ))
+    }
+}
+
+/// Ascending numbers of layers in words: `layers 0 to 3`, `layer 5`.
+fn runs(layers: &[usize]) -> Vec<String> {
+    layers
+        .chunk_by(|a, b| a + 1 == *b)
+        .map(|run| match run {
+            [one] => format!("layer {one}"),
+            _ => format!("layers {} to {}", run[0], run[run.len() - 1]),
+        })
+        .collect()
 }
 
 fn layers(table: &ParamTable) -> usize {
@@ -202,11 +266,12 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 fn unknown_pattern(word: &str, table: &ParamTable) -> OptimError {
     let plain = word.trim_matches('*');
+    let beginning: String = plain.chars().take(5).collect();
     let near: Vec<&str> = table
         .params()
         .iter()
         .map(|p| p.name.as_str())
-        .filter(|name| plain.len() > 2 && name.contains(&plain[..plain.len().min(5)]))
+        .filter(|name| plain.chars().count() > 2 && name.contains(&beginning))
         .take(3)
         .collect();
     let hint = match near.is_empty() {
@@ -280,6 +345,9 @@ mod tests {
             ("9", "layers are 0 to 2"),
             ("bert.enkoder*", "no parameter"),
             ("*", "nothing to train"),
+            // The fifth byte is inside a character.
+            ("ABCD\u{e9}", "no parameter"),
+            ("pool\u{e9}\u{e9}", "no parameter"),
         ] {
             let error = Unfreeze::parse(freeze, "none", &table())
                 .unwrap_err()
@@ -305,5 +373,41 @@ mod tests {
         assert!((0..3).all(|row| !plan.awake(row, 1000, 100)));
         let plan = Unfreeze::parse("none", "epoch", &table()).unwrap();
         assert!(!plan.awake(0, 399, 100) && plan.awake(0, 400, 100));
+    }
+    #[test]
+    fn what_never_wakes_is_named() {
+        let asleep = |freeze: &str, unfreeze: &str, steps: usize| {
+            let plan = Unfreeze::parse(freeze, unfreeze, &table()).unwrap();
+            plan.asleep(&table(), steps, 100)
+        };
+        assert_eq!(
+            asleep("none", "epoch", 250).as_deref(),
+            Some(
+                "--unfreeze epoch: layer 0 and the embeddings would wake in epoch 4 or later, and this run ends in \
+                 epoch 3: they stay as they are"
+            )
+        );
+        assert_eq!(
+            asleep("embeddings", "step:10", 10).as_deref(),
+            Some(
+                "--unfreeze step:10: layers 0 to 2 would wake after step 10 or later, and this run has 10 steps: they \
+                 stay as they are"
+            )
+        );
+        let middle = asleep("1-1,embeddings", "epoch", 100).unwrap();
+        assert!(middle.contains(": layer 0 and layer 2 would"), "{middle}");
+        for (freeze, unfreeze, steps) in [
+            ("none", "none", 1),
+            ("all", "epoch", 1),
+            ("none", "epoch", 401),
+            ("2", "step:10", 5),
+        ] {
+            assert_eq!(asleep(freeze, unfreeze, steps), None, "{freeze} {unfreeze}");
+        }
+        assert!(
+            asleep("none", "epoch", 400)
+                .unwrap()
+                .contains(": the embeddings would")
+        );
     }
 }

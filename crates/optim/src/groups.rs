@@ -1,6 +1,6 @@
 //! Groups of parameters: a pure function of a row of the parameter table.
 
-use crate::Pull;
+use crate::{Multipliers, OptimError, Pull};
 use hone_tensor::{Depth, Kind, Param, ParamTable};
 
 /// Rates and decay by place and kind.
@@ -82,19 +82,33 @@ impl GroupPolicy {
 impl Groups {
     /// Lets the parameters that `pretrained` names decay towards where they began instead of towards zero, biases
     /// and LayerNorm too (L2-SP, Li et al. 2018, "Explicit inductive bias for transfer learning", in AdamW's form).
-    /// `rates` is the sum of the top layer's over the run.
+    /// `multipliers` are a row's over the steps in which it is awake: a part of the way is one for every tensor, whatever
+    /// its rate, so each has a λ of its own. One that in a step would go further than the whole way back is an error.
     pub fn with_start_decay(
         mut self,
         pull: Pull,
-        rates: f64,
+        multipliers: impl Fn(usize) -> Multipliers,
         table: &ParamTable,
         pretrained: impl Fn(usize) -> bool,
-    ) -> Groups {
-        let (decay, part) = (pull.rate(rates), pull.part(rates));
+    ) -> Result<Groups, OptimError> {
         let (mut tensors, mut numbers) = (0, 0);
+        let mut parts = Parts::NONE;
         for (row, group) in self.rows.iter_mut().enumerate() {
             if group.trained && pretrained(row) {
+                let by = multipliers(row);
+                let rates = group.lr * by.sum;
+                let decay = pull.rate(rates);
+                let step = group.lr * by.largest * decay;
+                if step > 1.0 {
+                    return Err(OptimError::Pull {
+                        pull: pull.into(),
+                        tensor: table.params()[row].name.clone(),
+                        rate: group.lr * by.largest,
+                        step,
+                    });
+                }
                 (group.weight_decay, group.start_decay) = (0.0, decay);
+                parts.take(pull.part(rates));
                 tensors += 1;
                 numbers += table.params()[row].len();
             }
@@ -103,19 +117,15 @@ impl Groups {
         self.lines.insert(
             1,
             format!(
-                "decayed towards where they began {tensors} tensors {}: without gradients {:.2} % of the way over the run{}",
+                "decayed towards where they began {tensors} tensors {}: without gradients {parts} of the way over the run{}",
                 count(numbers),
-                100.0 * part,
-                match part < Pull::LEAST {
-                    true => format!(
-                        ", too little to matter (half of it: --l2-sp 50%, here {:.1e})",
-                        Pull::Part(0.5).rate(rates)
-                    ),
-                    false => String::new(),
+                match parts.most < Pull::LEAST {
+                    true => ", too little to matter (half of it: --l2-sp 50%)",
+                    false => "",
                 }
             ),
         );
-        self
+        Ok(self)
     }
 
     /// By row of the table.
@@ -136,6 +146,35 @@ impl Groups {
     /// What is printed at the start of a run.
     pub fn lines(&self) -> Vec<String> {
         self.lines.clone()
+    }
+}
+
+/// The parts of the way that tensors go back, from the least to the most.
+struct Parts {
+    least: f64,
+    most: f64,
+}
+
+impl Parts {
+    const NONE: Parts = Parts {
+        least: f64::INFINITY,
+        most: 0.0,
+    };
+
+    fn take(&mut self, part: f64) {
+        self.least = self.least.min(part);
+        self.most = self.most.max(part);
+    }
+}
+
+impl std::fmt::Display for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [least, most] =
+            [self.least.min(self.most), self.most].map(|x| format!("{:.2}", 100.0 * x));
+        match least == most {
+            true => write!(f, "{most} %"),
+            false => write!(f, "{least} to {most} %"),
+        }
     }
 }
 
@@ -243,7 +282,7 @@ mod tests {
         );
         assert!(groups.lines()[1].contains("layer 0 5.00e-4"));
         // Rows 1 to 4 were pre-trained; the frozen word table and the head stay as they are.
-        let groups = groups.with_start_decay(Pull::Rate(0.1), 3.0, &table(), |row| row < 5);
+        let groups = drawn_back(groups, Pull::Rate(0.1), 3000.0).unwrap();
         for (row, (g, (_, wd, _))) in groups.rows().iter().zip(want).enumerate() {
             let anchored = (1..5).contains(&row);
             let decays = if anchored { (0.0, 0.1) } else { (wd, 0.0) };
@@ -253,11 +292,83 @@ mod tests {
             groups.lines()[..2],
             [
                 "decayed 1 tensors 16, undecayed 1 tensors 2, frozen 1 tensors 40",
-                "decayed towards where they began 4 tensors 40: without gradients 25.92 % of the way over the run"
+                "decayed towards where they began 4 tensors 40: without gradients 7.23 to 25.92 % of the way over the run"
             ]
         );
-        let weak = groups.with_start_decay(Pull::Rate(0.01), 0.05, &table(), |row| row < 5);
+        let weak = drawn_back(groups, Pull::Rate(0.01), 50.0).unwrap();
         let line = &weak.lines()[1];
-        assert!(line.ends_with("0.05 % of the way over the run, too little to matter (half of it: --l2-sp 50%, here 1.4e1)"), "{line}");
+        assert!(
+            line.ends_with(
+                "0.01 to 0.05 % of the way over the run, too little to matter (half of it: --l2-sp 50%)"
+            ),
+            "{line}"
+        );
+    }
+
+    fn drawn_back(groups: Groups, pull: Pull, sum: f64) -> Result<Groups, OptimError> {
+        let by = Multipliers { sum, largest: 1.0 };
+        groups.with_start_decay(pull, |_| by, &table(), |row| row < 5)
+    }
+
+    /// Against the steps themselves, w ← w − η·λ·(w − w⁰): a rate of ten times the top layer's or of a fraction of it
+    /// goes the same part of the way, and so does what wakes half-way.
+    #[test]
+    fn a_part_of_the_way_is_one_for_every_rate() {
+        let policy = GroupPolicy {
+            lr: 1e-4,
+            head_lr: 1e-3,
+            layer_decay: 0.5,
+            weight_decay: 0.01,
+            layers: 2,
+        };
+        let factors: Vec<f64> = (0..1000).map(|k| 1.0 - f64::from(k) / 1000.0).collect();
+        let awake = |row: usize| &factors[if row == 2 { 500 } else { 0 }..];
+        let by = |row: usize| Multipliers {
+            sum: awake(row).iter().sum(),
+            largest: awake(row)[0],
+        };
+        for part in [0.1, 0.5, 0.999] {
+            let groups = policy
+                .groups(&table(), |_| true)
+                .with_start_decay(Pull::Part(part), by, &table(), |row| row < 6)
+                .unwrap();
+            for (row, group) in groups.rows()[..6].iter().enumerate() {
+                let away = awake(row).iter().fold(1.0, |away, factor| {
+                    away * (1.0 - group.lr * factor * group.start_decay)
+                });
+                assert!((1.0 - away - part).abs() < 2e-2 * part, "row {row}: {away}");
+            }
+            let line = &groups.lines()[1];
+            let says = format!("without gradients {:.2} % of the way", 100.0 * part);
+            assert!(line.contains(&says), "{line}");
+        }
+        // What never moves is not drawn back either.
+        let groups = policy
+            .groups(&table(), |_| true)
+            .with_start_decay(Pull::Part(0.5), |_| Multipliers::NONE, &table(), |_| true)
+            .unwrap();
+        assert!(groups.rows().iter().all(|g| g.start_decay == 0.0));
+    }
+
+    #[test]
+    fn more_than_the_whole_way_in_a_step_is_refused() {
+        let policy = GroupPolicy {
+            lr: 1e-3,
+            head_lr: 1e-2,
+            layer_decay: 1.0,
+            weight_decay: 0.01,
+            layers: 2,
+        };
+        let groups = || policy.groups(&table(), |_| true);
+        assert!(drawn_back(groups(), Pull::Rate(1000.0), 50.0).is_ok());
+        let said = drawn_back(groups(), Pull::Rate(1500.0), 50.0).unwrap_err();
+        assert_eq!(
+            said.to_string(),
+            "--l2-sp 1500: at its peak rate of 1.00e-3 a step would take e 1.50 times the way back to where it began; \
+             give less, or a part of the way such as 50%"
+        );
+        // Three steps of one rate that together are to go 99.9 % of the way.
+        assert!(drawn_back(groups(), Pull::Part(0.999), 3.0).is_err());
+        assert!(drawn_back(groups(), Pull::Part(0.5), 1.0).is_ok());
     }
 }

@@ -22,4 +22,4 @@ pub use freeze::Unfreeze;
 pub use groups::{Group, GroupPolicy, Groups};
 pub use optimizer::Optimizer;
 pub use pull::Pull;
-pub use schedule::{Schedule, Warmup};
+pub use schedule::{Multipliers, Schedule, Warmup};

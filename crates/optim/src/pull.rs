@@ -36,15 +36,16 @@ impl Pull {
         matches!(self, Pull::Rate(0.0) | Pull::Part(0.0))
     }
 
-    /// λ in a run whose rates have this sum.
+    /// λ of a tensor whose rates over the run have this sum; one that never moves has none.
     pub fn rate(self, rates: f64) -> f64 {
         match self {
             Pull::Rate(rate) => rate,
-            Pull::Part(part) => -(-part).ln_1p() / rates.max(f64::MIN_POSITIVE),
+            Pull::Part(_) if rates <= 0.0 => 0.0,
+            Pull::Part(part) => -(-part).ln_1p() / rates,
         }
     }
 
-    /// The part of the way in a run whose rates have this sum.
+    /// The part of the way of a tensor whose rates over the run have this sum.
     pub fn part(self, rates: f64) -> f64 {
         match self {
             Pull::Rate(rate) => -(-rate * rates).exp_m1(),

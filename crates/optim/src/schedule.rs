@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
+use std::ops::Range;
 use std::str::FromStr;
 
 /// Shape of the learning rate over a run.
@@ -39,6 +40,23 @@ pub enum Schedule {
     },
 }
 
+/// What a schedule multiplies a peak rate by over several steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Multipliers {
+    /// Their sum.
+    pub sum: f64,
+    /// The largest.
+    pub largest: f64,
+}
+
+impl Multipliers {
+    /// Those of no steps.
+    pub const NONE: Multipliers = Multipliers {
+        sum: 0.0,
+        largest: 0.0,
+    };
+}
+
 impl Schedule {
     const DIV: f64 = 25.0;
     const FINAL_DIV: f64 = 1e4;
@@ -67,11 +85,15 @@ impl Schedule {
         }
     }
 
-    /// Sum of the multipliers of a run of so many steps.
-    pub fn sum(self, warmup: usize, total: usize) -> f64 {
-        (0..total)
-            .map(|step| self.factor(step, warmup, total))
-            .sum()
+    /// The multipliers of some of a run's `total` steps (from 0).
+    pub fn multipliers(self, steps: Range<usize>, warmup: usize, total: usize) -> Multipliers {
+        steps.fold(Multipliers::NONE, |all, step| {
+            let factor = self.factor(step, warmup, total);
+            Multipliers {
+                sum: all.sum + factor,
+                largest: all.largest.max(factor),
+            }
+        })
     }
 
     /// Multiplier of the learning rate at `step` (from 0) of `total`, `warmup` of them rising.
@@ -207,7 +229,8 @@ impl From<Schedule> for String {
     }
 }
 
-/// How long the rate rises: an integer is steps; `0.06` or `6%` is a part of all steps, rounded up.
+/// How long the rate rises: an integer is steps; `0.06` or `6%` is a part of all steps, rounded up, but never the last
+/// step: a run of one step would otherwise have a rate of 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Warmup {
@@ -222,7 +245,10 @@ impl Warmup {
     pub fn steps(self, total: usize) -> usize {
         match self {
             Warmup::Steps(n) => n,
-            Warmup::Fraction(f) => (f * total as f64).ceil() as usize,
+            Warmup::Fraction(f) => {
+                let steps = (f * total as f64).ceil() as usize;
+                steps.min(total.saturating_sub(1))
+            }
         }
     }
 }
@@ -321,13 +347,31 @@ mod tests {
             ("6%", 6),
             ("0.051", 6),
             ("0", 0),
-            ("1.0", 100),
+            ("1.0", 99),
         ] {
             assert_eq!(text.parse::<Warmup>().unwrap().steps(100), steps, "{text}");
         }
         for text in ["-1", "1.5", "200%", "x", ""] {
             assert!(text.parse::<Warmup>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_part_of_the_run_leaves_a_step_at_a_rate_above_zero() {
+        for (total, steps) in [(1, 0), (2, 1), (3, 1), (17, 2), (100, 6)] {
+            let warmup = Warmup::Fraction(0.06).steps(total);
+            assert_eq!(warmup, steps, "{total}");
+            for schedule in [
+                Schedule::Linear,
+                Schedule::Cosine,
+                Schedule::Polynomial { power: 2.0 },
+            ] {
+                let all = schedule.multipliers(0..total, warmup, total);
+                assert_eq!(all.largest, 1.0, "{schedule:?} over {total}");
+            }
+        }
+        assert_eq!(Warmup::Fraction(0.0).steps(5), 0);
+        assert_eq!(Warmup::Fraction(1.0).steps(0), 0);
     }
 
     #[test]

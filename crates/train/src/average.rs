@@ -28,11 +28,30 @@ impl Average {
                 Some(1.0 - decay.min((t - 1.0) / (t + 8.0)))
             }
             Average::Tail(part) => {
-                let first = steps - ((part * steps as f64).ceil() as usize).clamp(1, steps);
-                (step > first).then(|| 1.0 / (step - first) as f64)
+                let before = tail(part, steps) - 1;
+                (step > before).then(|| 1.0 / (step - before) as f64)
             }
         }
     }
+
+    /// Why the weights after step `selected` (from 1) of `steps` are no average, though one of the run's last part was
+    /// asked for; `None` where they are, or none was.
+    pub fn missed(self, selected: usize, steps: usize) -> Option<String> {
+        match self {
+            Average::Tail(part) if self.share(selected, steps).is_none() => Some(format!(
+                "nothing was averaged: the weights kept are those of step {selected}, and --average {} takes the mean \
+                 from step {} of {steps} on",
+                String::from(self),
+                tail(part, steps)
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// The first step (from 1) of the last `part` of a run.
+fn tail(part: f64, steps: usize) -> usize {
+    steps + 1 - ((part * steps as f64).ceil() as usize).clamp(1, steps)
 }
 
 impl std::str::FromStr for Average {
@@ -166,6 +185,21 @@ mod tests {
         let three = (2.0 * two + 9.0 * 3.0) / 11.0;
         let want = 0.2 * three + 0.8 * 4.0;
         assert!((found - want).abs() < 1e-12, "{found} {want}");
+    }
+
+    #[test]
+    fn weights_before_the_tail_are_no_average() {
+        let missed = |average: Average, selected| average.missed(selected, 20);
+        assert_eq!(
+            missed(Average::Tail(0.25), 15).as_deref(),
+            Some(
+                "nothing was averaged: the weights kept are those of step 15, and --average last:0.25 takes the mean \
+                 from step 16 of 20 on"
+            )
+        );
+        assert_eq!(missed(Average::Tail(0.25), 16), None);
+        assert_eq!(missed(Average::Ema(0.9), 1), None);
+        assert_eq!(missed(Average::None, 1), None);
     }
 
     #[test]

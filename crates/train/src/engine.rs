@@ -7,8 +7,9 @@ use crate::prefix::PrefixCache;
 use crate::{Average, ClassWeights, Examples, Options, TargetRule, TrainError};
 use hone_bert::{Acts, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
 use hone_kernels::{Acc, AdamwStep, Backend};
-use hone_optim::{GroupPolicy, Groups, Optimizer, Schedule, Unfreeze};
+use hone_optim::{GroupPolicy, Groups, Multipliers, Optimizer, Schedule, Unfreeze};
 use hone_tensor::{Depth, GradLayout, Real, SafetensorsFile, write_safetensors};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// When rows of the word table that a step's texts do not hold take the step. Changes no bit.
@@ -136,10 +137,21 @@ impl<B: Backend> Engine<B> {
         let unfreeze = Unfreeze::parse(&options.freeze, &options.unfreeze, table)?;
         let trains = |row: usize| unfreeze.ever_trains(row);
         let anchor = Anchor::new(model, options, pretrained, trains)?;
-        let groups = policy.groups(table, trains);
-        let rates = options.sum_of_rates(steps);
+        let per_epoch = train
+            .len()
+            .div_ceil(options.batch_size * options.grad_accum);
+        let wakes = |row: usize| unfreeze.wakes_at(row, per_epoch).filter(|&at| at < steps);
+        let groups = policy.groups(table, |row| wakes(row).is_some());
         let groups = match options.l2_sp.is_none() {
-            false => groups.with_start_decay(options.l2_sp, rates, table, |row| pretrained[row]),
+            false => {
+                let by = multipliers(options, wakes, table.params().len(), steps);
+                groups.with_start_decay(
+                    options.l2_sp,
+                    |row| by[row],
+                    table,
+                    |row| pretrained[row],
+                )?
+            }
             true => groups,
         };
         let layout = model.layout().grad_layout(|p| {
@@ -148,9 +160,6 @@ impl<B: Backend> Engine<B> {
                 .is_some_and(|i| unfreeze.ever_trains(i))
         });
         let b = model.backend().as_ref();
-        let per_epoch = train
-            .len()
-            .div_ceil(options.batch_size * options.grad_accum);
         let draws = Draws::of(options);
         let loss = loss_of(options, model.task)?;
         if draws == Draws::Two && frozen.is_some() {
@@ -235,6 +244,12 @@ impl<B: Backend> Engine<B> {
     /// The groups of parameters, a line each.
     pub fn groups(&self) -> Vec<String> {
         self.groups.lines()
+    }
+
+    /// What gradual unfreezing would wake only after the run's last step, in a line.
+    pub fn asleep(&self, model: &Model<B>) -> Option<String> {
+        let table = &model.layout().table;
+        self.unfreeze.asleep(table, self.steps, self.per_epoch)
     }
 
     /// Bytes by use.
@@ -492,8 +507,7 @@ impl<B: Backend> Engine<B> {
         let len = self.grads.layout().len;
         let m = read_flat::<B>(&path, "m", len)?;
         let v = read_flat::<B>(&path, "v", len)?;
-        let by_name: std::collections::HashMap<&str, u32> =
-            taken.iter().map(|(n, k)| (n.as_str(), *k)).collect();
+        let by_name: HashMap<&str, u32> = taken.iter().map(|(n, k)| (n.as_str(), *k)).collect();
         let rows = model.layout().table.params().iter();
         let counts = rows
             .map(|p| by_name.get(p.name.as_str()).copied().unwrap_or(0))
@@ -501,6 +515,24 @@ impl<B: Backend> Engine<B> {
         self.optimizer.restore(b.as_ref(), &m, &v, counts)?;
         Ok(())
     }
+}
+
+/// What the schedule multiplies each of `rows` tensors' rates by over the steps after it wakes.
+fn multipliers(
+    options: &Options,
+    wakes: impl Fn(usize) -> Option<usize>,
+    rows: usize,
+    steps: usize,
+) -> Vec<Multipliers> {
+    let mut by_step = HashMap::new();
+    let mut of = |from| {
+        *by_step
+            .entry(from)
+            .or_insert_with(|| options.multipliers(from..steps, steps))
+    };
+    (0..rows)
+        .map(|row| wakes(row).map_or(Multipliers::NONE, &mut of))
+        .collect()
 }
 
 /// The loss of a task under a run's options; one that the task's loss has no place for is an error.

@@ -189,9 +189,8 @@ impl Job<'_> {
         };
         model.config.hidden_dropout = options.dropout;
         model.config.attention_dropout = options.attention_dropout;
-        if options.head_dropout != options.dropout {
-            model.config.classifier_dropout = Some(options.head_dropout);
-        }
+        model.config.classifier_dropout =
+            (options.head_dropout != options.dropout).then_some(options.head_dropout);
         // What another run found of another model does not hold for this one.
         Abstain::write(None, &mut model.config.source);
         if let Some(begun) = &mut fit.begun {

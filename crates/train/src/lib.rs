@@ -17,6 +17,7 @@ mod batches;
 mod calibrate;
 mod checkpoint;
 mod conclude;
+mod doubts;
 mod engine;
 mod error;
 mod evaluate;

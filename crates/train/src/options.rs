@@ -2,8 +2,9 @@
 
 use crate::watch::CollapseGuard;
 use crate::{Average, Init, InitHead, Pool};
-use hone_optim::{Pull, Schedule, Warmup};
+use hone_optim::{Multipliers, Pull, Schedule, Warmup};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// When something recurring happens: an integer is steps; a fraction (`0.5`, `50%`) is of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -254,9 +255,10 @@ impl Options {
         self.schedule.rising(self.warmup.steps(steps), steps)
     }
 
-    /// Sum of the body's learning rates over a run of so many steps.
-    pub fn sum_of_rates(&self, steps: usize) -> f64 {
-        self.lr * self.schedule.sum(self.warmup.steps(steps), steps)
+    /// What the schedule of a run of `total` steps multiplies the rates by over some of its steps (from 0).
+    pub fn multipliers(&self, steps: Range<usize>, total: usize) -> Multipliers {
+        let warmup = self.warmup.steps(total);
+        self.schedule.multipliers(steps, warmup, total)
     }
 
     /// Optimiser steps of the run.

@@ -201,13 +201,14 @@ impl<'a, B: Backend> Training<'a, B> {
         let reading = validation.as_ref().map(Validation::limits);
         let memory = self.memory(&engine, reading);
         let planned_bytes = memory.iter().map(|(_, bytes)| bytes).sum();
+        self.doubts(&engine, steps)?;
         self.sink.event(&Event::Planned(Plan {
             rows,
             tokens,
             valid_rows: self.valid.map_or(0, Examples::len),
             steps,
             steps_per_epoch: per_epoch,
-            warmup_steps: options.rising_steps(steps),
+            warmup_steps: options.rising_steps(steps).min(steps),
             groups: engine.groups(),
             memory,
         }));
@@ -565,6 +566,12 @@ impl<'a, B: Backend> Training<'a, B> {
             b.param_swap(self.model.params_mut(), &mut weights);
             selected_step = best.step;
             valid = now.best_reading.take();
+        }
+        if matches!(ending, Ending::Done | Ending::Early) {
+            let steps = self.options.steps(per_epoch);
+            if let Some(text) = self.options.average.missed(selected_step, steps) {
+                self.sink.event(&Event::Warning { text });
+            }
         }
         debug_assert!(now.losses.len() <= per_epoch);
         Ok(Outcome {

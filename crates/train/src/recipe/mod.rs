@@ -3,7 +3,8 @@
 //!
 //! [`choose`] is pure: facts in, choices out. Its numbers stand in `anchors`; which tokens stand for a text is measured
 //! (`pools`), not known by name. What is given always wins. It was derived for runs that go on from a pre-trained model;
-//! training from scratch, a frozen encoder and every large set have the standard recipe ([`crate::Options::default`]).
+//! training from scratch and every large set have the standard recipe ([`crate::Options::default`]). A frozen encoder has
+//! what others have: the head that begins fitted is worth most there.
 
 mod anchors;
 mod pools;
@@ -59,8 +60,6 @@ pub struct Facts {
     pub head: bool,
     /// Whether the weights are drawn anew: training from scratch.
     pub scratch: bool,
-    /// Whether everything below the head is frozen.
-    pub frozen: bool,
     /// Upper layers that are drawn anew.
     pub reinit_top: usize,
     /// Whether validation texts have a file of their own, or it is decided otherwise where they come from.
@@ -146,11 +145,6 @@ fn standard_because(facts: &Facts) -> Option<String> {
         return Some(
             "standard, this is training from scratch: it was derived for runs that go on from a pre-trained model"
                 .to_owned(),
-        );
-    }
-    if facts.frozen {
-        return Some(
-            "standard: with everything below the head frozen there is little to choose".to_owned(),
         );
     }
     (facts.texts >= STANDARD_FROM).then(|| {

@@ -11,7 +11,6 @@ fn facts(texts: usize) -> Facts {
         pool: Pool::Cls,
         head: false,
         scratch: false,
-        frozen: false,
         reinit_top: 0,
         valid: false,
         needs_valid: None,
@@ -135,7 +134,6 @@ fn what_it_was_not_derived_for_is_standard_and_says_so() {
     };
     for (facts, says) in [
         (with(|f| f.scratch = true), "from scratch"),
-        (with(|f| f.frozen = true), "frozen"),
         (with(|f| f.texts = STANDARD_FROM), "20 000"),
         (with(|f| f.texts = 67_349), "67 349"),
     ] {

@@ -4,6 +4,7 @@
 mod common;
 
 mod augment;
+mod doubts;
 mod regularisers;
 mod start;
 mod threads;

@@ -165,6 +165,10 @@ fn micro_batches_change_nothing() {
 fn stopped_and_resumed() {
     for (name, change) in [
         ("l2_sp", (|o| o.l2_sp = Pull::Rate(0.5)) as fn(&mut Options)),
+        ("l2_sp by part", |o| o.l2_sp = Pull::Part(0.5)),
+        ("l2_sp while layers wake", |o| {
+            (o.l2_sp, o.unfreeze) = (Pull::Part(0.5), "step:3".to_owned());
+        }),
         ("mixout", |o| o.mixout = 0.3),
         ("r_drop", |o| (o.r_drop, o.dropout) = (1.0, 0.2)),
         ("ema", |o| o.average = Average::Ema(0.9)),

@@ -4,6 +4,7 @@ use crate::common::{Record, Run, data, folder, options, weights};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
 use hone_data::{Tokenizer, Truncate};
 use hone_kernels::Reference;
+use hone_optim::Warmup;
 use hone_tensor::SafetensorsFile;
 use hone_train::{
     EvalBatches, Init, InitHead, Logistic, Options, Targets, Tokenising, TrainError, ValidSource,
@@ -18,8 +19,9 @@ type R = Reference<f64>;
 fn begun(change: impl Fn(&mut Options)) -> Result<(HashMap<String, Vec<f64>>, String), TrainError> {
     let mut options = Options {
         max_steps: Some(1),
-        lr: 1e-30,
-        head_lr: 1e-30,
+        warmup: Warmup::Steps(0),
+        lr: 0.0,
+        head_lr: 0.0,
         ..options()
     };
     change(&mut options);
