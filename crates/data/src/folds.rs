@@ -12,7 +12,7 @@ use hone_tensor::permutation;
 /// `k` folds of the rows, each in ascending order.
 ///
 /// `classes[row]` are the row's classes: one, or several where it has several labels, or none. Rows that share a
-/// string in `keys[row]` (their group, their lower-cased text) come into one fold. Where every bundle is one row
+/// string in `keys[row]` (their group, their text) come into one fold. Where every bundle is one row
 /// of one class, no fold's count of a class, nor its size, differs from another's by more than one.
 pub fn folds(
     keys: &[Vec<String>],

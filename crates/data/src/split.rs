@@ -133,7 +133,7 @@ impl Hands<'_> {
 /// Deals the rows into parts whose sizes have the given weights, every stratum spread alike.
 ///
 /// `strata[row]` is its class (0 for all where there is none); rows that share a string in `keys[row]`
-/// (their group, their lower-cased text) come into one part.
+/// (their group, their text) come into one part.
 fn deal(keys: &[Vec<String>], strata: &[usize], weights: &[f64], seed: u64) -> Vec<Vec<u32>> {
     let all = bundles(keys, strata);
     let order = permutation(all.len(), seed, 0);

@@ -1,6 +1,6 @@
 //! `hone check`: what is wrong with a data set, before anything is trained on it.
 //!
-//! Rows are grouped by their exact text (lower-cased), once; everything looser is asked of distinct texts only, so that
+//! Rows are grouped by their exact text (but for case, space and composed accents), once; everything looser is asked of distinct texts only, so that
 //! a text that stands ten thousand times costs no more than one. Near duplicates are candidates of MinHash
 //! bands that were compared in full ([`near`](self)), gathered in clusters; texts within others are found by sorting and
 //! by an index of their word runs. Nothing here depends on the number of threads.
@@ -228,8 +228,9 @@ fn definitions(task: TaskKind) -> Vec<String> {
         ),
     };
     vec![
-        "exact duplicate: equal lower-cased texts (of a pair: both)".to_owned(),
-        format!("conflict: equal lower-cased texts with {conflict}"),
+        "exact duplicate: texts (of a pair: both) equal but for case, space and composed accents"
+            .to_owned(),
+        format!("conflict: such texts with {conflict}"),
         format!(
             "near duplicate: Jaccard similarity of the sets of 5-character runs at least {NEAR} (3-character runs where \
              the shorter text has fewer than {SHORT} characters), neither text more than twice as long as the other; \

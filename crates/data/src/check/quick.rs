@@ -8,7 +8,7 @@ use crate::labels::each_label;
 use crate::{Part, TaskKind, are_pairs};
 use std::collections::BTreeMap;
 
-/// What a run should hear about its data, a line each: exact matches of the lower-cased texts, found by hash in
+/// What a run should hear about its data, a line each: exact matches of the texts' keys, found by hash in
 /// one pass. Lines name the first rows on both sides, and the number of all.
 pub fn quick(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
     let groups = group(parts);

@@ -168,7 +168,7 @@ pub struct SplitReport {
     pub file: String,
     /// Rows, those without a text among them.
     pub rows: usize,
-    /// Distinct texts, lower-cased.
+    /// Distinct texts, by their [`text_key`](super::text_key).
     pub distinct_texts: usize,
     /// Rows whose text stands above in this split.
     pub duplicate_rows: usize,
