@@ -550,6 +550,38 @@ mod tests {
         .unwrap()
     }
 
+    /// What rows of the first and of the last fold are answered with does not change with what they should be answered with,
+    /// though the latter choose the penalty of all other folds.
+    #[test]
+    fn no_row_chooses_what_answers_it() {
+        let (texts, classes, features) = world(200, false, true);
+        let keys = vec![Vec::new(); texts.len()];
+        let ask = |wanted: &Wanted| {
+            let probe = Probe {
+                texts: &texts,
+                wanted,
+                outputs: 1,
+                keys: &keys,
+                features: &[("mean over tokens", &features)],
+                seed: 1,
+            };
+            (probe.folds().unwrap(), probe.answers(2, |_| {}).unwrap())
+        };
+        let (plain, _) = TASKS[2](&classes);
+        let (parts, (want, penalty)) = ask(&plain);
+        for held in [0, FOLDS - 1] {
+            let mut other = plain.clone();
+            if let Wanted::Values(all) = &mut other {
+                parts[held].iter().for_each(|&r| all[r as usize] *= -1.0);
+            }
+            let (_, (got, chosen)) = ask(&other);
+            for &r in &parts[held] {
+                assert_eq!(got[r as usize], want[r as usize], "fold {held}");
+            }
+            assert_eq!(chosen != penalty, held > 0, "{penalty} {chosen}");
+        }
+    }
+
     #[test]
     fn random_labels_do_not_fit_and_planted_ones_do() {
         let verdicts = |told: bool| (0..20).map(move |seed| noise(seed, 150, told).verdict);

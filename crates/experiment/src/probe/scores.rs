@@ -21,27 +21,27 @@ pub fn paired_interval(b: usize, c: usize, n: usize) -> [f64; 2] {
 }
 
 /// One contender's answers, each judged by itself; scores are made of sums over rows.
-pub(super) enum Judged<'a> {
+pub(super) enum Judged {
     /// Whether each row is right.
     Right(Vec<bool>),
-    /// The labels of each row, and its log-loss.
-    Sets(Vec<(&'a [u32], f64)>, usize),
+    /// The log-loss of each row, and that of answering each with how frequent the labels are in all of them.
+    Sets(Vec<[f64; 2]>),
     /// Each value, and how far the answer is from it.
     Apart(Vec<(f64, f64)>),
 }
 
-impl<'a> Judged<'a> {
+impl Judged {
     /// Outputs of these rows beside what was wanted of them.
-    pub fn of(wanted: &'a Wanted, rows: &[u32], said: &[Vec<f64>]) -> Judged<'a> {
+    pub fn of(wanted: &Wanted, rows: &[u32], said: &[Vec<f64>]) -> Judged {
         let pairs = rows.iter().map(|&r| r as usize).zip(said);
         match wanted {
             Wanted::Classes(all) => {
                 Judged::Right(pairs.map(|(r, z)| argmax(z) == all[r]).collect())
             }
             Wanted::Sets(all) => {
-                let labels = said.first().map_or(0, Vec::len);
-                let judged = pairs.map(|(r, z)| (&all[r][..], wanted.loss(r, &mut z.clone())));
-                Judged::Sets(judged.collect(), labels)
+                let usual = log_odds(all, rows, said.first().map_or(0, Vec::len));
+                let loss = |r: usize, z: &[f64]| wanted.loss(r, &mut z.to_vec());
+                Judged::Sets(pairs.map(|(r, z)| [loss(r, z), loss(r, &usual)]).collect())
             }
             Wanted::Values(all) => {
                 Judged::Apart(pairs.map(|(r, z)| (all[r], z[0] - all[r])).collect())
@@ -69,21 +69,14 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// How far answers are from the true ones, and how far the answer that suits these rows best, the same for each of them,
-    /// would be: squares of values, log-losses of labels.
+    /// How far answers are from the true ones, and how far the usual answer, the same for each row, would be: squares of values
+    /// (the usual one is these rows' mean), log-losses of labels.
     fn apart(&self, rows: &[u32]) -> [f64; 2] {
         let n = rows.len().max(1) as f64;
         let rows = rows.iter().map(|&r| r as usize);
         match self {
             Judged::Right(_) => [0.0, 0.0],
-            Judged::Sets(all, labels) => {
-                let mut times = vec![0.0; *labels];
-                for label in rows.clone().flat_map(|r| all[r].0) {
-                    times[*label as usize] += 1.0;
-                }
-                let spread: f64 = times.into_iter().map(|k| entropy(k / n)).sum();
-                [rows.map(|r| all[r].1).sum(), n * spread]
-            }
+            Judged::Sets(all) => rows.fold([0.0, 0.0], |[a, b], r| [a + all[r][0], b + all[r][1]]),
             Judged::Apart(all) => {
                 let mean = rows.clone().map(|r| all[r].0).sum::<f64>() / n;
                 let add = |[apart, spread]: [f64; 2], r: usize| {
@@ -125,7 +118,7 @@ impl<'a> Judged<'a> {
     }
 
     /// This score minus another's on the same rows, with its 95 % interval.
-    pub fn minus(&self, other: &Judged<'_>, rows: usize, seed: u64) -> (f64, [f64; 2]) {
+    pub fn minus(&self, other: &Judged, rows: usize, seed: u64) -> (f64, [f64; 2]) {
         if let (Judged::Right(a), Judged::Right(b)) = (self, other) {
             let only =
                 |x: &[bool], y: &[bool]| x.iter().zip(y).filter(|(x, y)| **x && !**y).count();
@@ -143,10 +136,17 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// What one that happens with this probability costs, told its probability alone.
-fn entropy(p: f64) -> f64 {
-    let part = |p: f64| if p > 0.0 { -p * p.ln() } else { 0.0 };
-    part(p) + part(1.0 - p)
+/// What answers each of these rows with how frequent the labels are in them.
+fn log_odds(sets: &[Vec<u32>], rows: &[u32], labels: usize) -> Vec<f64> {
+    let mut times = vec![0.0; labels];
+    for &label in rows.iter().flat_map(|&r| &sets[r as usize]) {
+        times[label as usize] += 1.0;
+    }
+    // Labels that none or all have are certain as far as numbers go.
+    let certain = f64::EPSILON;
+    let n = rows.len() as f64;
+    let odds = |k: f64| ((k + certain) / (n - k + certain)).ln();
+    times.into_iter().map(odds).collect()
 }
 
 /// F1 of all decisions together.
