@@ -101,17 +101,17 @@ pub struct StudyReport {
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// Cost of trials beside those of the baseline in the same pairs.
+/// Cost of trials beside those of the baseline in the same pairs; of none it is no number.
 fn cost(own: &Trials, baseline: &Trials) -> Cost {
-    let n = own.len().max(1) as f64;
+    let n = own.len() as f64;
     let tokens = |t: &Trials| t.iter().map(|r| r.train_tokens as f64).sum::<f64>();
     let seconds = |t: &Trials| t.iter().map(|r| r.seconds).sum::<f64>();
     let same: Trials = baseline.iter().take(own.len()).cloned().collect();
     Cost {
         tokens: tokens(own) / n,
-        tokens_ratio: tokens(own) / tokens(&same).max(1.0),
+        tokens_ratio: tokens(own) / tokens(&same),
         seconds: seconds(own) / n,
-        seconds_ratio: seconds(own) / seconds(&same).max(1e-9),
+        seconds_ratio: seconds(own) / seconds(&same),
         planned_memory_bytes: own
             .iter()
             .map(|r| r.planned_memory_bytes)

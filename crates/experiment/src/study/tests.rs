@@ -372,6 +372,7 @@ fn an_arm_that_diverges_is_decided_and_the_others_go_on() {
     );
     assert!(failure.reason.contains("lower --lr"), "{failure:?}");
     assert_eq!(wild_arm.differences.len(), 0);
+    assert!(wild_arm.mean.is_nan() && wild_arm.cost.tokens_ratio.is_nan());
     assert!(again.failed.is_none() && again.differences.len() >= 3);
     let said = watch.events.iter().any(|e| match e {
         Event::Note { text } => text.starts_with("wild failed in pair 1: step "),
