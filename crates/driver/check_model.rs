@@ -375,7 +375,7 @@ fn wanted(labels: Labels, chosen: &[u32], names: usize) -> Option<(Wanted, usize
             let two = classes.iter().any(|c| *c != classes[0]);
             two.then_some((Wanted::Classes(classes), names))
         }
-        Labels::Sets(all) => {
+        Labels::Sets { sets: all, .. } => {
             let sets: Vec<Vec<u32>> = chosen.map(|r| all[r].clone()).collect();
             let two = sets.iter().any(|s| *s != sets[0]);
             two.then_some((Wanted::Sets(sets), names))

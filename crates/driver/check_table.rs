@@ -3,6 +3,7 @@
 use crate::check::Whole;
 use crate::check_model::ModelReport;
 use hone_data::check::{Finding, Fixed, Report, Severity, Split};
+use hone_experiment::ProbeLine;
 use hone_report::{Table, count, duration};
 use std::fmt::Write;
 
@@ -155,9 +156,10 @@ fn tokens(model: &ModelReport) -> String {
         }
     }
     if let Some(probe) = &model.probe {
-        let classes = probe.lines.iter().any(|l| l.macro_f1.is_some());
+        let any = |f1: fn(&ProbeLine) -> Option<f64>| probe.lines.iter().any(|l| f1(l).is_some());
         let mut head = vec!["answers by", probe.measure.name(), "95 % interval"];
-        head.extend(classes.then_some("macro-F1"));
+        head.extend(any(|l| l.macro_f1).then_some("macro-F1"));
+        head.extend(any(|l| l.micro_f1).then_some("micro-F1"));
         head.push("seconds");
         let mut table = Table::new(&head);
         for l in &probe.lines {
@@ -166,7 +168,7 @@ fn tokens(model: &ModelReport) -> String {
                 format!("{:.3}", l.score),
                 format!("{:.3} to {:.3}", l.interval[0], l.interval[1]),
             ];
-            cells.extend(l.macro_f1.map(|f1| format!("{f1:.3}")));
+            cells.extend(l.macro_f1.or(l.micro_f1).map(|f1| format!("{f1:.3}")));
             cells.push(format!("{:.1}", l.seconds));
             table.row(cells);
         }

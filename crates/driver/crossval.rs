@@ -279,7 +279,9 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
                 (*name).to_owned(),
                 format!("{:.4}", s.mean),
                 format!("{:.4}", s.std),
-                format!("{:.4} to {:.4}", s.interval[0], s.interval[1]),
+                s.interval.map_or("–".to_owned(), |[low, high]| {
+                    format!("{low:.4} to {high:.4}")
+                }),
             ]);
         }
     }

@@ -326,7 +326,10 @@ fn verdict(arm: &ArmReport) -> String {
         (Verdict::Undecided, None) => {
             "undecided; more texts would tell, more pairs hardly".to_owned()
         }
-        (other, _) => other.name().to_owned(),
+        (other, _) => match &arm.failed {
+            Some(failure) => format!("failed in pair {}", failure.pair),
+            None => other.name().to_owned(),
+        },
     }
 }
 
@@ -335,25 +338,37 @@ fn as_text(report: &StudyReport, folder: &Path) -> String {
     let mut table = Table::new(&[
         "arm", "pairs", "baseline", "effect", "interval", "verdict", "time", "tokens", "memory",
     ]);
+    let mut failed = String::new();
     for arm in &report.arms {
         let d = &arm.decision;
+        // An arm that failed in its first pair has no figures.
+        let known = |figure: String| match d.estimate.pairs {
+            0 => "–".to_owned(),
+            _ => figure,
+        };
         table.row([
             arm.name.clone(),
             d.estimate.pairs.to_string(),
-            format!("{:.4}", arm.baseline_mean),
-            format!("{:+.4}", d.estimate.effect),
-            format!("{:+.4} to {:+.4}", d.interval[0], d.interval[1]),
+            known(format!("{:.4}", arm.baseline_mean)),
+            known(format!("{:+.4}", d.estimate.effect)),
+            known(format!("{:+.4} to {:+.4}", d.interval[0], d.interval[1])),
             verdict(arm),
-            format!("×{:.2}", arm.cost.seconds_ratio),
-            format!("×{:.2}", arm.cost.tokens_ratio),
-            bytes(arm.cost.planned_memory_bytes),
+            known(format!("×{:.2}", arm.cost.seconds_ratio)),
+            known(format!("×{:.2}", arm.cost.tokens_ratio)),
+            known(bytes(arm.cost.planned_memory_bytes)),
         ]);
+        if let Some(failure) = &arm.failed {
+            failed += &format!(
+                "{} failed in pair {}: {}\n",
+                arm.name, failure.pair, failure.reason
+            );
+        }
     }
     let base = &report.baseline;
     let paths: Vec<PathBuf> = ["study.json", "study.svg"].map(|n| folder.join(n)).into();
     let mut text = format!(
         "{} of models trained on these texts, on further texts of their kind; the baseline's {:.4} over {} pairs, {} and \
-         {} a trial\n\n{table}\n",
+         {} a trial\n\n{table}{failed}\n",
         report.metric,
         base.mean,
         base.pairs,
@@ -384,6 +399,7 @@ fn picture(report: &StudyReport) -> Forest {
             Verdict::NoDifference => 0,
             Verdict::Hurts => 1,
             Verdict::Helps => 2,
+            Verdict::Failed => 3,
             Verdict::Undecided => 4,
         },
     };

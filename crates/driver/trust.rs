@@ -14,15 +14,14 @@ pub fn calibrated(c: &Calibration) -> Vec<String> {
         let (before, after) = (&part.before, &part.after);
         lines.push(format!(
             "  {name}: negative log-likelihood {:.4} -> {:.4}, Brier {:.4} -> {:.4}, calibration error {:.3} -> \
-             {:.3} [{:.3}, {:.3}]",
+             {:.3} (chance alone: up to {:.3})",
             before.negative_log_likelihood,
             after.negative_log_likelihood,
             before.brier,
             after.brier,
             before.calibration_error,
             after.calibration_error,
-            after.calibration_interval[0],
-            after.calibration_interval[1],
+            after.calibration_error_by_chance,
         ));
     }
     lines

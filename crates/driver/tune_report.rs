@@ -179,7 +179,7 @@ fn verdict(refit: &Judged) -> String {
 fn cell(moved: &Moved) -> String {
     match moved.change {
         Some(change) => {
-            let mark = if moved.told_apart() { "*" } else { "" };
+            let mark = if moved.told_apart { "*" } else { "" };
             format!("{change:+.4}{mark}")
         }
         None => format!("failed {}×", moved.failed),
@@ -227,14 +227,16 @@ fn sensitivity(report: &TuneReport) -> String {
     }
     let rounds = report.sensitivity.iter().flat_map(|s| &s.moves);
     let rounds = rounds.map(|m| m.differences.len()).max().unwrap_or(0);
+    let cells = report.sensitivity.iter().flat_map(|s| &s.moves);
+    let cells = cells.filter(|m| m.interval.is_some()).count();
     let better = if report.higher_is_better {
         "below 0 is worse"
     } else {
         "above 0 is worse"
     };
     let mut text = format!(
-        "\nchange of {} when one setting of the winner is off, {rounds} fresh replicates ({better}; * told from nothing)\n\n\
-         {table}{lines}",
+        "\nchange of {} when one setting of the winner is off, {rounds} fresh replicates ({better}; * told from nothing, \
+         at the level 0.05 over all {cells} cells together; ± is each cell's own)\n\n{table}{lines}",
         report.metric
     );
     if measured > 0

@@ -158,8 +158,8 @@ fn a_model_beside_words_for_other_tasks() {
         ),
         (
             &["sets.csv", "--task", "multilabel"],
-            "micro_f1",
-            "labels of most texts",
+            "explained_log_loss",
+            "labels' shares",
             "logistic regressions",
         ),
     ] {

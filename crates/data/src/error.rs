@@ -105,6 +105,12 @@ pub enum DataError {
         /// That label.
         label: String,
     },
+    /// No row has any label.
+    #[error("{}: no row has a label; at least one is needed to learn from", path.display())]
+    NoLabels {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder's files are not clear.
     #[error("{}: {reason}", path.display())]
     Folder {

@@ -35,8 +35,13 @@ pub struct LabelSet {
 pub enum Labels {
     /// Class of each row; `None` where the set does not know the label.
     Classes(Vec<Option<u32>>),
-    /// Classes of each row.
-    Sets(Vec<Vec<u32>>),
+    /// Labels of each row.
+    Sets {
+        /// Classes of those that the set knows, ascending.
+        sets: Vec<Vec<u32>>,
+        /// Number of those that it does not know.
+        unknown: Vec<u32>,
+    },
     /// Value of each row.
     Values(Vec<f32>),
     /// Class of each word of each row.
@@ -240,6 +245,11 @@ impl LabelSet {
                 seen.entry(label).or_insert(row.line);
             });
         }
+        if seen.is_empty() {
+            return Err(DataError::NoLabels {
+                path: part.path.clone(),
+            });
+        }
         let distinct: HashSet<Cow<'_, str>> = seen.keys().map(|l| canonical(l)).collect();
         if task == TaskKind::Classify && distinct.len() == 1 {
             return Err(DataError::OneClass {
@@ -322,18 +332,25 @@ impl LabelSet {
                 Labels::Classes(part.rows.iter().map(each).collect::<Result<_, _>>()?)
             }
             TaskKind::MultiLabel => {
-                let mut all = Vec::with_capacity(part.rows.len());
+                let (mut sets, mut strangers) = (Vec::new(), Vec::new());
                 for row in &part.rows {
                     if row.label == Cell::None {
                         return Err(wrong(row, "", "a set of labels was expected, if only []"));
                     }
-                    let mut set = Vec::new();
-                    each_label(task, row, |label| set.extend(class(label)));
+                    let (mut set, mut others) = (Vec::new(), HashSet::new());
+                    each_label(task, row, |label| match class(label) {
+                        Some(known) => set.push(known),
+                        None => _ = others.insert(label),
+                    });
                     set.sort_unstable();
                     set.dedup();
-                    all.push(set);
+                    sets.push(set);
+                    strangers.push(others.len() as u32);
                 }
-                Labels::Sets(all)
+                Labels::Sets {
+                    sets,
+                    unknown: strangers,
+                }
             }
             TaskKind::Regress => {
                 let each = |row: &Row| match &row.label {
@@ -544,7 +561,25 @@ mod tests {
         let (labels, _) = set
             .labels(&part(&["good|bad", "", "good"]), TaskKind::MultiLabel, &[])
             .unwrap();
-        assert_eq!(labels, Labels::Sets(vec![vec![0, 1], vec![], vec![1]]));
+        let want = Labels::Sets {
+            sets: vec![vec![0, 1], vec![], vec![1]],
+            unknown: vec![0; 3],
+        };
+        assert_eq!(labels, want);
+        // What the set does not know is counted, each name once a row.
+        let (labels, unknown) = set
+            .labels(
+                &part(&["good|fair|fair|poor", "bad"]),
+                TaskKind::MultiLabel,
+                &[],
+            )
+            .unwrap();
+        let want = Labels::Sets {
+            sets: vec![vec![1], vec![0]],
+            unknown: vec![2, 0],
+        };
+        assert_eq!(labels, want);
+        assert_eq!(unknown["poor"], 1);
         let error = set
             .labels(&part(&["1", "x"]), TaskKind::Regress, &[])
             .unwrap_err();
@@ -567,6 +602,14 @@ mod tests {
             assert!(error.starts_with("a.csv: line 3: "), "{error}");
             assert!(error.contains("hone check --fix"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_column_without_any_label_is_an_error() {
+        let error = LabelSet::of(&part(&["", ""]), TaskKind::MultiLabel, &[]).unwrap_err();
+        let said = "a.csv: no row has a label; at least one is needed to learn from";
+        assert_eq!(error.to_string(), said);
+        assert!(LabelSet::of(&part(&["", "a"]), TaskKind::MultiLabel, &[]).is_ok());
     }
 
     #[test]

@@ -260,7 +260,7 @@ fn missing_labels(task: Task, labels: &[String], examples: &Examples) -> Vec<Str
     let mut mark = |c: u32| seen[c as usize] = true;
     match &examples.targets {
         Targets::Classes(all) => all.iter().flatten().copied().for_each(&mut mark),
-        Targets::Sets(all) => all.iter().flatten().copied().for_each(&mut mark),
+        Targets::Sets { sets: all, .. } => all.iter().flatten().copied().for_each(&mut mark),
         Targets::Tags { words, .. } => words
             .iter()
             .flatten()

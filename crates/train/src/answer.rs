@@ -73,11 +73,11 @@ impl RowAnswer {
                     wrong_by: if right { 0.0 } else { first },
                 }
             }
-            Targets::Sets(all) => {
-                let gold = all.get(i)?;
+            Targets::Sets { sets, unknown } => {
+                let gold = sets.get(i)?;
                 let mut answer = RowAnswer {
                     said: Said::Set(Vec::new()),
-                    right: true,
+                    right: *unknown.get(i)? == 0,
                     loss: 0.0,
                     confidence: 1.0,
                     margin: 1.0,
@@ -191,11 +191,18 @@ mod tests {
         let unknown = ask(Targets::Classes(vec![None]), &logits);
         assert!(!unknown.right && unknown.loss.is_nan());
 
-        let set = ask(Targets::Sets(vec![vec![1]]), &[3.0f64.ln(), -(9.0f64.ln())]);
+        let set = ask(Targets::sets(vec![vec![1]]), &[3.0f64.ln(), -(9.0f64.ln())]);
         assert_eq!((set.said, set.right), (Said::Set(vec![0]), false));
         close(set.wrong_by, 0.9);
         close(set.confidence, 0.75);
         close(set.loss, (-(0.25f64.ln()) - 0.1f64.ln()) / 2.0);
+        let strange = Targets::Sets {
+            sets: vec![vec![0]],
+            unknown: vec![1],
+        };
+        let strange = ask(strange, &[3.0f64.ln(), -(9.0f64.ln())]);
+        assert_eq!((strange.said, strange.right), (Said::Set(vec![0]), false));
+        close(strange.wrong_by, 0.0);
 
         let value = ask(Targets::Values(vec![2.0]), &[0.5]);
         close(value.wrong_by, 1.5);

@@ -10,8 +10,8 @@ use serde::Serialize;
 pub const LEAST_ROWS: usize = 200;
 /// Bins of the calibration error, each with the same number of rows.
 const BINS: usize = 15;
-/// Resamples of its interval.
-const RESAMPLES: usize = 200;
+/// Sets of labels that are drawn to find what chance makes of it.
+const DRAWS: usize = 1000;
 /// Temperatures between one part and as many times this are found.
 const WIDEST: f64 = 20.0;
 
@@ -32,8 +32,9 @@ pub struct Reliability {
     pub brier: f64,
     /// Mean distance of confidence and accuracy over bins of equal numbers of rows.
     pub calibration_error: f64,
-    /// Its 95 % interval (bootstrap over rows).
-    pub calibration_interval: [f64; 2],
+    /// The error that perfectly calibrated probabilities would stay below in 95 % of all cases, were their confidences these:
+    /// an error above it is more than chance.
+    pub calibration_error_by_chance: f64,
 }
 
 /// Before and after.
@@ -125,7 +126,7 @@ impl Answers {
         (0.5 * (low + high)).exp()
     }
 
-    /// The figures under a temperature; `seed` draws the resamples.
+    /// The figures under a temperature; `seed` draws the labels that chance would give.
     pub fn reliability(&self, temperature: f64, seed: u64) -> Reliability {
         let n = self.len().max(1) as f64;
         let (mut loss, mut brier) = (0.0, 0.0);
@@ -138,24 +139,13 @@ impl Answers {
                 .sum::<f64>();
         }
         let sure = self.sureness(temperature);
-        let confident: Vec<(f64, bool)> = sure.iter().map(|s| (s.confidence, s.right)).collect();
-        let random = Philox::new(seed);
-        let mut errors: Vec<f64> = (0..RESAMPLES)
-            .map(|k| {
-                let draw = |i: usize| {
-                    let word = random.u64_at(k as u64, i as u64);
-                    confident[((u128::from(word) * confident.len() as u128) >> 64) as usize]
-                };
-                calibration_error((0..confident.len()).map(draw).collect())
-            })
-            .collect();
-        errors.sort_by(f64::total_cmp);
-        let at = |q: f64| errors[(q * (RESAMPLES - 1) as f64).round() as usize];
+        let mut rows: Vec<(f64, bool)> = sure.iter().map(|s| (s.confidence, s.right)).collect();
+        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
         Reliability {
             negative_log_likelihood: loss / n,
             brier: brier / n,
-            calibration_interval: [at(0.025), at(0.975)],
-            calibration_error: calibration_error(confident),
+            calibration_error: calibration_error(&rows),
+            calibration_error_by_chance: error_by_chance(rows, seed),
         }
     }
 
@@ -182,9 +172,24 @@ impl Answers {
     }
 }
 
-/// Σ over bins of equal numbers of rows: share of the rows times |accuracy − mean confidence|.
-fn calibration_error(mut rows: Vec<(f64, bool)>) -> f64 {
-    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+/// The 95 % point of the error where each of the rows, the least confident first, is right as often as its confidence says.
+fn error_by_chance(mut rows: Vec<(f64, bool)>, seed: u64) -> f64 {
+    let random = Philox::new(seed);
+    let mut errors: Vec<f64> = (0..DRAWS as u64)
+        .map(|draw| {
+            for (i, row) in (0u64..).zip(&mut rows) {
+                let unit = (random.u64_at(draw, i) >> 11) as f64 / (1u64 << 53) as f64;
+                row.1 = unit < row.0;
+            }
+            calibration_error(&rows)
+        })
+        .collect();
+    errors.sort_by(f64::total_cmp);
+    errors[(0.95 * (DRAWS - 1) as f64).round() as usize]
+}
+
+/// Σ over bins of equal numbers of rows, the least confident first: share of the rows times |accuracy − mean confidence|.
+fn calibration_error(rows: &[(f64, bool)]) -> f64 {
     let n = rows.len();
     let bins = BINS.min(n);
     let mut error = 0.0;
@@ -202,8 +207,8 @@ mod tests {
     use super::*;
 
     /// Rows whose labels are drawn from their own probabilities; their logits are then multiplied.
-    fn drawn(rows: usize, times: f64) -> Answers {
-        let random = Philox::new(9);
+    fn drawn(rows: usize, times: f64, seed: u64) -> Answers {
+        let random = Philox::new(seed);
         let unit = |a: u64, b: u64| (random.u64_at(a, b) >> 11) as f64 / (1u64 << 53) as f64;
         let mut all = Answers::new(3);
         for i in 0..rows as u64 {
@@ -224,7 +229,7 @@ mod tests {
     #[test]
     fn a_planted_temperature_is_found() {
         for times in [0.5, 1.0, 2.0] {
-            let all = drawn(20_000, times);
+            let all = drawn(20_000, times, 9);
             let found = all.temperature();
             assert!((found / times - 1.0).abs() < 0.05, "{times}: {found}");
             let change = all.change(found, 1);
@@ -234,10 +239,21 @@ mod tests {
             if times == 2.0 {
                 assert!(before.calibration_error > 0.08, "{before:?}");
                 assert!(after.brier < before.brier);
-                let [low, high] = before.calibration_interval;
-                assert!(low < before.calibration_error && before.calibration_error < high);
+                assert!(before.calibration_error > 5.0 * before.calibration_error_by_chance);
             }
         }
+    }
+
+    /// Calibrated probabilities are said to err by more than chance in about one of twenty sets of rows, others in all.
+    #[test]
+    fn chance_explains_the_error_of_calibrated_probabilities() {
+        let beyond = |times: f64| {
+            let sets = (0..200).map(|seed| drawn(300, times, seed).reliability(1.0, 1));
+            sets.filter(|r| r.calibration_error > r.calibration_error_by_chance)
+                .count()
+        };
+        assert!((2..=20).contains(&beyond(1.0)), "{}", beyond(1.0));
+        assert!(beyond(2.5) >= 190, "{}", beyond(2.5));
     }
 
     #[test]

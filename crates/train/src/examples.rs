@@ -8,8 +8,13 @@ use hone_tensor::Ragged;
 pub enum Targets {
     /// Class of each example; `None` for a label the model does not know (counts as wrong).
     Classes(Vec<Option<u32>>),
-    /// Classes of each example.
-    Sets(Vec<Vec<u32>>),
+    /// Labels of each example.
+    Sets {
+        /// Classes of those that the model knows, ascending.
+        sets: Vec<Vec<u32>>,
+        /// Number of those that it does not know (the example counts as wrong, each of them as missed).
+        unknown: Vec<u32>,
+    },
     /// Value of each example.
     Values(Vec<f32>),
     /// Per token (special tokens and later word pieces have none), `[tokens]` of the store; and the whole
@@ -24,6 +29,16 @@ pub enum Targets {
         /// Name that stands for tags the model does not know.
         unknown: String,
     },
+}
+
+impl Targets {
+    /// Sets of labels that the model knows, all of them.
+    pub fn sets(sets: Vec<Vec<u32>>) -> Targets {
+        Targets::Sets {
+            unknown: vec![0; sets.len()],
+            sets,
+        }
+    }
 }
 
 /// Examples ready for batching.
@@ -54,7 +69,7 @@ impl Examples {
             rows: Vec::new(),
             targets: match task {
                 Task::Classify => Targets::Classes(Vec::new()),
-                Task::MultiLabel => Targets::Sets(Vec::new()),
+                Task::MultiLabel => Targets::sets(Vec::new()),
                 Task::Regress => Targets::Values(Vec::new()),
                 Task::Tag => Targets::Tags {
                     tokens: Vec::new(),
@@ -85,7 +100,10 @@ impl Examples {
         };
         let targets = match &self.targets {
             Targets::Classes(all) => Targets::Classes(index.iter().map(|i| all[at(i)]).collect()),
-            Targets::Sets(all) => Targets::Sets(index.iter().map(|i| all[at(i)].clone()).collect()),
+            Targets::Sets { sets, unknown } => Targets::Sets {
+                sets: index.iter().map(|i| sets[at(i)].clone()).collect(),
+                unknown: index.iter().map(|i| unknown[at(i)]).collect(),
+            },
             Targets::Values(all) => Targets::Values(index.iter().map(|i| all[at(i)]).collect()),
             Targets::Tags {
                 tokens,
@@ -187,7 +205,10 @@ mod tests {
                 all.truncated.push(i);
                 match &mut all.targets {
                     Targets::Classes(t) => t.push((i > 0).then_some(i)),
-                    Targets::Sets(t) => t.push(vec![i, i + 1]),
+                    Targets::Sets { sets, unknown } => {
+                        sets.push(vec![i, i + 1]);
+                        unknown.push(i);
+                    }
                     Targets::Values(t) => t.push(i as f32),
                     Targets::Tags {
                         tokens,
@@ -209,7 +230,9 @@ mod tests {
             assert_eq!(some.batch(&[0, 1, 2]), all.batch(&index), "{task:?}");
             match &some.targets {
                 Targets::Classes(t) => assert_eq!(t, &[Some(4), None, Some(3)]),
-                Targets::Sets(t) => assert_eq!(t[2], [3, 4]),
+                Targets::Sets { sets, unknown } => {
+                    assert_eq!((&sets[2][..], &unknown[..]), (&[3, 4][..], &[4, 0, 3][..]));
+                }
                 Targets::Values(t) => assert_eq!(t, &[4.0, 0.0, 3.0]),
                 Targets::Tags { tokens, words, .. } => {
                     assert_eq!(

@@ -186,7 +186,7 @@ pub fn labelled(
             *words = all;
         }
         (Labels::Classes(all), e) => e.targets = Targets::Classes(all),
-        (Labels::Sets(all), e) => e.targets = Targets::Sets(all),
+        (Labels::Sets { sets, unknown }, e) => e.targets = Targets::Sets { sets, unknown },
         (Labels::Values(all), e) => e.targets = Targets::Values(all),
         (Labels::Tags(_), _) => {}
     }

@@ -44,7 +44,9 @@ impl Scorer {
                 let loss = gold.map_or(0.0, |g| -softmax(p.logits)[g].max(f64::MIN_POSITIVE).ln());
                 c.add(gold, argmax(p.logits), loss);
             }
-            (Counts::Sets(c), Targets::Sets(all)) => c.add(&all[i], p.logits),
+            (Counts::Sets(c), Targets::Sets { sets, unknown }) => {
+                c.add(&sets[i], unknown[i], p.logits);
+            }
             (Counts::Values(c), Targets::Values(all)) => c.add(all[i], p.logits[0] as f32),
             (
                 Counts::Tags(c),

@@ -21,7 +21,7 @@ impl TargetRule {
                     counts[*class as usize] += 1;
                 }
             }
-            Targets::Sets(_) | Targets::Values(_) => return Vec::new(),
+            Targets::Sets { .. } | Targets::Values(_) => return Vec::new(),
         }
         let total: usize = counts.iter().sum();
         let present = counts.iter().filter(|&&n| n > 0).count().max(1);
@@ -47,7 +47,7 @@ impl TargetRule {
             let i = *i as usize;
             match &examples.targets {
                 Targets::Classes(all) => all[i].map_or(0.0, |c| f64::from(self.weight(c))),
-                Targets::Sets(_) | Targets::Values(_) => 1.0,
+                Targets::Sets { .. } | Targets::Values(_) => 1.0,
                 Targets::Tags { tokens, .. } => tokens[examples.span(i)]
                     .iter()
                     .flatten()
@@ -86,7 +86,7 @@ impl TargetRule {
                 .iter()
                 .flat_map(|&i| &tokens[examples.span(i as usize)])
                 .for_each(|&c| class(c)),
-            Targets::Sets(all) => {
+            Targets::Sets { sets: all, .. } => {
                 for &i in index {
                     let start = targets.len();
                     targets.resize(start + classes, 0.0);

@@ -35,7 +35,7 @@ impl Wanted {
     pub(crate) fn known(targets: &Targets, row: u32) -> bool {
         match targets {
             Targets::Classes(all) => all[row as usize].is_some(),
-            Targets::Sets(_) | Targets::Values(_) => true,
+            Targets::Sets { .. } | Targets::Values(_) => true,
             Targets::Tags { .. } => false,
         }
     }
@@ -44,7 +44,7 @@ impl Wanted {
     pub(crate) fn of(targets: &Targets, rows: &[u32]) -> (Wanted, (f64, f64)) {
         let whole = (0.0, 1.0);
         match targets {
-            Targets::Sets(all) => {
+            Targets::Sets { sets: all, .. } => {
                 let sets = rows.iter().map(|&i| all[i as usize].clone());
                 (Wanted::Sets(sets.collect()), whole)
             }

@@ -102,7 +102,7 @@ fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>)
                 all[i] == Some(best as u32),
             )
         }
-        (Task::MultiLabel, Targets::Sets(all)) => {
+        (Task::MultiLabel, Targets::Sets { sets, unknown }) => {
             let given: Vec<u32> = (0..labels.len() as u32)
                 .filter(|&c| p.logits[c as usize] >= 0.0)
                 .collect();
@@ -110,10 +110,12 @@ fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>)
             // Two models may number the same labels differently.
             names.sort_unstable();
             let least = p.logits.iter().map(|&z| sigmoid(z.abs()));
-            let right = given.iter().filter(|c| all[i].contains(c)).count();
+            let right = given.iter().filter(|c| sets[i].contains(c)).count();
+            let truth = sets[i].len() + unknown[i] as usize;
+            let exact = unknown[i] == 0 && given == sets[i];
             Answer {
-                parts: [right as f64, given.len() as f64, all[i].len() as f64],
-                ..plain(names.join("|"), least.fold(1.0, f64::min), given == all[i])
+                parts: [right as f64, given.len() as f64, truth as f64],
+                ..plain(names.join("|"), least.fold(1.0, f64::min), exact)
             }
         }
         (Task::Regress, Targets::Values(all)) => {
@@ -155,5 +157,35 @@ fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>)
             }
         }
         _ => plain(String::new(), 0.0, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both rows have label 0 and are answered so; the second has one more, which the model does not know.
+    #[test]
+    fn labels_that_the_model_does_not_know_are_missed() {
+        let mut examples = Examples::new(Task::MultiLabel);
+        for row in 0..2 {
+            examples.push(row as u64, row + 2, &[1], &[0]);
+        }
+        examples.targets = Targets::Sets {
+            sets: vec![vec![0], vec![0]],
+            unknown: vec![0, 1],
+        };
+        let logits = [0, 1].map(|row| RowLogits {
+            row,
+            logits: vec![2.0, -2.0],
+        });
+        let labels = ["a", "b"].map(str::to_owned);
+        let found = answers_of(Task::MultiLabel, &labels, &examples, &logits);
+        let right: Vec<bool> = found.rows.iter().map(|r| r.right).collect();
+        assert_eq!(right, [true, false]);
+        assert_eq!(found.rows[1].parts, [1.0, 1.0, 2.0]);
+        let value = |name: &str| found.metrics.value(name).unwrap();
+        assert_eq!(value("accuracy"), 0.5);
+        assert!((value("micro_f1") - 4.0 / 5.0).abs() < 1e-12);
     }
 }

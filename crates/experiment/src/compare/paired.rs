@@ -95,7 +95,8 @@ pub struct PairedMetric {
     pub b: f64,
     /// Second minus first.
     pub difference: f64,
-    /// 95 % interval: percentiles of the difference over 2 000 resamples of the rows, both models on the same.
+    /// 95 % interval: percentiles of the difference over 2 000 resamples of the rows, both models on the same; resamples in
+    /// which the metric is no number are left out.
     pub interval: [f64; 2],
 }
 
@@ -118,9 +119,14 @@ pub(crate) fn bootstrap(
             let drawn: Vec<u32> = (0..rows as u64).map(pick).collect();
             value(1, &drawn) - value(0, &drawn)
         })
+        .filter(|difference| difference.is_finite())
         .collect();
     found.sort_by(f64::total_cmp);
-    let at = |share: f64| found[((DRAWS - 1) as f64 * share).round() as usize];
+    let last = found.len().saturating_sub(1) as f64;
+    let at = |share: f64| {
+        let place = (last * share).round() as usize;
+        found.get(place).copied().unwrap_or(f64::NAN)
+    };
     PairedMetric {
         metric: metric.to_owned(),
         a,

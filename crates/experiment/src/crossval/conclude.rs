@@ -118,7 +118,10 @@ impl CrossVal<'_> {
         let ratio = held_out / (n - held_out).max(1.0);
         let spread = |name: &&str| {
             let values: Option<Vec<f64>> = records.iter().map(|r| r.held_out.value(name)).collect();
-            Some(((*name).to_owned(), Spread::of(&values?, ratio)))
+            Some((
+                (*name).to_owned(),
+                Spread::of(&values?, ratio, metrics::range(name)),
+            ))
         };
         let metrics = metrics::names(task).iter().filter_map(spread).collect();
 

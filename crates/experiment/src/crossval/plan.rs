@@ -52,7 +52,7 @@ fn classes(examples: &Examples, k: usize) -> Vec<Vec<u32>> {
     };
     match &examples.targets {
         Targets::Classes(all) => all.iter().map(|c| c.iter().copied().collect()).collect(),
-        Targets::Sets(all) => {
+        Targets::Sets { sets: all, .. } => {
             let none = all.iter().flatten().max().map_or(0, |m| m + 1);
             let own = |set: &Vec<u32>| match set.is_empty() {
                 true => vec![none],
@@ -191,7 +191,7 @@ mod tests {
         let c = |i: usize| (i % 3) as u32;
         vec![
             Targets::Classes((0..n).map(|i| Some(c(i))).collect()),
-            Targets::Sets((0..n).map(|i| (0..c(i)).collect()).collect()),
+            Targets::sets((0..n).map(|i| (0..c(i)).collect()).collect()),
             Targets::Values((0..n).map(|i| (i * 7 % 50) as f32).collect()),
             Targets::Tags {
                 tokens: Vec::new(),

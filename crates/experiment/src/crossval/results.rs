@@ -158,7 +158,7 @@ impl<'a> OutOfFold<'a> {
                 let gold = all[i].map_or(String::new(), name);
                 (gold, name(argmax(logits) as u32), p)
             }
-            Targets::Sets(all) => {
+            Targets::Sets { sets: all, .. } => {
                 let given: Vec<u32> = (0..logits.len() as u32)
                     .filter(|&c| logits[c as usize] >= 0.0)
                     .collect();

@@ -1,10 +1,15 @@
 //! Does this model fit this task? A linear probe on frozen features beside the usual answer and TF-IDF, before anything is
 //! trained.
 //!
-//! All are judged out of fold, on the same rows and folds: classes by accuracy, several labels a text by micro-F1, values by
-//! the share of their variance that is explained (R²). The probe's penalty is chosen within the first fold's training rows;
-//! so is that of TF-IDF for values, else it keeps the strength that suits its short vectors ([`TfIdf`]). Scores of folds share training rows, so intervals are
-//! those of rows, not of training sets.
+//! All are judged out of fold, on the same rows and folds: classes by accuracy, several labels a text by the share of their
+//! log-loss that is explained, values by that of their variance (R²). Whether a label is given is no score to choose by: who
+//! guesses more, knowing nothing, has the higher micro-F1.
+//!
+//! The probe's penalty is chosen by the score on the last fold, taught by the middle three; that of the models which answer
+//! the last fold itself on the first one, by the same models. So no row chooses what answers it, though those of the middle
+//! folds teach what is chosen among. TF-IDF's is chosen so for values and for several labels; for classes it keeps the
+//! strength that suits its short vectors ([`TfIdf`]). Scores of folds share training rows, so intervals are those of rows, not
+//! of training sets.
 
 mod scores;
 
@@ -13,16 +18,16 @@ pub use scores::paired_interval;
 use crate::tfidf::{self, TfIdf};
 use hone_data::{DataError, folds};
 use hone_train::{Features, Linear, Wanted, argmax};
-use scores::{Judged, macro_f1};
+use scores::{Judged, macro_f1, micro_f1};
 use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Folds of the cross-validation.
 pub const FOLDS: usize = 5;
-/// Inverse penalties among which the probe's is chosen, on a part of the first fold's training rows.
+/// Inverse penalties among which the probe's is chosen.
 pub const PENALTIES: [f64; 4] = [1e-3, 1e-2, 1e-1, 1.0];
-/// Those among which that of words is chosen, where they answer with values.
+/// Those among which that of words is chosen, where they do not answer with one class.
 const WORDS: [f64; 4] = [1e-2, 1e-1, 1.0, 10.0];
 
 /// Labelled texts and their frozen features.
@@ -47,8 +52,9 @@ pub struct Probe<'a> {
 pub enum Measure {
     /// Share of rows that are right.
     Accuracy,
-    /// F1 of all decisions, where each text may have several labels.
-    MicroF1,
+    /// Share of the log-loss of all decisions that is explained, where each text may have several labels: 0 is what the labels'
+    /// shares alone explain, 1 is certainty.
+    ExplainedLogLoss,
     /// Share of the values' variance that is explained.
     RSquared,
 }
@@ -58,7 +64,7 @@ impl Measure {
     pub fn name(self) -> &'static str {
         match self {
             Measure::Accuracy => "accuracy",
-            Measure::MicroF1 => "micro-F1",
+            Measure::ExplainedLogLoss => "explained log-loss",
             Measure::RSquared => "R²",
         }
     }
@@ -67,7 +73,7 @@ impl Measure {
     pub fn usual(self) -> &'static str {
         match self {
             Measure::Accuracy => "majority class",
-            Measure::MicroF1 => "labels of most texts",
+            Measure::ExplainedLogLoss => "labels' shares",
             Measure::RSquared => "mean value",
         }
     }
@@ -85,6 +91,9 @@ pub struct ProbeLine {
     /// Mean of the classes' F1, where a text has one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub macro_f1: Option<f64>,
+    /// F1 of all decisions, where a text may have several labels; it judges nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_f1: Option<f64>,
     /// Seconds to fit and to judge, features not counted.
     pub seconds: f64,
 }
@@ -93,9 +102,9 @@ pub struct ProbeLine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The features say more than words.
+    /// The features say more than words, and more than the usual answer.
     Fits,
-    /// They say less.
+    /// They say less, and words more than the usual answer.
     TaskMismatch,
     /// No difference could be shown on these rows.
     NoDifferenceShown,
@@ -110,7 +119,7 @@ pub struct ProbeReport {
     pub rows: usize,
     /// Folds.
     pub folds: usize,
-    /// The probe's inverse penalty.
+    /// The probe's inverse penalty, that of all folds but the last.
     pub penalty: f64,
     /// What scores are.
     pub measure: Measure,
@@ -148,7 +157,7 @@ impl Probe<'_> {
         // The longest begin first.
         let order: Vec<usize> = (1..contenders).chain([0]).collect();
         let (said, seconds) = self.out_of_fold(&order, &parts, chosen, threads, &mut step);
-        Ok(self.report(&said, &seconds, chosen[1]))
+        Ok(self.report(&said, &seconds, chosen[1][0]))
     }
 
     /// The outputs that the first features alone give every row, out of fold, and the penalty they chose; in the folds of
@@ -166,9 +175,9 @@ impl Probe<'_> {
             progress(done / steps);
         };
         let penalty = self.choose(2, &PENALTIES, &parts, &mut step);
-        let chosen = [tfidf::C, penalty];
+        let chosen = [[tfidf::C; 2], penalty];
         let (mut said, _) = self.out_of_fold(&[2], &parts, chosen, threads, &mut step);
-        Ok((said.swap_remove(2), penalty))
+        Ok((said.swap_remove(2), penalty[0]))
     }
 
     fn folds(&self) -> Result<Vec<Vec<u32>>, DataError> {
@@ -176,12 +185,12 @@ impl Probe<'_> {
     }
 
     /// The outputs that the listed contenders give every row, each taught by the folds that the row is not in, and the
-    /// seconds each took; by contender. `chosen` are the inverse penalties of words and of features.
+    /// seconds each took; by contender. `chosen` are the inverse penalties of words and of features, those of the last fold behind.
     fn out_of_fold(
         &self,
         contenders: &[usize],
         parts: &[Vec<u32>],
-        chosen: [f64; 2],
+        chosen: [[f64; 2]; 2],
         threads: usize,
         step: &mut impl FnMut(),
     ) -> (Vec<Vec<Vec<f64>>>, Vec<f64>) {
@@ -201,7 +210,8 @@ impl Probe<'_> {
                 scope.spawn(move || {
                     while let Some(&(k, held)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let started = Instant::now();
-                        let penalty = chosen[k.clamp(1, 2) - 1];
+                        let last = usize::from(held + 1 == FOLDS);
+                        let penalty = chosen[k.clamp(1, 2) - 1][last];
                         let answers = self.judge(k, &rest(parts, held), &parts[held], penalty);
                         let spent = started.elapsed().as_secs_f64();
                         // Nobody listens any more only where the other side is gone.
@@ -244,8 +254,8 @@ impl Probe<'_> {
         }
     }
 
-    /// What these rows would have any row answered with: their most frequent class, the labels that half of them have, their
-    /// mean.
+    /// What these rows would have any row answered with: their most frequent class, each label as probably as they have it,
+    /// their mean.
     fn usual(&self, rows: &[u32]) -> Vec<f64> {
         let mut outputs = vec![0.0; self.outputs];
         for &r in rows {
@@ -261,48 +271,55 @@ impl Probe<'_> {
         let n = rows.len().max(1) as f64;
         match self.wanted {
             Wanted::Classes(_) => {}
-            Wanted::Sets(_) => outputs.iter_mut().for_each(|x| *x = *x / n - 0.5),
+            // Half a row of each kind more, so that nothing is impossible.
+            Wanted::Sets(_) => {
+                let odds = |k: f64| ((k + 0.5) / (n - k + 0.5)).ln();
+                outputs.iter_mut().for_each(|x| *x = odds(*x));
+            }
             Wanted::Values(_) => outputs[0] /= n,
         }
         outputs
     }
 
-    /// The inverse penalties that words may have: [`TfIdf`]'s own, but of values, for which nobody has found one that suits.
+    /// The inverse penalties that words may have: [`TfIdf`]'s own for classes, for which it was found to suit.
     fn words(&self) -> &'static [f64] {
         match self.wanted {
-            Wanted::Values(_) => &WORDS,
-            _ => &[tfidf::C],
+            Wanted::Values(_) | Wanted::Sets(_) => &WORDS,
+            Wanted::Classes(_) => &[tfidf::C],
         }
     }
 
-    /// The penalty by which contender `k` does best on the last fold, taught by all others but the first.
+    /// The penalty by which contender `k`, taught by the middle folds, does best on the last one, and that by which it does
+    /// best on the first one.
     fn choose(
         &self,
         k: usize,
         penalties: &[f64],
         parts: &[Vec<u32>],
         step: &mut impl FnMut(),
-    ) -> f64 {
-        let held = &parts[parts.len() - 1];
-        let others = rest(parts, 0).into_iter();
-        let fitted: Vec<u32> = others.filter(|r| held.binary_search(r).is_err()).collect();
-        let all: Vec<u32> = (0..held.len() as u32).collect();
-        let mut best = (f64::NEG_INFINITY, penalties[0]);
+    ) -> [f64; 2] {
+        let mut best = [(f64::NEG_INFINITY, penalties[0]); 2];
+        let ends = [&parts[parts.len() - 1], &parts[0]];
+        let mut middle = parts[1..parts.len() - 1].concat();
+        middle.sort_unstable();
+        let held = [&ends[0][..], ends[1]].concat();
         for &c in penalties {
-            // By the score that it is judged by; of equally good ones the strongest penalty.
-            let score = match penalties {
-                [_] => 0.0,
-                _ => {
-                    let said = self.judge(k, &fitted, held, c);
-                    Judged::of(self.wanted, held, &said).score(&all)
+            if penalties.len() > 1 {
+                let said = self.judge(k, &middle, &held, c);
+                let judged = Judged::of(self.wanted, &held, &said);
+                let all: Vec<u32> = (0..held.len() as u32).collect();
+                let (last, first) = all.split_at(ends[0].len());
+                // By the score that it is judged by; of equally good ones the strongest penalty.
+                for (best, rows) in best.iter_mut().zip([last, first]) {
+                    let score = judged.score(rows);
+                    if score > best.0 {
+                        *best = (score, c);
+                    }
                 }
-            };
-            if score > best.0 {
-                best = (score, c);
             }
             step();
         }
-        best.1
+        best.map(|b| b.1)
     }
 
     fn report(&self, said: &[Vec<Vec<f64>>], seconds: &[f64], penalty: f64) -> ProbeReport {
@@ -314,7 +331,7 @@ impl Probe<'_> {
             .collect();
         let (measure, regression) = match self.wanted {
             Wanted::Classes(_) => (Measure::Accuracy, "logistic regression"),
-            Wanted::Sets(_) => (Measure::MicroF1, "logistic regressions"),
+            Wanted::Sets(_) => (Measure::ExplainedLogLoss, "logistic regressions"),
             Wanted::Values(_) => (Measure::RSquared, "ridge regression"),
         };
         let mut names = vec![measure.usual().to_owned(), format!("TF-IDF, {regression}")];
@@ -337,18 +354,23 @@ impl Probe<'_> {
                     }
                     _ => None,
                 },
+                micro_f1: match self.wanted {
+                    Wanted::Sets(gold) => Some(micro_f1(&said[k], gold)),
+                    _ => None,
+                },
                 seconds: seconds[k],
             })
             .collect();
         let against = |a: usize, b: usize| judged[a].minus(&judged[b], n, self.seed);
         let (difference, interval) = against(2, 1);
         let beats_usual = |k: usize| against(k, 0).1[0] > 0.0;
-        // To be better than words that know nothing is no fit.
-        let verdict = if !beats_usual(1) && !beats_usual(2) {
+        let (words, features) = (beats_usual(1), beats_usual(2));
+        // To be better than what does worse than nothing is no fit.
+        let verdict = if !words && !features {
             Verdict::NothingLearnt
-        } else if interval[1] < 0.0 {
+        } else if interval[1] < 0.0 && words {
             Verdict::TaskMismatch
-        } else if interval[0] > 0.0 {
+        } else if interval[0] > 0.0 && features {
             Verdict::Fits
         } else {
             Verdict::NoDifferenceShown
@@ -468,9 +490,9 @@ mod tests {
             let world = world(200, words, numbers);
             for task in TASKS {
                 let report = run(words, numbers, task(&world.1), &world);
-                // Both tell the class, the words to the last digit and the features only nearly: of values that shows.
+                // Both tell the class, the words to the last digit and the features only nearly, which shows but for classes.
                 let verdict = match (report.measure, verdict) {
-                    (Measure::RSquared, Verdict::NoDifferenceShown) => {
+                    (Measure::RSquared | Measure::ExplainedLogLoss, Verdict::NoDifferenceShown) => {
                         assert!(report.lines[2].score > 0.7, "{report:?}");
                         Verdict::TaskMismatch
                     }
@@ -479,5 +501,93 @@ mod tests {
                 assert_eq!(report.verdict, verdict, "{report:?}");
             }
         }
+    }
+    /// Texts of words drawn at random, features drawn at random, labels with probabilities of their own; where `told`, the
+    /// features tell the first label.
+    fn noise(seed: u64, rows: usize, told: bool) -> ProbeReport {
+        let random = hone_tensor::Philox::new(seed);
+        let unit = |a: usize, b: usize| {
+            (random.u64_at(a as u64, b as u64) >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let shares = [0.4, 0.3, 0.2, 0.1];
+        let (labels, hidden) = (shares.len(), 16);
+        let set = |i: usize| {
+            let given = (0..labels).filter(|&l| unit(i, l) < shares[l]);
+            given.map(|l| l as u32).collect::<Vec<u32>>()
+        };
+        let sets: Vec<Vec<u32>> = (0..rows).map(set).collect();
+        let texts: Vec<String> = (0..rows)
+            .map(|i| {
+                let words = (0..8).map(|w| format!("word{}", (40.0 * unit(i, 10 + w)) as usize));
+                words.collect::<Vec<_>>().join(" ")
+            })
+            .collect();
+        let values = (0..rows * hidden)
+            .map(|at| {
+                let (i, h) = (at / hidden, at % hidden);
+                let sign = if told && h == 3 && sets[i].contains(&0) {
+                    1.0
+                } else {
+                    0.0
+                };
+                (unit(i, 20 + h) - 0.5 + sign) as f32
+            })
+            .collect();
+        let features = Features {
+            rows,
+            hidden,
+            values,
+        };
+        Probe {
+            texts: &texts,
+            wanted: &Wanted::Sets(sets),
+            outputs: labels,
+            keys: &vec![Vec::new(); rows],
+            features: &[("mean over tokens", &features)],
+            seed,
+        }
+        .run(2, |_| {})
+        .unwrap()
+    }
+
+    /// What rows of the first and of the last fold are answered with does not change with what they should be answered with,
+    /// though the latter choose the penalty of all other folds.
+    #[test]
+    fn no_row_chooses_what_answers_it() {
+        let (texts, classes, features) = world(200, false, true);
+        let keys = vec![Vec::new(); texts.len()];
+        let ask = |wanted: &Wanted| {
+            let probe = Probe {
+                texts: &texts,
+                wanted,
+                outputs: 1,
+                keys: &keys,
+                features: &[("mean over tokens", &features)],
+                seed: 1,
+            };
+            (probe.folds().unwrap(), probe.answers(2, |_| {}).unwrap())
+        };
+        let (plain, _) = TASKS[2](&classes);
+        let (parts, (want, penalty)) = ask(&plain);
+        for held in [0, FOLDS - 1] {
+            let mut other = plain.clone();
+            if let Wanted::Values(all) = &mut other {
+                parts[held].iter().for_each(|&r| all[r as usize] *= -1.0);
+            }
+            let (_, (got, chosen)) = ask(&other);
+            for &r in &parts[held] {
+                assert_eq!(got[r as usize], want[r as usize], "fold {held}");
+            }
+            assert_eq!(chosen != penalty, held > 0, "{penalty} {chosen}");
+        }
+    }
+
+    #[test]
+    fn random_labels_do_not_fit_and_planted_ones_do() {
+        let verdicts = |told: bool| (0..20).map(move |seed| noise(seed, 150, told).verdict);
+        let fits = verdicts(false).filter(|v| *v == Verdict::Fits).count();
+        assert!(fits <= 1, "{fits} of 20");
+        let fits = verdicts(true).filter(|v| *v == Verdict::Fits).count();
+        assert!(fits >= 19, "{fits} of 20");
     }
 }

@@ -16,6 +16,8 @@ pub enum Verdict {
     NoDifference,
     /// The pairs are spent, and nothing of this is known.
     Undecided,
+    /// A trial ended in numbers that are none.
+    Failed,
 }
 
 impl Verdict {
@@ -26,6 +28,7 @@ impl Verdict {
             Verdict::Hurts => "hurts",
             Verdict::NoDifference => "no difference within the margin",
             Verdict::Undecided => "undecided",
+            Verdict::Failed => "failed",
         }
     }
 }
@@ -84,6 +87,25 @@ impl Decisions {
     /// What is decided so far, arm by arm.
     pub fn arms(&self) -> &[Option<Decision>] {
         &self.arms
+    }
+
+    /// An arm of which a trial failed stops with the pairs that it has. It was not rejected, so what it may spend passes to no
+    /// other.
+    pub fn fail(&mut self, arm: usize, differences: &[Difference]) {
+        let pairs = differences.len();
+        let mut decision = judge(
+            &self.design,
+            Estimate::of(differences),
+            self.level(pairs.max(1)),
+        );
+        if pairs == 0 {
+            decision.estimate.effect = f64::NAN;
+        }
+        self.arms[arm] = Some(Decision {
+            verdict: Verdict::Failed,
+            zero_rejected: false,
+            ..decision
+        });
     }
 
     /// Whether every arm is.
@@ -304,6 +326,26 @@ mod tests {
             all.extend(got);
         }
         assert!(all.contains(&true) && all.contains(&false));
+    }
+
+    #[test]
+    fn an_arm_that_fails_is_decided_and_leaves_nothing_to_the_others() {
+        let mut d = Decisions::new(design(10), 2);
+        d.fail(0, &pairs(3, 0.5, 0.001));
+        let failed = d.arms()[0].unwrap();
+        assert_eq!(
+            (failed.verdict, failed.zero_rejected),
+            (Verdict::Failed, false)
+        );
+        assert_eq!(failed.estimate.pairs, 3);
+        let near = pairs(10, 0.0085, 0.01);
+        d.look(10, &[&pairs(3, 0.5, 0.001), &near]);
+        let other = d.arms()[1].unwrap();
+        assert_eq!(d.arms()[0], Some(failed));
+        assert!((other.level - design(10).level(10, 0.025)).abs() < 1e-15);
+        // Of no pair nothing is known.
+        d.fail(1, &[]);
+        assert!(d.arms()[1].unwrap().estimate.effect.is_nan());
     }
 
     #[test]

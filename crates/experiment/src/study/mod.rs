@@ -40,7 +40,7 @@ pub use decide::{Decision, Decisions, Verdict};
 pub use design::Design;
 pub use estimate::{Difference, Estimate, INTERVAL_METHOD};
 pub(crate) use plan::groups;
-pub use record::TrialRecord;
 pub(crate) use record::without;
+pub use record::{Failure, TrialRecord};
 pub use report::{ArmReport, BaselineReport, Cost, StudyReport};
 pub use runner::{Arm, BASELINE, Study};

@@ -1,12 +1,16 @@
-//! What a finished trial leaves on disk: `trial.json`, written last.
+//! What a trial leaves on disk, written last: `trial.json` where it is finished, `failed.json` where it failed.
 
 use crate::held_out::RowLogits;
 use hone_bert::Task;
 use hone_train::metrics::Metrics;
 use hone_train::watch::Restart;
 use hone_train::{Examples, Prediction, Scorer, TrainError, write_beside};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+const TRIAL: &str = "trial.json";
+const FAILED: &str = "failed.json";
 
 /// One recipe, fitted and judged in one pair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +60,17 @@ pub struct TrialRecord {
     pub seconds: f64,
 }
 
+/// A trial of an arm that ended in numbers that are none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The pair, from 1.
+    pub pair: usize,
+    /// What ended it.
+    pub reason: String,
+    /// Seconds until then.
+    pub seconds: f64,
+}
+
 /// A metric without each of the groups that the held-out rows belong to, where they belong to several.
 pub(crate) fn without(
     task: Task,
@@ -101,16 +116,35 @@ impl TrialFolder {
         }
     }
 
-    fn broken(&self, reason: impl std::fmt::Display) -> TrainError {
+    fn broken(&self, name: &str, reason: impl std::fmt::Display) -> TrainError {
         TrainError::Checkpoint {
-            path: self.path.join("trial.json"),
+            path: self.path.join(name),
             reason: format!("not what this version wrote ({reason})"),
         }
     }
 
     /// The finished trial, where it is finished.
     pub fn read(&self) -> Result<Option<TrialRecord>, TrainError> {
-        let path = self.path.join("trial.json");
+        self.read_file(TRIAL)
+    }
+
+    /// Why the trial failed, where it did.
+    pub fn failure(&self) -> Result<Option<Failure>, TrainError> {
+        self.read_file(FAILED)
+    }
+
+    /// Writes the record, whose presence says that the trial is done.
+    pub fn write(&self, record: &TrialRecord) -> Result<(), TrainError> {
+        self.write_file(TRIAL, record)
+    }
+
+    /// Writes why it failed, whose presence says that the arm is tried no more.
+    pub fn fail(&self, failure: &Failure) -> Result<(), TrainError> {
+        self.write_file(FAILED, failure)
+    }
+
+    fn read_file<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, TrainError> {
+        let path = self.path.join(name);
         if !path.is_file() {
             return Ok(None);
         }
@@ -120,16 +154,15 @@ impl TrialFolder {
         })?;
         serde_json::from_str(&text)
             .map(Some)
-            .map_err(|e| self.broken(e))
+            .map_err(|e| self.broken(name, e))
     }
 
-    /// Writes the record, whose presence says that the trial is done.
-    pub fn write(&self, record: &TrialRecord) -> Result<(), TrainError> {
+    fn write_file(&self, name: &str, record: &impl Serialize) -> Result<(), TrainError> {
         std::fs::create_dir_all(&self.path).map_err(|source| TrainError::Io {
             path: self.path.clone(),
             source,
         })?;
-        let text = serde_json::to_string(record).map_err(|e| self.broken(e))?;
-        write_beside(&self.path.join("trial.json"), &(text + "\n"))
+        let text = serde_json::to_string(record).map_err(|e| self.broken(name, e))?;
+        write_beside(&self.path.join(name), &(text + "\n"))
     }
 }

@@ -3,6 +3,7 @@
 use super::decide::{Decision, Decisions};
 use super::design::Design;
 use super::estimate::INTERVAL_METHOD;
+use super::record::Failure;
 use super::runner::{Arm, Study, Trials, differences};
 use crate::crossval::FoldPlan;
 use hone_kernels::Backend;
@@ -49,6 +50,9 @@ pub struct ArmReport {
     /// Verdict, effect, interval.
     #[serde(flatten)]
     pub decision: Decision,
+    /// The trial that failed, where one did: the arm was tried no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failure>,
     /// Mean of the baseline's metric in the same pairs.
     pub baseline_mean: f64,
     /// Mean of its own.
@@ -91,23 +95,23 @@ pub struct StudyReport {
     pub kernel_path: String,
     /// Hone's version.
     pub version: &'static str,
-    /// Seconds of all trials.
+    /// Seconds of all trials, those that failed too.
     pub seconds: f64,
     /// Most memory the process held.
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// Cost of trials beside those of the baseline in the same pairs.
+/// Cost of trials beside those of the baseline in the same pairs; of none it is no number.
 fn cost(own: &Trials, baseline: &Trials) -> Cost {
-    let n = own.len().max(1) as f64;
+    let n = own.len() as f64;
     let tokens = |t: &Trials| t.iter().map(|r| r.train_tokens as f64).sum::<f64>();
     let seconds = |t: &Trials| t.iter().map(|r| r.seconds).sum::<f64>();
     let same: Trials = baseline.iter().take(own.len()).cloned().collect();
     Cost {
         tokens: tokens(own) / n,
-        tokens_ratio: tokens(own) / tokens(&same).max(1.0),
+        tokens_ratio: tokens(own) / tokens(&same),
         seconds: seconds(own) / n,
-        seconds_ratio: seconds(own) / seconds(&same).max(1e-9),
+        seconds_ratio: seconds(own) / seconds(&same),
         planned_memory_bytes: own
             .iter()
             .map(|r| r.planned_memory_bytes)
@@ -117,7 +121,17 @@ fn cost(own: &Trials, baseline: &Trials) -> Cost {
 }
 
 fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// What was done and found, the baseline's trials first.
+pub(super) struct Done<'a> {
+    /// The trials of each recipe.
+    pub trials: &'a [Trials],
+    /// The trial of each arm that failed.
+    pub failures: &'a [Option<Failure>],
+    /// What that says of each arm.
+    pub decisions: &'a Decisions,
 }
 
 impl StudyReport {
@@ -125,10 +139,14 @@ impl StudyReport {
         study: &Study<'_>,
         recipes: &[Arm<'_>],
         plan: &FoldPlan,
-        trials: &[Trials],
-        decisions: &Decisions,
+        done: Done<'_>,
         backend: &impl Backend,
     ) -> StudyReport {
+        let Done {
+            trials,
+            failures,
+            decisions,
+        } = done;
         let (job, design) = (study.job, study.design);
         let baseline = &trials[0];
         let values: Vec<f64> = baseline.iter().map(|r| r.value).collect();
@@ -138,6 +156,7 @@ impl StudyReport {
             ArmReport {
                 name: arm.name.clone(),
                 flags: arm.flags.clone(),
+                failed: failures[a].clone(),
                 decision: decisions
                     .seen(a, own.len(), &differences)
                     .within(widest(&job.options.metric)),
@@ -171,7 +190,8 @@ impl StudyReport {
             split_seed: study.split_seed,
             kernel_path: backend.path(),
             version: env!("CARGO_PKG_VERSION"),
-            seconds: trials.iter().flatten().map(|r| r.seconds).sum(),
+            seconds: trials.iter().flatten().map(|r| r.seconds).sum::<f64>()
+                + failures.iter().flatten().map(|f| f.seconds).sum::<f64>(),
             peak_memory_bytes: peak_memory(backend),
         }
     }

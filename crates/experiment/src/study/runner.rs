@@ -4,8 +4,8 @@ use super::decide::{Decisions, Verdict};
 use super::design::Design;
 use super::estimate::Difference;
 use super::plan::groups;
-use super::record::{TrialFolder, TrialRecord, without};
-use super::report::StudyReport;
+use super::record::{Failure, TrialFolder, TrialRecord, without};
+use super::report::{Done, StudyReport};
 use crate::crossval::{Fold, FoldPlan, derived};
 use crate::held_out::{HeldOutRun, Judged, News, lacking};
 use hone_data::augment::Augmenter;
@@ -17,6 +17,7 @@ use hone_train::{
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// The name of the recipe that arms are compared with.
 pub const BASELINE: &str = "baseline";
@@ -84,6 +85,7 @@ impl Study<'_> {
         let looks = design.looks();
         let mut decisions = Decisions::new(design, self.arms.len());
         let mut trials: Vec<Trials> = vec![Vec::new(); recipes.len()];
+        let mut failures: Vec<Option<Failure>> = vec![None; self.arms.len()];
         let mut done = 0;
         for (i, fold) in plan.folds.iter().take(design.pairs).enumerate() {
             let pair = i + 1;
@@ -96,6 +98,12 @@ impl Study<'_> {
                 let folder = TrialFolder::of(out, pair, &recipe.name);
                 if let Some(finished) = folder.read()? {
                     trials[r].push(finished);
+                    continue;
+                }
+                if let (Some(failure), 1..) = (folder.failure()?, r) {
+                    let seen = differences(&plan, &trials[0], &trials[r]);
+                    decisions.fail(r - 1, &seen);
+                    failures[r - 1] = Some(failure);
                     continue;
                 }
                 let left: Vec<usize> = (0..recipes.len())
@@ -122,8 +130,25 @@ impl Study<'_> {
                     groups: &groups,
                     folder: &folder,
                 };
-                let Some(record) = self.trial(trial, backend, &mut news, stop)? else {
-                    return Ok(None);
+                let began = Instant::now();
+                let record = match self.trial(trial, backend, &mut news, stop) {
+                    Ok(Some(record)) => record,
+                    Ok(None) => return Ok(None),
+                    Err(error) => {
+                        let failure = failed(recipe, pair, error, began)?;
+                        folder.fail(&failure)?;
+                        Checkpoints::of(&folder.path).clear()?;
+                        sink.event(&Event::Note {
+                            text: format!(
+                                "{} failed in pair {pair}: {}; it is tried no more, the study goes on",
+                                recipe.name, failure.reason
+                            ),
+                        });
+                        let seen = differences(&plan, &trials[0], &trials[r]);
+                        decisions.fail(r - 1, &seen);
+                        failures[r - 1] = Some(failure);
+                        continue;
+                    }
                 };
                 sink.event(&Event::TrialDone {
                     number: done,
@@ -143,12 +168,17 @@ impl Study<'_> {
             }
             if looks.contains(&pair) {
                 self.look(pair, &plan, &trials, &mut decisions, sink);
-                if decisions.all_decided() {
-                    break;
-                }
+            }
+            if decisions.all_decided() {
+                break;
             }
         }
-        let report = StudyReport::of(self, &recipes, &plan, &trials, &decisions, backend.as_ref());
+        let done = Done {
+            trials: &trials,
+            failures: &failures,
+            decisions: &decisions,
+        };
+        let report = StudyReport::of(self, &recipes, &plan, done, backend.as_ref());
         report.write(out)?;
         Ok(Some(report))
     }
@@ -358,6 +388,28 @@ pub(super) struct Trial<'a> {
     pub groups: &'a [u32],
     /// Where it leaves its record.
     pub folder: &'a TrialFolder,
+}
+
+/// The failure of an arm's trial that ended by this error, where settings that end the arithmetic are its cause. The baseline's
+/// is an error: without it nothing can be compared.
+fn failed(
+    recipe: &Arm<'_>,
+    pair: usize,
+    error: TrainError,
+    began: Instant,
+) -> Result<Failure, TrainError> {
+    let diverged = matches!(error, TrainError::Loss { .. } | TrainError::Gradient { .. });
+    match diverged {
+        false => Err(error),
+        true if recipe.name == BASELINE => Err(TrainError::Option(format!(
+            "{BASELINE}, pair {pair}: {error}"
+        ))),
+        true => Ok(Failure {
+            pair,
+            reason: error.to_string(),
+            seconds: began.elapsed().as_secs_f64(),
+        }),
+    }
 }
 
 /// An arm's differences from the baseline, pair by pair.

@@ -340,3 +340,79 @@ fn augmentation_sees_the_fitted_rows_alone() {
     let again = trial(&swapped(&blind), |_| Vec::new());
     assert_eq!(changed.train_loss, again.train_loss);
 }
+
+/// A rate of its own.
+fn wild(name: &str, lr: f64) -> Arm<'static> {
+    arm(name, Options { lr, ..options() })
+}
+
+#[test]
+fn an_arm_that_diverges_is_decided_and_the_others_go_on() {
+    let data = data(ValidSource::None);
+    let arms = [
+        wild("wild", 1e30),
+        arm(
+            "again",
+            Options {
+                seed: 4,
+                ..options()
+            },
+        ),
+    ];
+    let [whole, broken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut watch = Watch::default();
+    let want = run(&data, whole.path(), false, &arms, 4, &mut watch).unwrap();
+    let [wild_arm, again] = &want.arms[..] else {
+        panic!("{want:?}")
+    };
+    let failure = wild_arm.failed.as_ref().unwrap();
+    assert_eq!(
+        (failure.pair, wild_arm.decision.verdict),
+        (1, Verdict::Failed)
+    );
+    assert!(failure.reason.contains("lower --lr"), "{failure:?}");
+    assert_eq!(wild_arm.differences.len(), 0);
+    assert!(wild_arm.mean.is_nan() && wild_arm.cost.tokens_ratio.is_nan());
+    assert!(again.failed.is_none() && again.differences.len() >= 3);
+    let said = watch.events.iter().any(|e| match e {
+        Event::Note { text } => text.starts_with("wild failed in pair 1: step "),
+        _ => false,
+    });
+    assert!(said, "{:?}", watch.events);
+    // It is tried no more, and a study that is stopped behind it goes on as if it had not been.
+    let left = |folder: &str| whole.path().join(folder).is_file();
+    assert!(left("trials/1/wild/failed.json") && !left("trials/1/wild/trial.json"));
+    assert!(!whole.path().join("trials/2/wild").exists());
+    let mut watch = Watch {
+        stop_after: Some(12 * 2 + 5),
+        ..Watch::default()
+    };
+    assert!(run(&data, broken.path(), false, &arms, 4, &mut watch).is_none());
+    let got = run(&data, broken.path(), true, &arms, 4, &mut Watch::default()).unwrap();
+    assert_eq!(timeless(&want, &[]), timeless(&got, &[]));
+}
+
+#[test]
+fn a_baseline_that_diverges_is_an_error_that_names_its_pair() {
+    let data = data(ValidSource::None);
+    let out = tempfile::tempdir().unwrap();
+    let (backend, stop) = (Arc::new(CpuBackend::new(1)), AtomicBool::new(false));
+    let error = with(&data, out.path(), false, &[], 3, |s| {
+        let options = Options {
+            lr: 1e30,
+            ..s.job.options.clone()
+        };
+        let job = Job {
+            options: &options,
+            ..*s.job
+        };
+        let study = Study {
+            job: &job,
+            arms: &[arm("again", options.clone())],
+            ..*s
+        };
+        study.run(&backend, &mut (), &stop).map(|_| ()).unwrap_err()
+    });
+    let error = error.to_string();
+    assert!(error.starts_with("baseline, pair 1: step "), "{error}");
+}

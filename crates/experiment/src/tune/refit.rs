@@ -17,7 +17,7 @@ use crate::held_out::RowLogits;
 use crate::special::{normal_exceeded, student_exceeded};
 use crate::study::{Difference, Estimate, groups, without};
 use hone_kernels::Backend;
-use hone_train::metrics::better;
+use hone_train::metrics::{better, range};
 use hone_train::watch::Watch;
 use hone_train::{
     Ending, EvalBatches, Event, Fit, Fitted, HeldOut, Options, Scorer, Sink, TrainError, predict,
@@ -315,7 +315,7 @@ impl<B: Backend> Course<'_, B> {
             given,
             tuned,
             failed,
-            seed_std: (known.len() > 1).then(|| Spread::of(&known, 0.0).std),
+            seed_std: (known.len() > 1).then(|| Spread::of(&known, 0.0, range(metric)).std),
             effect,
             interval,
             verdict,

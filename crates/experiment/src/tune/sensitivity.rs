@@ -11,8 +11,8 @@ use super::runner::{Chooser, Course, Sensitivity};
 use super::search::Found;
 use super::setting::{Scale, Setting, Value};
 use super::space::{Configuration, Range};
+use crate::special::student_exceeded;
 use hone_kernels::Backend;
-use hone_train::special::student_quantile;
 use hone_train::{Options, Sink, TrainError};
 use serde::Serialize;
 use serde_json::json;
@@ -28,14 +28,16 @@ pub const FACTORS: [(f64, &str); 4] = [(0.25, "×1/4"), (0.5, "×1/2"), (2.0, "�
 pub(super) fn interval_method(chooser: Chooser) -> &'static str {
     match chooser {
         Chooser::Folds(_) => {
-            "t(0.975, df) · sqrt((1/n + held-out rows / training rows) · s²) around the mean of n paired differences \
-             (Nadeau & Bengio 2003), s² pooled over the moves of a setting, df their runs less their number; never \
-             narrower than one row"
+            "t(0.975, df) · sqrt((1/n + held-out rows / training rows) · 2s²) around the mean of n paired differences \
+             (Nadeau & Bengio 2003), s² of the runs of a setting's moves and of the winner less the means of moves and of \
+             rounds, df = (n − 1) · moves; never narrower than one row. Told apart is what leaves out 0 at the level 0.05 \
+             over all measured moves of all settings (Bonferroni)"
         }
         Chooser::Valid => {
-            "t(0.975, df) · sqrt(s²/n) around the mean of n paired differences, s² pooled over the moves of a setting, \
-             df their runs less their number; never narrower than one row. Replicates differ by their seeds alone: what \
-             other training or validation texts would change is not in it"
+            "t(0.975, df) · sqrt(2s²/n) around the mean of n paired differences, s² of the runs of a setting's moves and of \
+             the winner less the means of moves and of rounds, df = (n − 1) · moves; never narrower than one row. Told apart \
+             is what leaves out 0 at the level 0.05 over all measured moves of all settings (Bonferroni). Replicates differ \
+             by their seeds alone: what other training or validation texts would change is not in it"
         }
     }
 }
@@ -57,14 +59,9 @@ pub struct Moved {
     pub change: Option<f64>,
     /// Its 95 % interval.
     pub interval: Option<[f64; 2]>,
-}
-
-impl Moved {
-    /// Whether the interval leaves out nothing at all.
-    pub fn told_apart(&self) -> bool {
-        self.interval
-            .is_some_and(|[low, high]| low > 0.0 || high < 0.0)
-    }
+    /// Whether it is told from nothing: of all moves of all settings that change nothing, with a probability of at most 0.05
+    /// any is.
+    pub told_apart: bool,
 }
 
 /// A setting and its moves.
@@ -122,28 +119,54 @@ fn moves_of(setting: Setting, range: &Range, value: &Value) -> (Vec<Try>, Vec<St
     (tries, left_out)
 }
 
-/// Sets each move's interval from the pooled spread of all.
-fn intervals(moves: &mut [Moved], ratio: f64, one_row: f64) {
-    let mean = |m: &Moved| m.differences.iter().sum::<f64>() / m.differences.len().max(1) as f64;
-    let whole = |m: &&Moved| m.failed == 0 && m.differences.len() > 1;
-    let (mut squares, mut freedom) = (0.0, 0usize);
-    for m in moves.iter().filter(whole) {
-        let middle = mean(m);
-        squares += m
-            .differences
-            .iter()
-            .map(|d| (d - middle).powi(2))
-            .sum::<f64>();
-        freedom += m.differences.len() - 1;
-    }
-    for m in moves.iter_mut().filter(|m| m.failed == 0) {
-        let (change, n) = (mean(m), m.differences.len() as f64);
-        m.change = (n > 0.0).then_some(change);
-        if freedom > 0 && n > 1.0 {
-            let t = student_quantile(0.975, freedom as f64);
-            let drawn = t * ((1.0 / n + ratio) * squares / freedom as f64).sqrt();
-            let half = drawn.max(one_row);
-            m.interval = Some([change - half, change + half]);
+/// What two runs of a setting's moves differ by without cause: the variance of the difference, and its degrees of freedom.
+/// The winner, from whose run of the same round each is taken, is one more column, and what a round adds to all its runs falls
+/// out.
+fn spread(moves: &[Moved]) -> Option<(f64, usize)> {
+    let whole = moves.iter().filter(|m| m.failed == 0);
+    let columns: Vec<&[f64]> = whole.map(|m| &m.differences[..]).collect();
+    let rounds = columns.first()?.len();
+    let count = (columns.len() + 1) as f64;
+    let by_round: Vec<f64> = (0..rounds)
+        .map(|r| columns.iter().map(|c| c[r]).sum::<f64>() / count)
+        .collect();
+    let middle = mean(&by_round);
+    let still = vec![0.0; rounds];
+    let squares: f64 = columns
+        .iter()
+        .chain([&&still[..]])
+        .flat_map(|column| {
+            let own = mean(column);
+            let rest = column.iter().zip(&by_round);
+            rest.map(move |(d, round)| (d - own - round + middle).powi(2))
+        })
+        .sum();
+    let freedom = rounds.saturating_sub(1) * columns.len();
+    (freedom > 0).then(|| (2.0 * squares / freedom as f64, freedom))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// Sets each move's interval from the spread of its setting's, and whether it is told from nothing.
+fn intervals(settings: &mut [SettingMoves], ratio: f64, one_row: f64) {
+    let measured = |m: &&Moved| m.failed == 0 && m.differences.len() > 1;
+    let all = settings.iter().flat_map(|s| &s.moves);
+    let cells = all.filter(measured).count().max(1) as f64;
+    for setting in settings {
+        let spread = spread(&setting.moves);
+        for m in setting.moves.iter_mut().filter(|m| m.failed == 0) {
+            let (change, n) = (mean(&m.differences), m.differences.len() as f64);
+            m.change = (n > 0.0).then_some(change);
+            if let Some((variance, freedom)) = spread {
+                let half = |level: f64| {
+                    let t = student_exceeded(0.5 * level, freedom as f64);
+                    (t * ((1.0 / n + ratio) * variance).sqrt()).max(one_row)
+                };
+                m.interval = Some([change - half(0.05), change + half(0.05)]);
+                m.told_apart = change.abs() > half(0.05 / cells);
+            }
         }
     }
 }
@@ -278,11 +301,13 @@ impl<B: Backend> Course<'_, B> {
                     failed,
                     change: None,
                     interval: None,
+                    told_apart: false,
                 });
             }
-            intervals(&mut report.moves, ratio, 1.0 / scored.max(1) as f64);
         }
-        Ok(Some(all.into_iter().map(|(_, report, _)| report).collect()))
+        let mut found: Vec<SettingMoves> = all.into_iter().map(|(_, report, _)| report).collect();
+        intervals(&mut found, ratio, 1.0 / scored.max(1) as f64);
+        Ok(Some(found))
     }
 
     /// Whether a setting's moves were begun before.
@@ -396,6 +421,7 @@ fn move_name(moved: Option<(&str, &Try)>, round: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hone_tensor::Philox;
 
     fn number(x: f64) -> Value {
         Value::Number(x)
@@ -442,32 +468,41 @@ mod tests {
         assert_eq!((tries.len(), &*tries[0].what), (1, "mean"));
     }
 
-    /// By hand: four moves of two differences each, s² = sum of (difference of the pair)²/2 over four degrees of freedom,
-    /// t(0.975, 4) = 2.776445.
+    fn setting(moves: Vec<Moved>) -> SettingMoves {
+        SettingMoves {
+            setting: String::new(),
+            value: number(1.0),
+            moves,
+            left_out: Vec::new(),
+        }
+    }
+
+    fn moved(differences: Vec<f64>, failed: usize) -> Moved {
+        Moved {
+            what: String::new(),
+            factor: None,
+            value: number(1.0),
+            differences,
+            failed,
+            change: None,
+            interval: None,
+            told_apart: false,
+        }
+    }
+
+    /// By hand: four moves and the winner went up by 0.02, 0.02, 0, 0.1 and 0 from one round to the other, 0.028 on average, so
+    /// s² = sum of (distance from that)²/2 over four degrees of freedom; t(0.975, 4) = 2.776445.
     #[test]
     fn the_spread_is_pooled_over_the_moves_of_a_setting() {
         let pairs = [[0.01, 0.03], [-0.02, 0.0], [-0.05, -0.05], [-0.3, -0.2]];
-        let mut moves: Vec<Moved> = pairs
-            .iter()
-            .map(|d| Moved {
-                what: String::new(),
-                factor: None,
-                value: number(1.0),
-                differences: d.to_vec(),
-                failed: 0,
-                change: None,
-                interval: None,
-            })
-            .collect();
-        let failed = Moved {
-            failed: 1,
-            differences: vec![0.9],
-            ..moves[0].clone()
-        };
-        moves.push(failed);
-        intervals(&mut moves, 0.25, 0.001);
-        let variance = (2.0 * 0.02f64.powi(2) / 2.0 + 0.1f64.powi(2) / 2.0) / 4.0;
+        let mut moves: Vec<Moved> = pairs.iter().map(|d| moved(d.to_vec(), 0)).collect();
+        moves.push(moved(vec![0.9], 1));
+        let mut all = [setting(moves)];
+        intervals(&mut all, 0.25, 0.001);
+        let squares = 2.0 * 0.008f64.powi(2) + 2.0 * 0.028f64.powi(2) + 0.072f64.powi(2);
+        let variance = 2.0 * squares / 2.0 / 4.0;
         let half = 2.776_445_105 * (0.75 * variance).sqrt();
+        let moves = &all[0].moves;
         for (m, change) in moves.iter().zip([0.02, -0.01, -0.05, -0.25]) {
             let [low, high] = m.interval.unwrap();
             assert!((m.change.unwrap() - change).abs() < 1e-12);
@@ -478,15 +513,42 @@ mod tests {
             );
             assert!((high - (change + half)).abs() < 1e-9);
         }
-        let told: Vec<bool> = moves.iter().map(Moved::told_apart).collect();
+        let told: Vec<bool> = moves.iter().map(|m| m.told_apart).collect();
         assert_eq!(told, [false, false, false, true, false]);
         assert_eq!((moves[4].change, moves[4].interval), (None, None));
         // Nothing that varies is not certainty: one row may always turn.
-        let mut still = vec![Moved {
-            differences: vec![0.0, 0.0],
-            ..moves[0].clone()
-        }];
+        let mut still = [setting(vec![moved(vec![0.0, 0.0], 0)])];
         intervals(&mut still, 0.25, 0.01);
-        assert_eq!(still[0].interval, Some([-0.01, 0.01]));
+        assert_eq!(still[0].moves[0].interval, Some([-0.01, 0.01]));
+    }
+
+    /// Eight settings of four moves, whose runs and the winner's differ by luck alone, and by that of the round.
+    #[test]
+    fn a_table_of_noise_has_a_mark_once_in_twenty_at_most() {
+        let random = Philox::new(5);
+        let unit =
+            |a: u64, b: u64| ((random.u64_at(a, b) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        let normal = |table: u64, at: u64| {
+            let [u, v] = [unit(table, 2 * at), unit(table, 2 * at + 1)];
+            (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+        };
+        let marked = |table: u64, rounds: u64, planted: f64| {
+            let run =
+                |cell: u64, r: u64| normal(table, 40 * r + cell) + 3.0 * normal(table, 900 + r);
+            let one = |cell: u64| {
+                let luck = (0..rounds).map(|r| run(cell, r) - run(39, r));
+                let effect = if cell == 0 { planted } else { 0.0 };
+                moved(luck.map(|d| d + effect).collect(), 0)
+            };
+            let group = |s: u64| setting((4 * s..4 * s + 4).map(one).collect());
+            let mut all: Vec<SettingMoves> = (0..8).map(group).collect();
+            intervals(&mut all, 0.0, 0.0);
+            all.iter().flat_map(|s| &s.moves).any(|m| m.told_apart)
+        };
+        for rounds in [2, 5] {
+            let found = (0..1000).filter(|&t| marked(t, rounds, 0.0)).count();
+            assert!(found <= 55, "{rounds}: {found} of 1000");
+            assert!((0..100).all(|t| marked(t, rounds, 60.0)));
+        }
     }
 }

@@ -120,13 +120,19 @@ pub fn better(metric: &str, new: f64, old: f64) -> bool {
     }
 }
 
+/// The least and the greatest value that a metric can have.
+pub fn range(metric: &str) -> [f64; 2] {
+    match metric {
+        "loss" | "mse" => [0.0, f64::INFINITY],
+        "matthews" | "pearson" | "spearman" => [-1.0, 1.0],
+        _ => [0.0, 1.0],
+    }
+}
+
 /// How far apart two values of a metric can be.
 pub fn widest(metric: &str) -> f64 {
-    match metric {
-        "loss" | "mse" => f64::INFINITY,
-        "matthews" | "pearson" | "spearman" => 2.0,
-        _ => 1.0,
-    }
+    let [least, greatest] = range(metric);
+    greatest - least
 }
 
 /// Wilson's 95 % interval of a proportion (Wilson 1927).

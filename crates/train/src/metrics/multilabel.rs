@@ -9,6 +9,7 @@ pub struct MultiLabelCounts {
     right: Vec<usize>,
     predicted: Vec<usize>,
     gold: Vec<usize>,
+    unknown: usize,
     rows: usize,
     exact: usize,
     loss: f64,
@@ -21,7 +22,7 @@ pub struct MultiLabel {
     pub rows: usize,
     /// Mean binary cross-entropy over rows and labels.
     pub loss: f64,
-    /// F1 over all decisions together.
+    /// F1 over all decisions together; labels that the model does not know are missed.
     pub micro_f1: f64,
     /// Mean F1 over labels.
     pub macro_f1: f64,
@@ -43,15 +44,17 @@ impl MultiLabelCounts {
             right: vec![0; labels],
             predicted: vec![0; labels],
             gold: vec![0; labels],
+            unknown: 0,
             rows: 0,
             exact: 0,
             loss: 0.0,
         }
     }
 
-    /// Counts a row by its logits.
-    pub fn add(&mut self, gold: &[u32], logits: &[f64]) {
-        let mut exact = true;
+    /// Counts a row by its logits: the classes that it has, and how many labels more, which the model does not know.
+    pub fn add(&mut self, gold: &[u32], unknown: u32, logits: &[f64]) {
+        let mut exact = unknown == 0;
+        self.unknown += unknown as usize;
         let mut loss = 0.0;
         for (c, &z) in logits.iter().enumerate() {
             let is = gold.contains(&(c as u32));
@@ -85,7 +88,11 @@ impl MultiLabelCounts {
         MultiLabel {
             rows: self.rows,
             loss: self.loss / self.rows.max(1) as f64,
-            micro_f1: f1(sum(&self.right), sum(&self.predicted), sum(&self.gold)),
+            micro_f1: f1(
+                sum(&self.right),
+                sum(&self.predicted),
+                sum(&self.gold) + self.unknown,
+            ),
             macro_f1: per_class.iter().map(|c| c.f1).sum::<f64>() / labels.len().max(1) as f64,
             subset_accuracy: ratio(self.exact, self.rows),
             threshold: THRESHOLD,
@@ -101,9 +108,9 @@ mod tests {
     #[test]
     fn counts_by_hand() {
         let mut m = MultiLabelCounts::new(2);
-        m.add(&[0], &[2.0, -1.0]);
-        m.add(&[0, 1], &[-0.5, 3.0]);
-        m.add(&[], &[1.0, -2.0]);
+        m.add(&[0], 0, &[2.0, -1.0]);
+        m.add(&[0, 1], 0, &[-0.5, 3.0]);
+        m.add(&[], 0, &[1.0, -2.0]);
         let m = m.finish(&["a".into(), "b".into()]);
         // a: right 1, said 2, gold 2; b: right 1, said 1, gold 1.
         assert!((m.micro_f1 - 4.0 / 6.0).abs() < 1e-12);
@@ -121,5 +128,17 @@ mod tests {
             + bce(-2.0, 0.0))
             / 6.0;
         assert!((m.loss - want).abs() < 1e-12);
+    }
+
+    #[test]
+    fn labels_that_the_model_does_not_know_are_missed() {
+        let mut m = MultiLabelCounts::new(2);
+        m.add(&[0], 2, &[2.0, -1.0]);
+        m.add(&[1], 0, &[-1.0, 3.0]);
+        let m = m.finish(&["a".into(), "b".into()]);
+        // Right 2, said 2, four labels in all.
+        assert!((m.micro_f1 - 4.0 / 6.0).abs() < 1e-12);
+        assert_eq!(m.subset_accuracy, 0.5);
+        assert_eq!(m.macro_f1, 1.0);
     }
 }

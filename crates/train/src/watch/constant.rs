@@ -134,7 +134,7 @@ mod tests {
             &plain,
             (4.0 + 1.0 + 0.0 + 9.0) / 4.0,
         );
-        let sets = Targets::Sets(vec![vec![0], vec![0, 1], vec![0], vec![]]);
+        let sets = Targets::sets(vec![vec![0], vec![0, 1], vec![0], vec![]]);
         let sets = examples(Task::MultiLabel, sets);
         let want = (h(&[0.75, 0.25]) + h(&[0.25, 0.75])) / 2.0;
         check(Task::MultiLabel, 2, &sets, &plain, want);
