@@ -295,7 +295,8 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
     }
     if let Some(s) = &report.suspects {
         text += &format!(
-            "labels worth a look: {} rows in {}, the most doubtful first ({:.1} % of all labels by this model; of a good one about a third are wrong)\n",
+            "labels worth a look: {} rows in {}, the most doubtful first ({:.1} % of all labels; a model that answers many rows \
+             wrong doubts many that are right)\n",
             count(s.suspects),
             folder.join("suspects.csv").display(),
             100.0 * s.estimated_noise

@@ -96,7 +96,12 @@ pub fn table(documents: &[Value]) -> Result<String> {
             let turns = of["rivals"][mode]["tokens_per_s"].as_array()?;
             turns.iter().filter_map(Value::as_f64).reduce(f64::max)
         };
-        let compiled = ["default", "reduce-overhead", "max-autotune"];
+        let compiled = [
+            "default",
+            "reduce-overhead",
+            "max-autotune-products",
+            "max-autotune",
+        ];
         let best = compiled
             .into_iter()
             .filter_map(|mode| Some((rate(mode)?, mode)))

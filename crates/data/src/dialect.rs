@@ -1,6 +1,6 @@
 //! How a delimited file separates its fields: commas in `.csv`, tabs without quotes in `.tsv`. A `.csv` whose header holds
-//! no comma but semicolons or tabs is what spreadsheets of many countries save, and is read as that; one that begins with a line
-//! `sep=;` says it itself.
+//! no comma but semicolons or tabs is what spreadsheets of many countries save, and is read as that; one that begins with a
+//! line `sep=;` says it itself.
 
 use crate::read::Format;
 

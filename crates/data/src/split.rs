@@ -63,10 +63,12 @@ pub fn bundle_of(keys: &[Vec<String>]) -> Vec<u32> {
 /// Rows dealt so far, and what was to be dealt.
 struct Hands<'a> {
     strata: &'a [usize],
-    /// Share of each part.
-    shares: Vec<f64>,
+    /// Weight of each part, and of all.
+    weights: &'a [f64],
+    total: f64,
+    /// Rows of each stratum.
     sizes: Vec<usize>,
-    /// Rows of each stratum in each part.
+    /// Of them in each part.
     dealt: Vec<Vec<usize>>,
     /// Bundles of each stratum in each part, in the order in which they were dealt.
     held: Vec<Vec<Vec<usize>>>,
@@ -75,7 +77,8 @@ struct Hands<'a> {
 impl Hands<'_> {
     /// Rows that a part has of a stratum beyond its share.
     fn excess(&self, stratum: usize, part: usize) -> f64 {
-        self.dealt[stratum][part] as f64 - self.sizes[stratum] as f64 * self.shares[part]
+        let share = self.sizes[stratum] as f64 * self.weights[part] / self.total;
+        self.dealt[stratum][part] as f64 - share
     }
 
     fn give(&mut self, number: usize, bundle: &Bundle, part: usize) {
@@ -85,44 +88,38 @@ impl Hands<'_> {
         self.held[bundle.stratum][part].push(number);
     }
 
-    fn take(&mut self, bundle: &Bundle, part: usize) -> Option<usize> {
-        for &row in &bundle.rows {
-            self.dealt[self.strata[row as usize]][part] -= 1;
-        }
-        self.held[bundle.stratum][part].pop()
+    /// Takes back the last bundle of a stratum, where that is a single row.
+    fn take_single(&mut self, all: &[Bundle], stratum: usize, part: usize) -> Option<usize> {
+        let held = &mut self.held[stratum][part];
+        let last = held.pop_if(|last| all[*last].rows.len() == 1)?;
+        self.dealt[stratum][part] -= 1;
+        Some(last)
     }
 
     /// What rounding each stratum by itself has left too much in one part and too little in another is moved, one row
-    /// of a stratum that is the better for it: twenty classes of six rows, a tenth of them asked for, are twelve rows and
-    /// neither none nor twenty. Where parts are within a row of their size already, nothing moves.
+    /// of a stratum that is the better for it: of twenty classes of six rows a tenth are twelve rows, and neither none nor
+    /// twenty. Where parts are within a row of their size already, nothing moves.
     fn even_out(&mut self, all: &[Bundle]) {
-        let strata = self.sizes.len();
-        let mut over: Vec<f64> = (0..self.shares.len())
-            .map(|part| (0..strata).map(|s| self.excess(s, part)).sum())
-            .collect();
+        let parts = 0..self.weights.len();
+        let strata = 0..self.sizes.len();
+        let of_all = |part| strata.clone().map(|s| self.excess(s, part)).sum::<f64>();
+        let mut over: Vec<f64> = parts.clone().map(of_all).collect();
         loop {
-            let by = |a: &usize, b: &usize| over[*a].total_cmp(&over[*b]).then(b.cmp(a));
-            let (Some(from), Some(to)) = (
-                (0..over.len()).max_by(by),
-                (0..over.len()).min_by(|a, b| over[*a].total_cmp(&over[*b]).then(a.cmp(b))),
-            ) else {
+            let by = |a: &usize, b: &usize| over[*a].total_cmp(&over[*b]);
+            let ends = (parts.clone().max_by(by), parts.clone().min_by(by));
+            let (Some(from), Some(to)) = ends else {
                 return;
             };
             if over[from] - over[to] <= 2.0 {
                 return;
             }
-            let single = |s: usize| {
-                let last = *self.held[s][from].last()?;
-                (all[last].rows.len() == 1).then_some(last)
-            };
             let gain = |s: usize| self.excess(s, from) - self.excess(s, to);
-            let best = (0..strata)
-                .filter(|&s| gain(s) > 0.0 && single(s).is_some())
-                .max_by(|&a, &b| gain(a).total_cmp(&gain(b)).then(b.cmp(&a)));
-            let Some(bundle) = best.and_then(single) else {
+            let mut better: Vec<usize> = strata.clone().filter(|&s| gain(s) > 0.0).collect();
+            better.sort_by(|&a, &b| gain(b).total_cmp(&gain(a)));
+            let mut taken = better.into_iter().map(|s| self.take_single(all, s, from));
+            let Some(bundle) = taken.find_map(|bundle| bundle) else {
                 return;
             };
-            self.take(&all[bundle], from);
             self.give(bundle, &all[bundle], to);
             over[from] -= 1.0;
             over[to] += 1.0;
@@ -137,11 +134,11 @@ impl Hands<'_> {
 fn deal(keys: &[Vec<String>], strata: &[usize], weights: &[f64], seed: u64) -> Vec<Vec<u32>> {
     let all = bundles(keys, strata);
     let order = permutation(all.len(), seed, 0);
-    let total: f64 = weights.iter().sum();
     let strata_count = strata.iter().max().map_or(0, |m| m + 1);
     let mut hands = Hands {
         strata,
-        shares: weights.iter().map(|w| w / total).collect(),
+        weights,
+        total: weights.iter().sum(),
         sizes: vec![0; strata_count],
         dealt: vec![vec![0; weights.len()]; strata_count],
         held: vec![vec![Vec::new(); weights.len()]; strata_count],
@@ -153,13 +150,9 @@ fn deal(keys: &[Vec<String>], strata: &[usize], weights: &[f64], seed: u64) -> V
     let mut by_size: Vec<usize> = order.iter().map(|&i| i as usize).collect();
     by_size.sort_by_key(|&i| std::cmp::Reverse(all[i].rows.len()));
     for i in by_size {
-        let lack = |part: usize| {
-            let s = all[i].stratum;
-            // As written since the first: a share by another rounding would deal other rows.
-            hands.sizes[s] as f64 * weights[part] / total - hands.dealt[s][part] as f64
-        };
+        let excess = |part: usize| hands.excess(all[i].stratum, part);
         let part = (0..weights.len())
-            .max_by(|&a, &b| lack(a).total_cmp(&lack(b)).then(b.cmp(&a)))
+            .min_by(|&a, &b| excess(a).total_cmp(&excess(b)))
             .unwrap_or(0);
         hands.give(i, &all[i], part);
     }

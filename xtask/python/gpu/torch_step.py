@@ -8,8 +8,8 @@ without waiting for the device in between and prints another: milliseconds a ste
 AdamW, gradients clipped at 1, dropout 0.1, weights in f32 and bf16 by autocast. With --lengths, texts have those
 lengths in order and every batch is padded to its longest; equal lengths get no mask at all, which is what lets SDPA
 use its fastest kernel. --rate also times an 8192-cubed bf16 product. The mode max-autotune-products is max-autotune
-without its last step, the search by coordinate descent for each kernel that is no product; it starts in a fraction of
-the time, and what it found of products the other finds again in the compiler's cache.
+without its last step, the search by coordinate descent for each kernel that is no product; what it found of products the
+other finds again in the compiler's cache.
 """
 
 import argparse, itertools, json, statistics, sys, time

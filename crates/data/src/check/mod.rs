@@ -1,8 +1,8 @@
 //! `hone check`: what is wrong with a data set, before anything is trained on it.
 //!
-//! Rows are grouped by their exact text (but for case, space and composed accents), once; everything looser is asked of distinct texts only, so that
-//! a text that stands ten thousand times costs no more than one. Near duplicates are candidates of MinHash
-//! bands that were compared in full ([`near`](self)), gathered in clusters; texts within others are found by sorting and
+//! Rows are grouped by their exact text (but for case, space and composed accents), once; everything looser is asked of
+//! distinct texts only, so that a text that stands ten thousand times costs no more than one. Near duplicates are candidates
+//! of MinHash bands that were compared in full ([`near`](self)), gathered in clusters; texts within others are found by sorting and
 //! by an index of their word runs. Nothing here depends on the number of threads.
 //!
 //! ```

@@ -1,3 +1,5 @@
+//! What readers make of files, and what they say of those they cannot read.
+
 use super::*;
 use std::path::PathBuf;
 

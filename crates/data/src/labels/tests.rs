@@ -1,0 +1,239 @@
+//! What labels are read as, and what is no label.
+
+use super::*;
+use std::path::PathBuf;
+
+fn part(labels: &[&str]) -> Part {
+    Part {
+        path: PathBuf::from("a.csv"),
+        sha256: String::new(),
+        notes: Vec::new(),
+        rows: labels
+            .iter()
+            .enumerate()
+            .map(|(i, l)| Row {
+                line: i + 2,
+                text: format!("text {i}"),
+                text_b: None,
+                label: Cell::Text(l.to_string()),
+                words: Vec::new(),
+                group: None,
+            })
+            .collect(),
+    }
+}
+
+#[test]
+fn a_number_is_one_label_however_a_table_writes_it() {
+    for (labels, names) in [
+        (["1.0", "0", "1", "0.0"], ["0", "1"]),
+        (["1.0", "0.0", "1.0", "0.0"], ["0.0", "1.0"]),
+    ] {
+        let train = part(&labels);
+        let set = LabelSet::of(&train, TaskKind::Classify, &[]).unwrap();
+        assert_eq!(set.names(), names);
+        let (found, unknown) = set
+            .labels(&part(&["1", "0.0", "1.0", "0"]), TaskKind::Classify, &[])
+            .unwrap();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        let want = [Some(1), Some(0), Some(1), Some(0)].to_vec();
+        assert_eq!(found, Labels::Classes(want));
+    }
+    let one = LabelSet::of(&part(&["1", "1.0"]), TaskKind::Classify, &[]);
+    assert!(matches!(one, Err(DataError::OneClass { .. })));
+    // Codes that begin with zeros are not told to be numbers.
+    let codes = LabelSet::of(&part(&["07", "7", "8"]), TaskKind::Classify, &[]).unwrap();
+    assert_eq!(codes.names().len(), 3);
+    assert_eq!(codes.resolve("9.0", &[]), None);
+}
+
+#[test]
+fn what_is_missing_makes_no_class_of_a_number() {
+    let task = |labels: &[&str]| infer(&part(labels)).0;
+    let mut scores = vec![" 1.5", "2", "3.25", "4", "0.5", "1", "2", "3", "4", "5 "];
+    assert_eq!(task(&scores), TaskKind::Regress);
+    scores.extend(["", "N/A"]);
+    assert_eq!(task(&scores), TaskKind::Regress);
+    let set = LabelSet::of(&part(&scores[..10]), TaskKind::Regress, &[]).unwrap();
+    let error = set
+        .labels(&part(&scores), TaskKind::Regress, &[])
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("a finite number was expected"),
+        "{error}"
+    );
+    scores.push("good");
+    assert_eq!(task(&scores), TaskKind::Classify);
+    assert_eq!(task(&["1.5 stars", "2.5"]), TaskKind::Classify);
+}
+
+#[test]
+fn order_and_names() {
+    let set = |labels: &[&str], names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+        LabelSet::of(&part(labels), TaskKind::Classify, &names)
+    };
+    assert_eq!(
+        set(&["10", "9", "-1"], &[]).unwrap().names(),
+        ["-1", "9", "10"]
+    );
+    assert_eq!(set(&["pos", "neg"], &[]).unwrap().names(), ["neg", "pos"]);
+    assert_eq!(
+        set(&["1", "0"], &["bad", "good"]).unwrap().names(),
+        ["bad", "good"]
+    );
+    assert_eq!(set(&["10.0", "9.0"], &[]).unwrap().names(), ["9.0", "10.0"]);
+    assert_eq!(
+        set(&["1.0", "0.0"], &["bad", "good"]).unwrap().names(),
+        ["bad", "good"]
+    );
+    assert!(
+        set(&["1", "2"], &["bad", "good"])
+            .unwrap_err()
+            .to_string()
+            .contains("line 3")
+    );
+    assert!(
+        set(&["1", "1"], &[])
+            .unwrap_err()
+            .to_string()
+            .contains("every row")
+    );
+    assert!(
+        set(&["1", ""], &[])
+            .unwrap_err()
+            .to_string()
+            .contains("line 3")
+    );
+}
+
+#[test]
+fn names_stand_alone_or_behind_their_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("labels.txt");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        label_names(&path)
+    };
+    let check = |text: &str, want: &[&str]| assert_eq!(read(text).unwrap(), want, "{text:?}");
+    check("negative\npositive\n", &["negative", "positive"]);
+    check(
+        "\u{feff}0 negative\n1\tvery positive\n\n",
+        &["negative", "very positive"],
+    );
+    check("0,bad\r\n1,good\r\n", &["bad", "good"]);
+    check(
+        "1 star\n2 stars\n3 stars\n",
+        &["1 star", "2 stars", "3 stars"],
+    );
+    check(
+        "0 stars\n1 star\n2 stars\n",
+        &["0 stars", "1 star", "2 stars"],
+    );
+    check("0 bad\nfair\n", &["0 bad", "fair"]);
+    let error = read("bad\n\ngood\nbad\n").unwrap_err().to_string();
+    assert!(
+        error.contains("labels.txt: line 4: label \"bad\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn tasks_are_inferred() {
+    for (labels, want) in [
+        (&["1", "0"][..], TaskKind::Classify),
+        (&["1", "2.5"], TaskKind::Regress),
+        (&["1.5", "good"], TaskKind::Classify),
+        (&["0.0", "1.0"], TaskKind::Classify),
+        (&["4.0", "1e-1"], TaskKind::Regress),
+    ] {
+        assert_eq!(infer(&part(labels)).0, want, "{labels:?}");
+    }
+    let (task, said) = infer(&part(&["good", "good|long", "bad"]));
+    assert_eq!(task, TaskKind::Classify);
+    assert!(
+        said.contains("good|long") && said.contains("--task multilabel"),
+        "{said}"
+    );
+    assert!(!infer(&part(&["good|", "bad"])).1.contains("parted"));
+}
+
+#[test]
+fn unknown_labels_are_counted() {
+    let set = LabelSet::new(vec!["bad".into(), "good".into()]);
+    let names = vec!["bad".to_owned(), "good".to_owned()];
+    let (labels, unknown) = set
+        .labels(
+            &part(&["good", "0", "fair", "fair"]),
+            TaskKind::Classify,
+            &names,
+        )
+        .unwrap();
+    assert_eq!(labels, Labels::Classes(vec![Some(1), Some(0), None, None]));
+    assert_eq!(unknown["fair"], 2);
+    let (labels, _) = set
+        .labels(&part(&["good|bad", "", "good"]), TaskKind::MultiLabel, &[])
+        .unwrap();
+    let want = Labels::Sets {
+        sets: vec![vec![0, 1], vec![], vec![1]],
+        unknown: vec![0; 3],
+    };
+    assert_eq!(labels, want);
+    // What the set does not know is counted, each name once a row.
+    let (labels, unknown) = set
+        .labels(
+            &part(&["good|fair|fair|poor", "bad"]),
+            TaskKind::MultiLabel,
+            &[],
+        )
+        .unwrap();
+    let want = Labels::Sets {
+        sets: vec![vec![1], vec![0]],
+        unknown: vec![2, 0],
+    };
+    assert_eq!(labels, want);
+    assert_eq!(unknown["poor"], 1);
+    let error = set
+        .labels(&part(&["1", "x"]), TaskKind::Regress, &[])
+        .unwrap_err();
+    assert!(error.to_string().contains("line 3"));
+}
+
+/// No label is neither a class nor the empty set, in whichever part it stands.
+#[test]
+fn a_missing_label_is_an_error() {
+    let mut rows = part(&["a", "b", "a|b"]);
+    let set = LabelSet::of(&rows, TaskKind::MultiLabel, &[]).unwrap();
+    assert!(set.labels(&rows, TaskKind::MultiLabel, &[]).is_ok());
+    rows.rows[1].label = Cell::None;
+    for task in [TaskKind::Classify, TaskKind::MultiLabel, TaskKind::Regress] {
+        let error = set.labels(&rows, task, &[]).unwrap_err().to_string();
+        assert!(error.contains("expected"), "{task:?}: {error}");
+    }
+    for task in [TaskKind::Classify, TaskKind::MultiLabel] {
+        let error = LabelSet::of(&rows, task, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("a.csv: line 3: "), "{error}");
+        assert!(error.contains("hone check --fix"), "{error}");
+    }
+}
+
+#[test]
+fn a_column_without_any_label_is_an_error() {
+    let error = LabelSet::of(&part(&["", ""]), TaskKind::MultiLabel, &[]).unwrap_err();
+    let said = "a.csv: no row has a label; at least one is needed to learn from";
+    assert_eq!(error.to_string(), said);
+    assert!(LabelSet::of(&part(&["", "a"]), TaskKind::MultiLabel, &[]).is_ok());
+}
+
+#[test]
+fn labels_of_another_file_are_an_error() {
+    let set = LabelSet::new(vec!["bad".to_owned(), "good".to_owned()]);
+    let read = |labels: &[&str], task| set.labels(&part(labels), task, &[]);
+    let (_, unknown) = read(&["0", "good"], TaskKind::Classify).unwrap();
+    assert_eq!(unknown["0"], 1);
+    let error = read(&["0", "1"], TaskKind::Classify).unwrap_err();
+    let said = "a.csv: none of its labels (0, 1) is one of those that were trained on (bad, good)";
+    assert!(error.to_string().starts_with(said), "{error}");
+    assert!(read(&["0|1", ""], TaskKind::MultiLabel).is_err());
+    assert!(read(&["", ""], TaskKind::MultiLabel).is_ok());
+}
