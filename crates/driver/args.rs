@@ -75,7 +75,7 @@ pub enum Verb {
 pub enum Precision {
     /// Single precision
     F32,
-    /// Activations in bfloat16 (on a GPU only)
+    /// Products in bfloat16 with sums in f32; on a GPU activations too
     Bf16,
 }
 
@@ -87,7 +87,7 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "DEVICE", help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// Arithmetic of activations; bf16 is faster and needs a GPU [default: f32]
+    /// Arithmetic of products; bf16 is faster and asks for a GPU or a CPU that multiplies it (AVX-512 BF16) [default: f32]
     #[arg(long, value_enum, help_heading = "Machine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,

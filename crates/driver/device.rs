@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use half::bf16;
 use hone_hub::Hub;
 use hone_kernels::Backend;
-use hone_kernels_cpu::CpuBackend;
+use hone_kernels_cpu::{CpuBackend, Path as KernelPath, Team};
 use hone_kernels_cuda::card::{self, Choice};
 use hone_kernels_cuda::{Act, Card, CudaBackend};
 use hone_report::say;
@@ -115,13 +115,18 @@ fn gpu(number: usize, args: &DeviceArgs) -> Result<Device> {
 
 /// The processor.
 fn processor(args: &DeviceArgs) -> Result<Device> {
-    if args.precision == Some(Precision::Bf16) {
-        bail!("--precision bf16 needs --device cuda; the CPU computes in f32");
-    }
     if args.tune_products {
         bail!("--tune-products needs --device cuda; the CPU's products have nothing to be timed");
     }
-    Ok(Device::Cpu(Arc::new(CpuBackend::new(threads(args)?))))
+    let threads = threads(args)?;
+    let backend = match (args.precision, KernelPath::rounded()) {
+        (Some(Precision::F32) | None, _) => CpuBackend::new(threads),
+        (Some(Precision::Bf16), Some(path)) => CpuBackend::with(path, Team::new(threads)),
+        (Some(Precision::Bf16), None) => bail!(
+            "--precision bf16: this processor does not multiply bf16 (AVX-512 BF16 was expected); use f32 or a GPU"
+        ),
+    };
+    Ok(Device::Cpu(Arc::new(backend)))
 }
 
 /// The first card where one can be used, else the processor. A machine with NVIDIA's driver is told why its card is not

@@ -1,6 +1,8 @@
 //! [`CpuBackend`]: the kernel contract on this machine's processor. Thin glue; the work is in `gemm` and `ops`.
 
-use crate::gemm::{self, Blocking, GemmKernel, Onto, PackScratch, Plain, product, with_kernel};
+use crate::gemm::{
+    self, Blocking, Epilogue, GemmKernel, Onto, PackScratch, Plain, product, with_kernel,
+};
 use crate::mem::Buf;
 use crate::ops::activation::{Activate, Slope};
 use crate::ops::attention::{Batch, Columns, Gradients, Operands, Target};
@@ -16,7 +18,7 @@ use hone_tensor::{Element, Kind, ParamTable};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The processor as a backend: f32 throughout.
+/// The processor as a backend: f32 throughout, but for products whose path rounds their operands.
 pub struct CpuBackend {
     team: Team,
     path: Path,
@@ -30,10 +32,12 @@ struct Scratch {
     sums: Buf<f32>,
     wide: Buf<f64>,
     attention: Buf<f32>,
+    /// Left operands in words, for paths whose words are not f32.
+    words: Buf<f32>,
 }
 
 impl CpuBackend {
-    /// The best path this processor has, on so many threads.
+    /// The best path in f32 that this processor has, on so many threads.
     pub fn new(threads: usize) -> Self {
         Self::with(Path::detect(), Team::new(threads))
     }
@@ -59,6 +63,7 @@ impl CpuBackend {
                 sums: none(),
                 wide: none(),
                 attention: none(),
+                words: none(),
             }),
         }
     }
@@ -78,12 +83,12 @@ impl CpuBackend {
 
     /// GFLOP/s of multiply-adds alone on this backend's threads, measured now.
     pub fn fma_peak(&self) -> f64 {
-        gemm::fma_peak(&self.team)
+        gemm::fma_peak(&self.team, self.path)
     }
 
     /// The same from one measurement of a millisecond or two, to be taken in turn with what it is compared to.
     pub fn fma_rate(&self) -> f64 {
-        gemm::fma_rate(&self.team)
+        gemm::fma_rate(&self.team, self.path)
     }
 
     fn scratch(&self) -> MutexGuard<'_, Scratch> {
@@ -100,9 +105,18 @@ impl CpuBackend {
         with_kernel!(self.path, K => rows.is_multiple_of(<K as GemmKernel>::Grad::MR))
     }
 
-    fn product(&self, a: &[f32], right: gemm::Right<'_>, onto: Onto<'_>, c: &mut [f32]) {
+    fn product<E: Epilogue>(
+        &self,
+        a: &[f32],
+        right: gemm::Right<'_>,
+        onto: Onto<'_>,
+        c: &mut [f32],
+        epilogue: &E,
+    ) {
+        let mut scratch = self.scratch();
         with_kernel!(self.path, K => {
-            product::<K, Plain>(&self.team, self.blocking, a, right, onto, c, &Plain);
+            let a = gemm::in_words::<K>(&self.team, a, &right, &mut scratch.words);
+            product::<K, E>(&self.team, self.blocking, a, right, onto, c, epilogue);
         });
     }
 }
@@ -186,13 +200,19 @@ impl Backend for CpuBackend {
         if scratch.attention.len() < attention {
             scratch.attention = Buf::zeroed(attention, "attention's scratch")?;
         }
+        // The largest left operands: of q, k and v's backward product, or of the feed-forward network's.
+        let words = with_kernel!(self.path, K => gemm::words_len::<K>(rows, 3, w.hidden)
+            .max(gemm::words_len::<K>(rows, 1, w.intermediate.max(w.hidden).max(w.classes))));
+        if scratch.words.len() < words {
+            scratch.words = Buf::zeroed(words, "rounded activations")?;
+        }
         Ok(())
     }
 
     fn memory(&self, params: &CpuParams) -> Vec<(&'static str, usize)> {
         let scratch = self.scratch();
         let room = scratch.pack.as_ref().map_or(0, PackScratch::bytes)
-            + 4 * (scratch.sums.len() + scratch.attention.len())
+            + 4 * (scratch.sums.len() + scratch.attention.len() + scratch.words.len())
             + 8 * scratch.wide.len();
         vec![("packed copies", params.packed_bytes()), ("scratch", room)]
     }
@@ -306,7 +326,7 @@ impl Backend for CpuBackend {
         x: &[f32],
         y: &mut [f32],
     ) {
-        self.product(x, params.forward(weight), Onto::Bias(bias), y);
+        self.product(x, params.forward(weight), Onto::Bias(bias), y, &Plain);
     }
 
     fn linear_activation(
@@ -327,9 +347,7 @@ impl Backend for CpuBackend {
             y: Parts::new(y),
             columns: right.whole_columns(),
         };
-        with_kernel!(self.path, K => product::<K, _>(
-            &self.team, self.blocking, x, right, Onto::Bias(bias), pre, &epilogue,
-        ));
+        self.product(x, right, Onto::Bias(bias), pre, &epilogue);
     }
 
     fn linear_dgrad(
@@ -344,7 +362,7 @@ impl Backend for CpuBackend {
             Acc::Set => Onto::Nothing,
             Acc::Add => Onto::Output,
         };
-        self.product(dy, params.backward(weight), onto, dx);
+        self.product(dy, params.backward(weight), onto, dx, &Plain);
     }
 
     fn linear_dgrad_activation(
@@ -369,9 +387,7 @@ impl Backend for CpuBackend {
             y: y.map(Parts::new),
             columns: right.whole_columns(),
         };
-        with_kernel!(self.path, K => product::<K, _>(
-            &self.team, self.blocking, dy, right, Onto::Nothing, dpre, &epilogue,
-        ));
+        self.product(dy, right, Onto::Nothing, dpre, &epilogue);
         if let Some((acc, db)) = db {
             self.bias_grad(dpre, n / db.len(), acc, db);
         }

@@ -180,17 +180,20 @@ impl Packer<'_> {
         let (out, input) = (shape[0], shape[1]);
         let (first, rows) = (start / input, band.len() / input);
         // The band is some columns of a panel of Wᵀ (those that W does not have stay zero) …
-        let to = at.forward + first / K::NR * K::NR * input + first % K::NR;
+        let deep = input.div_ceil(K::TERMS);
+        let to = at.forward + first / K::NR * K::NR * deep + first % K::NR;
         assert!(
-            band.len() <= BAND * input && to + (input - 1) * K::NR + rows <= self.forward.len()
+            band.len() <= BAND * input && to + (deep - 1) * K::NR + rows <= self.forward.len()
         );
+        assert!(first.is_multiple_of(K::TERMS), "a band begins a word");
         // SAFETY: inside the arena; columns of bands are disjoint, and the caller has this band to itself.
         unsafe { pack::band_as_columns::<K>(band, input, self.forward.as_ptr().add(to)) };
         // … and a few rows of every panel of W.
         for column in (0..input).step_by(K::NR) {
-            let to = at.backward + column * out + first * K::NR;
+            let to = at.backward + column * out.div_ceil(K::TERMS) + first / K::TERMS * K::NR;
+            let deep = rows.div_ceil(K::TERMS);
             // SAFETY: rows of bands are disjoint, and the caller has this band to itself.
-            let part = unsafe { self.backward.range(to..to + rows * K::NR) };
+            let part = unsafe { self.backward.range(to..to + deep * K::NR) };
             let width = K::NR.min(input - column);
             let from = &band[column..];
             // SAFETY: the fence below comes before the team's next operation.

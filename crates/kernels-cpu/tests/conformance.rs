@@ -1,6 +1,6 @@
 //! Every path of the CPU backend through the conformance suite; its bits, and who computed them.
 
-use hone_kernels::conformance::{check, outcomes, outcomes_watched};
+use hone_kernels::conformance::{check, outcomes, outcomes_watched, verdicts};
 use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
 use std::collections::BTreeMap;
 
@@ -10,6 +10,41 @@ fn every_path_is_as_close_to_f64_as_the_reference() {
         for backend in CpuBackend::every_path(threads) {
             check(&backend);
         }
+    }
+}
+
+/// Operations whose operands the path in bf16 rounds.
+fn rounds(name: &str) -> bool {
+    ["linear", "head_linear"].iter().any(|op| name.starts_with(op))
+        || ["product with", "backward through"].iter().any(|use_| name.contains(use_))
+}
+
+/// ε of bf16 as a multiple of that of f32.
+const COARSER: f64 = 65536.0;
+
+#[test]
+fn products_in_bf16_round_their_operands_and_nothing_else_is_rounded() {
+    let Some(path) = Path::rounded() else {
+        eprintln!("skipped: this processor does not multiply bf16");
+        return;
+    };
+    for threads in [1, 3] {
+        let backend = CpuBackend::with(path, Team::with_split(threads, Split::Forced));
+        let mut rounded = 0;
+        for v in verdicts(&backend) {
+            match rounds(&v.name) {
+                true => assert!(
+                    v.error <= COARSER * v.bound,
+                    "{}: {:e}, {:e} allowed",
+                    v.name,
+                    v.error,
+                    COARSER * v.bound
+                ),
+                false => assert_eq!(v.complaint, None, "{}", v.name),
+            }
+            rounded += usize::from(v.complaint.is_some());
+        }
+        assert!(rounded > 0, "no operand was rounded");
     }
 }
 
@@ -40,7 +75,7 @@ fn operation(name: &str) -> String {
 
 #[test]
 fn threads_change_no_bit_of_any_operation_and_all_of_them_work() {
-    for path in Path::all() {
+    for path in Path::all().into_iter().chain(Path::rounded()) {
         let one = outcomes(&CpuBackend::with(path, Team::new(1)));
         for threads in [2, 3, 4] {
             let backend = CpuBackend::with(path, Team::with_split(threads, Split::Forced));

@@ -1,27 +1,61 @@
-//! The microkernel for AVX-512: 24 accumulators of sixteen lanes.
+//! The microkernels for AVX-512: 24 accumulators of sixteen lanes, words of f32 or of two bf16.
 
-use super::avx2;
+use super::{avx2, bf16};
 use super::kernel::{Ahead, GemmKernel, Left, Packed, Plus};
 use std::arch::x86_64::*;
 
 /// Lanes of a register.
 const LANES: usize = 16;
 
-/// Marker of an AVX-512 microkernel of `MR` rows by `WIDE` registers.
+/// Marker of an AVX-512 microkernel of `MR` rows by `WIDE` registers, whose words are of two bf16 where `BF16` says so.
 #[derive(Debug, Clone, Copy)]
-pub struct Tile<const MR: usize, const WIDE: usize>;
+pub struct Tile<const MR: usize, const WIDE: usize, const BF16: bool>;
 
 /// The one that products use.
-pub type Avx512 = Tile<6, 4>;
+pub type Avx512 = Tile<6, 4, false>;
+/// The same for products in bf16.
+pub type Avx512Bf16 = Tile<6, 4, true>;
 
-impl<const MR: usize, const WIDE: usize> GemmKernel for Tile<MR, WIDE> {
+impl<const MR: usize, const WIDE: usize, const BF16: bool> GemmKernel for Tile<MR, WIDE, BF16> {
+    const TERMS: usize = 1 + BF16 as usize;
     const MR: usize = MR;
     const NR: usize = LANES * WIDE;
     const KC: usize = 384;
-    type Grad = Tile<12, 2>;
-    const ACROSS: usize = 1536;
+    type Grad = Tile<12, 2, BF16>;
+    /// Words of two tokens do not lie anywhere.
+    const ACROSS: usize = if BF16 { 0 } else { 1536 };
     type PackedLeft = Packed<MR>;
     const PACKED: Packed<MR> = Packed;
+
+    #[inline(always)]
+    fn word(first: f32, second: f32) -> f32 {
+        match BF16 {
+            true => bf16::word(first, second),
+            false => first,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn words(from: *const f32, count: usize, to: *mut f32) {
+        // SAFETY: handed on from the caller.
+        unsafe {
+            match BF16 {
+                true => bf16::words(from, count, to),
+                false => std::ptr::copy_nonoverlapping(from, to, count),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn left(from: *const f32, stride: usize, depth: usize, rows: usize, to: *mut f32) {
+        // SAFETY: handed on from the caller.
+        unsafe {
+            match BF16 {
+                true => bf16::left::<MR>(from, stride, depth, rows, to),
+                false => left::<MR>(from, stride, depth, rows, to),
+            }
+        }
+    }
 
     #[inline(always)]
     unsafe fn tile<L: Left>(
@@ -39,6 +73,7 @@ impl<const MR: usize, const WIDE: usize> GemmKernel for Tile<MR, WIDE> {
         macro_rules! of_rows {
             ($($n:literal)*) => {
                 match rows {
+                    $($n if $n <= MR && BF16 => tile_bf16::<$n, WIDE, L>(k, a, left, b, c, c_stride, plus, ahead),)*
                     $($n if $n <= MR => tile::<$n, WIDE, L>(k, a, left, b, c, c_stride, plus, ahead),)*
                     _ => {}
                 }
@@ -51,19 +86,34 @@ impl<const MR: usize, const WIDE: usize> GemmKernel for Tile<MR, WIDE> {
     #[inline(always)]
     unsafe fn transpose(from: *const f32, depth: usize, to: *mut f32) -> usize {
         // SAFETY: handed on from the caller; this path includes AVX2.
-        unsafe { avx2::transpose(from, depth, to, Self::NR) }
+        unsafe {
+            match BF16 {
+                true => bf16::transpose(from, depth, to, Self::NR),
+                false => avx2::transpose(from, depth, to, Self::NR),
+            }
+        }
     }
 
     #[inline(always)]
     unsafe fn copy(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
         // SAFETY: handed on from the caller.
-        unsafe { copy::<WIDE>(from, stride, depth, to) }
+        unsafe {
+            match BF16 {
+                true => bf16::copy::<WIDE, false>(from, stride, depth, to),
+                false => copy::<WIDE>(from, stride, depth, to),
+            }
+        }
     }
 
     #[inline(always)]
     unsafe fn stream(from: *const f32, stride: usize, depth: usize, to: *mut f32) {
         // SAFETY: handed on from the caller.
-        unsafe { stream::<WIDE>(from, stride, depth, to) }
+        unsafe {
+            match BF16 {
+                true => bf16::copy::<WIDE, true>(from, stride, depth, to),
+                false => stream::<WIDE>(from, stride, depth, to),
+            }
+        }
     }
 
     #[inline(always)]
@@ -113,6 +163,53 @@ unsafe fn tile<const ROWS: usize, const WIDE: usize, L: Left>(
     plus: Plus,
     ahead: Ahead,
 ) {
+    // SAFETY: handed on from the caller.
+    unsafe {
+        sums::<ROWS, WIDE, L>(k, a, left, b, c, c_stride, plus, ahead, |x, y, sum| {
+            _mm512_fmadd_ps(x, y, sum)
+        });
+    }
+}
+
+/// [`tile`] of words of two bf16.
+///
+/// # Safety
+/// The same.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn tile_bf16<const ROWS: usize, const WIDE: usize, L: Left>(
+    k: usize,
+    a: *const f32,
+    left: L,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    plus: Plus,
+    ahead: Ahead,
+) {
+    // SAFETY: handed on from the caller; both types are 64 bytes.
+    unsafe {
+        sums::<ROWS, WIDE, L>(k, a, left, b, c, c_stride, plus, ahead, |x, y, sum| {
+            _mm512_dpbf16_ps(sum, std::mem::transmute(x), std::mem::transmute(y))
+        });
+    }
+}
+
+/// The loop of both; `fused` adds the products of its words to `sum`.
+///
+/// # Safety
+/// As [`tile`], whose features it is compiled with.
+#[inline(always)]
+unsafe fn sums<const ROWS: usize, const WIDE: usize, L: Left>(
+    k: usize,
+    a: *const f32,
+    left: L,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    plus: Plus,
+    ahead: Ahead,
+    fused: impl Fn(__m512, __m512, __m512) -> __m512,
+) {
     // SAFETY (whole body): every address is formed from `rows < ROWS`, `p < k` and NR columns, which the
     // caller says exist; prefetches touch nothing.
     unsafe {
@@ -137,7 +234,7 @@ unsafe fn tile<const ROWS: usize, const WIDE: usize, L: Left>(
             for i in 0..ROWS {
                 let x = _mm512_set1_ps(*a.add(i * row));
                 for w in 0..WIDE {
-                    sum[i][w] = _mm512_fmadd_ps(x, right[w], sum[i][w]);
+                    sum[i][w] = fused(x, right[w], sum[i][w]);
                 }
             }
         };
@@ -241,6 +338,26 @@ unsafe fn stream<const WIDE: usize>(from: *const f32, stride: usize, depth: usiz
                 let x = _mm512_loadu_ps(from.add(p * stride + LANES * w));
                 _mm512_stream_ps(to.add((p * WIDE + w) * LANES), x);
             }
+        }
+    }
+}
+
+/// # Safety
+/// As [`GemmKernel::left`].
+#[target_feature(enable = "avx512f")]
+unsafe fn left<const MR: usize>(
+    from: *const f32,
+    stride: usize,
+    depth: usize,
+    rows: usize,
+    to: *mut f32,
+) {
+    let rows = ((1u32 << rows) - 1) as __mmask16;
+    for p in 0..depth {
+        // SAFETY: the mask leaves out rows that do not exist.
+        unsafe {
+            let x = _mm512_maskz_loadu_ps(rows, from.add(p * stride));
+            _mm512_mask_storeu_ps(to.add(p * MR), rows, x);
         }
     }
 }

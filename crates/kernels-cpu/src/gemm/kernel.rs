@@ -108,12 +108,17 @@ impl Ahead {
 pub const BAND: usize = 16;
 
 /// A microkernel: `C[rows, NR] = A[rows, k] · B[k, NR] + plus`.
+///
+/// Operands are made of *words*, as large as an f32: a term of K, or two in half the room. Loops count depth in words;
+/// what packs is told of terms, and where there is no second one it is zero.
 pub trait GemmKernel: Copy + Send + Sync + 'static {
+    /// Terms of K in a word: one, which then is the f32 itself, or two.
+    const TERMS: usize = 1;
     /// Rows of a full tile.
     const MR: usize;
     /// Columns of a tile; panels of B are this wide, padded with zeros.
     const NR: usize;
-    /// Depth of a block of K. A sum over K is made of sums over blocks of this many terms, added in order, so
+    /// Depth of a block of K. A sum over K is made of sums over blocks of this many words, added in order, so
     /// this is a constant of the path and never a tuning knob. K of 384, 768, 1 536 and 3 072 are whole blocks.
     /// `KC · NR` floats of B either stay in a first-level cache (24 KB of 32, AVX2) or come from the second (96 KB,
     /// AVX-512: four lines every twelve cycles where multiply-adds are not split).
@@ -130,6 +135,25 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
     type PackedLeft: Left;
     /// The value of it.
     const PACKED: Self::PackedLeft;
+
+    /// The word of a term and, where a word has two, the next.
+    fn word(first: f32, _second: f32) -> f32 {
+        first
+    }
+
+    /// Writes `count` terms that lie side by side as words; called where a word has two.
+    ///
+    /// # Safety
+    /// `from` has `count` elements, `to` has room for their words; the processor can run this path.
+    unsafe fn words(from: *const f32, count: usize, to: *mut f32) {
+        for at in (0..count).step_by(Self::TERMS) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let second = if at + 1 < count { *from.add(at + 1) } else { 0.0 };
+                *to.add(at / Self::TERMS) = Self::word(*from.add(at), second);
+            }
+        }
+    }
 
     /// Computes one tile. Products are summed from depth 0 upwards, `plus` is added last; what is `ahead` is fetched.
     ///
@@ -149,18 +173,19 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
         ahead: Ahead,
     );
 
-    /// Writes `to[p·NR + j] = from[j·depth + p]` for all `j <` [`BAND`] and as many `p` from 0 on as it is
-    /// quick at, past the caches where the path can; returns how many.
+    /// Writes `to[p·NR + j] = from[j·depth + p]`, `p` counting words of terms that lie side by side, for all `j <`
+    /// [`BAND`] and as many terms from 0 on as it is quick at, past the caches where the path can; returns how many.
     ///
     /// # Safety
-    /// `from` has `BAND·depth` elements, `to` reaches `depth` rows of `BAND` that lie `NR` apart; `to` stands at
+    /// `from` has `BAND·depth` elements, `to` reaches the words of `depth` in rows of `BAND` that lie `NR` apart; `to` stands at
     /// a multiple of 64 bytes; the processor can run this path. [`GemmKernel::fence`] comes before anybody
     /// else reads.
     unsafe fn transpose(_from: *const f32, _depth: usize, _to: *mut f32) -> usize {
         0
     }
 
-    /// Writes `to[p·NR + j] = from[p·stride + j]` for all `j < NR` and `p < depth`.
+    /// Writes `to[p·NR + j] = from[p·stride + j]` for all `j < NR` and `p < depth`; where a word has two terms, those of
+    /// rows 2·p and 2·p + 1.
     ///
     /// # Safety
     /// The elements exist; the processor can run this path.
@@ -169,6 +194,24 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
             // SAFETY: the caller's promise.
             unsafe {
                 std::ptr::copy_nonoverlapping(from.add(p * stride), to.add(p * Self::NR), Self::NR);
+            }
+        }
+    }
+
+    /// The same for `rows ≤ MR` rows of a transposed left operand: `to[p·MR + i] = from[p·stride + i]`.
+    ///
+    /// # Safety
+    /// The elements exist; the processor can run this path.
+    unsafe fn left(from: *const f32, stride: usize, depth: usize, rows: usize, to: *mut f32) {
+        for p in 0..depth {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let (from, to) = (from.add(p * stride), to.add(p * Self::MR));
+                // So many that the compiler knows how many.
+                match rows == Self::MR {
+                    true => std::ptr::copy_nonoverlapping(from, to, Self::MR),
+                    false => std::ptr::copy_nonoverlapping(from, to, rows),
+                }
             }
         }
     }

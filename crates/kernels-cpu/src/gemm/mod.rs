@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `kernel` | the microkernel's contract |
 //! | `avx2`, `avx512`, `portable` | its implementations |
+//! | `bf16` | operands in words of two bf16, for processors that multiply them |
 //! | `blocking` | how work is cut |
 //! | `pack` | copies in reading order |
 //! | `product` | loops around the kernel: forward, backward to the input |
@@ -19,6 +20,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod blocking;
 mod kernel;
 pub mod pack;
@@ -33,12 +36,12 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub use avx512::Avx512;
+pub use avx512::{Avx512, Avx512Bf16};
 pub use blocking::Blocking;
 pub use kernel::{BAND, GemmKernel};
 pub use peak::{fma_peak, fma_rate};
 pub use portable::Portable;
-pub use product::{Epilogue, Onto, Plain, Right, Stack, product};
+pub use product::{Epilogue, Onto, Plain, Right, Stack, in_words, product, words_len};
 pub use weight_grad::{PackScratch, squares_len, weight_grad};
 
 /// Calls a function that is generic over the microkernel with the one a [`crate::Path`] names.
@@ -59,9 +62,14 @@ macro_rules! with_kernel {
                 type $K = $crate::gemm::Avx512;
                 $body
             }
+            #[cfg(target_arch = "x86_64")]
+            $crate::Path::Avx512Bf16 => {
+                type $K = $crate::gemm::Avx512Bf16;
+                $body
+            }
             // These are never available elsewhere, and a backend is made only for available paths.
             #[cfg(not(target_arch = "x86_64"))]
-            $crate::Path::Avx2 | $crate::Path::Avx512 => {
+            $crate::Path::Avx2 | $crate::Path::Avx512 | $crate::Path::Avx512Bf16 => {
                 type $K = $crate::gemm::Portable;
                 $body
             }

@@ -1,13 +1,13 @@
 //! Packing: copies of operands in the order the microkernel reads them.
 //!
 //! A panel of the right operand is `[depth][NR]`, columns beyond the matrix zero; a panel of the left one is
-//! `[depth][MR]`.
+//! `[depth][MR]`, where depth counts the words of [`GemmKernel`]. Here `depth` is that of the source, in terms.
 
 use super::kernel::{BAND, GemmKernel};
 
 /// Elements of a right operand of `depth × columns` in panels.
 pub fn panels_len<K: GemmKernel>(depth: usize, columns: usize) -> usize {
-    columns.div_ceil(K::NR) * K::NR * depth
+    columns.div_ceil(K::NR) * K::NR * depth.div_ceil(K::TERMS)
 }
 
 /// One panel of a right operand that lies row-major with columns contiguous:
@@ -51,7 +51,7 @@ unsafe fn panel<K: GemmKernel>(
     out: &mut [f32],
     write: unsafe fn(*const f32, usize, usize, *mut f32),
 ) {
-    let out = &mut out[..depth * K::NR];
+    let out = &mut out[..depth.div_ceil(K::TERMS) * K::NR];
     if depth == 0 {
         return;
     }
@@ -61,8 +61,11 @@ unsafe fn panel<K: GemmKernel>(
         unsafe { write(source.as_ptr(), stride, depth, out.as_mut_ptr()) };
         return;
     }
-    for (p, row) in out.chunks_exact_mut(K::NR).enumerate() {
-        row[..columns].copy_from_slice(&source[p * stride..][..columns]);
+    for (row, p) in out.chunks_exact_mut(K::NR).zip((0..).step_by(K::TERMS)) {
+        for (j, x) in row[..columns].iter_mut().enumerate() {
+            let second = if p + 1 < depth && K::TERMS > 1 { source[(p + 1) * stride + j] } else { 0.0 };
+            *x = K::word(source[p * stride + j], second);
+        }
         row[columns..].fill(0.0);
     }
 }
@@ -71,7 +74,7 @@ unsafe fn panel<K: GemmKernel>(
 /// product: `to[p·NR + j] = band[j·depth + p]`.
 ///
 /// # Safety
-/// `to` reaches `depth` rows, `NR` apart, of as many elements as the band has rows, and nobody else has access
+/// `to` reaches the words of `depth` in rows, `NR` apart, of as many elements as the band has rows, and nobody else has access
 /// to those before [`GemmKernel::fence`].
 pub unsafe fn band_as_columns<K: GemmKernel>(band: &[f32], depth: usize, to: *mut f32) {
     let columns = band.len() / depth.max(1);
@@ -86,15 +89,16 @@ pub unsafe fn band_as_columns<K: GemmKernel>(band: &[f32], depth: usize, to: *mu
         let steps = STEP.min(depth - p0);
         for j in 0..columns {
             let from = &band[j * depth + p0..][..steps];
-            for (p, x) in from.iter().enumerate() {
-                // SAFETY: row `p0 + p < depth`, column `j < columns`.
-                unsafe { *to.add((p0 + p) * K::NR + j) = *x };
+            for (p, terms) in from.chunks(K::TERMS).enumerate() {
+                let x = K::word(terms[0], terms.get(1).copied().unwrap_or(0.0));
+                // SAFETY: row `p0 / TERMS + p` is one of the words of `depth`, column `j < columns`.
+                unsafe { *to.add((p0 / K::TERMS + p) * K::NR + j) = x };
             }
         }
     }
 }
 
-/// Depths that are packed together: as many lines of a row-major source as stay in the first-level cache
+/// Terms of K that are packed together: as many lines of a row-major source as stay in the first-level cache
 /// when their distance is a power of two (which puts them all in one set of eight ways).
 const GROUP: usize = 8;
 
@@ -111,7 +115,7 @@ pub fn right_panels<K: GemmKernel>(
         for j in (0..columns).step_by(K::NR) {
             let width = K::NR.min(columns - j);
             let from = &source[p * stride + j..];
-            let to = &mut out[j * depth + p * K::NR..];
+            let to = &mut out[j * depth.div_ceil(K::TERMS) + p / K::TERMS * K::NR..];
             right_panel::<K>(from, stride, group, width, to);
         }
     }
@@ -129,17 +133,11 @@ pub fn left_panels<K: GemmKernel>(
         let group = GROUP.min(depth - p);
         for i in (0..rows).step_by(K::MR) {
             let height = K::MR.min(rows - i);
-            let from = &source[p * stride + i..];
-            let to = &mut out[i * depth + p * K::MR..][..group * K::MR];
-            if height == K::MR {
-                for (q, row) in to.chunks_exact_mut(K::MR).enumerate() {
-                    row.copy_from_slice(&from[q * stride..][..K::MR]);
-                }
-            } else {
-                for (q, row) in to.chunks_exact_mut(K::MR).enumerate() {
-                    row[..height].copy_from_slice(&from[q * stride..][..height]);
-                }
-            }
+            let from = &source[p * stride + i..][..(group - 1) * stride + height];
+            let at = i * depth.div_ceil(K::TERMS) + p / K::TERMS * K::MR;
+            let to = &mut out[at..][..group.div_ceil(K::TERMS) * K::MR];
+            // SAFETY: both sides were cut to what is read and written; kernels are only named for available paths.
+            unsafe { K::left(from.as_ptr(), stride, group, height, to.as_mut_ptr()) };
         }
     }
 }

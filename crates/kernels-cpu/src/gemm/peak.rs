@@ -7,15 +7,16 @@ use std::time::Instant;
 const PASSES: u64 = 1 << 19;
 const REPEATS: usize = 36;
 
-/// GFLOP/s of multiply-adds that touch no memory, on all threads of `team` at once; the best of several
-/// short measurements. Without AVX2 or AVX-512 it is what the compiler makes of plain multiply-adds.
-pub fn fma_peak(team: &Team) -> f64 {
-    (0..REPEATS).map(|_| fma_rate(team)).fold(0.0, f64::max)
+/// GFLOP/s of the multiply-adds of `path`'s products that touch no memory, on all threads of `team` at once; the best of
+/// several short measurements. Without AVX2 or AVX-512 it is what the compiler makes of plain multiply-adds.
+pub fn fma_peak(team: &Team, path: Path) -> f64 {
+    (0..REPEATS)
+        .map(|_| fma_rate(team, path))
+        .fold(0.0, f64::max)
 }
 
 /// One measurement of a millisecond or two.
-pub fn fma_rate(team: &Team) -> f64 {
-    let path = Path::detect();
+pub fn fma_rate(team: &Team, path: Path) -> f64 {
     let start = Instant::now();
     team.run(team.threads(), &|_| {
         let sum = match path {
@@ -25,6 +26,9 @@ pub fn fma_rate(team: &Team) -> f64 {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 => unsafe { avx512_loop(PASSES) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512Bf16 => unsafe { bf16_loop(PASSES) },
             _ => portable_loop(PASSES),
         };
         std::hint::black_box(sum);
@@ -32,6 +36,7 @@ pub fn fma_rate(team: &Team) -> f64 {
     let flops = match path {
         Path::Avx2 => 12 * 8 * 2,
         Path::Avx512 => 12 * 16 * 2,
+        Path::Avx512Bf16 => 12 * 32 * 2,
         Path::Portable => 8 * 4 * 2,
     };
     (PASSES * flops * team.threads() as u64) as f64 / start.elapsed().as_secs_f64() / 1e9
@@ -74,6 +79,30 @@ unsafe fn avx512_loop(passes: u64) -> f32 {
     for _ in 0..passes {
         for s in &mut sum {
             *s = _mm512_fmadd_ps(*s, x, y);
+        }
+    }
+    let mut all = sum[0];
+    for s in &sum[1..] {
+        all = _mm512_add_ps(all, *s);
+    }
+    _mm512_cvtss_f32(all)
+}
+
+/// Twelve independent chains of sixteen lanes, two products each.
+///
+/// # Safety
+/// The processor multiplies bf16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn bf16_loop(passes: u64) -> f32 {
+    use std::arch::x86_64::*;
+    let x = _mm512_set1_ps(std::hint::black_box(1e-6));
+    // SAFETY: both types are 64 bytes.
+    let x: __m512bh = unsafe { std::mem::transmute(x) };
+    let mut sum = [_mm512_setzero_ps(); 12];
+    for _ in 0..passes {
+        for s in &mut sum {
+            *s = _mm512_dpbf16_ps(*s, x, x);
         }
     }
     let mut all = sum[0];

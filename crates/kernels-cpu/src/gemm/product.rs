@@ -18,7 +18,7 @@ pub enum Stack {
 /// Packed right operands: `count` matrices of one shape at equal distances.
 #[derive(Debug, Clone, Copy)]
 pub struct Right<'a> {
-    /// Panels `[depth][NR]` of each matrix, one matrix after the other.
+    /// Panels of each matrix as [`super::pack`] makes them, one matrix after the other.
     pub panels: &'a [f32],
     /// Elements from one matrix to the next.
     pub distance: usize,
@@ -33,15 +33,20 @@ pub struct Right<'a> {
 }
 
 impl Right<'_> {
-    /// K of the whole product.
-    pub fn whole_depth(&self) -> usize {
+    /// Parts of K: each begins a word of its own.
+    fn parts(&self) -> usize {
         match self.stack {
-            Stack::Columns => self.depth,
-            Stack::Depth => self.depth * self.count,
+            Stack::Columns => 1,
+            Stack::Depth => self.count,
         }
     }
 
-    /// Where a panel's block of K at depth `p` of a part lies, its first column and how many it has.
+    /// K of one part, in words.
+    fn words<K: GemmKernel>(&self) -> usize {
+        self.depth.div_ceil(K::TERMS)
+    }
+
+    /// Where a panel's block of K at word `p` of a part lies, its first column and how many it has.
     #[inline(always)]
     fn panel<K: GemmKernel>(
         &self,
@@ -54,7 +59,7 @@ impl Right<'_> {
             Stack::Columns => (panel / each, panel % each),
             Stack::Depth => (part, panel),
         };
-        let at = matrix * self.distance + (within * self.depth + p) * K::NR;
+        let at = matrix * self.distance + (within * self.words::<K>() + p) * K::NR;
         let column = within * K::NR;
         let offset = match self.stack {
             Stack::Columns => matrix * self.columns,
@@ -115,7 +120,49 @@ impl Epilogue for Plain {
 /// Most columns in a tile of the grid, so that q, k and v of BERT-base are one.
 const MOST_COLUMNS: usize = 2304;
 
-/// `C = A · B + onto`, then the epilogue.
+/// Elements of [`in_words`]' room for a left operand of so many rows with `parts` times `depth` terms each: none where
+/// words are f32.
+pub fn words_len<K: GemmKernel>(rows: usize, parts: usize, depth: usize) -> usize {
+    match K::TERMS {
+        1 => 0,
+        terms => rows * parts * depth.div_ceil(terms),
+    }
+}
+
+/// A left operand `[R, K]` as [`product`] reads it: itself, or in words, for which `room` holds [`words_len`].
+///
+/// # Panics
+/// When the lengths do not fit together.
+pub fn in_words<'a, K: GemmKernel>(
+    team: &Team,
+    a: &'a [f32],
+    right: &Right<'_>,
+    room: &'a mut [f32],
+) -> &'a [f32] {
+    if K::TERMS == 1 || a.is_empty() {
+        return a;
+    }
+    // A part of a row is a row here.
+    let (depth, words) = (right.depth, right.words::<K>());
+    let rows = a.len() / depth;
+    assert_eq!(a.len(), rows * depth, "A is [R, K]");
+    let room = &mut room[..rows * words];
+    let turn = team.chunk_len(rows, 8);
+    let out = Parts::new(room);
+    team.run(rows.div_ceil(turn.max(1)), &|t| {
+        for row in t * turn..((t + 1) * turn).min(rows) {
+            let from = &a[row * depth..][..depth];
+            // SAFETY: rows are disjoint; the kernel's path was found to be available when the backend was made.
+            unsafe {
+                let to = out.range(row * words..(row + 1) * words);
+                K::words(from.as_ptr(), depth, to.as_mut_ptr());
+            }
+        }
+    });
+    room
+}
+
+/// `C = A · B + onto`, then the epilogue; A as [`in_words`] gives it.
 ///
 /// # Panics
 /// When the lengths do not fit together.
@@ -128,14 +175,14 @@ pub fn product<K: GemmKernel, E: Epilogue>(
     c: &mut [f32],
     epilogue: &E,
 ) {
-    let (depth, columns) = (right.whole_depth(), right.whole_columns());
+    let (depth, columns) = (right.parts() * right.words::<K>(), right.whole_columns());
     let rows = c.len() / columns.max(1);
     let panels_each = right.columns.div_ceil(K::NR);
     assert_eq!(c.len(), rows * columns, "C is [R, N]");
     assert_eq!(a.len(), rows * depth, "A is [R, K]");
     let last = (right.count.max(1) - 1) * right.distance;
     assert!(
-        right.panels.len() >= last + panels_each * K::NR * right.depth,
+        right.panels.len() >= last + panels_each * K::NR * right.words::<K>(),
         "B is packed"
     );
     if let Onto::Bias(bias) = onto {
@@ -189,7 +236,8 @@ impl Block {
         c_stride: usize,
         epilogue: &E,
     ) {
-        let a_stride = right.whole_depth();
+        let words = right.words::<K>();
+        let a_stride = right.parts() * words;
         let units = Units::new::<K>(self, right, blocking);
         let mut edge = Edge([0.0; EDGE]);
         let strips = self.rows.len().div_ceil(K::MR);
@@ -198,7 +246,7 @@ impl Block {
             let ahead = (number + 1 < units.count()).then(|| units.at(number + 1));
             let Unit { part, p, k, .. } = unit;
             let first = part == 0 && p == 0;
-            let last = part + 1 == units.parts && p + k == right.depth;
+            let last = part + 1 == units.parts && p + k == words;
             // LOOP 2: strips of A; LOOP 1: panels of B, which stay near while A passes by.
             for (strip, row) in self.rows.clone().step_by(K::MR).enumerate() {
                 let rows = K::MR.min(self.rows.end - row);
@@ -225,7 +273,7 @@ impl Block {
                     let left = Rows { stride: a_stride };
                     // SAFETY: inside the operands, whose lengths `product` checked.
                     unsafe {
-                        let a = a.as_ptr().add(row * a_stride + part * right.depth + p);
+                        let a = a.as_ptr().add(row * a_stride + part * words + p);
                         let c = c.add(row * c_stride + column);
                         let plus = match (first, onto) {
                             (true, Onto::Nothing) => Plus::Nothing,
@@ -257,6 +305,7 @@ struct Units {
     group: usize,
     near: usize,
     parts: usize,
+    /// Words of one part.
     depth: usize,
     /// Blocks of K of one part.
     blocks: usize,
@@ -279,12 +328,9 @@ impl Units {
             panels: block.panels.clone(),
             group: blocking.group(panel, K::NR).clamp(near, all),
             near,
-            parts: match right.stack {
-                Stack::Columns => 1,
-                Stack::Depth => right.count,
-            },
-            depth: right.depth,
-            blocks: right.depth.div_ceil(K::KC).max(1),
+            parts: right.parts(),
+            depth: right.words::<K>(),
+            blocks: right.words::<K>().div_ceil(K::KC).max(1),
             kc: K::KC,
         }
     }

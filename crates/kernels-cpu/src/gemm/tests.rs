@@ -6,12 +6,18 @@ use crate::{Path, Split, Team};
 use hone_kernels::Acc;
 use proptest::prelude::*;
 
-/// Numbers in (−1, 1), a pure function of their place.
+/// Numbers in (−1, 1), a pure function of their place; seven bits each, so that bf16 holds them exactly and every path
+/// computes with the same.
 fn numbers(len: usize, seed: u64) -> Vec<f32> {
     let random = hone_tensor::Philox::new(seed);
     (0..len)
-        .map(|i| (random.u64_at(0, i as u64) >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
+        .map(|i| (random.u64_at(0, i as u64) >> 56) as f32 / 128.0 - 1.0)
         .collect()
+}
+
+/// Every path, that in bf16 too.
+fn paths() -> Vec<Path> {
+    Path::all().into_iter().chain(Path::rounded()).collect()
 }
 
 /// Largest error of a sum of `k` products of such numbers, plus `1`: each of the `k + blocks` roundings is at
@@ -37,7 +43,7 @@ fn pack_right<K: GemmKernel>(p: &Problem, b: &[f32]) -> (Vec<f32>, usize) {
         let b = &b[matrix * p.depth * p.columns..][..p.depth * p.columns];
         for j in (0..p.columns).step_by(K::NR) {
             let width = K::NR.min(p.columns - j);
-            let at = matrix * distance + j * p.depth;
+            let at = matrix * distance + j * p.depth.div_ceil(K::TERMS);
             let out = &mut out[at..];
             pack::right_panel::<K>(&b[j..], p.columns, p.depth, width, out);
         }
@@ -75,10 +81,11 @@ fn run_product<K: GemmKernel>(team: &Team, p: &Problem, onto: &str) -> (Vec<f32>
     };
     let of_cache = |bytes: usize| {
         let mut out = c.clone();
+        let mut room = vec![f32::NAN; words_len::<K>(p.rows, p.count, p.depth)];
         product::<K, _>(
             team,
             Blocking::for_cache(bytes),
-            &a,
+            in_words::<K>(team, &a, &right, &mut room),
             right,
             kind,
             &mut out,
@@ -131,19 +138,30 @@ fn close(c: &[f32], want: &[(f64, f64)], k: usize, what: &str) {
 fn microkernel_identities_are_exact() {
     fn check<K: GemmKernel>() {
         let (mr, nr) = (K::MR, K::NR);
-        // A·I = A with K = NR, read where it lies.
+        let identity = |n: usize| -> Vec<f32> {
+            (0..n * n)
+                .map(|at| f32::from(at % (n + 1) == 0))
+                .collect()
+        };
+        // A·I = A with K = NR, read where it lies, row by row.
         let a = numbers(mr * nr, 1);
-        let mut eye = vec![0f32; nr * nr];
-        (0..nr).for_each(|i| eye[i * nr + i] = 1.0);
+        let (deep, shallow) = (nr.div_ceil(K::TERMS), mr.div_ceil(K::TERMS));
+        let mut words = vec![f32::NAN; mr * deep];
+        for i in 0..mr {
+            // SAFETY: a row and its words.
+            unsafe { K::words(a[i * nr..].as_ptr(), nr, words[i * deep..].as_mut_ptr()) };
+        }
+        let mut eye = vec![f32::NAN; deep * nr];
+        pack::right_panel::<K>(&identity(nr), nr, nr, nr, &mut eye);
         for rows in 1..=mr {
             let mut c = vec![f32::NAN; mr * nr];
-            let left = Rows { stride: nr };
+            let left = Rows { stride: deep };
             // SAFETY: `mr × nr` elements each; the path was asked for.
             unsafe {
-                let (a, b, c) = (a.as_ptr(), eye.as_ptr(), c.as_mut_ptr());
+                let (a, b, c) = (words.as_ptr(), eye.as_ptr(), c.as_mut_ptr());
                 K::tile(
                     rows,
-                    nr,
+                    deep,
                     a,
                     left,
                     b,
@@ -160,17 +178,19 @@ fn microkernel_identities_are_exact() {
             );
         }
         // I·B = B with K = MR, packed.
-        let mut eye = vec![0f32; mr * mr];
-        (0..mr).for_each(|i| eye[i * mr + i] = 1.0);
+        let mut eye = vec![f32::NAN; mr * shallow];
+        pack::left_panels::<K>(&identity(mr), mr, mr, mr, &mut eye);
         let b = numbers(mr * nr, 2);
+        let mut panel = vec![f32::NAN; nr * shallow];
+        pack::right_panel::<K>(&b, nr, mr, nr, &mut panel);
         let mut c = vec![f32::NAN; mr * nr];
         assert_eq!((K::PACKED.row_stride(), K::PACKED.depth_stride()), (1, mr));
         // SAFETY: as above.
         unsafe {
-            let (a, b, c) = (eye.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+            let (a, b, c) = (eye.as_ptr(), panel.as_ptr(), c.as_mut_ptr());
             K::tile(
                 mr,
-                mr,
+                shallow,
                 a,
                 K::PACKED,
                 b,
@@ -180,9 +200,9 @@ fn microkernel_identities_are_exact() {
                 Ahead::nothing(b),
             );
         }
-        assert_eq!(c, b);
+        assert_eq!(c, b, "I·B");
     }
-    for path in Path::all() {
+    for path in paths() {
         with_kernel!(path, K => {
             check::<K>();
             check::<<K as GemmKernel>::Grad>();
@@ -206,7 +226,7 @@ fn products_match_f64_at_awkward_sizes() {
         // Two tiles across (as they are forced), each with one panel of the widest kernel more than a group has.
         (2, 1, 400, 888),
     ];
-    for path in Path::all() {
+    for path in paths() {
         for threads in [1, 3] {
             let team = Team::with_split(threads, Split::Forced);
             for (rows, count, depth, columns) in sizes {
@@ -274,7 +294,7 @@ fn weight_gradients_match_f64_at_awkward_sizes() {
         (520, 1024, 3),
         (9, 1540, 35),
     ];
-    for path in Path::all() {
+    for path in paths() {
         for threads in [1, 3] {
             let team = Team::with_split(threads, Split::Forced);
             for size in sizes {
@@ -313,7 +333,7 @@ fn bits(x: &[f32]) -> Vec<u32> {
 
 #[test]
 fn bits_do_not_depend_on_threads_or_blocks() {
-    for path in Path::all() {
+    for path in paths() {
         let p = Problem {
             rows: 77,
             count: 2,
@@ -346,7 +366,7 @@ fn bits_do_not_depend_on_threads_or_blocks() {
 
 #[test]
 fn no_tokens_is_a_zero_gradient() {
-    for path in Path::all() {
+    for path in paths() {
         let team = Team::new(1);
         let blocking = Blocking::detect();
         let scratch = PackScratch::new(1, blocking).unwrap();
@@ -368,7 +388,7 @@ proptest! {
     ) {
         let team = Team::with_split(threads, Split::Forced);
         let p = Problem { rows, count, depth, columns, stack: FORMS[form] };
-        for path in Path::all() {
+        for path in paths() {
             let (c, want) = with_kernel!(path, K => run_product::<K>(&team, &p, "bias"));
             close(&c, &want, depth * count, "bias");
         }

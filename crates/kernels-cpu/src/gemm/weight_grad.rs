@@ -96,7 +96,7 @@ pub fn weight_grad<K: GemmKernel>(
     }
     let all_panels = n.div_ceil(K::NR);
     let together = tokens_together(tokens);
-    let (most_rows, most_columns) = blocking.grad_tile(together);
+    let (most_rows, most_columns) = blocking.grad_tile(together.div_ceil(K::TERMS));
     let grid = Grid::new(
         team,
         grad_turns(m * n),
@@ -129,23 +129,24 @@ pub fn weight_grad<K: GemmKernel>(
         let mut edge = Edge([0.0; EDGE]);
         // LOOP 4: blocks of tokens, in order; never shared out.
         for p in (0..tokens).step_by(together) {
-            let k = together.min(tokens - p);
-            let last = p + k == tokens;
+            let terms = together.min(tokens - p);
+            let last = p + terms == tokens;
             let dy = &dy[p * m + row..];
             if !across {
-                pack::left_panels::<K>(dy, m, k, rows, left);
+                pack::left_panels::<K>(dy, m, terms, rows, left);
             }
             if !packed {
-                pack::right_panels::<K>(&x[p * n + column..], n, k, columns, right);
+                pack::right_panels::<K>(&x[p * n + column..], n, terms, columns, right);
             }
+            let k = terms.div_ceil(K::TERMS);
             let plus = match (p, acc) {
                 (0, Acc::Set) => Plus::Nothing,
                 _ => Plus::Output,
             };
             let coming = Coming {
-                dy: (dy.as_ptr().wrapping_add(k * m), m, rows),
-                x: (x.as_ptr().wrapping_add((p + k) * n + column), n, columns),
-                tokens: together.min(tokens - p - k),
+                dy: (dy.as_ptr().wrapping_add(terms * m), m, rows),
+                x: (x.as_ptr().wrapping_add((p + terms) * n + column), n, columns),
+                tokens: together.min(tokens - p - terms),
                 tiles: rows.div_ceil(K::MR) * columns.div_ceil(K::NR),
             };
             // LOOP 2: strips of dyᵀ; LOOP 1: panels of x, from the second-level cache.
@@ -220,7 +221,7 @@ struct Coming {
 }
 
 impl Coming {
-    /// What tile number `turn` of this block, of depth `k`, fetches of it: one line of some tokens. The last tiles
+    /// What tile number `turn` of this block, `k` words deep, fetches of it: one line of some tokens. The last tiles
     /// do, so that it is still near when it is read.
     #[inline(always)]
     fn share(&self, turn: usize, k: usize) -> Option<Ahead> {

@@ -153,7 +153,7 @@ macro_rules! dispatch {
                 )
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::path::Path::Avx512 => {
+            $crate::path::Path::Avx512 | $crate::path::Path::Avx512Bf16 => {
                 type $V = $crate::simd::Avx512;
                 $crate::simd::with_avx512(
                     #[inline(always)]
@@ -161,7 +161,9 @@ macro_rules! dispatch {
                 )
             }
             #[cfg(not(target_arch = "x86_64"))]
-            $crate::path::Path::Avx2 | $crate::path::Path::Avx512 => {
+            $crate::path::Path::Avx2
+            | $crate::path::Path::Avx512
+            | $crate::path::Path::Avx512Bf16 => {
                 type $V = $crate::simd::Portable;
                 $body
             }
