@@ -28,6 +28,64 @@ fn verbs() -> Vec<Vec<String>> {
     .into()
 }
 
+const NO_BF16: &str = "--precision bf16: this processor does not multiply bf16";
+
+/// Whether this machine's processor does.
+fn multiplies_bf16() -> bool {
+    hone_kernels_cpu::Path::rounded().is_some()
+}
+
+/// Products in bf16 on the processor: another path than f32, with results of its own that no number of threads changes,
+/// and a run in it goes on in nothing else.
+#[test]
+fn the_processor_multiplies_bf16_where_it_can() {
+    if !multiplies_bf16() {
+        eprintln!("skipped: this processor does not multiply bf16");
+        return;
+    }
+    let world = World::new();
+    let train = |out: &str, more: &[&str]| {
+        let words = [
+            &["--max-steps", "30", "--save-every", "10", "--out", out],
+            more,
+        ]
+        .concat();
+        world.train(&words).ok()
+    };
+    train("f32", &[]);
+    for threads in ["1", "2", "3"] {
+        let told = train(threads, &["--precision", "bf16", "--threads", threads]).err;
+        assert!(
+            told.contains("computing on the CPU (cpu-avx512-bf16)"),
+            "{told}"
+        );
+        let loss = |run: &str| world.json(&format!("{run}/summary.json"))["valid"]["loss"].as_f64();
+        let (rounded, single) = (loss(threads).unwrap(), loss("f32").unwrap());
+        assert!(
+            rounded != single && (rounded - single).abs() < 0.01,
+            "{rounded}, in f32 {single}"
+        );
+        assert!(
+            world.read("1/model.safetensors")
+                == world.read(&format!("{threads}/model.safetensors"))
+        );
+    }
+    #[cfg(unix)]
+    for (of, other) in [("bf16", "f32"), ("f32", "bf16")] {
+        let (model, data) = (fixture(), fixture().join("train.csv"));
+        let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
+        let words = format!(
+            "train --model {model} --data {data} --max-steps 20000 --precision {of} --out from-{of}"
+        );
+        let words: Vec<&str> = words.split_whitespace().collect();
+        world.interrupted(&words, "step 1/");
+        let out = format!("from-{of}");
+        world
+            .hone(&["train", "--resume", "--out", &out, "--precision", other])
+            .fails(&["kernel path", "cpu-avx512-bf16"]);
+    }
+}
+
 /// The world hides its cards, if there are any.
 #[test]
 fn every_verb_that_computes_knows_the_devices() {
@@ -48,7 +106,9 @@ fn every_verb_that_computes_knows_the_devices() {
             "cuda:1",
         ]);
         with(&["--device", "tpu"]).fails(&["--device tpu", "auto, cpu or cuda[:N]"]);
-        with(&["--precision", "bf16"]).fails(&["--precision bf16 needs --device cuda"]);
+        if !multiplies_bf16() {
+            with(&["--precision", "bf16"]).fails(&[NO_BF16]);
+        }
         with(&["--device", "auto", "--tune-products"])
             .fails(&["--tune-products needs --device cuda"]);
         let help = world.hone(&[&words[0], "--help"]).ok().out;
@@ -141,7 +201,10 @@ fn a_card_that_cannot_be_opened_is_told_of_and_not_used() {
     hone(&words(&["train", "--device", "cuda", "--out", "none"])).fails(&["does not start"]);
     let bf16 = hone(&words(&["eval", "--precision", "bf16"]));
     assert!(bf16.err.starts_with(WHY), "{}", bf16.err);
-    bf16.fails(&["--precision bf16 needs --device cuda"]);
+    match multiplies_bf16() {
+        true => drop(bf16.ok()),
+        false => drop(bf16.fails(&[NO_BF16])),
+    }
 
     std::fs::remove_file(world.path("cv/crossval.json")).unwrap();
     let resumed = [&crossval[..], &["--resume"]].concat();

@@ -6,7 +6,7 @@
     rival.py curve --model FOLDER --data CSV --steps N                     losses without dropout, in the file's order
 
 Needs torch and transformers. AdamW is the fused one, attention PyTorch's SDPA, gradients clipped at 1, dropout 0.1
-but for `curve`; rates as in Hone's command line: `xtask/src/compare.rs` gives both the same.
+but for `curve`; --bf16 computes under autocast; rates as in Hone's command line: `xtask/src/compare.rs` gives both the same.
 """
 
 import argparse, csv, json, math, pathlib, random, resource, statistics, time
@@ -29,7 +29,8 @@ def optimizer(model, lr):
 
 
 def update(model, opt, inputs):
-    loss = model(**inputs).loss
+    with torch.autocast("cpu", torch.bfloat16, enabled=a.bf16):
+        loss = model(**inputs).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     opt.step()
@@ -134,6 +135,7 @@ if __name__ == "__main__":
     p.add_argument("--model")
     p.add_argument("--out")
     p.add_argument("--data")
+    p.add_argument("--bf16", action="store_true")
     p.add_argument("--padding", choices=["max", "dynamic", "grouped"])
     a = p.parse_args()
     transformers.logging.set_verbosity_error()

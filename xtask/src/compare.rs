@@ -32,6 +32,9 @@ pub struct Args {
     /// Only opponents whose name contains this (grouped, dynamic, max)
     #[arg(long)]
     rival: Option<String>,
+    /// Arithmetic of both: products in bfloat16 are PyTorch's autocast there
+    #[arg(long, value_parser = ["f32", "bf16"], default_value = "f32")]
+    precision: String,
     /// Write all measurements here as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -128,6 +131,9 @@ pub fn run(args: &Args) -> Result<()> {
     let rival = |command: &[String]| {
         let mut c = Command::new(&args.python);
         c.arg(&script).args(command);
+        if args.precision == "bf16" {
+            c.arg("--bf16");
+        }
         object(c)
     };
     let hone = |command: &[String]| {
@@ -135,7 +141,8 @@ pub fn run(args: &Args) -> Result<()> {
         std::fs::create_dir_all(&scratch)?;
         let mut c = Command::new(&args.hone);
         // PyTorch computes on the processor here.
-        c.args(command).args(["--device", "cpu"]);
+        c.args(command)
+            .args(["--device", "cpu", "--precision", &args.precision]);
         let mut result = object(c)?;
         let log = scratch.join("run/metrics.jsonl");
         if log.is_file() {
@@ -254,9 +261,10 @@ fn curves(
     let mut c = Command::new(&args.hone);
     c.args(words(&format!(
         "train --model {} --data {} --valid none --max-steps {STEPS} --lr 5e-5 --head-lr 5e-5 --no-shuffle \
-         --dropout 0 --attention-dropout 0 --head-dropout 0 --device cpu --out {} --json",
+         --dropout 0 --attention-dropout 0 --head-dropout 0 --device cpu --precision {} --out {} --json",
         folder.display(),
         data.display(),
+        args.precision,
         out.display()
     )));
     object(c)?;

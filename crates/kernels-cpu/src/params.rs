@@ -182,9 +182,7 @@ impl Packer<'_> {
         // The band is some columns of a panel of Wᵀ (those that W does not have stay zero) …
         let deep = input.div_ceil(K::TERMS);
         let to = at.forward + first / K::NR * K::NR * deep + first % K::NR;
-        assert!(
-            band.len() <= BAND * input && to + (deep - 1) * K::NR + rows <= self.forward.len()
-        );
+        assert!(band.len() <= BAND * input && to + (deep - 1) * K::NR + rows <= self.forward.len());
         assert!(first.is_multiple_of(K::TERMS), "a band begins a word");
         // SAFETY: inside the arena; columns of bands are disjoint, and the caller has this band to itself.
         unsafe { pack::band_as_columns::<K>(band, input, self.forward.as_ptr().add(to)) };

@@ -15,8 +15,12 @@ fn every_path_is_as_close_to_f64_as_the_reference() {
 
 /// Operations whose operands the path in bf16 rounds.
 fn rounds(name: &str) -> bool {
-    ["linear", "head_linear"].iter().any(|op| name.starts_with(op))
-        || ["product with", "backward through"].iter().any(|use_| name.contains(use_))
+    ["linear", "head_linear"]
+        .iter()
+        .any(|op| name.starts_with(op))
+        || ["product with", "backward through"]
+            .iter()
+            .any(|use_| name.contains(use_))
 }
 
 /// ε of bf16 as a multiple of that of f32.

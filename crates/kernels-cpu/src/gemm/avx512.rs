@@ -1,7 +1,7 @@
 //! The microkernels for AVX-512: 24 accumulators of sixteen lanes, words of f32 or of two bf16.
 
-use super::{avx2, bf16};
 use super::kernel::{Ahead, GemmKernel, Left, Packed, Plus};
+use super::{avx2, bf16};
 use std::arch::x86_64::*;
 
 /// Lanes of a register.

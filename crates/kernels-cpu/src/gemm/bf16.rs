@@ -56,10 +56,8 @@ pub unsafe fn words(from: *const f32, count: usize, to: *mut f32) {
         unsafe {
             let from = from.add(at);
             let first = _mm512_maskz_loadu_ps(mask(left), from);
-            let second = _mm512_maskz_loadu_ps(
-                mask(left.saturating_sub(LANES)),
-                from.wrapping_add(LANES),
-            );
+            let second =
+                _mm512_maskz_loadu_ps(mask(left.saturating_sub(LANES)), from.wrapping_add(LANES));
             // Terms that lie side by side are words already.
             let words: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(second, first));
             let to = to.add(at / 2);
@@ -187,7 +185,9 @@ mod tests {
             return;
         }
         let random = hone_tensor::Philox::new(5);
-        let mut all: Vec<f32> = (0..4001).map(|i| f32::from_bits(random.u64_at(0, i) as u32)).collect();
+        let mut all: Vec<f32> = (0..4001)
+            .map(|i| f32::from_bits(random.u64_at(0, i) as u32))
+            .collect();
         all[..4].copy_from_slice(&[f32::NAN, f32::MIN_POSITIVE / 4.0, f32::MAX, -0.0]);
         let mut out = vec![0f32; all.len().div_ceil(2)];
         // SAFETY: 4 001 elements and their words; the path is available.

@@ -149,7 +149,11 @@ pub trait GemmKernel: Copy + Send + Sync + 'static {
         for at in (0..count).step_by(Self::TERMS) {
             // SAFETY: the caller's promise.
             unsafe {
-                let second = if at + 1 < count { *from.add(at + 1) } else { 0.0 };
+                let second = if at + 1 < count {
+                    *from.add(at + 1)
+                } else {
+                    0.0
+                };
                 *to.add(at / Self::TERMS) = Self::word(*from.add(at), second);
             }
         }

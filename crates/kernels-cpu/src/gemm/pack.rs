@@ -63,7 +63,11 @@ unsafe fn panel<K: GemmKernel>(
     }
     for (row, p) in out.chunks_exact_mut(K::NR).zip((0..).step_by(K::TERMS)) {
         for (j, x) in row[..columns].iter_mut().enumerate() {
-            let second = if p + 1 < depth && K::TERMS > 1 { source[(p + 1) * stride + j] } else { 0.0 };
+            let second = if p + 1 < depth && K::TERMS > 1 {
+                source[(p + 1) * stride + j]
+            } else {
+                0.0
+            };
             *x = K::word(source[p * stride + j], second);
         }
         row[columns..].fill(0.0);

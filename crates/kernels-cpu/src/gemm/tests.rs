@@ -138,11 +138,8 @@ fn close(c: &[f32], want: &[(f64, f64)], k: usize, what: &str) {
 fn microkernel_identities_are_exact() {
     fn check<K: GemmKernel>() {
         let (mr, nr) = (K::MR, K::NR);
-        let identity = |n: usize| -> Vec<f32> {
-            (0..n * n)
-                .map(|at| f32::from(at % (n + 1) == 0))
-                .collect()
-        };
+        let identity =
+            |n: usize| -> Vec<f32> { (0..n * n).map(|at| f32::from(at % (n + 1) == 0)).collect() };
         // A·I = A with K = NR, read where it lies, row by row.
         let a = numbers(mr * nr, 1);
         let (deep, shallow) = (nr.div_ceil(K::TERMS), mr.div_ceil(K::TERMS));

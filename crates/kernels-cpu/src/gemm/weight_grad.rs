@@ -145,7 +145,11 @@ pub fn weight_grad<K: GemmKernel>(
             };
             let coming = Coming {
                 dy: (dy.as_ptr().wrapping_add(terms * m), m, rows),
-                x: (x.as_ptr().wrapping_add((p + terms) * n + column), n, columns),
+                x: (
+                    x.as_ptr().wrapping_add((p + terms) * n + column),
+                    n,
+                    columns,
+                ),
                 tokens: together.min(tokens - p - terms),
                 tiles: rows.div_ceil(K::MR) * columns.div_ceil(K::NR),
             };
