@@ -1,6 +1,6 @@
 //! Matrix products at BERT's shapes as a share of the processor's multiply-add peak, beside `matrixmultiply`,
 //! `gemm` and ndarray's `dot`: `cargo bench --bench gemm [-- FILTER…]`; each of the processor's SIMD paths, or
-//! the one whose name begins as given (`cpu-avx2`).
+//! those whose names begin as given (`cpu-avx2`). That in bf16 has a peak of its own; its opponents compute in f32.
 //!
 //! On a shared machine the peak itself moves within seconds, so opponents and peak take turns of a few
 //! milliseconds, the order reversed every time, and medians are compared. Weights are cold, as they are in
@@ -31,7 +31,7 @@ fn main() {
         .collect();
     let (paths, wanted): (Vec<String>, Vec<String>) =
         words.into_iter().partition(|word| word.starts_with("cpu-"));
-    for path in Path::all() {
+    for path in Path::all().into_iter().chain(Path::rounded()) {
         let chosen = match paths.is_empty() {
             true => path != Path::Portable || Path::detect() == path,
             false => paths.iter().any(|name| path.name().starts_with(name)),
