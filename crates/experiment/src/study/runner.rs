@@ -7,7 +7,7 @@ use super::plan::groups;
 use super::record::{Failure, TrialFolder, TrialRecord, without};
 use super::report::{Done, StudyReport};
 use crate::crossval::{Fold, FoldPlan, derived};
-use crate::held_out::{HeldOutRun, Judged, News, lacking};
+use crate::held_out::{HeldOutRun, Judged, News, Once, lacking};
 use hone_data::augment::Augmenter;
 use hone_kernels::Backend;
 use hone_train::metrics::widest;
@@ -66,6 +66,8 @@ impl Study<'_> {
         let out = job
             .out
             .ok_or_else(|| TrainError::Option("a study needs an output folder".to_owned()))?;
+        let mut once = Once::of(sink);
+        let sink: &mut dyn Sink = &mut once;
         let recipes = self.recipes();
         let texts = job.tokenise(sink)?;
         let keys = together(&job.data.train);

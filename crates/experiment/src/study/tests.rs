@@ -7,9 +7,10 @@ use super::{Arm, Design, Study, StudyReport, TrialRecord, Verdict};
 use crate::crossval::FoldPlan;
 use crate::fixture::{Watch, data, model, options, timeless};
 use crate::special::{normal_exceeded, student_exceeded};
-use hone_data::Truncate;
 use hone_data::augment::{Augmenter, Plan, Protection, Sources};
+use hone_data::Truncate;
 use hone_kernels_cpu::CpuBackend;
+use hone_optim::Warmup;
 use hone_train::{
     Event, FrozenPrefix, Job, JobData, Options, Strictness, Targets, ValidSource, WordUpdates,
     together,
@@ -415,4 +416,18 @@ fn a_baseline_that_diverges_is_an_error_that_names_its_pair() {
     });
     let error = error.to_string();
     assert!(error.starts_with("baseline, pair 1: step "), "{error}");
+}
+
+#[test]
+fn a_warning_that_holds_for_many_trials_is_said_once() {
+    let data = data(ValidSource::None);
+    let out = tempfile::tempdir().unwrap();
+    let slow = Options {
+        warmup: Warmup::Steps(12),
+        ..options()
+    };
+    let arms = [arm("slow", slow)];
+    let mut watch = Watch::default();
+    run(&data, out.path(), false, &arms, 3, &mut watch).unwrap();
+    assert_eq!(watch.warned("--warmup 12"), 1, "{:?}", watch.events);
 }

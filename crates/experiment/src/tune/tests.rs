@@ -10,6 +10,7 @@ use super::{Chooser, Limit, Purpose, Sensitivity, Space, Tune, TuneReport, Untou
 use crate::fixture::{self, Watch, model};
 use hone_data::Truncate;
 use hone_kernels_cpu::CpuBackend;
+use hone_optim::Warmup;
 use hone_train::{
     Event, FrozenPrefix, Job, JobData, Options, Sink, Strictness, TrainError, ValidSource,
     WordUpdates,
@@ -42,6 +43,7 @@ struct Asked<'a> {
     space: &'a str,
     limit: Limit,
     sensitivity: Sensitivity,
+    options: Options,
     threads: usize,
     began: Instant,
 }
@@ -58,6 +60,7 @@ impl<'a> Asked<'a> {
                 trials: Some(trials),
             },
             sensitivity: Sensitivity::Rate,
+            options: options(),
             threads: 2,
             began: Instant::now(),
         }
@@ -68,12 +71,12 @@ impl<'a> Asked<'a> {
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Option<TuneReport>, TrainError> {
-        let (model, options) = (model(), options());
-        let space = Space::parse(self.space, &options).unwrap();
+        let (model, options) = (model(), &self.options);
+        let space = Space::parse(self.space, options).unwrap();
         let job = Job {
             model: &model,
             data: self.data,
-            options: &options,
+            options,
             max_length: None,
             truncate: Truncate::Head,
             strict: Strictness::Warn,
@@ -266,6 +269,24 @@ fn settings_that_diverge_fail_and_the_search_goes_on() {
         .collect();
     assert_eq!(behind, failed);
     assert!(report.sensitivity.is_empty());
+}
+
+#[test]
+fn a_warning_that_holds_for_many_runs_is_said_once() {
+    let data = data();
+    let out = tempfile::tempdir().unwrap();
+    let asked = Asked {
+        options: Options {
+            warmup: Warmup::Steps(12),
+            ..options()
+        },
+        sensitivity: Sensitivity::Off,
+        ..Asked::trials(&data, out.path(), 2)
+    };
+    let mut watch = Watch::default();
+    let stop = watch.stop.clone();
+    asked.run(&mut watch, &stop).unwrap().unwrap();
+    assert_eq!(watch.warned("--warmup 12"), 1, "{:?}", watch.events);
 }
 
 #[test]
