@@ -276,10 +276,9 @@ impl Study<'_> {
         );
         let value = held_out.value(metric).unwrap_or(f64::NAN);
         if !(value.is_finite() && without.iter().all(|(_, v)| v.is_finite())) {
-            return Err(TrainError::Option(format!(
-                "{}, pair {pair}: {metric} is not a number on its held-out rows; choose another --metric or fewer --folds",
-                recipe.name
-            )));
+            return Err(TrainError::Metric {
+                metric: metric.clone(),
+            });
         }
         let record = TrialRecord {
             arm: recipe.name.clone(),
@@ -392,7 +391,7 @@ pub(super) struct Trial<'a> {
     pub folder: &'a TrialFolder,
 }
 
-/// The failure of an arm's trial that ended by this error, where settings that end the arithmetic are its cause. The baseline's
+/// The failure of an arm's trial that ended by this error, where numbers that are none are its cause. The baseline's
 /// is an error: without it nothing can be compared.
 fn failed(
     recipe: &Arm<'_>,
@@ -400,7 +399,10 @@ fn failed(
     error: TrainError,
     began: Instant,
 ) -> Result<Failure, TrainError> {
-    let diverged = matches!(error, TrainError::Loss { .. } | TrainError::Gradient { .. });
+    let diverged = matches!(
+        error,
+        TrainError::Loss { .. } | TrainError::Gradient { .. } | TrainError::Metric { .. }
+    );
     match diverged {
         false => Err(error),
         true if recipe.name == BASELINE => Err(TrainError::Option(format!(
