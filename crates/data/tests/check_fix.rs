@@ -297,6 +297,34 @@ fn nothing_is_written_over_and_nothing_is_left_half_done() {
     assert!(error.to_string().contains("not empty"), "{error}");
 }
 
+#[test]
+fn a_number_and_what_labels_txt_calls_it_are_no_conflict() {
+    let world = World::new(&[
+        (Split::Train, "a.csv", b"text,label\nold,0\nother,1\n"),
+        (
+            Split::Valid,
+            "v.csv",
+            b"text,label\nsame,0\nSame,bad\nmore,good\n",
+        ),
+    ]);
+    let parts = read(&world.files);
+    let parts: Vec<(Split, &Part)> = parts.iter().map(|(s, p)| (*s, p)).collect();
+    let labels = world.folder.path().join("labels.txt");
+    fs::write(&labels, "bad\ngood\n").unwrap();
+    let source = Source {
+        parts: &parts,
+        columns: &Columns::default(),
+        task: TaskKind::Classify,
+        labels: Some(&labels),
+    };
+    let out = world.folder.path().join("clean");
+    let fixed = fix(&source, &out).unwrap();
+    let why: Vec<&str> = fixed.dropped.keys().copied().collect();
+    assert_eq!(why, ["duplicate"]);
+    let text = fs::read_to_string(out.join("valid.csv")).unwrap();
+    assert_eq!(text, "text,label\nsame,0\nmore,good\n");
+}
+
 /// Thousands of equal rows: one group, a bounded report.
 #[test]
 fn a_text_that_stands_fifty_thousand_times() {

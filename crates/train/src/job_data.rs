@@ -187,7 +187,7 @@ impl DataSource {
         .into_iter()
         .filter_map(|(split, part)| Some((split, part?)))
         .collect();
-        let warnings = quick(&parts, kind);
+        let warnings = quick(&parts, kind, &names);
         Ok(JobData {
             kind,
             labels,
