@@ -50,7 +50,7 @@ pub fn find(path: &Path) -> Result<Files, DataError> {
         let stem = name.split('.').next().unwrap_or("");
         // A row-aligned companion such as train.meta.tsv is not the data.
         let plain = name.trim_end_matches(".gz").matches('.').count() == 1;
-        let readable = Format::of(&entry).is_some() && plain && entry.is_file();
+        let readable = plain && entry.is_file() && Format::at(&entry).is_some();
         let slot = match stem {
             "train" if readable => &mut files.train,
             "valid" | "dev" | "val" | "validation" if readable => &mut files.valid,

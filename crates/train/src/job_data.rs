@@ -127,7 +127,7 @@ impl DataSource {
         }
         let train = files.train.ok_or_else(|| DataError::Folder {
             path: self.data.clone(),
-            reason: "no train.csv (.tsv, .jsonl, .conll, also .gz) here".to_owned(),
+            reason: "no train.csv (.tsv, .jsonl, .json, .conll, .ft, also .gz) here".to_owned(),
         })?;
         let train = read_labelled(&train, &self.columns)?;
         notes.extend(train.notes.iter().cloned());

@@ -37,6 +37,16 @@ fn a_file_keeps_its_columns_and_its_format() {
             "# id 1 x\nthe DT O\ngood JJ O\nfilm NN B-x\n\n# id 2 x\nbig JJ O\nplot NN O\n",
             " JJ O",
         ),
+        (
+            "a.ft",
+            "__label__x __label__y  a good film\n\n__label__x the big plot\n",
+            "__label__y  a ",
+        ),
+        (
+            "a.txt",
+            "__label__x a good film\n__label__y the big plot\n",
+            "__label__x a ",
+        ),
         ("a.csv.gz", "", ""),
     ] {
         let folder = tempfile::tempdir().unwrap();
