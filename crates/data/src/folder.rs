@@ -103,4 +103,18 @@ mod tests {
             "{error}"
         );
     }
+
+    #[test]
+    fn fast_text_is_known_by_how_it_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+        write("train.txt", "\u{feff}\n__label__a one\n").unwrap();
+        write("valid.txt", "a corpus\n").unwrap();
+        write("test.train", "__label__b two\n").unwrap();
+        let files = find(folder.path()).unwrap();
+        assert!(files.train.unwrap().ends_with("train.txt"));
+        assert!(files.test.unwrap().ends_with("test.train"));
+        assert_eq!(files.valid, None);
+        assert!(files.ignored[0].ends_with("valid.txt"));
+    }
 }
