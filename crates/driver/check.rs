@@ -23,7 +23,7 @@ const PROBE_ROWS: usize = 2000;
 /// `hone check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// Labelled texts: CSV, TSV, JSON, CoNLL (each also .gz), or a folder with train, valid, test
+    /// Labelled texts: CSV, TSV, JSON, CoNLL, fastText (each also .gz), or a folder with train, valid, test
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
     /// Validation texts, or none [default: the folder's, where there are any]
@@ -98,7 +98,7 @@ fn read(args: &CheckArgs) -> Result<Splits> {
     let files: Files = find(&args.data)?;
     let train = files.train.with_context(|| {
         format!(
-            "{}: no train.csv (.tsv, .jsonl, .json, .conll, also .gz) here",
+            "{}: no train.csv (.tsv, .jsonl, .json, .conll, .ft, also .gz) here",
             args.data.display()
         )
     })?;

@@ -8,6 +8,7 @@ mod gpu_table;
 mod halve;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(about = "Developer tasks")]
@@ -30,12 +31,13 @@ enum Task {
     GpuTable(gpu_table::Args),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().task {
-        Task::Compare(args) => compare::run(&args),
-        Task::Cuda(args) => cuda::run(&args),
-        Task::FewLabels(args) => few_labels::run(&args),
-        Task::GpuBundle(args) => bundle::run(&args),
-        Task::GpuTable(args) => gpu_table::run(&args),
+        Task::Compare(args) => compare::run(&args)?,
+        Task::Cuda(args) => cuda::run(&args)?,
+        Task::FewLabels(args) => return few_labels::run(&args),
+        Task::GpuBundle(args) => bundle::run(&args)?,
+        Task::GpuTable(args) => gpu_table::run(&args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -50,7 +50,7 @@ pub fn find(path: &Path) -> Result<Files, DataError> {
         let stem = name.split('.').next().unwrap_or("");
         // A row-aligned companion such as train.meta.tsv is not the data.
         let plain = name.trim_end_matches(".gz").matches('.').count() == 1;
-        let readable = Format::of(&entry).is_some() && plain && entry.is_file();
+        let readable = plain && entry.is_file() && Format::at(&entry).is_some();
         let slot = match stem {
             "train" if readable => &mut files.train,
             "valid" | "dev" | "val" | "validation" if readable => &mut files.valid,
@@ -102,5 +102,19 @@ mod tests {
             error.contains("dev.tsv") && error.contains("valid.csv"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn fast_text_is_known_by_how_it_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+        write("train.txt", "\u{feff}\n__label__a one\n").unwrap();
+        write("valid.txt", "a corpus\n").unwrap();
+        write("test.train", "__label__b two\n").unwrap();
+        let files = find(folder.path()).unwrap();
+        assert!(files.train.unwrap().ends_with("train.txt"));
+        assert!(files.test.unwrap().ends_with("test.train"));
+        assert_eq!(files.valid, None);
+        assert!(files.ignored[0].ends_with("valid.txt"));
     }
 }

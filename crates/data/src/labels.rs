@@ -85,7 +85,7 @@ fn integer(text: &str) -> Option<i64> {
 }
 
 /// Where `labels.txt` names it.
-fn place(label: &str) -> Option<usize> {
+pub(crate) fn place(label: &str) -> Option<usize> {
     usize::try_from(integer(label)?).ok()
 }
 

@@ -20,6 +20,7 @@ pub mod check;
 mod columns;
 mod dialect;
 mod error;
+mod fasttext;
 mod folder;
 mod folds;
 mod labels;

@@ -22,9 +22,9 @@ pub fn read_texts(path: &Path, columns: &Columns) -> Result<Part, DataError> {
 }
 
 /// Reads a text file, one text a line, blank lines left out; of a file that ends like a labelled one (`.csv`, …)
-/// the texts in these columns. Either may be `.gz`.
+/// or begins like fastText's the texts in these columns. Either may be `.gz`.
 pub fn read_plain(path: &Path, columns: &Columns) -> Result<Part, DataError> {
-    if Format::of(path).is_some() {
+    if Format::at(path).is_some() {
         return read_file(path, columns);
     }
     let source = read_text(path)?;

@@ -1,8 +1,9 @@
-//! Readers: CSV, TSV, JSON lines, CoNLL. Each says the line of what it cannot read.
+//! Readers: CSV, TSV, JSON lines, CoNLL, fastText. Each says the line of what it cannot read.
 
 use crate::DataError;
 use crate::columns::{Columns, Found, listed};
 use crate::dialect::Dialect;
+use crate::fasttext::{Labelled, MARK, begins_with_label};
 use crate::objects::{Objects, line_of};
 use crate::row::{Cell, Part, Row};
 use crate::source::read_text;
@@ -11,13 +12,14 @@ use serde_json::{Map, Value};
 use std::ops::Range;
 use std::path::Path;
 
-/// Formats by a name's ending.
+/// Formats by a name's ending, or by how a file begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Csv,
     Tsv,
     Json,
     Conll,
+    FastText,
 }
 
 impl Format {
@@ -30,8 +32,14 @@ impl Format {
             "tsv" => Format::Tsv,
             "jsonl" | "ndjson" | "json" => Format::Json,
             "conll" | "bio" | "iob" => Format::Conll,
+            "ft" => Format::FastText,
             _ => return None,
         })
+    }
+
+    /// By the ending; of a file with another one by how it begins, since fastText's are called anything.
+    pub fn at(path: &Path) -> Option<Format> {
+        Format::of(path).or_else(|| begins_with_label(path).then_some(Format::FastText))
     }
 }
 
@@ -63,7 +71,7 @@ pub fn read_as_is(path: &Path, columns: &Columns) -> Result<Part, DataError> {
 }
 
 fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataError> {
-    let format = Format::of(path).ok_or_else(|| DataError::Format {
+    let format = Format::at(path).ok_or_else(|| DataError::Format {
         path: path.to_owned(),
     })?;
     let source = read_text(path)?;
@@ -80,6 +88,7 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
         Format::Tsv => reader.delimited(Dialect::of(format, &source.text))?,
         Format::Json => reader.json()?,
         Format::Conll => reader.conll()?,
+        Format::FastText => reader.fast_text()?,
     };
     if rows.is_empty() {
         return Err(DataError::Empty {
@@ -420,14 +429,59 @@ impl Reader<'_> {
         }
     }
 
-    fn conll(&self) -> Result<Rows, DataError> {
-        if let Some(named) = self.columns.named() {
-            return Err(DataError::Column {
+    /// Columns that were asked for of a format that has none.
+    fn unnamed(&self, found: &str) -> Result<(), DataError> {
+        match self.columns.named() {
+            None => Ok(()),
+            Some(named) => Err(DataError::Column {
                 path: self.path.to_owned(),
                 wanted: named.to_owned(),
-                found: "a word and, last, its tag; they have no names".to_owned(),
+                found: format!("{found}; they have no names"),
+            }),
+        }
+    }
+
+    /// One label a line, or a list for each where any line has several.
+    fn fast_text(&self) -> Result<Rows, DataError> {
+        self.unnamed("labels and, behind them, the text")?;
+        let lines = (1..).zip(self.text.lines());
+        let lines: Vec<(usize, Labelled<'_>)> = lines
+            .filter(|(_, line)| !line.trim().is_empty())
+            .map(|(number, line)| (number, Labelled::of(line)))
+            .collect();
+        let differ = |line: &Labelled<'_>| line.labels.iter().any(|l| *l != line.labels[0]);
+        let several = lines.iter().any(|(_, line)| differ(line));
+        let mut rows = Vec::with_capacity(lines.len());
+        for (number, line) in lines {
+            if line.labels.is_empty() && self.demands == Demands::Labels {
+                let reason = format!("no label; {MARK}NAME was expected before the text");
+                return Err(self.wrong(number, reason));
+            }
+            if line.labels.contains(&"") && self.demands != Demands::Nothing {
+                let reason = format!("a label without a name; {MARK}NAME was expected");
+                return Err(self.wrong(number, reason));
+            }
+            if let Some(late) = line.late() {
+                let reason = format!("{late} stands behind the text; labels come before it");
+                return Err(self.wrong(number, reason));
+            }
+            self.not_empty(number, line.text)?;
+            let names = line.labels.iter().map(|l| (*l).to_owned());
+            rows.push(Row {
+                label: match line.labels.first() {
+                    None => Cell::None,
+                    Some(_) if several => Cell::List(names.collect()),
+                    Some(one) => Cell::Text((*one).to_owned()),
+                },
+                ..Row::text(number, line.text)
             });
         }
+        let note = format!("fastText: labels are the words with {MARK}, the text is behind them");
+        Ok((rows, vec![note]))
+    }
+
+    fn conll(&self) -> Result<Rows, DataError> {
+        self.unnamed("a word and, last, its tag")?;
         let mut rows = Vec::new();
         let mut words: Vec<String> = Vec::new();
         let mut tags: Vec<String> = Vec::new();

@@ -254,6 +254,26 @@ fn counts_names_and_what_splits_lack() {
 }
 
 #[test]
+fn a_number_and_what_labels_txt_calls_it_are_one_label() {
+    let train = [
+        "one of many|0",
+        "two of many|1",
+        "three of many|0",
+        "four of many|1",
+    ];
+    let test = ["Two of MANY|yes", "five of many|no"];
+    let report = report(&train, &test, TaskKind::Classify, &["no", "yes"]);
+    let labels: Vec<(&str, usize, usize)> = report
+        .labels
+        .iter()
+        .map(|l| (l.label.as_str(), l.train, l.test))
+        .collect();
+    assert_eq!(labels, [("0 (no)", 2, 1), ("1 (yes)", 2, 1)]);
+    let kinds: Vec<Kind> = report.findings.iter().map(|f| f.kind).collect();
+    assert_eq!(kinds, [Kind::Leak], "{:#?}", report.findings);
+}
+
+#[test]
 fn labels_of_a_single_row() {
     let lone = |train: &[&str], task: TaskKind| {
         let report = report(train, &["a text of the test part|zz"], task, &[]);

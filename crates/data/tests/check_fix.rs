@@ -297,6 +297,56 @@ fn nothing_is_written_over_and_nothing_is_left_half_done() {
     assert!(error.to_string().contains("not empty"), "{error}");
 }
 
+#[test]
+fn fast_text_keeps_its_lines() {
+    let text = "__label__pos \"Good\",  really\r\n\r\n__label__Pos good &lt;3&#10;film\r\n__label__neg so so\r\n\
+                __label__pos So so\r\n__label__pos GOOD <3 film\r\n__label__neg\r\n__label__neg   bad\r\n";
+    let (files, changes, _) = World::new(&[(Split::Train, "a.txt", text.as_bytes())]).cleaned();
+    assert_eq!(
+        files[0],
+        "__label__pos \"Good\",  really\r\n\r\n__label__pos good <3 film\r\n__label__neg   bad\r\n"
+    );
+    assert!(
+        changes
+            .iter()
+            .any(|c| c["what"] == "relabelled" && c["line"] == 3)
+    );
+    // Lists of labels stay lists.
+    let text = "__label__a __label__B x\n__label__a __label__b y\n__label__b z\n";
+    let (files, _, _) = World::new(&[(Split::Train, "a.ft", text.as_bytes())]).cleaned();
+    let again = files[0].replace("__label__B", "__label__b");
+    assert_eq!(again, text.replace("__label__B", "__label__b"));
+    assert!(!(files[0].contains("__label__B ") && files[0].contains("__label__b ")));
+}
+
+#[test]
+fn a_number_and_what_labels_txt_calls_it_are_no_conflict() {
+    let world = World::new(&[
+        (Split::Train, "a.csv", b"text,label\nold,0\nother,1\n"),
+        (
+            Split::Valid,
+            "v.csv",
+            b"text,label\nsame,0\nSame,bad\nmore,good\n",
+        ),
+    ]);
+    let parts = read(&world.files);
+    let parts: Vec<(Split, &Part)> = parts.iter().map(|(s, p)| (*s, p)).collect();
+    let labels = world.folder.path().join("labels.txt");
+    fs::write(&labels, "bad\ngood\n").unwrap();
+    let source = Source {
+        parts: &parts,
+        columns: &Columns::default(),
+        task: TaskKind::Classify,
+        labels: Some(&labels),
+    };
+    let out = world.folder.path().join("clean");
+    let fixed = fix(&source, &out).unwrap();
+    let why: Vec<&str> = fixed.dropped.keys().copied().collect();
+    assert_eq!(why, ["duplicate"]);
+    let text = fs::read_to_string(out.join("valid.csv")).unwrap();
+    assert_eq!(text, "text,label\nsame,0\nmore,good\n");
+}
+
 /// Thousands of equal rows: one group, a bounded report.
 #[test]
 fn a_text_that_stands_fifty_thousand_times() {

@@ -52,6 +52,15 @@ pub(crate) struct Watch {
     pub events: Vec<Event>,
 }
 
+impl Watch {
+    /// How many warnings begin like this.
+    pub(crate) fn warned(&self, start: &str) -> usize {
+        let all = self.events.iter();
+        all.filter(|e| matches!(e, Event::Warning { text } if text.starts_with(start)))
+            .count()
+    }
+}
+
 impl Sink for Watch {
     fn event(&mut self, event: &Event) {
         if let Event::Step(_) = event {

@@ -11,7 +11,7 @@ use hone_train::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -193,6 +193,34 @@ impl Sink for News<'_> {
             _ => false,
         };
         if self.first || !known {
+            self.sink.event(event);
+        }
+    }
+}
+
+/// Of warnings each text once: what one run warns of, the others over the same texts would say again.
+pub(crate) struct Once<'a> {
+    sink: &'a mut dyn Sink,
+    said: HashSet<String>,
+}
+
+impl<'a> Once<'a> {
+    /// Before anything was said.
+    pub fn of(sink: &'a mut dyn Sink) -> Once<'a> {
+        Once {
+            sink,
+            said: HashSet::new(),
+        }
+    }
+}
+
+impl Sink for Once<'_> {
+    fn event(&mut self, event: &Event) {
+        let known = match event {
+            Event::Warning { text } => !self.said.insert(text.clone()),
+            _ => false,
+        };
+        if !known {
             self.sink.event(event);
         }
     }

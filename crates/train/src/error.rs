@@ -40,6 +40,14 @@ pub enum TrainError {
         /// Rows of the batch, shortened.
         rows: String,
     },
+    /// What is measured is NaN or infinite.
+    #[error(
+        "{metric} is not a number on the held-out rows; lower --lr, choose another --metric, or fewer --folds"
+    )]
+    Metric {
+        /// Its name.
+        metric: String,
+    },
     /// A checkpoint belongs to another run.
     #[error("{}: {what} was {was}, now it is {now}; a resumed run must have the settings it began with", path.display())]
     Changed {

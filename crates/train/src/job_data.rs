@@ -127,7 +127,7 @@ impl DataSource {
         }
         let train = files.train.ok_or_else(|| DataError::Folder {
             path: self.data.clone(),
-            reason: "no train.csv (.tsv, .jsonl, .conll, also .gz) here".to_owned(),
+            reason: "no train.csv (.tsv, .jsonl, .json, .conll, .ft, also .gz) here".to_owned(),
         })?;
         let train = read_labelled(&train, &self.columns)?;
         notes.extend(train.notes.iter().cloned());
@@ -187,7 +187,7 @@ impl DataSource {
         .into_iter()
         .filter_map(|(split, part)| Some((split, part?)))
         .collect();
-        let warnings = quick(&parts, kind);
+        let warnings = quick(&parts, kind, &names);
         Ok(JobData {
             kind,
             labels,

@@ -2,21 +2,27 @@
 //! defaults, the advice of Mosbach et al. 2021, and logistic regression on frozen features and on words.
 //!
 //! Every system trains on the same drawn subsets and answers the same rows. Runs are appended to a journal, so that the
-//! measurement can be stopped and gone on with; tables and verdicts are made from the journal alone (`--report`). What was
-//! measured last lies in `benches/results/few-labels-*.jsonl.gz`, to be gone on from.
+//! measurement can be stopped and gone on with; tables and verdicts are made from the journal alone (`--report`). A cell that
+//! `hone` trains goes on from the checkpoint that it wrote when it was interrupted. What was measured last lies in
+//! `benches/results/few-labels-*.jsonl.gz`, to be gone on from.
 
+mod cell;
 mod journal;
 mod python_random;
 mod report;
 mod statistics;
 mod subsets;
 mod systems;
+#[cfg(test)]
+mod tests;
 
 use anyhow::{Context, Result, bail};
 use journal::{Journal, Run, metric};
 use statistics::Metric;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use subsets::Set;
 use systems::{Answers, Bench, COMPARED, System};
@@ -160,11 +166,32 @@ impl Clock {
     }
 }
 
-pub fn run(args: &Args) -> Result<()> {
+/// The exit code of what was interrupted.
+const INTERRUPTED: u8 = 130;
+
+/// Raised by the first interrupt, which is otherwise left to what runs: from a terminal `hone` gets it too, and writes its
+/// checkpoint. The second one ends the process.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn watch() -> Result<&'static AtomicBool> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED.into());
+        }
+        eprintln!(
+            "stopping once what runs has written down where it is; interrupt again to stop at once"
+        );
+    })
+    .context("interrupts cannot be caught")?;
+    Ok(&STOP)
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let mut journal = Journal::open(&args.out)?;
-    if !args.report {
-        measure(args, &mut journal)?;
+    if !args.report && !measure(args, &mut journal, watch()?)? {
+        eprintln!("interrupted; running the same command again goes on");
+        return Ok(ExitCode::from(INTERRUPTED));
     }
     let report = report::report(&journal);
     let text = report.markdown();
@@ -178,10 +205,11 @@ pub fn run(args: &Args) -> Result<()> {
         &(serde_json::to_string_pretty(&report)? + "\n"),
     )?;
     print!("{text}");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-fn measure(args: &Args, journal: &mut Journal) -> Result<()> {
+/// Does what the journal has not; false where it was interrupted.
+fn measure(args: &Args, journal: &mut Journal, stop: &'static AtomicBool) -> Result<bool> {
     if !args.hone.is_file() {
         bail!(
             "{} is missing: run `cargo build --release` first",
@@ -205,7 +233,7 @@ fn measure(args: &Args, journal: &mut Journal) -> Result<()> {
     let hone = std::fs::canonicalize(&args.hone)?;
     let work = args.out.join("work");
     let model = args.model.clone();
-    let mut bench = Bench::new(hone, model, args.device.clone(), torch, work.clone())?;
+    let mut bench = Bench::new(hone, model, args.device.clone(), torch, stop)?;
     let tasks = args.tasks(&sets)?;
     let key = |task: &Task| {
         let name = sets[task.set].name.clone();
@@ -222,17 +250,24 @@ fn measure(args: &Args, journal: &mut Journal) -> Result<()> {
     }
     let mut clock = Clock::default();
     for (done, task) in left.iter().enumerate() {
+        if stop.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
         let set = &sets[task.set];
         journal.judged_by(set)?;
         let train = set.draw(task.size, task.subset)?;
         let started = Instant::now();
-        let length = max_length(&set.name);
+        let how = (task.subset, max_length(&set.name));
+        let name = task.system.name();
+        let folder = work.join(format!("{}-{}-{}-{name}", set.name, task.size, task.subset));
         let answers = bench
-            .run(task.system, set, &train, task.subset, length)
+            .run(task.system, set, &train, how, &folder)
             .with_context(|| {
-                let name = task.system.name();
                 format!("{} {}, subset {}, {name}", set.name, task.size, task.subset)
             })?;
+        let Some(answers) = answers else {
+            return Ok(false);
+        };
         clock.add(task, started.elapsed().as_secs_f64());
         let run = judged(set, task, answers);
         let expected = left[done + 1..]
@@ -256,9 +291,9 @@ fn measure(args: &Args, journal: &mut Journal) -> Result<()> {
             span(expected)
         );
         journal.add(run)?;
+        cell::remove(&folder);
     }
-    let _ = std::fs::remove_dir_all(work);
-    Ok(())
+    Ok(true)
 }
 
 /// A run with its scores.

@@ -1,5 +1,7 @@
 //! The systems that are compared: each trains on a subset and answers the judged rows.
 
+use super::INTERRUPTED;
+use super::cell::Cell;
 use super::subsets::{Row, Set};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
@@ -10,10 +12,11 @@ use hone_kernels_cpu::CpuBackend;
 use hone_train::{EvalBatches, Features, Tokenising, features, unlabelled};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// A system.
@@ -127,8 +130,8 @@ pub struct Bench {
     pub folder: PathBuf,
     /// A Python with torch and transformers, and the script that fine-tunes there.
     pub torch: Option<(PathBuf, PathBuf)>,
-    /// A folder to work in.
-    pub work: PathBuf,
+    /// Raised by an interrupt.
+    pub stop: &'static AtomicBool,
     backend: Arc<CpuBackend>,
     threads: usize,
     /// Features of judged rows by set.
@@ -141,7 +144,7 @@ impl Bench {
         model: String,
         device: String,
         torch: Option<(PathBuf, PathBuf)>,
-        work: PathBuf,
+        stop: &'static AtomicBool,
     ) -> Result<Bench> {
         let folder = match Path::new(&model).is_dir() {
             true => PathBuf::from(&model),
@@ -157,38 +160,33 @@ impl Bench {
             device,
             folder,
             torch,
-            work,
+            stop,
             backend: Arc::new(CpuBackend::new(threads)),
             threads,
             judged: BTreeMap::new(),
         })
     }
 
-    /// Trains on `train` and answers the set's judged rows.
+    /// Trains on `train` and answers the set's judged rows; nothing where it was interrupted. `work` is the cell's folder:
+    /// what `hone` had reached when it was interrupted is kept there and gone on from.
     pub fn run(
         &mut self,
         system: System,
         set: &Set,
         train: &[&Row],
-        seed: u64,
-        max_length: Option<usize>,
-    ) -> Result<Answers> {
+        (seed, max_length): (u64, Option<usize>),
+        work: &Path,
+    ) -> Result<Option<Answers>> {
         match (system, system.flags()) {
-            (_, Some(flags)) => self.hone(flags, set, train, seed, max_length),
+            (_, Some(flags)) => self.hone(flags, set, train, (seed, max_length), work),
             (System::Mean, _) => self.mean(set, train, max_length),
             (System::Words, _) => self.words(set, train),
-            _ => self.pytorch(set, train, seed, max_length),
+            _ => self.pytorch(set, train, (seed, max_length), work),
         }
     }
 
-    /// Subset and judged rows as files.
-    fn files(&self, set: &Set, train: &[&Row]) -> Result<(PathBuf, PathBuf)> {
-        let _ = std::fs::remove_dir_all(&self.work);
-        std::fs::create_dir_all(&self.work).with_context(|| self.work.display().to_string())?;
-        let (own, test) = (self.work.join("train.csv"), self.work.join("test.csv"));
-        set.write(&own, train.iter().copied())?;
-        set.write(&test, &set.test)?;
-        Ok((own, test))
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     fn hone(
@@ -196,11 +194,12 @@ impl Bench {
         flags: &str,
         set: &Set,
         train: &[&Row],
-        seed: u64,
-        max_length: Option<usize>,
-    ) -> Result<Answers> {
-        let (own, test) = self.files(set, train)?;
-        let out = self.work.join("run");
+        (seed, max_length): (u64, Option<usize>),
+        work: &Path,
+    ) -> Result<Option<Answers>> {
+        let cell = Cell::open(work.to_owned(), &self.device)?;
+        let (own, test) = cell.files(set, train)?;
+        let out = cell.run();
         let mut command = Command::new(&self.hone);
         command.args(["train", "--device", &self.device, "--model", &self.model]);
         command.arg("--data").arg(&own);
@@ -210,18 +209,32 @@ impl Bench {
             command.args(["--max-length", &n.to_string()]);
         }
         command.args(flags.split_whitespace());
-        let (before, started) = (processor_seconds()?, Instant::now());
-        output(command)?;
-        let seconds = match &*self.device {
-            "cpu" => processor_seconds()? - before,
-            _ => started.elapsed().as_secs_f64(),
-        };
+        let mut seconds = cell.before.unwrap_or_default();
+        if !cell.is_trained() {
+            if cell.before.is_some() {
+                command.arg("--resume");
+            }
+            let (before, started) = (processor_seconds()?, Instant::now());
+            let done = output(command)?;
+            seconds += match &*self.device {
+                "cpu" => processor_seconds()? - before,
+                _ => started.elapsed().as_secs_f64(),
+            };
+            if done.is_none() {
+                cell.keep(seconds, &self.device)?;
+                return Ok(None);
+            }
+        }
         let mut command = Command::new(&self.hone);
         command.args(["predict", "--device", &self.device, "--model"]);
         command.arg(&out);
         command.arg("--data").arg(&test);
+        let Some(answers) = output(command)? else {
+            cell.keep(seconds, &self.device)?;
+            return Ok(None);
+        };
         let mut said = Vec::with_capacity(set.test.len());
-        for line in output(command)?.lines() {
+        for line in answers.lines() {
             let answer: Value = serde_json::from_str(line).context("hone predict")?;
             let label = answer["label"]
                 .as_str()
@@ -232,25 +245,26 @@ impl Bench {
         if said.len() != set.test.len() {
             bail!("{} answers to {} rows", said.len(), set.test.len());
         }
-        Ok(Answers {
+        Ok(Some(Answers {
             said,
             scores: None,
             seconds,
             device: self.device.clone(),
-        })
+        }))
     }
 
     fn pytorch(
         &self,
         set: &Set,
         train: &[&Row],
-        seed: u64,
-        max_length: Option<usize>,
-    ) -> Result<Answers> {
+        (seed, max_length): (u64, Option<usize>),
+        work: &Path,
+    ) -> Result<Option<Answers>> {
         let Some((python, script)) = &self.torch else {
             bail!("--check needs --python and --torch-script");
         };
-        let (own, test) = self.files(set, train)?;
+        let cell = Cell::open(work.to_owned(), "cpu")?;
+        let (own, test) = cell.files(set, train)?;
         let mut command = Command::new(python);
         command.arg(script).arg("--model").arg(&self.folder);
         command.arg("--train").arg(&own).arg("--test").arg(&test);
@@ -258,11 +272,13 @@ impl Bench {
         command.args(["--seed", &seed.to_string()]);
         command.args(["--max-length", &max_length.unwrap_or(512).to_string()]);
         let before = processor_seconds()?;
-        let said = output(command)?;
+        let Some(said) = output(command)? else {
+            return Ok(None);
+        };
         let seconds = processor_seconds()? - before;
         let found: Value = serde_json::from_str(said.trim()).context("the PyTorch script")?;
         let number = |key: &str| found["test"][key].as_f64().context("a score is missing");
-        Ok(Answers {
+        Ok(Some(Answers {
             said: Vec::new(),
             scores: Some([
                 number("accuracy")?,
@@ -271,17 +287,26 @@ impl Bench {
             ]),
             seconds,
             device: "cpu".to_owned(),
-        })
+        }))
     }
 
-    fn mean(&mut self, set: &Set, train: &[&Row], max_length: Option<usize>) -> Result<Answers> {
+    fn mean(
+        &mut self,
+        set: &Set,
+        train: &[&Row],
+        max_length: Option<usize>,
+    ) -> Result<Option<Answers>> {
         if !self.judged.contains_key(&set.name) {
             let all: Vec<&Row> = set.test.iter().collect();
-            let read = self.features(&all, set, max_length)?;
+            let Some(read) = self.features(&all, set, max_length)? else {
+                return Ok(None);
+            };
             self.judged.insert(set.name.clone(), read);
         }
         let before = processor_seconds()?;
-        let own = self.features(train, set, max_length)?;
+        let Some(own) = self.features(train, set, max_length)? else {
+            return Ok(None);
+        };
         let labels: Vec<usize> = train.iter().map(|r| r.label).collect();
         let classes = set.labels.len();
         let c = self.strongest(&labels, &DENSE, |fitted, held, c| {
@@ -291,20 +316,29 @@ impl Bench {
                 .filter(|&&r| model.predict(own.row(r as usize)) == labels[r as usize]);
             right.count()
         });
+        let Some(c) = c else {
+            return Ok(None);
+        };
         let rows: Vec<u32> = (0..train.len() as u32).collect();
         let model = Logistic::fit(&own, &rows, &labels, classes, c);
         let seconds = processor_seconds()? - before;
         let judged = &self.judged[&set.name];
         let said = (0..judged.rows).map(|i| model.predict(judged.row(i)) as u16);
-        Ok(Answers {
+        Ok(Some(Answers {
             said: said.collect(),
             scores: None,
             seconds,
             device: "cpu".to_owned(),
-        })
+        }))
     }
 
-    fn features(&self, rows: &[&Row], set: &Set, max_length: Option<usize>) -> Result<Features> {
+    /// The encoder's features of rows; nothing where it was interrupted.
+    fn features(
+        &self,
+        rows: &[&Row],
+        set: &Set,
+        max_length: Option<usize>,
+    ) -> Result<Option<Features>> {
         let config = Config::read(&Config::path_in(&self.folder))?;
         let tokenizer = Tokenizer::load(&self.folder, config.vocabulary)?;
         let how = Tokenising {
@@ -324,11 +358,12 @@ impl Bench {
         let head = HeadChoice::New;
         let backend = self.backend.clone();
         let (model, _) = Model::load(backend, &self.folder, Task::Classify, labels, &head, 0)?;
-        features(&model, &examples, Pool::Mean, EvalBatches::USUAL, |_| true)?
-            .context("features were stopped")
+        let usual = EvalBatches::USUAL;
+        let going = |_| !self.stopped();
+        Ok(features(&model, &examples, Pool::Mean, usual, going)?)
     }
 
-    fn words(&self, set: &Set, train: &[&Row]) -> Result<Answers> {
+    fn words(&self, set: &Set, train: &[&Row]) -> Result<Option<Answers>> {
         let joined = |row: &Row| match &row.text_b {
             Some(b) => format!("{} {b}", row.text),
             None => row.text.clone(),
@@ -346,24 +381,28 @@ impl Bench {
                 .filter(|&&r| model.predict(&texts[r as usize]) == labels[r as usize]);
             right.count()
         });
+        let Some(c) = c else {
+            return Ok(None);
+        };
         let model = TfIdf::fit_with(&texts, &labels, classes, c);
         let seconds = processor_seconds()? - before;
         let said = set.test.iter().map(|r| model.predict(&joined(r)) as u16);
-        Ok(Answers {
+        Ok(Some(Answers {
             said: said.collect(),
             scores: None,
             seconds,
             device: "cpu".to_owned(),
-        })
+        }))
     }
 
-    /// The penalty by which most held-out training rows are right; of equals the strongest.
+    /// The penalty by which most held-out training rows are right; of equals the strongest. Nothing where it was
+    /// interrupted.
     fn strongest(
         &self,
         labels: &[usize],
         penalties: &[f64],
         right: impl Fn(&[u32], &[u32], f64) -> usize + Sync,
-    ) -> f64 {
+    ) -> Option<f64> {
         let rows = labels.len() as u32;
         let keys: Vec<Vec<String>> = (0..rows).map(|r| vec![r.to_string()]).collect();
         let strata: Vec<Vec<u32>> = labels.iter().map(|&l| vec![l as u32]).collect();
@@ -377,7 +416,9 @@ impl Bench {
         std::thread::scope(|scope| {
             for _ in 0..self.threads {
                 scope.spawn(|| {
-                    while let Some(&(c, f)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some(&(c, f)) = jobs.get(next.fetch_add(1, Ordering::Relaxed))
+                        && !self.stopped()
+                    {
                         let held = &parts[f];
                         let fitted: Vec<u32> = (0..rows)
                             .filter(|r| held.binary_search(r).is_err())
@@ -387,6 +428,9 @@ impl Bench {
                 });
             }
         });
+        if self.stopped() {
+            return None;
+        }
         let mut best = (0, penalties[0]);
         for (count, &c) in counts.iter().zip(penalties) {
             let count = count.load(Ordering::Relaxed);
@@ -394,18 +438,25 @@ impl Bench {
                 best = (count, c);
             }
         }
-        best.1
+        Some(best.1)
     }
 }
 
-/// Standard output of a command that must succeed.
-fn output(mut command: Command) -> Result<String> {
+/// An interrupt's number.
+const SIGINT: i32 = 2;
+
+/// Standard output of a command that must succeed; nothing where it was interrupted.
+fn output(mut command: Command) -> Result<Option<String>> {
     let shown = format!("{command:?}");
     let out = command.output().with_context(|| shown.clone())?;
-    if !out.status.success() {
+    let status = out.status;
+    if status.code() == Some(INTERRUPTED.into()) || status.signal() == Some(SIGINT) {
+        return Ok(None);
+    }
+    if !status.success() {
         bail!("{shown}: {}", String::from_utf8_lossy(&out.stderr).trim());
     }
-    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    Ok(Some(String::from_utf8_lossy(&out.stdout).into_owned()))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::draws::Key;
 use super::outcome::{Outcome, Why};
 use super::{Augmenter, Changed};
 use crate::dialect::Dialect;
+use crate::fasttext::{Labelled, on_one_line};
 use crate::objects::{Joiner, Objects};
 use crate::read::{Format, looks_tagged};
 use crate::row::{Part, Row};
@@ -122,6 +123,7 @@ enum Raw<'a> {
     },
     Json(Objects<'a>),
     Conll(Vec<Vec<&'a str>>),
+    FastText(Vec<&'a str>),
 }
 
 impl<'a> Raw<'a> {
@@ -139,6 +141,10 @@ impl<'a> Raw<'a> {
         match format {
             Format::Tsv if looks_tagged(text, columns) => Ok(Raw::Conll(sentences(text))),
             Format::Conll => Ok(Raw::Conll(sentences(text))),
+            Format::FastText => {
+                let lines = text.lines().filter(|l| !l.trim().is_empty());
+                Ok(Raw::FastText(lines.collect()))
+            }
             Format::Json => Objects::of(text)
                 .map(Raw::Json)
                 .map_err(|(at, reason)| wrong(at, reason)),
@@ -173,6 +179,7 @@ impl<'a> Raw<'a> {
             Raw::Delimited { records, .. } => records.len(),
             Raw::Json(objects) => objects.rows.len(),
             Raw::Conll(sentences) => sentences.len(),
+            Raw::FastText(lines) => lines.len(),
         }
     }
 }
@@ -233,13 +240,13 @@ pub fn write_copies(
     copies: &Copies,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Receipt>, DataError> {
-    let format = |path: &Path| {
-        Format::of(path).ok_or_else(|| DataError::Format {
-            path: path.to_owned(),
-        })
+    let unknown = |path: &Path| DataError::Format {
+        path: path.to_owned(),
     };
-    let from = format(&part.path)?;
-    if format(out)? != from {
+    let from = Format::at(&part.path).ok_or_else(|| unknown(&part.path))?;
+    // fastText's files are called anything that is no other format's name.
+    let to = Format::of(out).or_else(|| (from == Format::FastText).then_some(from));
+    if to.ok_or_else(|| unknown(out))? != from {
         return Err(DataError::Option(format!(
             "{}: the copies keep the format of {}; give both the same ending (.gz may differ)",
             out.display(),
@@ -255,10 +262,15 @@ pub fn write_copies(
             reason: "the file changed while it was read".to_owned(),
         });
     }
-    if copies.origin.is_some() && matches!(raw, Raw::Conll(_)) {
-        return Err(DataError::Option(
-            "--origin-column: tagged texts have no columns to add one to".to_owned(),
-        ));
+    let without_columns = match raw {
+        Raw::Conll(_) => Some("tagged texts"),
+        Raw::FastText(_) => Some("fastText's lines"),
+        _ => None,
+    };
+    if let (Some(what), Some(_)) = (without_columns, &copies.origin) {
+        return Err(DataError::Option(format!(
+            "--origin-column: {what} have no columns to add one to"
+        )));
     }
     if let (Some(name), Raw::Delimited { header, .. }) = (&copies.origin, &raw)
         && header
@@ -451,6 +463,16 @@ impl Pen<'_> {
                     _ => Value::Object(object).to_string(),
                 };
                 self.joiner.add(to, &text);
+                Ok(())
+            }
+            Raw::FastText(lines) => {
+                let head = Labelled::of(lines[i]).head;
+                match copy {
+                    Some(copy) => write!(to, "{head}{}", on_one_line(&copy.text)),
+                    None => write!(to, "{}", lines[i]),
+                }
+                .map_err(io)?;
+                to.extend_from_slice(self.end().as_bytes());
                 Ok(())
             }
             Raw::Conll(sentences) => {

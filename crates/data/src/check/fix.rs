@@ -9,11 +9,12 @@
 
 use super::corpus::{At, blank, group};
 use super::labels::{Agreement, chosen, folded, label_of, spellings};
+use super::naming::{lent, numbered};
 use super::quality;
 use super::report::{Place, Split};
 use super::rewrite::{Rewriter, extension};
 use crate::labels::parts as label_parts;
-use crate::{Cell, Columns, DataError, Part, TaskKind};
+use crate::{Cell, Columns, DataError, Part, TaskKind, label_names};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -75,7 +76,11 @@ pub fn fix(source: &Source<'_>, out: &Path) -> Result<Fixed, DataError> {
             reason: "this is not empty; a cleaned copy needs a folder of its own".to_owned(),
         });
     }
-    let mut plan = Plan::new(source);
+    let names = match (source.labels, source.task) {
+        (Some(path), TaskKind::Classify | TaskKind::MultiLabel) => label_names(path)?,
+        _ => Vec::new(),
+    };
+    let mut plan = Plan::new(source, names);
     plan.repair();
     plan.respell();
     plan.drop_unreadable();
@@ -144,6 +149,8 @@ pub fn fix(source: &Source<'_>, out: &Path) -> Result<Fixed, DataError> {
 
 struct Plan<'a> {
     source: &'a Source<'a>,
+    /// What `labels.txt` calls numbers.
+    names: Vec<String>,
     /// The rows as they will be; those that are dropped have no text any more.
     now: Vec<(Split, Part)>,
     edits: BTreeMap<Split, Vec<Edit>>,
@@ -154,9 +161,10 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(source: &'a Source<'a>) -> Self {
+    fn new(source: &'a Source<'a>, names: Vec<String>) -> Self {
         Plan {
             source,
+            names,
             now: source
                 .parts
                 .iter()
@@ -323,6 +331,8 @@ impl<'a> Plan<'a> {
 
     fn drop_alike(&mut self) {
         let parts: Vec<(Split, &Part)> = self.now.iter().map(|(s, p)| (*s, p)).collect();
+        let seen = numbered(&parts, self.source.task, &self.names);
+        let parts = lent(&seen);
         let agreement = Agreement::of(self.source.task, &parts);
         let row = |at: At| {
             let part = parts.iter().find(|(s, _)| *s == at.split);

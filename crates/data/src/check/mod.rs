@@ -33,6 +33,7 @@ mod labels;
 mod markup;
 mod minhash;
 mod mojibake;
+mod naming;
 mod near;
 mod quality;
 mod quick;
@@ -74,8 +75,10 @@ pub struct Input<'a> {
 /// Checks texts and labels. `progress` hears what is being done, and the share of it that is done.
 pub fn check(input: &Input<'_>, progress: &(dyn Fn(&'static str, f64) + Sync)) -> Report {
     progress("reading the texts", 0.0);
-    let corpus = Corpus::new(input.parts);
-    let counts = labels::counts(input.parts, input.task, input.names);
+    let seen = naming::numbered(input.parts, input.task, input.names);
+    let seen = naming::lent(&seen);
+    let corpus = Corpus::new(&seen);
+    let counts = labels::counts(&seen, input.task, input.names);
     let mut report = Report {
         task: match input.task {
             TaskKind::Classify => "classify",

@@ -3,6 +3,7 @@
 
 use super::corpus::{At, group};
 use super::labels::{Agreement, counted, look_like_names, spellings};
+use super::naming::{lent, numbered};
 use super::report::Split;
 use crate::labels::each_label;
 use crate::{Part, TaskKind, are_pairs};
@@ -10,7 +11,12 @@ use std::collections::BTreeMap;
 
 /// What a run should hear about its data, a line each: exact matches of the texts' keys, found by hash in
 /// one pass. Lines name the first rows on both sides, and the number of all.
-pub fn quick(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
+///
+/// A number and what `names` (`labels.txt`) calls it are one label.
+pub fn quick(parts: &[(Split, &Part)], task: TaskKind, names: &[String]) -> Vec<String> {
+    let written = parts;
+    let seen = numbered(parts, task, names);
+    let parts = &*lent(&seen);
     let groups = group(parts);
     let part = |split: Split| parts.iter().find(|(s, _)| *s == split).map(|(_, p)| *p);
     let line = |at: At| {
@@ -84,7 +90,7 @@ pub fn quick(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
             places.join(" and ")
         ));
     }
-    out.extend(spelt(parts, task));
+    out.extend(spelt(written, task));
     out.extend(part(Split::Train).and_then(|train| named(train, task)));
     out
 }
@@ -185,7 +191,7 @@ mod tests {
         let test = part("b.csv", &[("new", "0"), ("good", "1")]);
         let both = [(Split::Train, &train), (Split::Test, &test)];
         assert_eq!(
-            quick(&both, TaskKind::Classify),
+            quick(&both, TaskKind::Classify, &[]),
             [
                 "texts that stand in the training part and in the test part: 1, 1 row (line 2 of a.csv) and 1 row \
                  (line 3 of b.csv)",
@@ -199,7 +205,7 @@ mod tests {
         );
         let test = part("b.csv", &[("Same", "1.5"), ("near", "4.8")]);
         let both = [(Split::Train, &train), (Split::Test, &test)];
-        let said = quick(&both, TaskKind::Regress);
+        let said = quick(&both, TaskKind::Regress, &[]);
         assert!(
             said[1].starts_with("texts with more than one label: 2,"),
             "{said:?}"
@@ -211,7 +217,7 @@ mod tests {
             &[("one", "True"), ("two", "true"), ("three", "false")],
         );
         assert_eq!(
-            quick(&[(Split::Train, &spelt)], TaskKind::Classify)[0],
+            quick(&[(Split::Train, &spelt)], TaskKind::Classify, &[])[0],
             "labels with spellings that differ only in case or space: 1 (\"True\" 1×, \"true\" 1×); hone check --fix \
              makes them one"
         );
@@ -220,10 +226,28 @@ mod tests {
             &[("one", "r1"), ("two", "r2"), ("three", "x"), ("four", "x")],
         );
         assert_eq!(
-            quick(&[(Split::Train, &named)], TaskKind::Classify),
+            quick(&[(Split::Train, &named)], TaskKind::Classify, &[]),
             ["labels that a single training row has: 2 of 3; are these labels (--label-column)?"]
         );
         let clean = part("a.csv", &[("one", "1"), ("two", "0")]);
-        assert!(quick(&[(Split::Train, &clean)], TaskKind::Classify).is_empty());
+        assert!(quick(&[(Split::Train, &clean)], TaskKind::Classify, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_number_and_its_name_are_no_conflict() {
+        let train = part("a.csv", &[("one", "0"), ("two", "1"), ("three", "0")]);
+        let test = part("b.csv", &[("four", "bad"), ("TWO", "good")]);
+        let both = [(Split::Train, &train), (Split::Test, &test)];
+        let names = ["bad", "good"].map(str::to_owned);
+        let said = quick(&both, TaskKind::Classify, &names);
+        assert!(
+            matches!(&*said, [leak] if leak.starts_with("texts that stand in")),
+            "{said:?}"
+        );
+        let said = quick(&both, TaskKind::Classify, &[]);
+        assert!(
+            said[1].starts_with("texts with more than one label: 1"),
+            "{said:?}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::fix::Edit;
 use crate::dialect::Dialect;
+use crate::fasttext::{Labelled, head, on_one_line};
 use crate::objects::{Joiner, Objects};
 use crate::read::Format;
 use crate::source::read_text;
@@ -37,11 +38,12 @@ impl Rewriter<'_> {
     pub fn write(&self, to: &Path) -> Result<(), DataError> {
         let source = read_text(&self.part.path)?.text;
         let tagged = self.part.rows.iter().any(|r| !r.words.is_empty());
-        let bytes = match Format::of(&self.part.path) {
+        let bytes = match Format::at(&self.part.path) {
             Some(format @ (Format::Csv | Format::Tsv)) if !tagged => {
                 self.delimited(&source, Dialect::of(format, &source))?
             }
             Some(Format::Json) => self.json(&source)?,
+            Some(Format::FastText) => self.fast_text(&source),
             _ => self.conll(&source),
         };
         let io = |source| DataError::Io {
@@ -140,6 +142,38 @@ impl Rewriter<'_> {
         }
         out.extend_from_slice(joiner.close().as_bytes());
         Ok(out)
+    }
+
+    /// Lines that change have their labels again, then their text.
+    fn fast_text(&self, source: &str) -> Vec<u8> {
+        let mut out = String::with_capacity(source.len());
+        let mut edits = self.edits.iter();
+        for line in source.split_inclusive('\n') {
+            let edit = match line.trim().is_empty() {
+                true => None,
+                false => edits.next(),
+            };
+            let Some(edit) = edit else {
+                out += line;
+                continue;
+            };
+            if edit.dropped {
+                continue;
+            }
+            let content = line.trim_end_matches(['\r', '\n']);
+            let old = Labelled::of(content);
+            match &edit.label {
+                Some(Cell::Text(label)) => out += &head([label.as_str()]),
+                Some(Cell::List(all)) => out += &head(all.iter().map(String::as_str)),
+                _ => out += old.head,
+            }
+            match &edit.text {
+                Some(text) => out += &on_one_line(text),
+                None => out += &content[old.head.len()..],
+            }
+            out += &line[content.len()..];
+        }
+        out.into_bytes()
     }
 
     /// Sentences that are dropped go with the blank line after them; all other lines stay as they are.

@@ -305,3 +305,67 @@ fn gzip_is_read_through() {
     let (_f, path) = file("a.csv.gz", &bytes);
     assert_eq!(read_file(&path, &Columns::default()).unwrap().rows.len(), 2);
 }
+
+#[test]
+fn fast_text_has_its_labels_first() {
+    let text = "\u{feff}__label__neg  so so\r\n\n__label__pos\ta \"good\" film, really \n__label__neg __label__neg bad\n";
+    for name in ["a.ft", "a.txt", "cooking.train"] {
+        let (_folder, path) = file(name, text.as_bytes());
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        let found: Vec<(usize, &str)> = part.rows.iter().map(|r| (r.line, &*r.text)).collect();
+        let want = [(1, "so so"), (3, "a \"good\" film, really"), (4, "bad")];
+        assert_eq!(found, want, "{name}");
+        let labels: Vec<&Cell> = part.rows.iter().map(|r| &r.label).collect();
+        let text = |l: &str| Cell::Text(l.to_owned());
+        assert_eq!(labels, [&text("neg"), &text("pos"), &text("neg")]);
+        assert_eq!(crate::infer(&part).0, crate::TaskKind::Classify);
+        assert!(part.notes[0].starts_with("fastText: "), "{:?}", part.notes);
+        let plain = crate::read_texts(&path, &Columns::default()).unwrap();
+        assert_eq!(plain.rows[0].text, "so so");
+    }
+    // One line of several labels makes all of them sets.
+    let (_folder, path) = file("a.ft", b"__label__1 one\n__label__1 __label__2 both\n");
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    let list = |all: &[&str]| Cell::List(all.iter().map(|l| l.to_string()).collect());
+    assert_eq!(part.rows[0].label, list(&["1"]));
+    assert_eq!(part.rows[1].label, list(&["1", "2"]));
+    assert_eq!(crate::infer(&part).0, crate::TaskKind::MultiLabel);
+}
+
+#[test]
+fn fast_text_says_the_line_of_what_is_wrong() {
+    let whole = "__label__a one\n\n";
+    for (rest, says) in [
+        (
+            "two\n",
+            "line 3: no label; __label__NAME was expected before the text",
+        ),
+        ("__label__b \n", "line 3: the text is empty"),
+        ("__label__ two\n", "line 3: a label without a name"),
+        (
+            "__label__b two __label__a\n",
+            "line 3: __label__a stands behind the text",
+        ),
+    ] {
+        check_error("a.ft", (whole.to_owned() + rest).as_bytes(), says);
+        check_error("a.txt", (whole.to_owned() + rest).as_bytes(), says);
+    }
+    check_error("a.txt", b"two\n__label__a one\n", "formats are .csv");
+    check_error("a.ft", b"\n", "no rows");
+    let (_folder, path) = file("a.ft", whole.as_bytes());
+    let columns = Columns {
+        label: Some("y".to_owned()),
+        ..Columns::default()
+    };
+    let error = read_labelled(&path, &columns).unwrap_err().to_string();
+    assert!(
+        error.contains("no column y") && error.contains("no names"),
+        "{error}"
+    );
+    // Without labels it can still be asked about, and a check sees all faults.
+    let (_folder, path) = file("a.ft", b"__label__a one\ntwo\n__label__ \n");
+    let part = read_as_is(&path, &Columns::default()).unwrap();
+    assert_eq!((part.rows.len(), &part.rows[1].label), (3, &Cell::None));
+    let (_folder, path) = file("a.ft", b"one\ntwo\n");
+    assert_eq!(read_file(&path, &Columns::default()).unwrap().rows.len(), 2);
+}

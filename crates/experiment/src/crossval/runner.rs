@@ -3,7 +3,7 @@
 use super::conclude::CrossValReport;
 use super::plan::{Fold, FoldPlan};
 use super::record::{FoldFolder, FoldRecord};
-use crate::held_out::{HeldOutRun, Judged, News, RowLogits, lacking};
+use crate::held_out::{HeldOutRun, Judged, News, Once, RowLogits, lacking};
 use hone_bert::Model;
 use hone_kernels::Backend;
 use hone_train::{
@@ -65,6 +65,8 @@ impl CrossVal<'_> {
         let out = job.out.ok_or_else(|| {
             TrainError::Option("a cross-validation needs an output folder".to_owned())
         })?;
+        let mut once = Once::of(sink);
+        let sink: &mut dyn Sink = &mut once;
         let texts = job.tokenise(sink)?;
         if self.combine == Combine::Vote && texts.test.is_none() {
             return Err(TrainError::Option(

@@ -534,3 +534,21 @@ fn changed_texts_are_made_of_the_fitted_rows_alone() {
     // Made without ever seeing a row, it draws the same.
     assert_eq!(changed, losses(Some(&blind)));
 }
+
+#[test]
+fn a_warning_that_holds_for_many_folds_is_said_once() {
+    let data = data();
+    let options = Options {
+        max_steps: Some(8),
+        warmup: Warmup::Steps(8),
+        ..options()
+    };
+    let out = tempfile::tempdir().unwrap();
+    let mut watch = Watch::new(None);
+    usual(&data, &options, out.path()).run(&mut watch).unwrap();
+    let warned = watch.events.iter().filter(|e| match e {
+        Event::Warning { text } => text.starts_with("--warmup 8"),
+        _ => false,
+    });
+    assert_eq!(warned.count(), 1);
+}

@@ -7,7 +7,7 @@ use super::plan::groups;
 use super::record::{Failure, TrialFolder, TrialRecord, without};
 use super::report::{Done, StudyReport};
 use crate::crossval::{Fold, FoldPlan, derived};
-use crate::held_out::{HeldOutRun, Judged, News, lacking};
+use crate::held_out::{HeldOutRun, Judged, News, Once, lacking};
 use hone_data::augment::Augmenter;
 use hone_kernels::Backend;
 use hone_train::metrics::widest;
@@ -66,6 +66,8 @@ impl Study<'_> {
         let out = job
             .out
             .ok_or_else(|| TrainError::Option("a study needs an output folder".to_owned()))?;
+        let mut once = Once::of(sink);
+        let sink: &mut dyn Sink = &mut once;
         let recipes = self.recipes();
         let texts = job.tokenise(sink)?;
         let keys = together(&job.data.train);
@@ -274,10 +276,9 @@ impl Study<'_> {
         );
         let value = held_out.value(metric).unwrap_or(f64::NAN);
         if !(value.is_finite() && without.iter().all(|(_, v)| v.is_finite())) {
-            return Err(TrainError::Option(format!(
-                "{}, pair {pair}: {metric} is not a number on its held-out rows; choose another --metric or fewer --folds",
-                recipe.name
-            )));
+            return Err(TrainError::Metric {
+                metric: metric.clone(),
+            });
         }
         let record = TrialRecord {
             arm: recipe.name.clone(),
@@ -390,7 +391,7 @@ pub(super) struct Trial<'a> {
     pub folder: &'a TrialFolder,
 }
 
-/// The failure of an arm's trial that ended by this error, where settings that end the arithmetic are its cause. The baseline's
+/// The failure of an arm's trial that ended by this error, where numbers that are none are its cause. The baseline's
 /// is an error: without it nothing can be compared.
 fn failed(
     recipe: &Arm<'_>,
@@ -398,7 +399,10 @@ fn failed(
     error: TrainError,
     began: Instant,
 ) -> Result<Failure, TrainError> {
-    let diverged = matches!(error, TrainError::Loss { .. } | TrainError::Gradient { .. });
+    let diverged = matches!(
+        error,
+        TrainError::Loss { .. } | TrainError::Gradient { .. } | TrainError::Metric { .. }
+    );
     match diverged {
         false => Err(error),
         true if recipe.name == BASELINE => Err(TrainError::Option(format!(

@@ -7,9 +7,10 @@ use super::{Arm, Design, Study, StudyReport, TrialRecord, Verdict};
 use crate::crossval::FoldPlan;
 use crate::fixture::{Watch, data, model, options, timeless};
 use crate::special::{normal_exceeded, student_exceeded};
-use hone_data::Truncate;
 use hone_data::augment::{Augmenter, Plan, Protection, Sources};
+use hone_data::{Cell, LabelSet, TaskKind, Truncate};
 use hone_kernels_cpu::CpuBackend;
+use hone_optim::Warmup;
 use hone_train::{
     Event, FrozenPrefix, Job, JobData, Options, Strictness, Targets, ValidSource, WordUpdates,
     together,
@@ -415,4 +416,100 @@ fn a_baseline_that_diverges_is_an_error_that_names_its_pair() {
     });
     let error = error.to_string();
     assert!(error.starts_with("baseline, pair 1: step "), "{error}");
+}
+
+#[test]
+fn an_arm_whose_metric_is_no_number_is_decided_and_the_study_goes_on() {
+    let mut data = data(ValidSource::None);
+    data.kind = TaskKind::Regress;
+    data.labels = LabelSet::new(vec!["value".to_owned()]);
+    for row in &mut data.train.rows {
+        row.label = Cell::Text(row.text.len().to_string());
+    }
+    let out = tempfile::tempdir().unwrap();
+    let (backend, stop) = (Arc::new(CpuBackend::new(1)), AtomicBool::new(false));
+    // The weights of one step are never seen by another: its loss was a number.
+    let options = Options {
+        metric: "loss".to_owned(),
+        max_steps: Some(1),
+        warmup: Warmup::Steps(0),
+        ..options()
+    };
+    let study = |out: &Path, lr: f64, arms: &[Arm<'_>], watch: &mut Watch| {
+        with(&data, out, false, arms, 3, |s| {
+            let options = Options {
+                lr,
+                head_lr: lr,
+                ..options.clone()
+            };
+            let job = Job {
+                options: &options,
+                ..*s.job
+            };
+            let study = Study { job: &job, ..*s };
+            study.run(&backend, watch, &stop)
+        })
+    };
+    let arms = [
+        arm(
+            "wild",
+            Options {
+                lr: 1e38,
+                head_lr: 1e38,
+                ..options.clone()
+            },
+        ),
+        arm(
+            "again",
+            Options {
+                seed: 4,
+                ..options.clone()
+            },
+        ),
+    ];
+    let mut watch = Watch::default();
+    let report = study(out.path(), options.lr, &arms, &mut watch)
+        .unwrap()
+        .unwrap();
+    let [wild, again] = &report.arms[..] else {
+        panic!("{report:?}")
+    };
+    let failure = wild.failed.as_ref().unwrap();
+    assert_eq!((failure.pair, wild.decision.verdict), (1, Verdict::Failed));
+    assert!(
+        failure.reason.starts_with("loss is not a number on the"),
+        "{failure:?}"
+    );
+    assert!(again.failed.is_none() && again.differences.len() == 3);
+    let failed = out.path().join("trials/1/wild/failed.json");
+    assert!(failed.is_file());
+    let said = watch.events.iter().any(|e| match e {
+        Event::Note { text } => text.starts_with("wild failed in pair 1: loss is not a number"),
+        _ => false,
+    });
+    assert!(said, "{:?}", watch.events);
+    // Of the baseline it is an error that names the pair.
+    let out = tempfile::tempdir().unwrap();
+    let error = study(out.path(), 1e38, &arms[1..], &mut watch)
+        .map(|_| ())
+        .unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("baseline, pair 1: loss is not a number"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_warning_that_holds_for_many_trials_is_said_once() {
+    let data = data(ValidSource::None);
+    let out = tempfile::tempdir().unwrap();
+    let slow = Options {
+        warmup: Warmup::Steps(12),
+        ..options()
+    };
+    let arms = [arm("slow", slow)];
+    let mut watch = Watch::default();
+    run(&data, out.path(), false, &arms, 3, &mut watch).unwrap();
+    assert_eq!(watch.warned("--warmup 12"), 1, "{:?}", watch.events);
 }

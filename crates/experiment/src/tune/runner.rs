@@ -7,6 +7,7 @@ use super::report::TuneReport;
 use super::sensitivity::MOST_ROUNDS;
 use super::space::{Configuration, Space};
 use crate::crossval::FoldPlan;
+use crate::held_out::Once;
 use hone_kernels::Backend;
 use hone_train::{Event, Examples, Job, Options, Sink, Texts, TrainError, metrics, together};
 use serde_json::Value;
@@ -125,6 +126,8 @@ impl Tune<'_> {
         let out = job
             .out
             .ok_or_else(|| TrainError::Option("a search needs an output folder".to_owned()))?;
+        let mut once = Once::of(sink);
+        let sink: &mut dyn Sink = &mut once;
         let texts = job.tokenise(sink)?;
         let kept = match self.untouched {
             Untouched::Valid => &texts.valid,

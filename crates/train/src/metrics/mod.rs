@@ -87,8 +87,13 @@ impl Metrics {
                 m.loss, m.micro_f1, m.macro_f1, m.subset_accuracy, m.rows
             ),
             Metrics::Regression(m) => format!(
-                "loss {:.4}, Pearson {:.4}, Spearman {:.4}, {} rows",
-                m.loss, m.pearson, m.spearman, m.rows
+                "loss {:.4}, Pearson {:.4}, Spearman {:.4}, RMSE {:.4}, MAE {:.4}, {} rows",
+                m.loss,
+                m.pearson,
+                m.spearman,
+                m.root_mean_squared_error,
+                m.mean_absolute_error,
+                m.rows
             ),
             Metrics::Tagging(m) => format!(
                 "loss {:.4}, entity F1 {:.4} (precision {:.4}, recall {:.4}), word accuracy {:.4}, {} rows",

@@ -1,4 +1,4 @@
-//! A number: squared error and two correlations. The pairs of values are kept: ranks need them all.
+//! A number: squared and absolute error and two correlations. The pairs of values are kept: ranks need them all.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,17 +11,43 @@ pub struct Pairs {
 
 /// What the pairs say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written")]
 pub struct Regression {
     /// Rows read.
     pub rows: usize,
     /// Mean squared error.
     pub loss: f64,
+    /// Its root: an error in the unit of the values.
+    pub root_mean_squared_error: f64,
     /// Mean absolute error.
     pub mean_absolute_error: f64,
     /// Linear correlation.
     pub pearson: f64,
     /// Rank correlation, ties sharing their mean rank.
     pub spearman: f64,
+}
+
+/// The same as it is read again: files of earlier versions lack the root, which the loss says.
+#[derive(Deserialize)]
+struct Written {
+    rows: usize,
+    loss: f64,
+    mean_absolute_error: f64,
+    pearson: f64,
+    spearman: f64,
+}
+
+impl From<Written> for Regression {
+    fn from(w: Written) -> Regression {
+        Regression {
+            rows: w.rows,
+            loss: w.loss,
+            root_mean_squared_error: w.loss.sqrt(),
+            mean_absolute_error: w.mean_absolute_error,
+            pearson: w.pearson,
+            spearman: w.spearman,
+        }
+    }
 }
 
 impl Pairs {
@@ -37,9 +63,11 @@ impl Pairs {
         let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         let (gold, predicted) = (wide(&self.gold), wide(&self.predicted));
         let errors = || gold.iter().zip(&predicted).map(|(g, p)| g - p);
+        let loss = errors().map(|e| e * e).sum::<f64>() / n;
         Regression {
             rows: gold.len(),
-            loss: errors().map(|e| e * e).sum::<f64>() / n,
+            loss,
+            root_mean_squared_error: loss.sqrt(),
             mean_absolute_error: errors().map(f64::abs).sum::<f64>() / n,
             pearson: pearson(&gold, &predicted),
             spearman: pearson(&ranks(&gold), &ranks(&predicted)),
@@ -102,5 +130,16 @@ mod tests {
         // 1 − 6·Σd²/(n(n²−1)) = 1 − 24/120; without ties Pearson of these values is the same.
         assert!((m.spearman - 0.8).abs() < 1e-12 && (m.pearson - 0.8).abs() < 1e-12);
         assert!((m.loss - 0.8).abs() < 1e-12);
+        assert!((m.root_mean_squared_error - 0.8f64.sqrt()).abs() < 1e-12);
+        assert!((m.mean_absolute_error - 0.8).abs() < 1e-12);
+        let written = serde_json::to_string(&m).unwrap();
+        assert!(
+            written.contains("\"root_mean_squared_error\":0.894"),
+            "{written}"
+        );
+        assert_eq!(serde_json::from_str::<Regression>(&written).unwrap(), m);
+        // An earlier version's.
+        let before = written.replacen("\"root_mean_squared_error\"", "\"other\"", 1);
+        assert_eq!(serde_json::from_str::<Regression>(&before).unwrap(), m);
     }
 }
