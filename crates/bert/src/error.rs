@@ -35,6 +35,14 @@ pub enum BertError {
         /// What would be accepted.
         supported: &'static str,
     },
+    /// The folder holds no head that could be used as it is.
+    #[error("{}: {why}: this is no fine-tuned model that Hone can use; train one with `hone train`", path.display())]
+    NoHead {
+        /// Its `config.json`.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
     /// The folder holds no weights Hone reads.
     #[error("{}: no model.safetensors{hint}", path.display())]
     NoWeights {
