@@ -167,10 +167,15 @@ impl Source {
             return Ok(None);
         };
         let file = &self.files[*file];
-        let found = file
-            .get(stored)
-            .map(|t| t.shape.clone())
-            .unwrap_or_default();
+        let tensor = file.get(stored);
+        if let Some(tensor) = tensor.filter(|t| !t.dtype.is_real()) {
+            return Err(BertError::Quantised {
+                path: file.path().to_owned(),
+                name: stored.clone(),
+                dtype: tensor.dtype,
+            });
+        }
+        let found = tensor.map(|t| t.shape.clone()).unwrap_or_default();
         if found != expected {
             return Err(BertError::Shape {
                 path: file.path().to_owned(),

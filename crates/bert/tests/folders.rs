@@ -195,3 +195,44 @@ fn the_advice_on_pickles_keeps_every_tensor() {
     assert!(!said.contains("AutoModel"), "{said}");
     assert!(said.contains("weights_only=True"), "{said}");
 }
+
+/// A mask beside the weights is ignored and told of; integers in place of a weight are no weight.
+#[test]
+fn integers_are_no_weights() {
+    // The file's header, then its numbers with some bytes more.
+    let changed = |change: fn(&mut Map<String, Value>, usize)| {
+        let folder = folder(Task::Classify, 2, |_| {});
+        let path = folder.path().join("model.safetensors");
+        let bytes = fs::read(&path).unwrap();
+        let (length, rest) = bytes.split_at(8);
+        let length = u64::from_le_bytes(length.try_into().unwrap()) as usize;
+        let (header, numbers) = rest.split_at(length);
+        let mut header: Map<String, Value> = serde_json::from_slice(header).unwrap();
+        change(&mut header, numbers.len());
+        let header = Value::Object(header).to_string();
+        let length = (header.len() as u64).to_le_bytes();
+        fs::write(
+            path,
+            [&length[..], header.as_bytes(), numbers, &[1, 0]].concat(),
+        )
+        .unwrap();
+        folder
+    };
+    let with_mask = |header: &mut Map<String, Value>, end: usize| {
+        let mask = json!({"dtype": "BOOL", "shape": [2], "data_offsets": [end, end + 2]});
+        header.insert("bert.mask".into(), mask);
+    };
+    let masked = changed(with_mask);
+    let (_, receipt) = Model::open(backend(), masked.path()).unwrap();
+    assert_eq!(receipt.ignored, ["bert.mask"]);
+    let quantised = changed(|header, end| {
+        let scale = json!({"dtype": "F16", "shape": [1], "data_offsets": [end, end + 2]});
+        header.insert("classifier.scale".into(), scale);
+        header["classifier.weight"]["dtype"] = json!("I8");
+        header["classifier.weight"]["shape"] = json!([2, 32]);
+    });
+    check(
+        &quantised,
+        Err("tensor classifier.weight is stored as I8: a quantised model"),
+    );
+}
