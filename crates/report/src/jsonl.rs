@@ -1,5 +1,6 @@
 //! `metrics.jsonl`: one event a line, written at once as it happens.
 
+use crate::say;
 use hone_train::{Event, Sink};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -64,7 +65,7 @@ impl Sink for JsonLines {
         }
         if let Err(error) = self.write(event) {
             // A log that cannot be written must not end a run; it is said once.
-            eprintln!(
+            say!(
                 "warning: {}: {error}; no more metrics are written",
                 self.path.display()
             );
