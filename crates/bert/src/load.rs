@@ -23,6 +23,17 @@ pub struct Receipt {
     pub elements: usize,
 }
 
+impl Receipt {
+    /// Which tensors of the files were ignored, in a line.
+    pub fn ignored_line(&self) -> String {
+        format!(
+            "ignored {} tensors the model has no use for: {}",
+            self.ignored.len(),
+            self.ignored.join(", ")
+        )
+    }
+}
+
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -35,12 +46,7 @@ impl fmt::Display for Receipt {
             write!(f, "\nnewly initialised {name}: {why}")?;
         }
         if !self.ignored.is_empty() {
-            write!(
-                f,
-                "\nignored {} tensors the model has no use for: {}",
-                self.ignored.len(),
-                self.ignored.join(", ")
-            )?;
+            write!(f, "\n{}", self.ignored_line())?;
         }
         Ok(())
     }

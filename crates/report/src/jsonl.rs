@@ -1,6 +1,5 @@
 //! `metrics.jsonl`: one event a line, written at once as it happens.
 
-use crate::say;
 use hone_train::{Event, Sink};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
