@@ -1,7 +1,8 @@
 //! Model folders as other programs leave them: which head they hold, and what is said where they hold none.
 
-use hone_bert::{Config, HeadChoice, Model, Task, weight_files};
+use hone_bert::{Config, HeadChoice, Limits, Model, Pass, Task, weight_files};
 use hone_kernels::Reference;
+use hone_tensor::Ragged;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -194,6 +195,66 @@ fn the_advice_on_pickles_keeps_every_tensor() {
     let said = weight_files(pickled.path()).unwrap_err().to_string();
     assert!(!said.contains("AutoModel"), "{said}");
     assert!(said.contains("weights_only=True"), "{said}");
+}
+
+/// transformers lets `num_labels` of an older `config.json` win over `id2label`, and then finds a head of another size.
+#[test]
+fn a_saved_folder_counts_its_labels_once() {
+    let old = folder(Task::Classify, 3, |map| {
+        for key in ["num_labels", "_num_labels"] {
+            map.insert(key.into(), json!(3));
+        }
+    });
+    let labels = vec!["bad".to_owned(), "good".to_owned()];
+    let (model, _) = Model::load(
+        backend(),
+        old.path(),
+        Task::Classify,
+        labels,
+        &HeadChoice::New,
+        1,
+    )
+    .unwrap();
+    let out = tempfile::tempdir().unwrap();
+    model.save(out.path()).unwrap();
+    let saved = Config::read(&Config::path_in(out.path())).unwrap();
+    assert_eq!(saved.labels, ["bad", "good"]);
+    for key in ["num_labels", "_num_labels"] {
+        assert!(!saved.source.contains_key(key), "{key}");
+    }
+}
+
+/// Whoever fills a batch's fields by hand and wrongly is told; kernels trust them.
+#[test]
+fn a_batch_whose_parts_do_not_fit_is_an_error() {
+    let whole = folder(Task::Classify, 2, |_| {});
+    let (model, _) = Model::open(backend(), whole.path()).unwrap();
+    let limits = Limits {
+        tokens: 16,
+        sequences: 4,
+        longest: 16,
+    };
+    let mut acts = model.plan_eval(limits).unwrap();
+    let mut check = |spoil: fn(&mut Ragged)| {
+        let mut batch = Ragged::new();
+        batch.push(0, &[2, 5, 3], &[0, 0, 0]);
+        batch.push(1, &[2, 3], &[0, 1]);
+        model.forward(&mut acts, &batch, &Pass::eval()).unwrap();
+        spoil(&mut batch);
+        assert!(
+            model.forward(&mut acts, &batch, &Pass::eval()).is_err(),
+            "{batch:?}"
+        );
+    };
+    check(|b| b.cu_seqlens[2] = 9);
+    check(|b| b.cu_seqlens[2] = 4);
+    check(|b| b.cu_seqlens[0] = 1);
+    check(|b| b.cu_seqlens[1] = 7);
+    check(|b| drop(b.cu_seqlens.pop()));
+    check(|b| b.cu_seqlens.clear());
+    check(|b| drop(b.types.pop()));
+    check(|b| drop(b.example_ids.pop()));
+    check(|b| *b = Ragged::default());
 }
 
 /// A mask beside the weights is ignored and told of; integers in place of a weight are no weight.
