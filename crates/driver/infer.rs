@@ -97,7 +97,7 @@ fn as_trained(path: &Path, columns: &ColumnArgs) -> Result<ColumnArgs> {
     Ok(columns)
 }
 
-/// A fine-tuned model and its tokenizer.
+/// A fine-tuned model and its tokenizer; tensors of its files that it has no use for are told of.
 pub fn whole<B: Backend>(backend: Arc<B>, path: &Path) -> Result<(Model<B>, Tokenizer)> {
     let (model, receipt) = Model::open(backend, path)?;
     if let Some((name, why)) = receipt.initialised.first() {
@@ -105,6 +105,9 @@ pub fn whole<B: Backend>(backend: Arc<B>, path: &Path) -> Result<(Model<B>, Toke
             "{}: {name} would have to be drawn anew ({why}); this is no whole fine-tuned model",
             path.display()
         );
+    }
+    if !receipt.ignored.is_empty() {
+        say!("{}", receipt.ignored_line());
     }
     let tokenizer = Tokenizer::load(path, model.config.vocabulary)?;
     Ok((model, tokenizer))

@@ -303,7 +303,14 @@ fn given(typed: &Map<String, Value>) -> Result<Given> {
     let options = OPTIONS.into_iter().chain(["max_steps"]);
     options
         .filter_map(|option| Some((option.to_owned(), typed.get(option)?)))
-        .map(|(option, value)| Ok((option, setting(value)?)))
+        .map(|(option, value)| match setting(value) {
+            Ok(value) => Ok((option, value)),
+            // What is not a number has no place in JSON.
+            Err(_) => bail!(
+                "--{}: a number or a word was expected",
+                option.replace('_', "-")
+            ),
+        })
         .collect()
 }
 

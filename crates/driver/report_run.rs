@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::ops::Bound::{Excluded, Included};
 use std::path::{Path, PathBuf};
 
 /// Points of a curve where there was no validation.
@@ -300,7 +301,8 @@ fn curve(steps: &Steps, evaluations: BTreeMap<usize, Value>) -> Vec<Point> {
     let mut before = 0;
     let mut points = Vec::new();
     for end in ends {
-        let own: Vec<f64> = steps.range(before + 1..=end).map(|(_, s)| s.1).collect();
+        let since = (Excluded(before), Included(end));
+        let own: Vec<f64> = steps.range(since).map(|(_, s)| s.1).collect();
         let event = evaluations.get(&end);
         let number = |value: &Value| value.as_f64();
         points.push(Point {
@@ -309,7 +311,8 @@ fn curve(steps: &Steps, evaluations: BTreeMap<usize, Value>) -> Vec<Point> {
                 .and_then(|e| number(&e["epoch"]))
                 .or(steps.get(&end).map(|s| s.0))
                 .unwrap_or(0.0),
-            train_loss: own.iter().sum::<f64>() / own.len().max(1) as f64,
+            // NaN of no steps.
+            train_loss: own.iter().sum::<f64>() / own.len() as f64,
             valid_loss: event.and_then(|e| number(&e["metrics"]["loss"])),
             selected: event.and_then(|e| number(&e["selected"])),
         });
@@ -413,6 +416,18 @@ fn interpolated(i: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A reading of the weights as they began, which no run writes, and steps without a loss.
+    #[test]
+    fn a_log_of_odd_lines_is_read() {
+        let evaluated = |step: usize| serde_json::json!({"step": step, "selected": 0.5});
+        let steps = Steps::from([(2, (1.0, 0.5))]);
+        let evaluations = [0, 2, usize::MAX].map(|s| (s, evaluated(s)));
+        let points = curve(&steps, evaluations.into());
+        let losses: Vec<f64> = points.iter().map(|p| p.train_loss).collect();
+        assert!(losses[0].is_nan() && losses[1] == 0.5 && losses[2].is_nan());
+        assert_eq!(points[0].selected, Some(0.5));
+    }
 
     #[test]
     fn of_a_run_that_began_anew_the_second_try_is_shown() {

@@ -198,9 +198,13 @@ fn within(flag: &str, value: f64, fits: impl Fn(f64) -> bool, expected: &str) ->
     bail!("--{flag} {value}: {expected} was expected")
 }
 
+/// The most of anything that is counted: two such numbers can be multiplied, and a step's is part of a draw of 32 bits.
+const MOST: usize = u32::MAX as usize;
+
 fn at_least_one(flag: &str, value: Option<usize>, default: usize) -> Result<usize> {
     match value.unwrap_or(default) {
         0 => bail!("--{flag} 0: at least 1 was expected"),
+        n if n > MOST => bail!("--{flag} {n}: at most {MOST} was expected"),
         n => Ok(n),
     }
 }
@@ -403,7 +407,13 @@ pub fn options(
         average: word("average", args.average.as_deref(), "none")?,
         freeze: args.freeze.clone().unwrap_or_else(|| "none".to_owned()),
         unfreeze: args.unfreeze.clone().unwrap_or_else(|| "none".to_owned()),
-        seed: args.seed.unwrap_or(0),
+        seed: match args.seed.unwrap_or(0) {
+            // run.toml holds no larger ones.
+            seed if i64::try_from(seed).is_err() => {
+                bail!("--seed {seed}: at most {} was expected", i64::MAX)
+            }
+            seed => seed,
+        },
         shuffle: !args.no_shuffle,
         augment: augment::plan(&args.augmenting)?.to_string(),
         eval_every: word("eval-every", args.eval_every.as_deref(), "1.0")?,
@@ -501,6 +511,16 @@ mod tests {
         for (flags, says) in [
             (&["--lr", "-1"][..], "--lr"),
             (&["--batch-size", "0"], "--batch-size"),
+            (
+                &["--batch-size", "4294967296"],
+                "--batch-size 4294967296: at most",
+            ),
+            (&["--grad-accum", "18446744073709551615"], "--grad-accum"),
+            (&["--max-steps", "4294967296"], "--max-steps"),
+            (
+                &["--seed", "9223372036854775808"],
+                "--seed 9223372036854775808: at most",
+            ),
             (&["--dropout", "1"], "--dropout"),
             (&["--schedule", "step"], "--schedule"),
             (&["--warmup", "2.5"], "--warmup"),

@@ -201,6 +201,42 @@ fn models() {
     );
 }
 
+/// Numbers that nobody means: an error in a line, at once.
+#[test]
+fn numbers_out_of_all_bounds() {
+    for (flags, words) in [
+        (&["--lr", "nan"][..], &["--lr", "number"][..]),
+        (
+            &["--batch-size", "4294967296", "--grad-accum", "4294967296"],
+            &["--batch-size 4294967296: at most"],
+        ),
+        (&["--epochs", "1e18"], &["--epochs", "steps, at most"]),
+        (&["--seed", "18446744073709551615"], &["--seed"]),
+    ] {
+        let world = World::new();
+        world.train(flags).fails(words);
+    }
+}
+
+/// A model of two layers of which the configuration knows one answers as one of one, and that is said.
+#[test]
+fn a_model_in_use_tells_what_of_its_files_it_ignores() {
+    let world = World::new();
+    world.train(&["--max-steps", "2", "--out", "out"]).ok();
+    let config = world.path("out/config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let layers = "\"num_hidden_layers\": ";
+    let (before, after) = text.split_once(layers).unwrap();
+    assert!(after.starts_with('2'));
+    fs::write(&config, format!("{before}{layers}1{}", &after[1..])).unwrap();
+    let said = world.hone(&["predict", "--model", "out", "a film"]).ok();
+    assert!(
+        said.err.contains("ignored 16 tensors") && said.err.contains("encoder.layer.1."),
+        "{}",
+        said.err
+    );
+}
+
 #[test]
 fn a_folder_that_holds_a_run_is_left_alone() {
     let world = World::new();

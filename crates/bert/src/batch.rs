@@ -119,6 +119,7 @@ impl<B: Backend> DeviceBatch<B> {
 
     /// Checks a batch against the model and the buffers, and uploads it.
     pub fn load(&mut self, b: &B, config: &Config, batch: &Ragged) -> Result<(), BertError> {
+        check(config, batch)?;
         let size = Limits::of(batch);
         if size.max(self.limits) != self.limits {
             return Err(BertError::Batch(format!(
@@ -126,7 +127,6 @@ impl<B: Backend> DeviceBatch<B> {
                 self.limits
             )));
         }
-        check(config, batch)?;
         let buckets = batch.buckets();
         let places = Places::of(size);
         let words = &mut self.host_words;
@@ -224,9 +224,23 @@ impl<B: Backend> DeviceBatch<B> {
     }
 }
 
-/// A batch that would read outside the embedding tables is an error, not a fault.
+/// A batch that would read outside its own parts or the embedding tables is an error, not a fault.
 fn check(config: &Config, batch: &Ragged) -> Result<(), BertError> {
     let wrong = |what: String| Err(BertError::Batch(what));
+    let borders = &batch.cu_seqlens;
+    if borders.len() != batch.sequences() + 1
+        || borders[0] != 0
+        || borders.last().map(|&n| n as usize) != Some(batch.tokens())
+        || batch.types.len() != batch.tokens()
+    {
+        return wrong(format!(
+            "{} ids and {} types in {} sequences, whose {} borders must go from 0 to the number of ids",
+            batch.tokens(),
+            batch.types.len(),
+            batch.sequences(),
+            borders.len()
+        ));
+    }
     if batch.tokens() == 0 || batch.cu_seqlens.windows(2).any(|w| w[0] >= w[1]) {
         return wrong("every sequence must have at least one token".to_owned());
     }

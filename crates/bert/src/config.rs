@@ -1,6 +1,7 @@
 //! `config.json` of a Hugging Face BERT folder: what Hone reads of it, and what it refuses.
 
-use crate::{BertError, Pool};
+use crate::task::{CLASSIFIER, TAGGER};
+use crate::{BertError, Pool, Task};
 use hone_kernels::Activation;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -36,7 +37,8 @@ pub struct Config {
     pub pool: Pool,
     /// Standard deviation of new weights.
     pub initializer_range: f64,
-    /// Label names by index, where the file names any.
+    /// Label names by index: those of `id2label`; where a file of a classifier has none, transformers' usual `LABEL_0`,
+    /// `LABEL_1`, … (its files leave out what is usual, and two labels are); else none.
     pub labels: Vec<String>,
     /// transformers' `problem_type`, where the file sets one.
     pub problem_type: Option<String>,
@@ -106,8 +108,7 @@ impl Fields<'_> {
             found: self
                 .map
                 .get(field)
-                .map(Value::to_string)
-                .unwrap_or_default(),
+                .map_or_else(|| "absent".to_owned(), Value::to_string),
             supported,
         }
     }
@@ -117,7 +118,7 @@ impl Config {
     /// The field of `config.json` that says what a head for whole texts reads.
     pub(crate) const POOL: &str = "hone_pool";
 
-    /// Reads `config.json`. `config.rs` of no other model type is accepted.
+    /// Reads `config.json`; that of another model type is an error, as is a field that Hone does not compute.
     pub fn read(path: &Path) -> Result<Config, BertError> {
         let text = std::fs::read_to_string(path).map_err(|source| BertError::Io {
             path: path.to_owned(),
@@ -168,7 +169,32 @@ impl Config {
                 ),
             });
         }
-        let labels = labels_of(&fields)?;
+        let layers = fields.size("num_hidden_layers")?;
+        let intermediate = fields.size("intermediate_size")?;
+        let vocabulary = fields.size("vocab_size")?;
+        let positions = fields.size_or("max_position_embeddings", 512)?;
+        let types = fields.size_or("type_vocab_size", 2)?;
+        let width = 4 * hidden as u128 + 2 * intermediate as u128;
+        let rows = vocabulary as u128 + positions as u128 + types as u128;
+        let numbers = hidden as u128 * (layers as u128 * width + rows);
+        if layers > MOST_LAYERS || numbers > MOST_NUMBERS {
+            return Err(BertError::Config {
+                path: path.to_owned(),
+                reason: format!(
+                    "{layers} layers and {numbers} weights are more than Hone holds ({MOST_LAYERS} and {MOST_NUMBERS})"
+                ),
+            });
+        }
+        let architectures: Vec<String> = map
+            .get("architectures")
+            .and_then(Value::as_array)
+            .map(|a| {
+                a.iter()
+                    .filter_map(|v| v.as_str().map(str::to_owned))
+                    .collect()
+            })
+            .unwrap_or_default();
+        let labels = labels_of(&fields, architectures.first().map(String::as_str))?;
         let pool = match map
             .get(Config::POOL)
             .map(|v| v.as_str().unwrap_or_default())
@@ -183,11 +209,11 @@ impl Config {
             heads,
             activation,
             labels,
-            layers: fields.size("num_hidden_layers")?,
-            intermediate: fields.size("intermediate_size")?,
-            vocabulary: fields.size("vocab_size")?,
-            positions: fields.size_or("max_position_embeddings", 512)?,
-            types: fields.size_or("type_vocab_size", 2)?,
+            layers,
+            intermediate,
+            vocabulary,
+            positions,
+            types,
             norm_eps: fields.positive("layer_norm_eps", 1e-12)?,
             hidden_dropout: fields.probability("hidden_dropout_prob")?.unwrap_or(0.1),
             attention_dropout: fields
@@ -200,15 +226,7 @@ impl Config {
                 .get("problem_type")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
-            architectures: map
-                .get("architectures")
-                .and_then(Value::as_array)
-                .map(|a| {
-                    a.iter()
-                        .filter_map(|v| v.as_str().map(str::to_owned))
-                        .collect()
-                })
-                .unwrap_or_default(),
+            architectures,
             source: map,
         })
     }
@@ -250,6 +268,39 @@ impl Config {
         }
     }
 
+    /// What the folder's head predicts, and the names of its outputs.
+    ///
+    /// As transformers reads its own classes: one output without a `problem_type` is a number. `Err` says in a few words
+    /// why the folder holds no head that Hone can use.
+    pub fn head(&self) -> Result<(Task, &[String]), String> {
+        let problem = self.problem_type.as_deref();
+        let task = match self.architectures.first().map(String::as_str) {
+            Some(TAGGER) => Task::Tag,
+            Some(CLASSIFIER | Pool::MEAN_CLASS) => match (problem, self.labels.len()) {
+                (Some("regression"), _) | (None, 1) => Task::Regress,
+                (Some("multi_label_classification"), _) => Task::MultiLabel,
+                _ => Task::Classify,
+            },
+            Some(other) => return Err(format!("architectures says {other}")),
+            None => return Err("architectures is absent".to_owned()),
+        };
+        if self.labels.is_empty() {
+            return Err("id2label names no label".to_owned());
+        }
+        if task == Task::Regress && self.labels.len() > 1 {
+            return Err(format!(
+                "its head gives {} numbers a text, and Hone's regressions one",
+                self.labels.len()
+            ));
+        }
+        let mut names: Vec<&String> = self.labels.iter().collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
+            return Err(format!("id2label names {:?} twice", twice[0]));
+        }
+        Ok((task, &self.labels))
+    }
+
     /// Channels of a head.
     pub fn head_dim(&self) -> usize {
         self.hidden / self.heads
@@ -261,17 +312,36 @@ impl Config {
     }
 }
 
-/// `id2label` as a list; its keys must be 0, 1, 2, …
-fn labels_of(fields: &Fields<'_>) -> Result<Vec<String>, BertError> {
-    let Some(map) = fields.map.get("id2label").and_then(Value::as_object) else {
-        return Ok(Vec::new());
+/// Encoder layers and weights of a configuration that could be meant; more would be asked of memory before any file is
+/// looked into.
+const MOST_LAYERS: usize = 1 << 14;
+const MOST_NUMBERS: u128 = 1 << 40;
+/// Labels that are given their usual names.
+const MOST_LABELS: usize = 1 << 16;
+
+/// `id2label` as a list; its keys must be 0, 1, 2, … Where it is absent, the usual names of the heads that `class` has.
+fn labels_of(fields: &Fields<'_>, class: Option<&str>) -> Result<Vec<String>, BertError> {
+    let wrong = || fields.wrong("id2label", "names under the keys \"0\", \"1\", …");
+    let map = match fields.map.get("id2label") {
+        Some(Value::Object(map)) => map,
+        None | Some(Value::Null) => {
+            let usual = match class {
+                Some(CLASSIFIER | TAGGER) => match fields.size_or("num_labels", 2)? {
+                    n if n <= MOST_LABELS => n,
+                    _ => return Err(fields.wrong("num_labels", "a number of labels")),
+                },
+                _ => 0,
+            };
+            return Ok((0..usual).map(|i| format!("LABEL_{i}")).collect());
+        }
+        Some(_) => return Err(wrong()),
     };
     (0..map.len())
         .map(|i| {
             map.get(&i.to_string())
                 .and_then(Value::as_str)
                 .map(str::to_owned)
-                .ok_or_else(|| fields.wrong("id2label", "names under the keys \"0\", \"1\", …"))
+                .ok_or_else(wrong)
         })
         .collect()
 }

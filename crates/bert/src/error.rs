@@ -1,7 +1,7 @@
 //! What can be wrong with a model folder or a batch, with the facts a user needs to mend it.
 
 use hone_kernels::BackendError;
-use hone_tensor::TensorError;
+use hone_tensor::{DType, TensorError};
 use std::path::PathBuf;
 
 /// Why a model could not be read, built, run or saved.
@@ -34,6 +34,14 @@ pub enum BertError {
         found: String,
         /// What would be accepted.
         supported: &'static str,
+    },
+    /// The folder holds no head that could be used as it is.
+    #[error("{}: {why}: this is no fine-tuned model that Hone can use; train one with `hone train`", path.display())]
+    NoHead {
+        /// Its `config.json`.
+        path: PathBuf,
+        /// What was found.
+        why: String,
     },
     /// The folder holds no weights Hone reads.
     #[error("{}: no model.safetensors{hint}", path.display())]
@@ -76,6 +84,16 @@ pub enum BertError {
         second: String,
         /// The parameter.
         parameter: String,
+    },
+    /// A weight is stored in integers, whose scale the file does not tell.
+    #[error("{}: tensor {name} is stored as {dtype:?}: a quantised model; f32, f64, f16 or bf16 was expected", path.display())]
+    Quantised {
+        /// The file concerned.
+        path: PathBuf,
+        /// The tensor, as the file names it.
+        name: String,
+        /// Its type.
+        dtype: DType,
     },
     /// A weight is NaN or infinite.
     #[error("{}: tensor {name} holds {value} at element {element}; all weights must be finite", path.display())]

@@ -51,3 +51,8 @@ pub use pass::{Mode, Pass, Rates};
 pub use plan::Acts;
 pub use pool::Pool;
 pub use task::Task;
+
+/// The examples of the crate's README, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadMe;

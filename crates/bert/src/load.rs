@@ -23,6 +23,17 @@ pub struct Receipt {
     pub elements: usize,
 }
 
+impl Receipt {
+    /// Which tensors of the files were ignored, in a line.
+    pub fn ignored_line(&self) -> String {
+        format!(
+            "ignored {} tensors the model has no use for: {}",
+            self.ignored.len(),
+            self.ignored.join(", ")
+        )
+    }
+}
+
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -35,12 +46,7 @@ impl fmt::Display for Receipt {
             write!(f, "\nnewly initialised {name}: {why}")?;
         }
         if !self.ignored.is_empty() {
-            write!(
-                f,
-                "\nignored {} tensors the model has no use for: {}",
-                self.ignored.len(),
-                self.ignored.join(", ")
-            )?;
+            write!(f, "\n{}", self.ignored_line())?;
         }
         Ok(())
     }
@@ -92,10 +98,14 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, BertError> {
         .iter()
         .find(|name| folder.join(name).is_file());
     let hint = match pickle {
+        // Not by a class of transformers: it would leave out tensors it has no use for, a head among them, and write
+        // config.json anew.
         Some(name) => format!(
             "; {name} is a pickle, which can run code when read, so Hone refuses it. Convert it once: \
-             python -c \"from transformers import AutoModel as M; \
-             M.from_pretrained('{0}').save_pretrained('{0}', safe_serialization=True)\"",
+             python -c \"import glob, torch; from safetensors.torch import save_file; \
+             save_file({{k: v.clone().contiguous() for f in glob.glob('{0}/pytorch_model*.bin') for k, v in \
+             torch.load(f, map_location='cpu', weights_only=True).items()}}, '{0}/model.safetensors', \
+             metadata={{'format': 'pt'}})\"",
             folder.display()
         ),
         None => " here, nor a model.safetensors.index.json with shards".to_owned(),
@@ -163,10 +173,15 @@ impl Source {
             return Ok(None);
         };
         let file = &self.files[*file];
-        let found = file
-            .get(stored)
-            .map(|t| t.shape.clone())
-            .unwrap_or_default();
+        let tensor = file.get(stored);
+        if let Some(tensor) = tensor.filter(|t| !t.dtype.is_real()) {
+            return Err(BertError::Quantised {
+                path: file.path().to_owned(),
+                name: stored.clone(),
+                dtype: tensor.dtype,
+            });
+        }
+        let found = tensor.map(|t| t.shape.clone()).unwrap_or_default();
         if found != expected {
             return Err(BertError::Shape {
                 path: file.path().to_owned(),
@@ -199,8 +214,26 @@ pub fn fresh(param: &Param, std: f64, seed: u64) -> Vec<f32> {
 
 /// Rows of the stored head in the order of `labels`, or why it cannot be kept.
 fn head_rows(config: &Config, task: Task, labels: &[String]) -> Result<Vec<usize>, String> {
-    if task == Task::Regress && config.problem_type.as_deref() == Some("regression") {
-        return Ok(vec![0]);
+    let stored = config.head();
+    if task == Task::Regress {
+        return match stored {
+            Ok((Task::Regress, _)) => Ok(vec![0]),
+            Ok(_) => Err("the folder's head gives labels, the data numbers".to_owned()),
+            Err(why) => Err(format!("the folder's head cannot be kept: {why}")),
+        };
+    }
+    match stored {
+        Ok((Task::Regress, _)) => {
+            return Err("the folder's head gives a number, the data labels".to_owned());
+        }
+        Ok((kept, _)) if kept.pools() != task.pools() => {
+            let (of, wanted) = match task.pools() {
+                true => ("words", "texts"),
+                false => ("texts", "words"),
+            };
+            return Err(format!("the folder's head labels {of}, the data {wanted}"));
+        }
+        _ => {}
     }
     if config.labels.len() != labels.len() {
         return Err(format!(
@@ -397,12 +430,18 @@ mod tests {
                 .contains("fair")
         );
         assert!(head_rows(&config, Task::Classify, &labels(&["good"])).is_err());
+        // Labels of words are not labels of texts, whatever they are called.
+        config.architectures = vec!["BertForTokenClassification".into()];
+        let why = head_rows(&config, Task::Classify, &labels(&["good", "bad"]));
+        assert!(why.unwrap_err().contains("labels words, the data texts"));
+        config.architectures = vec!["BertForSequenceClassification".into()];
         // A head of a regression has one row, whatever it is called.
         config.labels = vec!["LABEL_0".into()];
         let value = labels(&["value"]);
-        assert!(head_rows(&config, Task::Regress, &value).is_err());
-        config.problem_type = Some("regression".into());
-        assert_eq!(head_rows(&config, Task::Regress, &value), Ok(vec![0]));
+        for problem in [None, Some("regression".to_owned())] {
+            config.problem_type = problem;
+            assert_eq!(head_rows(&config, Task::Regress, &value), Ok(vec![0]));
+        }
         assert!(head_rows(&config, Task::Classify, &value).is_err());
         assert_eq!(permute(&[1., 2., 3., 4.], &[1, 0]), [3., 4., 1., 2.]);
     }

@@ -109,8 +109,20 @@ impl<B: Backend> Model<B> {
     /// A fine-tuned folder as it is: task and labels from its configuration.
     pub fn open(backend: Arc<B>, folder: &Path) -> Result<(Self, Receipt), BertError> {
         let config = Config::read(&Config::path_in(folder))?;
-        let (task, labels) = stored_head(&config, folder)?;
-        Model::load(backend, folder, task, labels, &HeadChoice::Stored, 0)
+        let (task, labels) = config.head().map_err(|why| BertError::NoHead {
+            path: Config::path_in(folder),
+            why,
+        })?;
+        let labels = labels.to_vec();
+        Model::load_as(
+            backend,
+            config,
+            folder,
+            task,
+            labels,
+            &HeadChoice::Stored,
+            0,
+        )
     }
 
     /// Every parameter drawn from `seed`: training from scratch.
@@ -531,30 +543,4 @@ impl<B: Backend> Model<B> {
             task: self.task,
         }
     }
-}
-
-/// Task and labels a fine-tuned folder was saved with.
-fn stored_head(config: &Config, folder: &Path) -> Result<(Task, Vec<String>), BertError> {
-    let missing = |what: &str| BertError::Config {
-        path: Config::path_in(folder),
-        reason: format!("{what}: this is no fine-tuned model; train one with `hone train`"),
-    };
-    let class = config.architectures.first().map(String::as_str);
-    let task = match (class, config.problem_type.as_deref()) {
-        (Some("BertForTokenClassification"), _) => Task::Tag,
-        (Some("BertForSequenceClassification" | Pool::MEAN_CLASS), Some("regression")) => {
-            Task::Regress
-        }
-        (
-            Some("BertForSequenceClassification" | Pool::MEAN_CLASS),
-            Some("multi_label_classification"),
-        ) => Task::MultiLabel,
-        (Some("BertForSequenceClassification" | Pool::MEAN_CLASS), _) => Task::Classify,
-        (Some(other), _) => return Err(missing(&format!("architectures says {other}"))),
-        (None, _) => return Err(missing("architectures is absent")),
-    };
-    if config.labels.is_empty() {
-        return Err(missing("id2label is absent"));
-    }
-    Ok((task, config.labels.clone()))
 }

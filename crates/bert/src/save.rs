@@ -41,6 +41,10 @@ pub fn save_config(
         .collect();
     map.insert("id2label".into(), Value::Object(id2label));
     map.insert("label2id".into(), Value::Object(label2id));
+    // What older files count; transformers would let it win over the labels.
+    for count in ["num_labels", "_num_labels"] {
+        map.remove(count);
+    }
     map.insert("hidden_dropout_prob".into(), json!(config.hidden_dropout));
     map.insert(
         "attention_probs_dropout_prob".into(),

@@ -1,5 +1,10 @@
 //! What a head predicts.
 
+/// transformers' class for labels of whole texts.
+pub(crate) const CLASSIFIER: &str = "BertForSequenceClassification";
+/// transformers' class for labels of words.
+pub(crate) const TAGGER: &str = "BertForTokenClassification";
+
 /// The four heads Hone trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Task {
@@ -32,8 +37,8 @@ impl Task {
     /// transformers' class.
     pub fn architecture(self) -> &'static str {
         match self {
-            Task::Tag => "BertForTokenClassification",
-            _ => "BertForSequenceClassification",
+            Task::Tag => TAGGER,
+            _ => CLASSIFIER,
         }
     }
 }

@@ -38,3 +38,8 @@ pub use error::HubError;
 pub use hub::{Event, Hub, Model};
 pub use names::{ShortName, short_names};
 pub use pip::PipPackage;
+
+/// The examples of the crate's README, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadMe;

@@ -28,3 +28,8 @@ pub use types::{
     Acc, Activation, AdamwRow, AdamwStep, Attention, Drop, EmbedTables, Loss, Norm, NormSums, Qkv,
     QkvMut, Rows, Tokens, WeightRef, Workspace,
 };
+
+/// The examples of the crate's README, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadMe;

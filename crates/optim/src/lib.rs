@@ -23,3 +23,8 @@ pub use groups::{Group, GroupPolicy, Groups};
 pub use optimizer::Optimizer;
 pub use pull::Pull;
 pub use schedule::{Multipliers, Schedule, Warmup};
+
+/// The examples of the crate's README, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadMe;

@@ -221,6 +221,26 @@ mod tests {
         assert!(svg.contains("a &lt; b") && svg.contains("train &amp; valid"));
         assert!(!svg.contains("NaN") && svg.ends_with("</svg>\n"));
     }
+    /// A run of one step; one whose figure never changes.
+    #[test]
+    fn what_has_one_place_has_a_picture() {
+        for points in [
+            vec![(1.0, 0.5)],
+            vec![(1.0, 1.0), (2.0, 1.0)],
+            vec![(3.0, 0.0)],
+        ] {
+            let svg = Curves {
+                curves: vec![Curve {
+                    name: "loss".into(),
+                    points,
+                }],
+                ..Curves::default()
+            }
+            .to_svg();
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+    }
+
     #[test]
     fn a_logarithmic_axis_has_a_line_a_decade_and_marks_stand_at_their_place() {
         let svg = Curves {

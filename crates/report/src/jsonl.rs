@@ -64,7 +64,7 @@ impl Sink for JsonLines {
         }
         if let Err(error) = self.write(event) {
             // A log that cannot be written must not end a run; it is said once.
-            eprintln!(
+            say!(
                 "warning: {}: {error}; no more metrics are written",
                 self.path.display()
             );

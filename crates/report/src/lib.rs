@@ -34,3 +34,8 @@ pub use forest::{Forest, ForestRow};
 pub use jsonl::JsonLines;
 pub use progress::Progress;
 pub use table::Table;
+
+/// The examples of the crate's README, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadMe;

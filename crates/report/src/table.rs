@@ -19,11 +19,26 @@ impl Table {
         }
     }
 
-    /// Appends a row; missing cells are empty.
+    /// Appends a row; missing cells are empty, and those beyond the headings are left out. Control characters are shown as
+    /// Rust writes them (`\n`): a label from a file neither breaks the table nor speaks to the terminal.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        let mut row: Vec<String> = cells.into_iter().map(Into::into).collect();
+        let mut row: Vec<String> = cells.into_iter().map(|c| visible(c.into())).collect();
         row.resize(self.headings.len(), String::new());
         self.rows.push(row);
+    }
+}
+
+/// A text with its control characters written out.
+fn visible(text: String) -> String {
+    match text.contains(char::is_control) {
+        false => text,
+        true => text
+            .chars()
+            .map(|c| match c.is_control() {
+                true => c.escape_default().to_string(),
+                false => c.to_string(),
+            })
+            .collect(),
     }
 }
 
@@ -133,6 +148,17 @@ mod tests {
         t.row(["a", "10"]);
         t.row(["bcd", "7"]);
         assert_eq!(t.to_string(), "name   n\n────  ──\na     10\nbcd    7\n");
+    }
+
+    #[test]
+    fn what_would_break_a_table_is_written_out() {
+        let mut t = Table::new(&["label", "n"]);
+        t.row(["a\nb", "1"]);
+        t.row(["\u{1b}[31mred é", "2"]);
+        assert_eq!(
+            t.to_string(),
+            "label            n\n───────────────  ─\na\\nb             1\n\\u{1b}[31mred é  2\n"
+        );
     }
 
     #[test]

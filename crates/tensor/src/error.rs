@@ -30,7 +30,7 @@ pub enum TensorError {
         name: String,
     },
     /// A tensor is stored in a type Hone does not read.
-    #[error("{}: tensor {name} is stored as {dtype}; f32, f64, f16, bf16, i32 and i64 are read", path.display())]
+    #[error("{}: tensor {name} is stored as {dtype}; f32, f64, f16, bf16, integers and truth values are read", path.display())]
     DType {
         /// The file concerned.
         path: PathBuf,

@@ -30,3 +30,8 @@ pub use rng::{DropKey, Philox, permutation};
 pub use store::{SafetensorsFile, StoredTensor, write_safetensors};
 pub use table::{Depth, GradLayout, Kind, Param, ParamTable, ParamTableBuilder};
 pub use views::{matrix, matrix_mut};
+
+/// The examples of the crate's README, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadMe;

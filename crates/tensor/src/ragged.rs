@@ -77,7 +77,10 @@ impl Ragged {
         }
     }
 
-    /// Appends one sequence. `types` must be as long as `ids`.
+    /// Appends one sequence.
+    ///
+    /// # Panics
+    /// Where `types` is not as long as `ids`.
     pub fn push(&mut self, example_id: u64, ids: &[u32], types: &[u32]) {
         assert_eq!(ids.len(), types.len(), "ids and types of one sequence");
         if self.cu_seqlens.is_empty() {

@@ -104,7 +104,7 @@ impl SafetensorsFile {
         self.read(name, |x| x as f32, |x| x)
     }
 
-    /// Values as f64, exact for every type but i64 beyond 2⁵³.
+    /// Values as f64, exact for every type but 64-bit integers beyond 2⁵³.
     pub fn read_f64(&self, name: &str) -> Result<Vec<f64>, TensorError> {
         self.read(name, |x| x, |x| x as f64)
     }
@@ -129,6 +129,12 @@ impl SafetensorsFile {
             DType::F64 => each(bytes, |b| from_f64(f64::from_le_bytes(b))),
             DType::I32 => each(bytes, |b| from_f64(i32::from_le_bytes(b) as f64)),
             DType::I64 => each(bytes, |b| from_f64(i64::from_le_bytes(b) as f64)),
+            DType::I16 => each(bytes, |b| from_f64(i16::from_le_bytes(b).into())),
+            DType::I8 => each(bytes, |b| from_f64(i8::from_le_bytes(b).into())),
+            DType::U64 => each(bytes, |b| from_f64(u64::from_le_bytes(b) as f64)),
+            DType::U32 => each(bytes, |b| from_f64(u32::from_le_bytes(b).into())),
+            DType::U16 => each(bytes, |b| from_f64(u16::from_le_bytes(b).into())),
+            DType::U8 | DType::Bool => each(bytes, |b| from_f64(u8::from_le_bytes(b).into())),
         })
     }
 }
@@ -145,6 +151,13 @@ fn dtype_of(dtype: Dtype) -> Option<DType> {
         Dtype::BF16 => DType::BF16,
         Dtype::I64 => DType::I64,
         Dtype::I32 => DType::I32,
+        Dtype::I16 => DType::I16,
+        Dtype::I8 => DType::I8,
+        Dtype::U64 => DType::U64,
+        Dtype::U32 => DType::U32,
+        Dtype::U16 => DType::U16,
+        Dtype::U8 => DType::U8,
+        Dtype::BOOL => DType::Bool,
         _ => return None,
     })
 }
@@ -236,6 +249,46 @@ mod tests {
             std::fs::write(&short, &whole[..cut]).unwrap();
             assert!(SafetensorsFile::open(&short).is_err(), "cut at {cut}");
         }
+    }
+
+    /// What a model keeps beside its weights (masks, positions, quantised numbers) is listed and read; what has no whole
+    /// bytes is refused by name.
+    #[test]
+    fn every_type_of_whole_bytes_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let write = |dtype: Dtype, bytes: &[u8]| {
+            let shape = vec![bytes.len() * 8 / dtype.bitsize()];
+            let view = TensorView::new(dtype, shape, bytes).unwrap();
+            safetensors::serialize_to_file([("x", view)], None, &path).unwrap();
+            SafetensorsFile::open(&path)
+        };
+        for (dtype, bytes, ours, want) in [
+            (Dtype::BOOL, &[0, 1][..], DType::Bool, [0.0, 1.0]),
+            (Dtype::U8, &[0, 255], DType::U8, [0.0, 255.0]),
+            (Dtype::I8, &[1, 255], DType::I8, [1.0, -1.0]),
+            (Dtype::U16, &[1, 0, 255, 255], DType::U16, [1.0, 65535.0]),
+            (Dtype::I16, &[1, 0, 255, 255], DType::I16, [1.0, -1.0]),
+            (
+                Dtype::U32,
+                &[1, 0, 0, 0, 2, 0, 0, 0],
+                DType::U32,
+                [1.0, 2.0],
+            ),
+            (
+                Dtype::U64,
+                &[1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0],
+                DType::U64,
+                [1.0, 3.0],
+            ),
+        ] {
+            let file = write(dtype, bytes).unwrap();
+            assert_eq!(file.get("x").unwrap().dtype, ours);
+            assert_eq!((ours.size(), ours.is_real()), (bytes.len() / 2, false));
+            assert_eq!(file.read_f64("x").unwrap(), want);
+        }
+        let error = write(Dtype::F8_E4M3, &[1, 2]).unwrap_err().to_string();
+        assert!(error.contains("tensor x is stored as F8_E4M3"), "{error}");
     }
 
     trait Bits {

@@ -1,6 +1,6 @@
 //! Checkpoints: everything a run needs to go on bit for bit, in a folder that appears whole or not at all.
 //!
-//! `checkpoints/step-N/` holds `model.safetensors` (weights), `optimizer.safetensors` (m, v),
+//! `checkpoints/step-N/` holds `weights.safetensors`, `optimizer.safetensors` (m, v),
 //! `best.safetensors` (the best weights, where they are not the running ones), `average.safetensors` (where weights
 //! are averaged), `watched.safetensors` (losses of rows, where there are validation rows) and `state.json`.
 
@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The format that this version writes and reads.
+pub(crate) const VERSION: u32 = 1;
 
 /// What is not a tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +56,37 @@ pub struct Best {
     pub step: usize,
     /// The selecting metric's value.
     pub value: f64,
+}
+
+impl State {
+    /// Why a state cannot be gone on with, where that can be seen from it and the step its folder is called after.
+    fn fault(&self, step: Option<usize>) -> Option<String> {
+        if self.version != VERSION {
+            return Some(format!(
+                "a checkpoint of format {}, this version reads {VERSION}",
+                self.version
+            ));
+        }
+        if Some(self.step) != step {
+            return Some(format!(
+                "it is of step {}, its folder of another",
+                self.step
+            ));
+        }
+        let times = [self.train_seconds, self.seconds];
+        let bad = times
+            .iter()
+            .find(|t| Duration::try_from_secs_f64(**t).is_err());
+        bad.map(|t| format!("{t} seconds of training"))
+    }
+}
+
+/// The error of a state that leaves out a tensor: without its count of steps its bias correction would begin anew.
+pub(crate) fn no_count(checkpoint: &Path, tensor: &str) -> TrainError {
+    TrainError::Checkpoint {
+        path: checkpoint.join("state.json"),
+        reason: format!("it does not say how many steps {tensor} has taken"),
+    }
 }
 
 /// What decides a run's bits.
@@ -201,7 +236,7 @@ impl Checkpoints {
         Ok(found)
     }
 
-    /// The newest whole checkpoint, where there is one.
+    /// The newest whole checkpoint, where there is one; one that is damaged or of another format is an error.
     pub fn newest(&self) -> Result<Option<(PathBuf, State)>, TrainError> {
         let Some(path) = self.whole()?.pop() else {
             return Ok(None);
@@ -212,6 +247,9 @@ impl Checkpoints {
             path: file.clone(),
             reason: format!("not a state this version wrote ({e})"),
         })?;
+        if let Some(reason) = state.fault(step_of(&path)) {
+            return Err(TrainError::Checkpoint { path: file, reason });
+        }
         Ok(Some((path, state)))
     }
 
@@ -234,5 +272,64 @@ impl Checkpoints {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.error(&self.folder)(e)),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State {
+            version: VERSION,
+            step: 7,
+            taken: Vec::new(),
+            best: None,
+            without_improvement: 0,
+            train_tokens: 100,
+            train_seconds: 1.5,
+            seconds: 2.0,
+            losses: vec![0.5],
+            points: Vec::new(),
+            guard: None,
+            restart: None,
+            identity: Identity {
+                options: Options::default(),
+                max_length: 64,
+                truncate: "head".to_owned(),
+                hashes: Vec::new(),
+                kernel_path: "portable".to_owned(),
+                rows: 9,
+            },
+        }
+    }
+
+    /// What a folder called `step-7` holds is read back, or said to be wrong.
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut State), says: Option<&str>) {
+        let out = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::of(out.path());
+        let path = checkpoints.write(&state(), |_| Ok(())).unwrap();
+        let mut changed = state();
+        change(&mut changed);
+        let text = serde_json::to_string(&changed).unwrap();
+        fs::write(path.join("state.json"), text).unwrap();
+        match (checkpoints.newest(), says) {
+            (Ok(found), None) => assert_eq!(found, Some((path, changed))),
+            (Err(error), Some(says)) => {
+                let line = error.to_string();
+                assert!(line.contains(says) && line.contains("state.json"), "{line}");
+            }
+            (found, _) => panic!("{found:?}"),
+        }
+    }
+
+    #[test]
+    fn a_state_is_of_this_format_and_of_its_folder() {
+        check(|_| {}, None);
+        check(|s| s.version = 99, Some("format 99"));
+        check(|s| s.step = 1_000_000, Some("of step 1000000"));
+        check(|s| s.train_seconds = 1e300, Some("seconds of training"));
+        check(|s| s.seconds = -1.0, Some("-1 seconds"));
     }
 }

@@ -3,6 +3,7 @@
 use crate::anchor::Anchor;
 use crate::average::Averaging;
 use crate::batches::BatchPlan;
+use crate::checkpoint::no_count;
 use crate::prefix::PrefixCache;
 use crate::{Average, ClassWeights, Examples, Options, TargetRule, TrainError};
 use hone_bert::{Acts, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
@@ -509,9 +510,9 @@ impl<B: Backend> Engine<B> {
         let v = read_flat::<B>(&path, "v", len)?;
         let by_name: HashMap<&str, u32> = taken.iter().map(|(n, k)| (n.as_str(), *k)).collect();
         let rows = model.layout().table.params().iter();
-        let counts = rows
-            .map(|p| by_name.get(p.name.as_str()).copied().unwrap_or(0))
-            .collect();
+        let count = |name: &str| by_name.get(name).copied();
+        let counts = rows.map(|p| count(&p.name).ok_or_else(|| no_count(folder, &p.name)));
+        let counts = counts.collect::<Result<_, _>>()?;
         self.optimizer.restore(b.as_ref(), &m, &v, counts)?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A run's hyperparameters, all of them decided: what `run.toml` records.
 
 use crate::watch::CollapseGuard;
-use crate::{Average, Init, InitHead, Pool};
+use crate::{Average, Init, InitHead, Pool, TrainError};
 use hone_optim::{Multipliers, Pull, Schedule, Warmup};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -268,9 +268,36 @@ impl Options {
     }
 }
 
+/// Refuses a run of no steps, and one of so many that the key of a dropout draw, which has 32 bits for the step, would
+/// come again.
+pub(crate) fn can_run(rows: usize, steps: usize) -> Result<(), TrainError> {
+    let wrong = |what| Err(TrainError::Option(what));
+    if rows == 0 || steps == 0 {
+        return wrong("there is nothing to train on: no rows, or no steps".to_owned());
+    }
+    match u32::try_from(steps) {
+        Ok(_) => Ok(()),
+        Err(_) => wrong(format!(
+            "the run would have {steps} steps, at most {} were expected: give fewer --epochs, or --max-steps",
+            u32::MAX
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_have_steps_and_not_too_many() {
+        let options = Options {
+            epochs: 1e18,
+            ..Options::default()
+        };
+        assert!(can_run(9, options.steps(1)).is_err());
+        assert!(can_run(0, 3).is_err() && can_run(9, 0).is_err());
+        assert!(can_run(9, u32::MAX as usize).is_ok());
+    }
 
     #[test]
     fn cadence_words() {

@@ -1,7 +1,7 @@
 //! Leaving a run and coming back to it: what of a run in progress goes into a checkpoint, and out of it again.
 
 use crate::TrainError;
-use crate::checkpoint::State;
+use crate::checkpoint::{State, VERSION};
 use crate::engine::Engine;
 use crate::events::Event;
 use crate::training::{Progress, Training};
@@ -17,7 +17,7 @@ impl<B: Backend> Training<'_, B> {
             return Ok(());
         };
         let state = State {
-            version: 1,
+            version: VERSION,
             step: now.step,
             taken: engine.taken(self.model),
             best: now.best,

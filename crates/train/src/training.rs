@@ -5,6 +5,7 @@ use crate::checkpoint::{Best, Checkpoints, Identity};
 use crate::engine::{Draws, Engine, Queued, StepDone, StepRates, WordUpdates};
 use crate::error::some_rows;
 use crate::events::{Event, Plan, Sink, Step};
+use crate::options::can_run;
 use crate::prefix::PrefixCache;
 use crate::reading::Reading;
 use crate::validation::Validation;
@@ -171,11 +172,7 @@ impl<'a, B: Backend> Training<'a, B> {
         let rows = self.train.len();
         let per_epoch = plan.steps_per_epoch(rows);
         let steps = options.steps(per_epoch);
-        if rows == 0 || steps == 0 {
-            return Err(TrainError::Option(
-                "there is nothing to train on: no rows, or no steps".to_owned(),
-            ));
-        }
+        can_run(rows, steps)?;
         let (mut limits, tokens) = self.sizes(&plan, steps.div_ceil(per_epoch))?;
         (limits.tokens, limits.sequences) = (draws * limits.tokens, draws * limits.sequences);
         let cache = match (self.frozen, &mut self.prefix) {
