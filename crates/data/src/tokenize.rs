@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::BertNormalizer;
+use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{InputSequence, Tokenizer as Inner};
 
@@ -91,7 +91,9 @@ impl Tokenizer {
                 path: json.clone(),
                 reason: format!("not a tokenizer file ({e})"),
             };
-            (Inner::from_file(&json).map_err(wrong)?, json)
+            let mut inner = Inner::from_file(&json).map_err(wrong)?;
+            settle(&mut inner, &settings(folder)?).map_err(wrong)?;
+            (inner, json)
         } else if vocab.is_file() {
             (word_piece(folder, &vocab)?, vocab)
         } else {
@@ -264,22 +266,47 @@ impl Tokenizer {
     }
 }
 
-/// How many tokens of two texts stay when `room` fit: the longer loses one at a time, the second on a tie.
+/// How many tokens of two texts stay when `room` fit: the longer is cut to the other's length, then both to a half, of
+/// which the longer has the odd token, the second of two that are equal (transformers' `longest_first`).
 fn shares(a: usize, b: usize, room: usize) -> (usize, usize) {
-    let excess = (a + b).saturating_sub(room);
-    let (mut a, mut b) = (a, b);
-    // First the longer shrinks to the shorter, then both in turn.
-    let first = excess.min(a.abs_diff(b));
-    if a > b {
-        a -= first;
-    } else {
-        b -= first;
+    let (short, long) = (a.min(b), a.max(b));
+    let (short, long) = match a + b <= room {
+        true => (short, long),
+        false if 2 * short <= room => (short, room - short),
+        false => (room / 2, room - room / 2),
+    };
+    if a > b { (long, short) } else { (short, long) }
+}
+
+/// The folder's `tokenizer_config.json`, null where there is none.
+fn settings(folder: &Path) -> Result<Value, DataError> {
+    let config: PathBuf = folder.join("tokenizer_config.json");
+    match std::fs::read_to_string(&config) {
+        Ok(text) => serde_json::from_str(&text).map_err(|e| DataError::Tokenizer {
+            path: config.clone(),
+            reason: format!("not JSON ({e})"),
+        }),
+        Err(_) => Ok(Value::Null),
     }
-    let rest = excess - first;
-    (
-        a.saturating_sub(rest / 2),
-        b.saturating_sub(rest - rest / 2),
-    )
+}
+
+/// Normalises as `tokenizer_config.json` has it where that is not what `tokenizer.json` says, as transformers does for
+/// BERT's tokenizers (and for no other class).
+fn settle(inner: &mut Inner, settings: &Value) -> tokenizers::Result<()> {
+    let class = settings.get("tokenizer_class").and_then(Value::as_str);
+    let flag = |name: &str| settings.get(name).and_then(Value::as_bool);
+    if let Some(NormalizerWrapper::BertNormalizer(stored)) = inner.get_normalizer() {
+        if class.is_none_or(|c| c.starts_with("BertTokenizer")) {
+            let settled = BertNormalizer::new(
+                stored.clean_text,
+                flag("tokenize_chinese_chars").unwrap_or(stored.handle_chinese_chars),
+                flag("strip_accents").or(stored.strip_accents),
+                flag("do_lower_case").unwrap_or(stored.lowercase),
+            );
+            inner.with_normalizer(Some(settled))?;
+        }
+    }
+    Ok(())
 }
 
 /// BERT's word-piece tokenizer from a vocabulary file, as transformers' `BertTokenizerFast` sets it up.
@@ -288,14 +315,7 @@ fn word_piece(folder: &Path, vocab: &Path) -> Result<Inner, DataError> {
         path: vocab.to_owned(),
         reason,
     };
-    let config: PathBuf = folder.join("tokenizer_config.json");
-    let settings: Value = match std::fs::read_to_string(&config) {
-        Ok(text) => serde_json::from_str(&text).map_err(|e| DataError::Tokenizer {
-            path: config.clone(),
-            reason: format!("not JSON ({e})"),
-        })?,
-        Err(_) => Value::Null,
-    };
+    let settings = settings(folder)?;
     let flag = |name: &str, default: bool| {
         settings
             .get(name)
@@ -379,12 +399,61 @@ mod tests {
     fn pairs_lose_from_the_longer() {
         for ((a, b, room), want) in [
             ((10, 2, 8), (6, 2)),
-            ((10, 10, 9), (5, 4)),
+            ((10, 10, 9), (4, 5)),
+            ((12, 10, 9), (5, 4)),
             ((3, 9, 6), (3, 3)),
             ((2, 2, 10), (2, 2)),
             ((5, 5, 0), (0, 0)),
         ] {
             assert_eq!(shares(a, b, room), want, "{a} {b} {room}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_cut_as_the_tokenizers_library_cuts_them() {
+        use tokenizers::Encoding;
+        use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
+        let of = |n: usize| {
+            Encoding::from_tokens(vec![tokenizers::Token::new(5, "x".into(), (0, 1)); n], 0)
+        };
+        for a in 0..12 {
+            for b in 0..12 {
+                for max_length in 1..24 {
+                    let cut = TruncationParams {
+                        max_length,
+                        ..Default::default()
+                    };
+                    let (one, two) = truncate_encodings(of(a), Some(of(b)), &cut).unwrap();
+                    assert_eq!(
+                        shares(a, b, max_length),
+                        (one.len(), two.unwrap().len()),
+                        "{a} {b} {max_length}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_configuration_says_how_texts_are_normalised() {
+        let folder = folder();
+        let t = Tokenizer::load(folder.path(), 12).unwrap();
+        t.inner
+            .save(folder.path().join("tokenizer.json"), false)
+            .unwrap();
+        for (config, unknown) in [
+            (r#"{"tokenizer_class": "BertTokenizer"}"#, 0),
+            (r#"{"do_lower_case": false}"#, 1),
+            (r#"{"do_lower_case": true, "strip_accents": false}"#, 1),
+            (
+                r#"{"do_lower_case": false, "tokenizer_class": "PreTrainedTokenizerFast"}"#,
+                0,
+            ),
+        ] {
+            std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+            let t = Tokenizer::load(folder.path(), 12).unwrap();
+            let found = t.encode("Gööd bad", None, 512, Truncate::Head).unwrap();
+            assert_eq!(found.unknown, unknown, "{config}");
         }
     }
 
