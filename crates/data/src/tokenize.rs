@@ -295,16 +295,16 @@ fn settings(folder: &Path) -> Result<Value, DataError> {
 fn settle(inner: &mut Inner, settings: &Value) -> tokenizers::Result<()> {
     let class = settings.get("tokenizer_class").and_then(Value::as_str);
     let flag = |name: &str| settings.get(name).and_then(Value::as_bool);
-    if let Some(NormalizerWrapper::BertNormalizer(stored)) = inner.get_normalizer() {
-        if class.is_none_or(|c| c.starts_with("BertTokenizer")) {
-            let settled = BertNormalizer::new(
-                stored.clean_text,
-                flag("tokenize_chinese_chars").unwrap_or(stored.handle_chinese_chars),
-                flag("strip_accents").or(stored.strip_accents),
-                flag("do_lower_case").unwrap_or(stored.lowercase),
-            );
-            inner.with_normalizer(Some(settled))?;
-        }
+    if let Some(NormalizerWrapper::BertNormalizer(stored)) = inner.get_normalizer()
+        && class.is_none_or(|c| c.starts_with("BertTokenizer"))
+    {
+        let settled = BertNormalizer::new(
+            stored.clean_text,
+            flag("tokenize_chinese_chars").unwrap_or(stored.handle_chinese_chars),
+            flag("strip_accents").or(stored.strip_accents),
+            flag("do_lower_case").unwrap_or(stored.lowercase),
+        );
+        inner.with_normalizer(Some(settled))?;
     }
     Ok(())
 }

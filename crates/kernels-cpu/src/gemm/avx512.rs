@@ -189,7 +189,8 @@ unsafe fn tile_bf16<const ROWS: usize, const WIDE: usize, L: Left>(
     // SAFETY: handed on from the caller; both types are 64 bytes.
     unsafe {
         sums::<ROWS, WIDE, L>(k, a, left, b, c, c_stride, plus, ahead, |x, y, sum| {
-            _mm512_dpbf16_ps(sum, std::mem::transmute(x), std::mem::transmute(y))
+            let words = |x: __m512| std::mem::transmute::<__m512, __m512bh>(x);
+            _mm512_dpbf16_ps(sum, words(x), words(y))
         });
     }
 }
