@@ -31,7 +31,7 @@ fn main() {
         .collect();
     let (paths, wanted): (Vec<String>, Vec<String>) =
         words.into_iter().partition(|word| word.starts_with("cpu-"));
-    for path in Path::all().into_iter().chain(Path::rounded()) {
+    for path in Path::every() {
         let chosen = match paths.is_empty() {
             true => path != Path::Portable || Path::detect() == path,
             false => paths.iter().any(|name| path.name().starts_with(name)),

@@ -128,14 +128,15 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/rival.py");
     let scratch = std::env::temp_dir().join(format!("hone-compare-{}", std::process::id()));
-    let rival = |command: &[String]| {
+    let rival_in = |precision: &str, command: &[String]| {
         let mut c = Command::new(&args.python);
         c.arg(&script).args(command);
-        if args.precision == "bf16" {
+        if precision == "bf16" {
             c.arg("--bf16");
         }
         object(c)
     };
+    let rival = |command: &[String]| rival_in(&args.precision, command);
     let hone = |command: &[String]| {
         let _ = std::fs::remove_dir_all(&scratch);
         std::fs::create_dir_all(&scratch)?;
@@ -211,7 +212,7 @@ pub fn run(args: &Args) -> Result<()> {
             )))?;
         }
         if args.wants("curves") {
-            record.push(curves(args, sst2, &scratch, &rival)?);
+            record.push(curves(args, sst2, &scratch, &rival_in)?);
         }
         if args.wants("start") {
             record.push(start(args, &scratch)?);
@@ -243,21 +244,32 @@ fn settled_rate(log: &Path, summary: &Value) -> Result<f64> {
         / (seconds - number(&skipped["train_seconds"])?))
 }
 
-/// Losses of a hundred steps without dropout, in the file's order, both from one folder with a head.
+/// Losses of a hundred steps without dropout, in the file's order, both from one folder with a head; in bf16 how far each
+/// is from PyTorch's in f32.
 fn curves(
     args: &Args,
     sst2: &Path,
     scratch: &Path,
-    rival: &dyn Fn(&[String]) -> Result<Value>,
+    rival: &dyn Fn(&str, &[String]) -> Result<Value>,
 ) -> Result<Value> {
     const STEPS: usize = 100;
     let (folder, out) = (scratch.join("start"), scratch.join("curve"));
     let data = sst2.join("train.csv");
-    let theirs = rival(&words(&format!(
-        "curve --model {} --data {} --steps {STEPS}",
-        folder.display(),
-        data.display()
-    )))?;
+    let theirs = |precision: &str| -> Result<Vec<f64>> {
+        let command = format!(
+            "curve --model {} --data {} --steps {STEPS}",
+            folder.display(),
+            data.display()
+        );
+        let found = rival(precision, &words(&command))?;
+        let losses = found["losses"].as_array().into_iter().flatten();
+        let losses: Vec<f64> = losses.filter_map(Value::as_f64).collect();
+        match losses.len() {
+            STEPS => Ok(losses),
+            n => bail!("{n} losses instead of {STEPS}"),
+        }
+    };
+    let single = theirs("f32")?;
     let mut c = Command::new(&args.hone);
     c.args(words(&format!(
         "train --model {} --data {} --valid none --max-steps {STEPS} --lr 5e-5 --head-lr 5e-5 --no-shuffle \
@@ -275,29 +287,37 @@ fn curves(
         .filter(|event| event["event"] == "step")
         .filter_map(|event| event["loss"].as_f64())
         .collect();
-    let theirs: Vec<f64> = theirs["losses"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_f64)
-        .collect();
-    if own.len() != STEPS || theirs.len() != STEPS {
-        bail!(
-            "{} and {} losses instead of {STEPS}",
-            own.len(),
-            theirs.len()
-        );
+    if own.len() != STEPS {
+        bail!("{} losses instead of {STEPS}", own.len());
     }
-    let furthest = own
-        .iter()
-        .zip(&theirs)
-        .fold(0f64, |m, (a, b)| m.max((a - b).abs()));
     println!(
-        "\nLosses of {STEPS} steps without dropout, first {:.4}, last {:.4}: at most {furthest:.1e} apart.",
+        "\nLosses of {STEPS} steps without dropout, first {:.4}, last {:.4}: {}.",
         own[0],
-        own[STEPS - 1]
+        own[STEPS - 1],
+        apart(&own, &single)
     );
-    Ok(json!({"losses": own, "opponent_losses": theirs, "furthest": furthest}))
+    let mut record = json!({"losses": own, "opponent_losses": single});
+    if args.precision != "f32" {
+        let rounded = theirs(&args.precision)?;
+        println!(
+            "PyTorch in {}: {}.",
+            args.precision,
+            apart(&rounded, &single)
+        );
+        record["opponent_rounded_losses"] = json!(rounded);
+    }
+    Ok(record)
+}
+
+/// How far losses are from PyTorch's in f32.
+fn apart(losses: &[f64], single: &[f64]) -> String {
+    let all = losses.iter().zip(single).map(|(a, b)| (a - b).abs());
+    let squares: f64 = all.clone().map(|d| d * d).sum();
+    format!(
+        "at most {:.1e} from PyTorch's in f32, {:.1e} root mean square",
+        all.fold(0.0, f64::max),
+        (squares / single.len() as f64).sqrt()
+    )
 }
 
 /// From the start of the process to the first forward pass and its printed result.

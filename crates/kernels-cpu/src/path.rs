@@ -58,6 +58,11 @@ impl Path {
         ALL.into_iter().filter(|path| path.available()).collect()
     }
 
+    /// Those, and the one for products in bf16 where there is one.
+    pub fn every() -> Vec<Path> {
+        Path::all().into_iter().chain(Path::rounded()).collect()
+    }
+
     /// Its name in checkpoints and reports. A path whose bits a version of Hone changes gets a new one, so that a
     /// checkpoint of before is refused in words instead of going on as another run.
     pub fn name(self) -> &'static str {

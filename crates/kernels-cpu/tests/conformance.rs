@@ -23,8 +23,8 @@ fn rounds(name: &str) -> bool {
             .any(|use_| name.contains(use_))
 }
 
-/// ε of bf16 as a multiple of that of f32.
-const COARSER: f64 = 65536.0;
+/// What rounding an operand to bf16 changes at most, 2⁻⁹ of it, as a multiple of f32's ε.
+const COARSER: f64 = 16384.0;
 
 #[test]
 fn products_in_bf16_round_their_operands_and_nothing_else_is_rounded() {
@@ -79,7 +79,7 @@ fn operation(name: &str) -> String {
 
 #[test]
 fn threads_change_no_bit_of_any_operation_and_all_of_them_work() {
-    for path in Path::all().into_iter().chain(Path::rounded()) {
+    for path in Path::every() {
         let one = outcomes(&CpuBackend::with(path, Team::new(1)));
         for threads in [2, 3, 4] {
             let backend = CpuBackend::with(path, Team::with_split(threads, Split::Forced));

@@ -15,11 +15,6 @@ fn numbers(len: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// Every path, that in bf16 too.
-fn paths() -> Vec<Path> {
-    Path::all().into_iter().chain(Path::rounded()).collect()
-}
-
 /// Largest error of a sum of `k` products of such numbers, plus `1`: each of the `k + blocks` roundings is at
 /// most ε/2 of the sum of magnitudes (Higham 2002, eq. 3.5).
 fn bound(k: usize, magnitude: f64) -> f64 {
@@ -199,7 +194,7 @@ fn microkernel_identities_are_exact() {
         }
         assert_eq!(c, b, "I·B");
     }
-    for path in paths() {
+    for path in Path::every() {
         with_kernel!(path, K => {
             check::<K>();
             check::<<K as GemmKernel>::Grad>();
@@ -223,7 +218,7 @@ fn products_match_f64_at_awkward_sizes() {
         // Two tiles across (as they are forced), each with one panel of the widest kernel more than a group has.
         (2, 1, 400, 888),
     ];
-    for path in paths() {
+    for path in Path::every() {
         for threads in [1, 3] {
             let team = Team::with_split(threads, Split::Forced);
             for (rows, count, depth, columns) in sizes {
@@ -291,7 +286,7 @@ fn weight_gradients_match_f64_at_awkward_sizes() {
         (520, 1024, 3),
         (9, 1540, 35),
     ];
-    for path in paths() {
+    for path in Path::every() {
         for threads in [1, 3] {
             let team = Team::with_split(threads, Split::Forced);
             for size in sizes {
@@ -330,7 +325,7 @@ fn bits(x: &[f32]) -> Vec<u32> {
 
 #[test]
 fn bits_do_not_depend_on_threads_or_blocks() {
-    for path in paths() {
+    for path in Path::every() {
         let p = Problem {
             rows: 77,
             count: 2,
@@ -363,7 +358,7 @@ fn bits_do_not_depend_on_threads_or_blocks() {
 
 #[test]
 fn no_tokens_is_a_zero_gradient() {
-    for path in paths() {
+    for path in Path::every() {
         let team = Team::new(1);
         let blocking = Blocking::detect();
         let scratch = PackScratch::new(1, blocking).unwrap();
@@ -385,7 +380,7 @@ proptest! {
     ) {
         let team = Team::with_split(threads, Split::Forced);
         let p = Problem { rows, count, depth, columns, stack: FORMS[form] };
-        for path in paths() {
+        for path in Path::every() {
             let (c, want) = with_kernel!(path, K => run_product::<K>(&team, &p, "bias"));
             close(&c, &want, depth * count, "bias");
         }
