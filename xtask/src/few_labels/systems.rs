@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -445,15 +445,19 @@ impl Bench {
 /// An interrupt's number.
 const SIGINT: i32 = 2;
 
+/// Whether a command ended by an interrupt: its own way, as `hone` does where it has something to write down, or at once.
+fn interrupted(status: ExitStatus) -> bool {
+    status.code() == Some(INTERRUPTED.into()) || status.signal() == Some(SIGINT)
+}
+
 /// Standard output of a command that must succeed; nothing where it was interrupted.
 fn output(mut command: Command) -> Result<Option<String>> {
     let shown = format!("{command:?}");
     let out = command.output().with_context(|| shown.clone())?;
-    let status = out.status;
-    if status.code() == Some(INTERRUPTED.into()) || status.signal() == Some(SIGINT) {
+    if interrupted(out.status) {
         return Ok(None);
     }
-    if !status.success() {
+    if !out.status.success() {
         bail!("{shown}: {}", String::from_utf8_lossy(&out.stderr).trim());
     }
     Ok(Some(String::from_utf8_lossy(&out.stdout).into_owned()))
@@ -462,6 +466,13 @@ fn output(mut command: Command) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interrupt_is_neither_success_nor_failure() {
+        let of = |raw: i32| interrupted(ExitStatus::from_raw(raw));
+        assert!(of(SIGINT) && of(130 << 8));
+        assert!(!of(0) && !of(1 << 8) && !of(9));
+    }
 
     #[test]
     fn processor_time_is_read_behind_any_program_name() {
