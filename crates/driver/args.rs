@@ -364,7 +364,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N|FRACTION", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<String>,
-    /// What selection and patience go by [default: accuracy, micro_f1, pearson or entity_f1, by task]
+    /// What selection and patience go by: accuracy, macro_f1, matthews or loss; of several labels micro_f1, macro_f1, accuracy or
+    /// loss; of values pearson, spearman, rmse, mae or loss; of tags entity_f1, accuracy or loss [default: the first]
     #[arg(long, value_name = "NAME", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,

@@ -295,17 +295,14 @@ fn probe<B: Backend>(
         Err(error) => return Ok(Err(error.to_string())),
     };
     let (labels, _) = set.labels(&part, task, &ask.splits.names)?;
-    let strata: Vec<usize> = match &labels {
-        Labels::Classes(all) => all.iter().map(|c| c.unwrap_or(0) as usize).collect(),
-        _ => vec![0; part.rows.len()],
-    };
     // A stratified part of the rows, in the file's order.
     let chosen: Vec<u32> = match part.rows.len() > ask.probe_rows {
         false => (0..part.rows.len() as u32).collect(),
         true => {
             let share = ask.probe_rows as f64 / part.rows.len() as f64;
             let keys = vec![Vec::new(); part.rows.len()];
-            let mut rows = stratified_split(&keys, &strata, share, ask.seed).1;
+            let classes = labels.spread((1.0 / share).ceil() as usize);
+            let mut rows = stratified_split(&keys, &classes, share, ask.seed).1;
             rows.truncate(ask.probe_rows);
             rows
         }

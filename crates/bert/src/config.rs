@@ -149,13 +149,13 @@ impl Config {
             }
         }
         let activation = match map.get("hidden_act").map(|v| v.as_str()) {
-            None | Some(Some("gelu")) => Activation::Gelu,
-            Some(Some("gelu_new" | "gelu_pytorch_tanh")) => Activation::GeluTanh,
+            None | Some(Some("gelu" | "gelu_python")) => Activation::Gelu,
+            Some(Some("gelu_new" | "gelu_fast" | "gelu_pytorch_tanh")) => Activation::GeluTanh,
             Some(Some("relu")) => Activation::Relu,
             _ => {
                 return Err(fields.unsupported(
                     "hidden_act",
-                    "\"gelu\", \"gelu_new\", \"gelu_pytorch_tanh\", \"relu\"",
+                    "\"gelu\", \"gelu_python\", \"gelu_new\", \"gelu_fast\", \"gelu_pytorch_tanh\", \"relu\"",
                 ));
             }
         };
@@ -376,6 +376,21 @@ mod tests {
         assert_eq!((c.hidden, c.layers, c.heads, c.head_dim()), (24, 2, 3, 8));
         assert_eq!(c.labels, ["bad", "good"]);
         assert_eq!(c.activation, Activation::GeluTanh);
+    }
+
+    /// transformers has several names for one function.
+    #[test]
+    fn activations_by_all_their_names() {
+        for (name, is) in [
+            ("gelu_python", Activation::Gelu),
+            ("gelu_fast", Activation::GeluTanh),
+            ("gelu_pytorch_tanh", Activation::GeluTanh),
+            ("relu", Activation::Relu),
+        ] {
+            let text = text(|m| drop(m.insert("hidden_act".into(), json!(name))));
+            let config = Config::parse(&text, Path::new("config.json")).unwrap();
+            assert_eq!(config.activation, is, "{name}");
+        }
     }
 
     #[test]

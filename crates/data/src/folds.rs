@@ -3,10 +3,11 @@
 //!
 //! Greedy, as scikit-learn's `StratifiedGroupKFold`: bundles of rows that must stay together are dealt one by one,
 //! each to the fold where the classes' counts then differ least. Unlike there large bundles come first, whatever
-//! their classes, so that the small ones even out what those leave.
+//! their classes, so that the small ones even out what those leave. Rows of several classes are dealt by iterative
+//! stratification.
 
 use crate::DataError;
-use crate::split::bundles;
+use crate::split::{bundles, deal_several, have_several};
 use hone_tensor::permutation;
 
 /// `k` folds of the rows, each in ascending order.
@@ -31,6 +32,9 @@ pub fn folds(
             "--folds {k}: there are only {} groups of rows that may be apart (same group or same text stays together)",
             all.len()
         )));
+    }
+    if have_several(classes) {
+        return Ok(deal_several(keys, classes, &vec![1.0; k], seed));
     }
     let count = classes
         .iter()

@@ -30,6 +30,7 @@ mod read;
 mod row;
 mod source;
 mod split;
+pub mod spread;
 mod tagged;
 mod tokenize;
 

@@ -1,6 +1,9 @@
 //! Splits: stratified, whole groups, exact duplicates together, a pure function of a seed.
 
+mod iterative;
+
 use hone_tensor::permutation;
+pub(crate) use iterative::deal_several;
 use std::collections::{BTreeMap, HashMap};
 
 /// Items that must stay together, with the stratum most of them have.
@@ -127,11 +130,31 @@ impl Hands<'_> {
     }
 }
 
-/// Deals the rows into parts whose sizes have the given weights, every stratum spread alike.
+/// Whether rows have several classes.
+pub(crate) fn have_several(classes: &[Vec<u32>]) -> bool {
+    classes.iter().any(|own| own.len() > 1)
+}
+
+/// Deals the rows into parts whose sizes have the given weights, every class spread alike.
 ///
-/// `strata[row]` is its class (0 for all where there is none); rows that share a string in `keys[row]`
-/// (their group, their text) come into one part.
-fn deal(keys: &[Vec<String>], strata: &[usize], weights: &[f64], seed: u64) -> Vec<Vec<u32>> {
+/// `classes[row]` are the row's classes: one, or several where it has several labels, or none; rows that share a string in
+/// `keys[row]` (their group, their text) come into one part.
+fn deal(keys: &[Vec<String>], classes: &[Vec<u32>], weights: &[f64], seed: u64) -> Vec<Vec<u32>> {
+    if have_several(classes) {
+        return deal_several(keys, classes, weights, seed);
+    }
+    let only = |own: &Vec<u32>| own.first().map_or(0, |&class| class as usize);
+    let strata: Vec<usize> = classes.iter().map(only).collect();
+    deal_strata(keys, &strata, weights, seed)
+}
+
+/// Deals rows of one class each, or none, which counts as the first.
+fn deal_strata(
+    keys: &[Vec<String>],
+    strata: &[usize],
+    weights: &[f64],
+    seed: u64,
+) -> Vec<Vec<u32>> {
     let all = bundles(keys, strata);
     let order = permutation(all.len(), seed, 0);
     let strata_count = strata.iter().max().map_or(0, |m| m + 1);
@@ -169,14 +192,16 @@ fn deal(keys: &[Vec<String>], strata: &[usize], weights: &[f64], seed: u64) -> V
     parts
 }
 
-/// Rows for training and, a `fraction` of all, for validation.
+/// Rows for training and, a `fraction` of all, for validation, each in ascending order.
+///
+/// `classes` and `keys` are those of [`folds`](crate::folds()): what is spread alike, and what stays together.
 pub fn stratified_split(
     keys: &[Vec<String>],
-    strata: &[usize],
+    classes: &[Vec<u32>],
     fraction: f64,
     seed: u64,
 ) -> (Vec<u32>, Vec<u32>) {
-    let mut parts = deal(keys, strata, &[1.0 - fraction, fraction], seed).into_iter();
+    let mut parts = deal(keys, classes, &[1.0 - fraction, fraction], seed).into_iter();
     (
         parts.next().unwrap_or_default(),
         parts.next().unwrap_or_default(),
@@ -188,6 +213,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn each(strata: &[usize]) -> Vec<Vec<u32>> {
+        strata.iter().map(|&class| vec![class as u32]).collect()
+    }
+
     proptest! {
         #[test]
         fn without_groups_each_class_is_split_alike(
@@ -195,7 +224,7 @@ mod tests {
             seed in 0u64..50,
         ) {
             let keys = vec![Vec::new(); strata.len()];
-            let (train, valid) = stratified_split(&keys, &strata, 0.2, seed);
+            let (train, valid) = stratified_split(&keys, &each(&strata), 0.2, seed);
             prop_assert_eq!(train.len() + valid.len(), strata.len());
             for class in 0..3 {
                 let n = strata.iter().filter(|&&s| s == class).count() as f64;
@@ -208,21 +237,21 @@ mod tests {
     /// Rounding each of many small classes the same way is no tenth.
     #[test]
     fn parts_have_their_size_however_small_the_classes() {
-        for each in 2..12 {
-            let strata: Vec<usize> = (0..20 * each).map(|i| i % 20).collect();
+        for rows in 2..12 {
+            let strata: Vec<usize> = (0..20 * rows).map(|i| i % 20).collect();
             let keys = vec![Vec::new(); strata.len()];
             for fraction in [0.1, 0.2, 0.5] {
-                let (_, valid) = stratified_split(&keys, &strata, fraction, 3);
+                let (_, valid) = stratified_split(&keys, &each(&strata), fraction, 3);
                 let want = fraction * strata.len() as f64;
                 let off = (valid.len() as f64 - want).abs();
-                assert!(off <= 1.0, "{each} rows a class: {} of {want}", valid.len());
+                assert!(off <= 1.0, "{rows} rows a class: {} of {want}", valid.len());
                 for class in 0..20 {
                     let got = valid.iter().filter(|&&r| strata[r as usize] == class);
-                    let want = fraction * each as f64;
+                    let want = fraction * rows as f64;
                     assert!((got.count() as f64 - want).abs() <= 1.0);
                 }
             }
-            let folds = deal(&keys, &strata, &[1.0; 5], 3);
+            let folds = deal(&keys, &each(&strata), &[1.0; 5], 3);
             let sizes: Vec<usize> = folds.iter().map(Vec::len).collect();
             let apart = sizes.iter().max().unwrap() - sizes.iter().min().unwrap();
             assert!(apart <= 2, "{sizes:?}");
@@ -240,7 +269,7 @@ mod tests {
     fn the_seed_decides() {
         let strata = vec![0; 100];
         let keys = vec![Vec::new(); 100];
-        let split = |seed| stratified_split(&keys, &strata, 0.1, seed).1;
+        let split = |seed| stratified_split(&keys, &each(&strata), 0.1, seed).1;
         assert_eq!(split(1), split(1));
         assert_ne!(split(1), split(2));
         assert_eq!(split(1).len(), 10);

@@ -54,14 +54,9 @@ pub(crate) fn split(reviews: &[Review], fraction: f64, seed: u64) -> (Vec<u32>, 
     let mut names: Vec<(&str, &str)> = reviews.iter().map(|r| (&*r.kind, &*r.label)).collect();
     names.sort_unstable();
     names.dedup();
-    let strata: Vec<usize> = reviews
-        .iter()
-        .map(|r| {
-            let own = (&*r.kind, &*r.label);
-            names.iter().position(|n| *n == own).unwrap_or(0)
-        })
-        .collect();
-    stratified_split(&keys, &strata, fraction, seed)
+    let class = |r: &Review| names.binary_search(&(&*r.kind, &*r.label)).unwrap_or(0) as u32;
+    let classes: Vec<Vec<u32>> = reviews.iter().map(|r| vec![class(r)]).collect();
+    stratified_split(&keys, &classes, fraction, seed)
 }
 
 #[cfg(test)]

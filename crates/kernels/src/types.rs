@@ -18,7 +18,7 @@ pub enum Acc {
 pub enum Activation {
     /// `x·Φ(x)` with the exact error function (transformers' `gelu`).
     Gelu,
-    /// The tanh approximation (transformers' `gelu_new`, `gelu_pytorch_tanh`).
+    /// The tanh approximation (transformers' `gelu_new`, `gelu_fast`, `gelu_pytorch_tanh`).
     GeluTanh,
     /// `max(0, x)`.
     Relu,

@@ -1,6 +1,7 @@
 //! Tokenised examples with their targets, as the loop reads them: flat and compact, whatever file they came from.
 
 use hone_bert::Task;
+use hone_data::spread;
 use hone_tensor::Ragged;
 
 /// What each example should be answered with.
@@ -37,6 +38,17 @@ impl Targets {
         Targets::Sets {
             unknown: vec![0; sets.len()],
             sets,
+        }
+    }
+
+    /// The classes by which examples are spread alike over parts, `least` being the number of examples that a range of values
+    /// has at least.
+    pub fn spread(&self, least: usize) -> Vec<Vec<u32>> {
+        match self {
+            Targets::Classes(all) => spread::classes(all),
+            Targets::Sets { sets: all, .. } => spread::sets(all),
+            Targets::Values(all) => spread::values(all, least),
+            Targets::Tags { words, .. } => spread::tags(words),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::TrainError;
 use hone_data::check::{Split, quick, text_key};
 use hone_data::{
-    Cell, Columns, DataError, LabelSet, Part, TaskKind, find, infer, label_names, read_labelled,
+    Columns, DataError, LabelSet, Labels, Part, TaskKind, find, infer, label_names, read_labelled,
     stratified_split,
 };
 use std::collections::HashMap;
@@ -172,12 +172,16 @@ impl DataSource {
             test,
             mut notes,
         } = found;
+        let split = |train, f: f64, notes: &mut Vec<String>| -> Result<_, TrainError> {
+            let (found, _) = labels.labels(&train, kind, &names)?;
+            Ok(self.split(train, &found, f, notes))
+        };
         let (train, valid) = match (valid, file) {
             (ValidSource::None, _) => (train, None),
             (ValidSource::File(path), _) => (train, Some(read_labelled(path, &self.columns)?)),
             (ValidSource::Usual, Some(path)) => (train, Some(read_labelled(&path, &self.columns)?)),
-            (ValidSource::Fraction(f), _) => self.split(train, kind, *f, &mut notes),
-            (ValidSource::Usual, None) => self.split(train, kind, 0.1, &mut notes),
+            (ValidSource::Fraction(f), _) => split(train, *f, &mut notes)?,
+            (ValidSource::Usual, None) => split(train, 0.1, &mut notes)?,
         };
         let parts: Vec<(Split, &Part)> = [
             (Split::Train, Some(&train)),
@@ -203,30 +207,23 @@ impl DataSource {
     fn split(
         &self,
         part: Part,
-        kind: TaskKind,
+        labels: &Labels,
         fraction: f64,
         notes: &mut Vec<String>,
     ) -> (Part, Option<Part>) {
-        let mut classes: HashMap<&str, usize> = HashMap::new();
-        let mut strata = Vec::with_capacity(part.rows.len());
-        for row in &part.rows {
-            let stratum = match (&row.label, kind) {
-                (Cell::Text(label), TaskKind::Classify) => {
-                    let next = classes.len();
-                    *classes.entry(label).or_insert(next)
-                }
-                _ => 0,
-            };
-            strata.push(stratum);
-        }
+        // A range of values has a row for either side.
+        let least = 1.0 / fraction.min(1.0 - fraction);
+        let classes = in_order(labels.spread(least.ceil() as usize));
         let keys = together(&part);
-        let (train, valid) = stratified_split(&keys, &strata, fraction, self.split_seed);
-        let how = match kind {
-            TaskKind::Classify => "split by label",
-            _ => "drawn",
+        let (train, valid) = stratified_split(&keys, &classes, fraction, self.split_seed);
+        let by = match labels {
+            Labels::Classes(_) => "label",
+            Labels::Sets { .. } => "their labels",
+            Labels::Values(_) => "value",
+            Labels::Tags(_) => "their tags",
         };
         notes.push(format!(
-            "validation: {} of {} rows, {how} with --split-seed {}",
+            "validation: {} of {} rows, split by {by} with --split-seed {}",
             valid.len(),
             part.rows.len(),
             self.split_seed
@@ -244,6 +241,16 @@ impl DataSource {
     }
 }
 
+/// Classes numbered as they come in the file: what they are called, and in which order, moves no row.
+fn in_order(mut classes: Vec<Vec<u32>>) -> Vec<Vec<u32>> {
+    let mut number: HashMap<u32, u32> = HashMap::new();
+    for class in classes.iter_mut().flatten() {
+        let next = number.len() as u32;
+        *class = *number.entry(*class).or_insert(next);
+    }
+    classes
+}
+
 /// What keeps each row on one side of a split: its text and, where a group column was named, its group.
 pub fn together(part: &Part) -> Vec<Vec<String>> {
     let keys = part.rows.iter().map(|row| {
@@ -252,4 +259,78 @@ pub fn together(part: &Part) -> Vec<Vec<String>> {
         key
     });
     keys.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_data::Cell;
+
+    /// Of 80 rows the rows that a tenth holds out, and what is said of them.
+    #[track_caller]
+    fn held_out(file: &str, text: String) -> (Part, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(file);
+        std::fs::write(&path, text).unwrap();
+        let source = DataSource {
+            data: path,
+            valid: ValidSource::Usual,
+            test: None,
+            columns: Columns::default(),
+            kind: None,
+            split_seed: 0,
+        };
+        let data = source.read().unwrap();
+        let valid = data.valid.unwrap();
+        assert_eq!((data.train.rows.len(), valid.rows.len()), (72, 8));
+        let note = data.notes.into_iter().find(|n| n.contains("validation"));
+        (valid, note.unwrap())
+    }
+
+    #[test]
+    fn labels_of_every_kind_are_spread_alike() {
+        let has = |valid: &Part, label: &str| -> usize {
+            let own = |row: &&hone_data::Row| match &row.label {
+                Cell::List(all) | Cell::Tags(all) => all.iter().any(|l| l == label),
+                Cell::Text(one) => one == label,
+                Cell::None => false,
+            };
+            valid.rows.iter().filter(own).count()
+        };
+        // "b" stands on 20 rows, on ten of them "c" too, "a" on all others.
+        let names = |i: usize| match (i % 4, i % 8) {
+            (0, 0) => "\"b\", \"c\"",
+            (0, _) => "\"b\"",
+            _ => "\"a\"",
+        };
+        let row = |i| format!("{{\"text\": \"row {i}\", \"labels\": [{}]}}\n", names(i));
+        let (valid, note) = held_out("sets.jsonl", (0..80).map(row).collect());
+        assert_eq!(["a", "b", "c"].map(|l| has(&valid, l)), [6, 2, 1]);
+        assert!(
+            note.contains("8 of 80 rows, split by their labels"),
+            "{note}"
+        );
+
+        let tag = |i: usize| if i % 8 == 0 { "B-x" } else { "O" };
+        let row = |i| format!("word{i}\tO\nname\t{}\n\n", tag(i));
+        let (valid, note) = held_out("tags.conll", (0..80).map(row).collect());
+        assert_eq!(has(&valid, "B-x"), 1);
+        assert!(note.contains("split by their tags"), "{note}");
+
+        // Eight ranges of ten values: one of each is held out.
+        let row = |i: usize| format!("row {i},{}.5\n", i * 7 % 80);
+        let rows: String = (0..80).map(row).collect();
+        let (valid, note) = held_out("values.csv", format!("text,label\n{rows}"));
+        let mut ranges: Vec<usize> = valid
+            .rows
+            .iter()
+            .map(|row| match &row.label {
+                Cell::Text(value) => value.parse::<f64>().unwrap() as usize / 10,
+                _ => 99,
+            })
+            .collect();
+        ranges.sort_unstable();
+        assert_eq!(ranges, (0..8).collect::<Vec<_>>());
+        assert!(note.contains("split by value"), "{note}");
+    }
 }

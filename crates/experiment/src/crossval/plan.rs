@@ -2,7 +2,7 @@
 
 use hone_data::{folds, stratified_split};
 use hone_tensor::Philox;
-use hone_train::{Examples, Targets, TrainError};
+use hone_train::{Examples, TrainError};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 
@@ -39,44 +39,6 @@ pub(crate) fn derived(seed: u64, a: usize, b: usize) -> u64 {
     Philox::new(seed).u64_at(a as u64, b as u64) >> 11
 }
 
-/// Most bins into which the values of a regression are put.
-const BINS: usize = 10;
-
-/// The classes by which rows are spread alike: the label; every label of a set (or "none"); every tag of a text;
-/// the tenth of all values in which a value lies.
-fn classes(examples: &Examples, k: usize) -> Vec<Vec<u32>> {
-    let distinct = |mut all: Vec<u32>| {
-        all.sort_unstable();
-        all.dedup();
-        all
-    };
-    match &examples.targets {
-        Targets::Classes(all) => all.iter().map(|c| c.iter().copied().collect()).collect(),
-        Targets::Sets { sets: all, .. } => {
-            let none = all.iter().flatten().max().map_or(0, |m| m + 1);
-            let own = |set: &Vec<u32>| match set.is_empty() {
-                true => vec![none],
-                false => set.clone(),
-            };
-            all.iter().map(own).collect()
-        }
-        Targets::Tags { words, .. } => words
-            .iter()
-            .map(|w| distinct(w.iter().flatten().copied().collect()))
-            .collect(),
-        Targets::Values(all) => {
-            let bins = (all.len() / k.max(1)).clamp(1, BINS);
-            let mut order: Vec<usize> = (0..all.len()).collect();
-            order.sort_by(|&a, &b| all[a].total_cmp(&all[b]));
-            let mut bin = vec![Vec::new(); all.len()];
-            for (rank, row) in order.into_iter().enumerate() {
-                bin[row].push((rank * bins / all.len()) as u32);
-            }
-            bin
-        }
-    }
-}
-
 impl FoldPlan {
     /// `repeats` times `k` folds. `keys` keep rows together (their text, their group); `inner` is the part of a
     /// fold's training rows that selects, none where nothing does or a file of its own does. The first repeat's
@@ -95,7 +57,7 @@ impl FoldPlan {
                 "--repeats 0: at least 1 was expected".to_owned(),
             ));
         }
-        let classes = classes(examples, k);
+        let classes = examples.targets.spread(k);
         let mut plan = Vec::with_capacity(k * repeats);
         let mut hash = Sha256::new();
         for repeat in 1..=repeats {
@@ -115,15 +77,10 @@ impl FoldPlan {
                     Some(fraction) => {
                         let keys: Vec<Vec<String>> =
                             rest.iter().map(|&r| keys[r as usize].clone()).collect();
-                        let strata: Vec<usize> = rest
-                            .iter()
-                            .map(|&r| match classes[r as usize][..] {
-                                [only] => only as usize,
-                                _ => 0,
-                            })
-                            .collect();
+                        let classes: Vec<Vec<u32>> =
+                            rest.iter().map(|&r| classes[r as usize].clone()).collect();
                         let seed = derived(split_seed, repeat, fold);
-                        let (a, b) = stratified_split(&keys, &strata, fraction, seed);
+                        let (a, b) = stratified_split(&keys, &classes, fraction, seed);
                         let of = |index: Vec<u32>| -> Vec<u32> {
                             index.iter().map(|&i| rest[i as usize]).collect()
                         };
@@ -170,6 +127,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use hone_bert::Task;
+    use hone_train::Targets;
 
     fn examples(targets: Targets, n: usize) -> Examples {
         let mut e = Examples::new(Task::Classify);

@@ -8,8 +8,8 @@ use hone_optim::{Schedule, Warmup};
 use hone_tensor::Philox;
 use hone_train::watch::{CollapseGuard, Watch};
 use hone_train::{
-    Average, Cadence, EvalBatches, Event, Examples, Fit, Job, Options, Select, Sink, Step, Targets,
-    Texts, TrainError, evaluate, together,
+    Average, Cadence, EvalBatches, Event, Examples, Fit, Job, Options, Select, Sink, Step, Texts,
+    TrainError, evaluate, together,
 };
 use serde::Serialize;
 use std::cell::Cell;
@@ -268,13 +268,10 @@ impl RangeTest<'_> {
     /// Rows of one text or group stay on one side; classes are spread alike.
     fn split(&self, examples: &Examples, seed: u64) -> Result<Rows, TrainError> {
         let rows = examples.len();
-        let strata: Vec<usize> = match &examples.targets {
-            Targets::Classes(all) => all.iter().map(|c| c.map_or(0, |c| c as usize)).collect(),
-            _ => vec![0; rows],
-        };
         let fraction = (self.held_out as f64 / rows as f64).min(0.2);
+        let classes = examples.targets.spread((1.0 / fraction).ceil() as usize);
         let keys = together(&self.job.data.train);
-        let (train, held_out) = stratified_split(&keys, &strata, fraction, seed);
+        let (train, held_out) = stratified_split(&keys, &classes, fraction, seed);
         if train.is_empty() || held_out.is_empty() {
             return Err(TrainError::Option(
                 "the training texts are of one group, or all the same: none can be held out to measure on"

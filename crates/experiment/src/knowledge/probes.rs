@@ -3,7 +3,9 @@
 use crate::{FOLDS, Probe};
 use hone_bert::{Model, Pool, Task};
 use hone_data::check::text_key;
-use hone_data::{Cell, DataError, LabelSet, Labels, Part, TaskKind, infer, stratified_split};
+use hone_data::{
+    Cell, DataError, LabelSet, Labels, Part, TaskKind, infer, spread, stratified_split,
+};
 use hone_kernels::Backend;
 use hone_train::{
     EvalBatches, Examples, TextReceipt, Tokenising, TrainError, Wanted, argmax, features,
@@ -49,18 +51,19 @@ impl ProbeSet {
         let (Labels::Classes(all), _) = set.labels(part, TaskKind::Classify, names)? else {
             return Err(wrong("one label a text was expected".to_owned()));
         };
-        let all: Vec<usize> = all.iter().map(|c| c.unwrap_or(0) as usize).collect();
         let chosen: Vec<u32> = match all.len() > rows {
             false => (0..all.len() as u32).collect(),
             true => {
                 let share = rows as f64 / all.len() as f64;
                 let keys = vec![Vec::new(); all.len()];
-                let mut drawn = stratified_split(&keys, &all, share, seed).1;
+                let classes = spread::classes(&all);
+                let mut drawn = stratified_split(&keys, &classes, share, seed).1;
                 drawn.truncate(rows);
                 drawn
             }
         };
-        let labels: Vec<usize> = chosen.iter().map(|&r| all[r as usize]).collect();
+        let class = |&r: &u32| all[r as usize].unwrap_or(0) as usize;
+        let labels: Vec<usize> = chosen.iter().map(class).collect();
         let two = labels.iter().any(|l| *l != labels[0]);
         if labels.len() < 2 * FOLDS || !two {
             return Err(wrong(format!(

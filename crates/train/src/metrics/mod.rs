@@ -41,7 +41,9 @@ impl Metrics {
             (Metrics::MultiLabel(m), "loss") => m.loss,
             (Metrics::Regression(m), "pearson") => m.pearson,
             (Metrics::Regression(m), "spearman") => m.spearman,
-            (Metrics::Regression(m), "loss" | "mse") => m.loss,
+            (Metrics::Regression(m), "rmse") => m.root_mean_squared_error,
+            (Metrics::Regression(m), "mae") => m.mean_absolute_error,
+            (Metrics::Regression(m), "loss") => m.loss,
             (Metrics::Tagging(m), "entity_f1") => m.entity_f1,
             (Metrics::Tagging(m), "accuracy") => m.accuracy,
             (Metrics::Tagging(m), "loss") => m.loss,
@@ -109,18 +111,23 @@ pub fn names(task: hone_bert::Task) -> &'static [&'static str] {
     match task {
         Task::Classify => &["accuracy", "macro_f1", "matthews", "loss"],
         Task::MultiLabel => &["micro_f1", "macro_f1", "accuracy", "loss"],
-        Task::Regress => &["pearson", "spearman", "loss"],
+        Task::Regress => &["pearson", "spearman", "rmse", "mae", "loss"],
         Task::Tag => &["entity_f1", "accuracy", "loss"],
     }
 }
 
-/// Whether `new` is better than `old`: a loss is better when lower, everything else when higher.
+/// Whether a metric measures what is wrong: the lower, the better.
+fn is_error(metric: &str) -> bool {
+    matches!(metric, "loss" | "rmse" | "mae")
+}
+
+/// Whether `new` is better than `old`: a loss or an error is better when lower, everything else when higher.
 /// NaN is never better, and anything is better than NaN.
 pub fn better(metric: &str, new: f64, old: f64) -> bool {
     match (new.is_nan(), old.is_nan()) {
         (true, _) => false,
         (false, true) => true,
-        _ if matches!(metric, "loss" | "mse") => new < old,
+        _ if is_error(metric) => new < old,
         _ => new > old,
     }
 }
@@ -128,7 +135,7 @@ pub fn better(metric: &str, new: f64, old: f64) -> bool {
 /// The least and the greatest value that a metric can have.
 pub fn range(metric: &str) -> [f64; 2] {
     match metric {
-        "loss" | "mse" => [0.0, f64::INFINITY],
+        _ if is_error(metric) => [0.0, f64::INFINITY],
         "matthews" | "pearson" | "spearman" => [-1.0, 1.0],
         _ => [0.0, 1.0],
     }
@@ -197,5 +204,25 @@ mod tests {
         assert!(better("accuracy", 0.9, 0.8) && !better("accuracy", 0.8, 0.8));
         assert!(better("loss", 0.1, 0.2) && !better("loss", f64::NAN, 0.2));
         assert!(better("pearson", -0.5, f64::NAN));
+        for error in ["rmse", "mae"] {
+            assert!(better(error, 0.1, 0.2) && range(error)[1] == f64::INFINITY);
+        }
+    }
+
+    /// Whatever `--metric` takes can be measured.
+    #[test]
+    fn every_name_has_a_value() {
+        use hone_bert::Task;
+        let mut pairs = Pairs::default();
+        for (gold, predicted) in [(1.0, 2.0), (2.0, 2.0), (3.0, 6.0)] {
+            pairs.add(gold, predicted);
+        }
+        let of_values = Metrics::Regression(pairs.finish());
+        for name in names(Task::Regress) {
+            assert!(of_values.value(name).is_some(), "{name}");
+        }
+        let error = |name: &str| of_values.value(name).unwrap();
+        assert!((error("rmse") - (10.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!((error("mae") - 4.0 / 3.0).abs() < 1e-12);
     }
 }
