@@ -265,8 +265,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "SHAPE", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// Steps of warm-up, or a fraction of all steps, never the last one [default: 0.06; one-cycle 0.3, slanted 0.1;
-    /// exponential takes none]
+    /// Steps of warm-up, or a fraction of all steps, never the last one [default: 0.06; one-cycle 0.3, slanted 0.1, which
+    /// is what 0 means there; exponential takes none]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<String>,

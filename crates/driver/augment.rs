@@ -12,7 +12,7 @@ use hone_data::augment::{
     Augmenter, Copies, Operator, Plan, Protection, Receipt, Sources, WordNet, WordTable,
     write_copies,
 };
-use hone_data::{LabelSet, Part, TaskKind, Tokenizer, infer, label_names, read_file};
+use hone_data::{LabelSet, Part, TaskKind, Tokenizer, find, infer, label_names, read_file};
 use hone_report::{Table, count, duration, say};
 use hone_train::{JobData, ModelWords, parse_task};
 use serde::{Deserialize, Serialize};
@@ -302,7 +302,8 @@ pub fn run(args: AugmentArgs) -> Result<Exit> {
     for note in &part.notes {
         say!("{note}");
     }
-    let stem = args.data.file_name().and_then(|n| n.to_str()).unwrap_or("");
+    let stem = args.data.file_name().unwrap_or_default().to_string_lossy();
+    let stem = stem.to_lowercase();
     if ["valid", "dev", "val.", "validation", "test"]
         .iter()
         .any(|p| stem.starts_with(p))
@@ -314,9 +315,9 @@ pub fn run(args: AugmentArgs) -> Result<Exit> {
     let task = parse_task(args.task.as_deref().unwrap_or("auto"))
         .map_err(|e| anyhow!("--task {e}"))?
         .unwrap_or_else(|| infer(&part).0);
-    let names = match args.data.with_file_name("labels.txt") {
-        path if path.is_file() => label_names(&path)?,
-        _ => Vec::new(),
+    let names = match find(&args.data)?.labels {
+        Some(path) => label_names(&path)?,
+        None => Vec::new(),
     };
     // Names are protected whether or not the labels could be trained on.
     let labels = LabelSet::of(&part, task, &[])

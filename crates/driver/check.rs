@@ -5,7 +5,7 @@ use crate::check_model::{self, ModelReport};
 use crate::device::{self, Device, on_device};
 use crate::progress::Stage;
 use crate::{Exit, check_table, fetch, out, settings};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use hone_data::check::{self, Fixed, Input, Report, Source, Split};
 use hone_data::{Files, Part, TaskKind, find, infer, label_names, read_as_is};
@@ -96,17 +96,9 @@ impl Splits {
 fn read(args: &CheckArgs) -> Result<Splits> {
     let columns = settings::columns(&args.columns, None);
     let files: Files = find(&args.data)?;
-    let train = files.train.with_context(|| {
-        format!(
-            "{}: no train.csv (.tsv, .jsonl, .json, .conll, .ft, also .gz) here",
-            args.data.display()
-        )
-    })?;
-    let train = read_as_is(&train, &columns)?;
-    if !files.ignored.is_empty() {
-        let names = files.ignored.iter().filter_map(|p| p.file_name());
-        let names: Vec<String> = names.map(|n| n.to_string_lossy().into_owned()).collect();
-        say!("other files, not read: {}", names.join(", "));
+    let train = read_as_is(&files.training(&args.data)?, &columns)?;
+    if let Some(names) = files.ignored() {
+        say!("other files, not read: {names}");
     }
     for note in &train.notes {
         say!("{note}");

@@ -7,7 +7,7 @@ use anyhow::Result;
 use hone_bert::{Config, HeadChoice, Model};
 use hone_data::check::{Example, Finding, Kind, Place, Severity, Split, text_key};
 use hone_data::{
-    Cell, LabelSet, Labels, Part, Row, TaskKind, Tokenizer, Truncate, stratified_split,
+    Cell, LabelSet, Labels, Part, Row, TaskKind, Tokenizer, Truncate, are_pairs, stratified_split,
 };
 use hone_experiment::{FOLDS, Probe, ProbeReport, Verdict};
 use hone_kernels::Backend;
@@ -132,6 +132,16 @@ fn single_label(row: &Row, task: TaskKind) -> Option<&str> {
     match (&row.label, task) {
         (Cell::Text(t), TaskKind::Classify) => Some(t.trim()),
         _ => None,
+    }
+}
+
+/// Whether a row has what the task learns from.
+fn has_label(row: &Row, task: TaskKind) -> bool {
+    match (&row.label, task) {
+        (Cell::Text(t), TaskKind::Regress) => t.trim().parse::<f32>().is_ok_and(f32::is_finite),
+        (Cell::Text(t), TaskKind::Classify) => !t.trim().is_empty(),
+        (label, TaskKind::MultiLabel) => *label != Cell::None,
+        _ => false,
     }
 }
 
@@ -276,13 +286,8 @@ fn probe<B: Backend>(
         ));
     }
     let whole = ask.splits.train();
-    let usable = |row: &&Row| {
-        !row.text.trim().is_empty()
-            && match task {
-                TaskKind::Classify => single_label(row, task).is_some_and(|l| !l.is_empty()),
-                _ => true,
-            }
-    };
+    let pairs = are_pairs(&whole.rows);
+    let usable = |row: &&Row| !row.lacks_text(pairs) && has_label(row, task);
     let mut part = whole.clone_empty();
     part.rows = whole.rows.iter().filter(usable).cloned().collect();
     for row in &mut part.rows {
@@ -294,7 +299,10 @@ fn probe<B: Backend>(
         Ok(set) => set,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let (labels, _) = set.labels(&part, task, &ask.splits.names)?;
+    let labels = match set.labels(&part, task, &ask.splits.names) {
+        Ok((labels, _)) => labels,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
     // A stratified part of the rows, in the file's order.
     let chosen: Vec<u32> = match part.rows.len() > ask.probe_rows {
         false => (0..part.rows.len() as u32).collect(),

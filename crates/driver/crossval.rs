@@ -33,8 +33,8 @@ pub struct CrossvalArgs {
     /// Average the folds' probabilities on the test texts [default: no]
     #[arg(long, help_heading = "Folds")]
     pub vote: bool,
-    /// Then train on all rows, for the median of the epochs that the folds chose; the output folder becomes that
-    /// model's [default: no]
+    /// Then train on all rows, for the median of the epochs (with --max-steps: of the steps) that the folds chose; the
+    /// output folder becomes that model's [default: no]
     #[arg(long, help_heading = "Folds")]
     pub final_fit: bool,
     /// Keep every fold's model in folds/R-K of the output folder [default: no]
@@ -130,7 +130,16 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
     if repeats == 0 {
         bail!("--repeats 0: at least 1 was expected");
     }
-    let (data_set, inner) = read(&args.train, &data)?;
+    let (mut data_set, inner) = read(&args.train, &data)?;
+    if let Some(test) = &data_set.test
+        && !(args.soup || args.vote || args.final_fit)
+    {
+        data_set.notes.push(format!(
+            "the {} test texts are scored by no model: the folds' models are judged by their held-out rows; --final-fit, \
+             --soup or --vote makes a model that is scored on them",
+            count(test.rows.len())
+        ));
+    }
     let name = args.train.model.clone();
     let name = name.as_deref().unwrap_or("minilm");
     let model = fetch::model_folder(name)?;
@@ -295,9 +304,10 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
     }
     if let Some(s) = &report.suspects {
         text += &format!(
-            "labels worth a look: {} rows in {}, the most doubtful first ({:.1} % of all labels; a model that answers many rows \
-             wrong doubts many that are right)\n",
+            "labels worth a look: {} of {} rows in {}, the most doubtful first ({:.1} % of all labels are estimated to be wrong; \
+             a model that answers many rows wrong doubts many that are right)\n",
             count(s.suspects),
+            count(report.rows),
             folder.join("suspects.csv").display(),
             100.0 * s.estimated_noise
         );
@@ -323,7 +333,7 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
         }
     }
     if let Some(f) = &report.final_fit {
-        text += &format!("model of all rows ({:.2} epochs): {}\n", f.epochs, f.note);
+        text += &format!("model of all rows ({}): {}\n", f.length(), f.note);
         let calibrated = f.summary.calibration.iter().flat_map(trust::calibrated);
         let abstained = f.summary.abstention.iter();
         let but = "if the final model, of all texts, answers as well as those of the folds did";

@@ -41,6 +41,12 @@ fn check(args: &TrainArgs) -> Result<()> {
         bail!("options must form an object");
     };
     let allowed = ["out", "seed", "device", "precision", "threads"];
+    if let (true, Some(out)) = (args.resume, &args.out) {
+        bail!(
+            "{}: no run is here to go on with (no run.toml)",
+            out.display()
+        );
+    }
     if args.resume {
         bail!("--resume: the demonstration is not resumed; it takes two minutes");
     }

@@ -248,6 +248,7 @@ impl Found<'_> {
         let (Value::Object(map), Some(s)) = (&mut object, &report.suggestion) else {
             return Ok(object);
         };
+        map.insert("cautions".into(), json!(report.cautions()));
         let (lr, head_lr) = rates(report, s);
         map.insert("lr".into(), json!(lr));
         map.insert("head_lr".into(), json!(head_lr));
@@ -374,6 +375,9 @@ impl Found<'_> {
         }
         if s.unsure() {
             text += "  the repeats disagree: more --repeats or a larger --held-out make it surer\n";
+        }
+        for caution in report.cautions() {
+            text += &format!("  warning: {caution}\n");
         }
         if s.at_end {
             text +=

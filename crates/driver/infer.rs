@@ -182,6 +182,7 @@ pub fn labelled_for<B: Backend>(
         _ => Vec::new(),
     };
     tell_pairs(model, &part.rows);
+    tell_words(model, &part.rows);
     let set = LabelSet::new(model.labels.clone());
     let how = opened.tokenising();
     let (examples, receipt) = labelled(&part, &set, model.task, &names, how)?;
@@ -192,6 +193,16 @@ pub fn labelled_for<B: Backend>(
         say!("warning: {line}");
     }
     Ok((part, examples, receipt))
+}
+
+/// Says where rows are words with a tag each, and the model answers whole texts.
+pub fn tell_words<B: Backend>(model: &Model<B>, rows: &[Row]) {
+    if model.task != Task::Tag && rows.iter().any(|row| !row.words.is_empty()) {
+        say!(
+            "warning: these are words with a tag each, and this model tags none: it reads the words between two blank \
+             lines as one text"
+        );
+    }
 }
 
 /// Says where texts are pairs and those of training were not, or the other way round.

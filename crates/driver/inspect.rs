@@ -2,9 +2,9 @@
 
 use crate::args::InspectArgs;
 use crate::{Exit, out};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use hone_bert::{Config, weight_files};
-use hone_data::{Columns, LabelSet, infer, read_file};
+use hone_data::{Columns, DataError, LabelSet, Labels, Part, TaskKind, infer, read_file};
 use hone_report::{Table, bytes, count};
 use hone_tensor::SafetensorsFile;
 use serde_json::{Value, json};
@@ -105,8 +105,34 @@ fn tensors(path: &Path) -> Result<(String, Value)> {
     ))
 }
 
+/// How many rows each label has, where each row has one.
+fn counted(part: &Part, kind: TaskKind) -> Option<Vec<(String, usize)>> {
+    if kind != TaskKind::Classify {
+        return None;
+    }
+    let set = LabelSet::of(part, kind, &[]).ok()?;
+    let Ok((Labels::Classes(classes), _)) = set.labels(part, kind, &[]) else {
+        return None;
+    };
+    let mut counts: Vec<(String, usize)> = set.names().iter().map(|n| (n.clone(), 0)).collect();
+    for class in classes.into_iter().flatten() {
+        counts[class as usize].1 += 1;
+    }
+    Some(counts)
+}
+
+/// Columns are found by their usual names alone.
+fn without_options(error: DataError) -> anyhow::Error {
+    match error {
+        DataError::Column { .. } | DataError::Ambiguous { .. } => {
+            anyhow!("{error} (hone check takes that option, hone inspect knows usual names alone)")
+        }
+        other => other.into(),
+    }
+}
+
 fn data(path: &Path) -> Result<(String, Value)> {
-    let part = read_file(path, &Columns::default())?;
+    let part = read_file(path, &Columns::default()).map_err(without_options)?;
     let (kind, why) = infer(&part);
     let mut text = format!(
         "{} rows\n{}\n{why}\n",
@@ -114,22 +140,15 @@ fn data(path: &Path) -> Result<(String, Value)> {
         part.notes.join("\n")
     );
     let mut object = json!({"rows": part.rows.len(), "sha256": part.sha256, "task": format!("{kind:?}").to_lowercase()});
-    if let Ok(set) = LabelSet::of(&part, kind, &[])
-        && kind == hone_data::TaskKind::Classify
-    {
+    if let Some(counts) = counted(&part, kind) {
         let mut table = Table::new(&["label", "rows"]);
-        let mut counts = serde_json::Map::new();
-        for name in set.names() {
-            let n = part
-                .rows
-                .iter()
-                .filter(|r| matches!(&r.label, hone_data::Cell::Text(t) if t == name))
-                .count();
+        let mut labels = serde_json::Map::new();
+        for (name, n) in counts {
             table.row([name.clone(), n.to_string()]);
-            counts.insert(name.clone(), json!(n));
+            labels.insert(name, json!(n));
         }
         text += &table.to_string();
-        object["labels"] = Value::Object(counts);
+        object["labels"] = Value::Object(labels);
     }
     Ok((text, object))
 }

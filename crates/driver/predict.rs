@@ -2,7 +2,7 @@
 
 use crate::args::PredictArgs;
 use crate::device::{self, on_device};
-use crate::infer::{Opened, abstain, folder, open, progress, tell_pairs};
+use crate::infer::{Opened, abstain, folder, open, progress, tell_pairs, tell_words};
 use crate::{Exit, settings};
 use anyhow::{Context, Result, bail};
 use hone_bert::Task;
@@ -38,6 +38,12 @@ pub fn predict(args: PredictArgs) -> Result<Exit> {
 /// and lines are, so that an answer tells whose it is.
 fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
     if let Some(data) = &args.data {
+        if data.is_dir() {
+            bail!(
+                "{}: this is a folder; one file of texts was expected",
+                data.display()
+            );
+        }
         let part = read_texts(data, &settings::columns(&args.columns, None))?;
         part.notes.iter().for_each(|note| say!("{note}"));
         return Ok(part.rows);
@@ -77,6 +83,7 @@ fn predict_on<B: Backend>(
     let answers = Answers { opened, abstain };
     let mut to = std::io::BufWriter::new(std::io::stdout().lock());
     tell_pairs(&answers.opened.model, &rows);
+    tell_words(&answers.opened.model, &rows);
     if !args.stream {
         // On a terminal the answers themselves say how far it is.
         let silent = std::io::stdout().is_terminal();

@@ -354,13 +354,18 @@ fn recorded(args: TrainArgs, run: &toml::Table) -> Result<Filled> {
         let Some(why) = chose.get(option).and_then(toml::Value::as_str) else {
             continue;
         };
-        if all.contains_key(option) {
-            continue;
-        }
         let value = match run.get(option) {
             Some(value) => Some(serde_json::to_value(value)?),
             None => None,
         };
+        // What the record itself has put there was given by nobody.
+        if all
+            .get(option)
+            .is_some_and(|now| value.as_ref() != Some(now))
+        {
+            continue;
+        }
+        recipe.given.remove(option);
         recipe.chosen.push(Choice {
             option: option.to_owned(),
             value: value.as_ref().map(setting).transpose()?,

@@ -68,6 +68,14 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnO
     let Value::Object(typed) = serde_json::to_value(&args)? else {
         bail!("options must form an object");
     };
+    // A number of steps says the same as one of epochs; what was chosen by rows needs rows.
+    if typed.contains_key("epochs") {
+        merged.remove("max_steps");
+    }
+    let none = typed.get("valid").is_some_and(|valid| valid == "none");
+    if none && merged.get("select").is_some_and(|select| select == "best") {
+        merged.remove("select");
+    }
     merged.extend(typed);
     let mut out: TrainArgs = serde_json::from_value(Value::Object(merged))
         .map_err(|e| anyhow!("{}: {e}", path.display()))?;
@@ -209,6 +217,16 @@ fn at_least_one(flag: &str, value: Option<usize>, default: usize) -> Result<usiz
     }
 }
 
+/// A seed; run.toml holds no larger ones.
+pub fn seed(flag: &str, value: Option<u64>) -> Result<u64> {
+    match value.unwrap_or(0) {
+        seed if i64::try_from(seed).is_err() => {
+            bail!("--{flag} {seed}: at most {} was expected", i64::MAX)
+        }
+        seed => Ok(seed),
+    }
+}
+
 /// Which columns are read.
 pub fn columns(args: &ColumnArgs, group: Option<&String>) -> Columns {
     Columns {
@@ -241,7 +259,7 @@ pub fn data_source(args: &TrainArgs, data: &Path) -> Result<DataSource> {
         columns: columns(&args.columns, args.group_column.as_ref()),
         kind: parse_task(args.columns.task.as_deref().unwrap_or("auto"))
             .map_err(|e| anyhow!("--task {e}"))?,
-        split_seed: args.split_seed.unwrap_or(0),
+        split_seed: seed("split-seed", args.split_seed)?,
     })
 }
 
@@ -378,7 +396,12 @@ pub fn options(
         weight_decay: not_negative("weight-decay", args.weight_decay, usual.weight_decay)?,
         beta1: decay("beta1", args.beta1, usual.beta1)?,
         beta2: decay("beta2", args.beta2, usual.beta2)?,
-        eps: positive("eps", args.eps, usual.eps)?,
+        eps: within(
+            "eps",
+            args.eps.unwrap_or(usual.eps),
+            |x| x >= f64::from(f32::MIN_POSITIVE),
+            "a number that f32 can hold, from 1.2e-38,",
+        )?,
         clip: (clip > 0.0).then_some(clip),
         schedule,
         warmup,
@@ -407,13 +430,7 @@ pub fn options(
         average: word("average", args.average.as_deref(), "none")?,
         freeze: args.freeze.clone().unwrap_or_else(|| "none".to_owned()),
         unfreeze: args.unfreeze.clone().unwrap_or_else(|| "none".to_owned()),
-        seed: match args.seed.unwrap_or(0) {
-            // run.toml holds no larger ones.
-            seed if i64::try_from(seed).is_err() => {
-                bail!("--seed {seed}: at most {} was expected", i64::MAX)
-            }
-            seed => seed,
-        },
+        seed: seed("seed", args.seed)?,
         shuffle: !args.no_shuffle,
         augment: augment::plan(&args.augmenting)?.to_string(),
         eval_every: word("eval-every", args.eval_every.as_deref(), "1.0")?,
@@ -468,6 +485,14 @@ mod tests {
         assert_eq!((merged.lr, merged.batch_size), (Some(2e-3), Some(8)));
         assert_eq!(merged.warmup.as_deref(), Some("10"));
         assert!(merged.columns.strict);
+        // What a typed flag takes the place of.
+        std::fs::write(&path, "max_steps = 20\nselect = \"best\"\n").unwrap();
+        let typed = |flags: &[&str]| with_config(args(&[&["--config", flag], flags].concat()));
+        assert_eq!(typed(&["--lr", "1e-3"]).unwrap().max_steps, Some(20));
+        let merged = typed(&["--epochs", "5", "--valid", "none"]).unwrap();
+        assert_eq!((merged.max_steps, merged.select), (None, None));
+        let merged = typed(&["--valid", "0.2"]).unwrap();
+        assert_eq!(merged.select.as_deref(), Some("best"));
         std::fs::write(&path, "learning_rate = 1e-3\n").unwrap();
         let error = with_config(args(&["--config", flag]))
             .unwrap_err()

@@ -13,7 +13,7 @@ use hone_experiment::study::{Arm, ArmReport, Design, Study, StudyReport, Verdict
 use hone_kernels::Backend;
 use hone_report::{Forest, ForestRow, JsonLines, Progress, Table, bytes, duration, say};
 use hone_train::watch::CollapseGuard;
-use hone_train::{JobData, Options, Sink, metrics, task_of, write_beside};
+use hone_train::{JobData, Options, Sink, fits_task, metrics, task_of, write_beside};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,7 +45,8 @@ pub struct StudyArgs {
     #[arg(long, value_name = "K", help_heading = "Study")]
     pub folds: Option<usize>,
     /// Differences of the metric up to this are not worth having: an arm that is surely within is no difference
-    /// [default: 0.005, half a point]
+    /// [default: 0.005, half a point; none for loss, rmse and mae, whose unit only you know: without it no arm is said to make
+    /// no difference]
     #[arg(long, value_name = "X", help_heading = "Study")]
     pub margin: Option<f64>,
     /// Probability of any false claim, all looks and arms together [default: 0.05]
@@ -79,7 +80,7 @@ impl StudyArgs {
             pairs: self.pairs.unwrap_or(10),
             folds: self.folds.unwrap_or(5),
             alpha: self.alpha.unwrap_or(0.05),
-            margin: self.margin.unwrap_or(0.005),
+            margin: self.margin.unwrap_or_else(|| usual_margin(metric)),
             higher_is_better: metrics::better(metric, 1.0, 0.0),
         };
         let Design {
@@ -104,6 +105,15 @@ impl StudyArgs {
             bail!("--margin {margin}: a number from 0 was expected");
         }
         Ok(design)
+    }
+}
+
+/// Half a point, for a metric that is a part of 1. What is little of a loss or an error nobody knows who does not know its unit:
+/// for those no difference is too small.
+fn usual_margin(metric: &str) -> f64 {
+    match metrics::range(metric)[1].is_finite() {
+        true => 0.005,
+        false => 0.0,
     }
 }
 
@@ -258,6 +268,7 @@ fn recipe(
     model: &Path,
 ) -> Result<(Options, Option<Augmenter>)> {
     let options = settings::options(args, config, task, valid_rows)?;
+    fits_task(&options, task)?;
     if options.calibrate {
         bail!("--calibrate: the models of a study are not kept; calibrate the one of train");
     }
@@ -375,10 +386,16 @@ fn as_text(report: &StudyReport, folder: &Path) -> String {
         duration(base.cost.seconds),
         bytes(base.cost.planned_memory_bytes),
     );
+    let small = match report.design.margin {
+        margin if margin > 0.0 => format!("differences up to {margin} count as none"),
+        _ => format!(
+            "no difference of {} counts as none: --margin, in its unit, would say which does",
+            report.metric
+        ),
+    };
     text += &format!(
-        "verdicts hold over all looks and arms: the probability of any false claim is at most {}; differences up to {} \
-         count as none\n",
-        report.design.alpha, report.design.margin
+        "verdicts hold over all looks and arms: the probability of any false claim is at most {}; {small}\n",
+        report.design.alpha
     );
     text += &format!("{} in all", duration(report.seconds));
     if let Some(peak) = report.peak_memory_bytes {

@@ -81,7 +81,10 @@ fn execute<B: Backend>(
     let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
     let done = match job.run(backend, &mut sink, stop) {
         Err(TrainError::Interrupted) => {
-            say!("{}", TrainError::Interrupted);
+            match job.resume && out.join("checkpoints").exists() {
+                true => go_on("interrupted", out),
+                false => say!("{}", TrainError::Interrupted),
+            }
             return Ok(Exit::Interrupted);
         }
         Err(error @ TrainError::Option(_)) => {
@@ -93,10 +96,9 @@ fn execute<B: Backend>(
     };
     drop(sink);
     if done.ending == Ending::Interrupted {
-        say!(
-            "interrupted after step {}; go on with: hone train --resume --out {}",
-            done.summary.steps,
-            out.display()
+        go_on(
+            &format!("interrupted after step {}", done.summary.steps),
+            out,
         );
         return Ok(Exit::Interrupted);
     }
@@ -109,7 +111,18 @@ fn execute<B: Backend>(
     }
     let pairs = are_pairs(&job.data.train.rows);
     report(&done.summary, done.model.task, pairs, args, out);
-    Ok(Exit::Done)
+    Ok(match done.summary.unread.is_empty() {
+        true => Exit::Done,
+        false => Exit::Interrupted,
+    })
+}
+
+/// How an interrupted run is gone on with.
+fn go_on(what: &str, out: &Path) {
+    say!(
+        "{what}; go on with: hone train --resume --out {}",
+        out.display()
+    );
 }
 
 /// What a person reads at the end.
@@ -163,7 +176,7 @@ fn report(summary: &Summary, task: Task, pairs: bool, args: &TrainArgs, out: &Pa
     if let Some(gap) = &summary.gap {
         say!("{}", gap.advice);
     }
-    if summary.valid.is_none() && summary.test.is_none() {
+    if summary.valid.is_none() && summary.test.is_none() && summary.unread.is_empty() {
         let (data, model) = (typed(&args.data), args.model.as_deref().unwrap_or("minilm"));
         say!(
             "not measured: every text was trained on; hone crossval --data {data} --model {model} estimates how good it is, \

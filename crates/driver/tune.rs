@@ -13,12 +13,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::Config;
 use hone_experiment::tune::{
-    BEST, Chooser, Limit, MOST_ASKED, Sensitivity, Space, Tune, TuneReport, Untouched,
+    BEST, Chooser, Limit, MOST_ASKED, Sensitivity, Setting, Space, Tune, TuneReport, Untouched,
 };
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, say};
 use hone_train::recipe::Recipe;
-use hone_train::{JobData, Options, Sink, TrainError, ValidSource, task_of, write_beside};
+use hone_train::{
+    JobData, Options, Sink, TrainError, ValidSource, fits_task, task_of, write_beside,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +41,8 @@ pub struct TuneArgs {
     /// Names: lr, epochs, batch-size, head-ratio (--head-lr over --lr), layer-decay, warmup, dropout, weight-decay,
     /// attention-dropout, label-smoothing, l2-sp, mixout, r-drop, init-head, pool, schedule [default: the first eight:
     /// lr and head-ratio a quarter to four times what is given, epochs and batch-size a half to twice, layer-decay
-    /// 0.75..1, warmup 0..0.2, dropout 0..0.2, weight-decay 0.001..0.1]
+    /// 0.75..1, warmup 0..0.2, dropout 0..0.2, weight-decay 0.001..0.1]. A schedule brings its own warm-up, unless --warmup
+    /// is given or tuned
     #[arg(long, value_name = "SPACE", help_heading = "Search")]
     pub space: Option<String>,
     /// Trials choose by folds of the training texts, one of so many a replicate; not where --valid and --test are both
@@ -57,12 +60,16 @@ pub struct TuneArgs {
     /// as far as the budget goes; lr with --trials alone]
     #[arg(long, value_name = "WHICH", help_heading = "Search")]
     pub sensitivity: Option<String>,
+    /// Whether trials with another schedule keep the warm-up that is given here: it was typed. A record of a search says so
+    /// under `trial_warmup`, because there every option stands, typed or not.
+    #[arg(skip)]
+    pub keeps_warmup: bool,
     /// Everything that train takes is what the search starts from and compares with; --metric is what is searched for
     #[command(flatten)]
     pub train: TrainArgs,
 }
 
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "budget",
     "trials",
     "space",
@@ -70,7 +77,10 @@ const OWN: [&str; 7] = [
     "holdout",
     "seeds",
     "sensitivity",
+    TRIAL_WARMUP,
 ];
+/// What trials with another schedule have for a warm-up: `given` or `own`.
+const TRIAL_WARMUP: &str = "trial_warmup";
 /// Minutes, where nobody says otherwise.
 const BUDGET: f64 = 30.0;
 /// Part of the texts that is kept for the last figure.
@@ -79,8 +89,17 @@ const HOLDOUT: f64 = 0.2;
 impl TuneArgs {
     /// Lays the flags over the file that `--config` names.
     fn with_config(self) -> Result<TuneArgs> {
+        let typed = self.train.warmup.is_some();
         let (train, file) = settings::with_config_and(self.train, &OWN)?;
+        let keeps_warmup = match file.word(TRIAL_WARMUP, None)?.as_deref() {
+            _ if typed => true,
+            Some("given") => true,
+            Some("own") => false,
+            Some(other) => bail!("{TRIAL_WARMUP} {other}: given or own was expected"),
+            None => train.warmup.is_some(),
+        };
         Ok(TuneArgs {
+            keeps_warmup,
             budget: file.real("budget", self.budget)?,
             trials: file.number("trials", self.trials)?,
             space: file.word("space", self.space)?,
@@ -127,6 +146,27 @@ impl TuneArgs {
             None if limit.seconds.is_none() => Sensitivity::Rate,
             None => Sensitivity::All,
         })
+    }
+
+    /// The same in a space, with what is to be said of it: a rate that is not tuned is not moved.
+    fn sensitivity_in(
+        &self,
+        space: &Space,
+        wanted: Sensitivity,
+    ) -> Result<(Sensitivity, Option<&'static str>)> {
+        match wanted {
+            Sensitivity::Rate if space.has(Setting::Lr) => Ok((wanted, None)),
+            Sensitivity::Rate if self.sensitivity.is_some() => bail!(
+                "--sensitivity lr: lr is not tuned, so it is not moved; name it in --space, or all to move what is tuned"
+            ),
+            Sensitivity::Rate => Ok((
+                Sensitivity::Off,
+                Some(
+                    "no setting is moved in the end: lr is not tuned (--sensitivity all moves what is)",
+                ),
+            )),
+            other => Ok((other, None)),
+        }
     }
 }
 
@@ -280,6 +320,12 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         None => Space::usual(&base),
         Some(text) => Space::parse(text, &base).map_err(|e| anyhow!("--space {e}"))?,
     };
+    let space = space.keeping_warmup(args.keeps_warmup);
+    fits_task(&base, task)?;
+    space
+        .fits_task(&base, task)
+        .map_err(|e| anyhow!("--space {e}"))?;
+    let (sensitivity, unmoved) = args.sensitivity_in(&space, sensitivity)?;
     let (train_args, augmenter) = augment::of_training(args.train.clone(), &rows.data, &model)?;
     let args = TuneArgs {
         train: train_args,
@@ -299,6 +345,7 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         name,
     )?;
     let mut rows = rows;
+    rows.data.notes.extend(unmoved.map(str::to_owned));
     if rows.chooser != Chooser::Valid && base.eval_every != Options::default().eval_every {
         let said =
             "--eval-every changes nothing: where folds choose, runs are read at their end alone";
@@ -372,6 +419,8 @@ fn record(
     }
     own.insert("seeds".into(), (seeds as i64).into());
     own.insert("sensitivity".into(), sensitivity.name().into());
+    let warmup = if space.keeps_warmup() { "given" } else { "own" };
+    own.insert(TRIAL_WARMUP.into(), warmup.into());
     train::record_as("tune", own, folder, &args.train, base, recipe, model)
 }
 

@@ -106,6 +106,39 @@ fn model_fails(spoil: impl FnOnce(&std::path::Path), words: &[&str]) {
     assert!(!world.path("out/model.safetensors").exists());
 }
 
+/// Weights so large that sums of them overflow: what they answer is neither a class nor a figure.
+#[test]
+fn answers_that_are_no_numbers() {
+    let world = World::new();
+    world.train(&["--max-steps", "1", "--out", "out"]).ok();
+    weights(&world.path("out"), |name, _, values| {
+        if name == "classifier.weight" {
+            values.fill(f32::MAX);
+        }
+    });
+    let data = fixture().join("train.csv");
+    let data = data.to_str().unwrap();
+    let model = &["--model", "out"];
+    let says = &["row ", "no number", "rate"];
+    let with = |words: &[&str]| world.hone(&[words, model].concat()).fails(says);
+    with(&["eval", "--data", data]);
+    with(&["predict", "--data", data]);
+    with(&["predict", "a film"]);
+}
+
+/// Words with tags are texts to a model of classes, which is told; a folder is no file of texts.
+#[test]
+fn data_of_another_kind_than_the_models() {
+    let world = World::new();
+    world.train(&["--max-steps", "1", "--out", "out"]).ok();
+    world.write("a.conll", "the O\nfilm B-x\n\nthe O\nplot O\n");
+    let predict = |data: &str| world.hone(&["predict", "--model", "out", "--data", data]);
+    let told = predict("a.conll").ok();
+    assert!(told.err.contains("this model tags none"), "{}", told.err);
+    assert_eq!(told.out.lines().count(), 2);
+    predict("out").fails(&["out: this is a folder; one file"]);
+}
+
 /// Replaces the weights by others: (name, shape, value of every number).
 fn weights(folder: &std::path::Path, change: impl Fn(&str, &mut Vec<usize>, &mut Vec<f32>)) {
     let path = folder.join("model.safetensors");
@@ -212,6 +245,15 @@ fn numbers_out_of_all_bounds() {
         ),
         (&["--epochs", "1e18"], &["--epochs", "steps, at most"]),
         (&["--seed", "18446744073709551615"], &["--seed"]),
+        (
+            &["--split-seed", "18446744073709551615"],
+            &["--split-seed 18446744073709551615: at most"],
+        ),
+        (&["--eps", "1e-40"], &["--eps", "f32"]),
+        (
+            &["--lr", "1e300", "--max-steps", "2", "--valid", "none"],
+            &["after training", "no model was saved", "--lr"],
+        ),
     ] {
         let world = World::new();
         world.train(flags).fails(words);
@@ -240,6 +282,9 @@ fn a_model_in_use_tells_what_of_its_files_it_ignores() {
 #[test]
 fn a_folder_that_holds_a_run_is_left_alone() {
     let world = World::new();
+    world
+        .hone(&["train", "--resume", "--out", "nothing"])
+        .fails(&["nothing: no run is here to go on with"]);
     world.train(&["--max-steps", "2", "--out", "out"]).ok();
     let before = world.read("out/model.safetensors");
     world

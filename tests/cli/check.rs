@@ -142,6 +142,8 @@ fn a_model_beside_words_for_other_tasks() {
         values += &format!("row {i} a {word} {second},{}.25\n", i % 3);
         sets += &format!("row {i} a {word} {second},{word}|{second}\n");
     }
+    // Rows without a value are told, and the probe goes on without them.
+    values += "nothing is known of this film,\nnor of this plot,n/a\n";
     world.write("values.csv", &values);
     world.write("sets.csv", &sets);
     world.write("words.conll", "the O\nfilm B-x\n\nthe O\nplot O\n");
@@ -183,6 +185,19 @@ fn a_model_beside_words_for_other_tasks() {
     let told = check(&["words.conll"]);
     let why = "the linear probe: it answers texts, and these labels are of words";
     assert!(told.contains(why), "{told}");
+}
+
+/// `hone inspect` counts labels as training takes them: a number is one label however it is written.
+#[test]
+fn inspect_counts_what_training_learns() {
+    let world = World::new();
+    world.write("a.csv", "text,label\na,1.0\nb,0.0\nc,1\nd,0\ne,1.0\n");
+    let told = world.hone(&["inspect", "a.csv", "--json"]).ok();
+    let found: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(found["labels"], json!({"0": 2, "1": 3}));
+    world.write("b.csv", "words,label\na,1\n");
+    let says = ["b.csv", "no column text", "hone check takes that option"];
+    world.hone(&["inspect", "b.csv"]).fails(&says);
 }
 
 #[test]

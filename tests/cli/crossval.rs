@@ -129,7 +129,16 @@ fn an_interrupted_cross_validation_goes_on_bit_for_bit() {
     let world = World::new();
     let options = ["--folds", "3", "--max-steps", "900", "--final-fit"];
     let with_out = |out: &'static str| [&options[..], &["--out", out]].concat();
-    crossval(&world, &with_out("whole")).ok();
+    let said = crossval(&world, &with_out("whole")).ok();
+    let steps = &world.json("whole/crossval.json")["final_fit"]["steps"];
+    for part in [
+        " of 400 rows in whole/suspects.csv",
+        "of all labels are estimated to be wrong",
+        &format!("model of all rows ({steps} steps ("),
+        "its steps are the median",
+    ] {
+        assert!(said.out.contains(part), "{part}: {}", said.out);
+    }
     let (model, data) = (fixture(), fixture().join("train.csv"));
     let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
     let all = words(model, data, &with_out("broken"));
@@ -151,7 +160,11 @@ fn groups_stay_together_and_every_task_runs() {
     world.every_task();
     let model = fixture();
     for (file, metric, more) in [
-        ("groups.csv", "accuracy", &["--group-column", "author"][..]),
+        (
+            "groups.csv",
+            "accuracy",
+            &["--group-column", "author", "--test", "groups.csv"][..],
+        ),
         ("scores.csv", "pearson", &["--soup", "--valid", "none"]),
         ("sets.jsonl", "micro_f1", &[]),
         (
@@ -169,6 +182,9 @@ fn groups_stay_together_and_every_task_runs() {
         let oof = cells(&world, &format!("{out}/oof.csv"));
         assert_eq!(oof.len(), 61, "{file}");
         let classes = file == "groups.csv";
+        // Test texts that nothing is scored on.
+        let unread = said.err.contains("test texts are scored by no model");
+        assert_eq!(unread, classes, "{}", said.err);
         assert_eq!(report["suspects"].is_object(), classes, "{file}");
         if classes {
             let fold = |i: usize| &oof[1 + i][1];

@@ -74,6 +74,9 @@ fn a_curve_a_picture_a_rate_and_the_command_to_go_on_with() {
     }
     let lr = found["lr"].as_f64().unwrap();
     assert!((1e-3..0.1).contains(&lr), "{lr}");
+    let above = found["suggestion"]["above_lowest"].as_bool().unwrap();
+    let said_so = found["cautions"].to_string().contains("lowest loss");
+    assert_eq!(above, said_so, "{}", found["cautions"]);
     let lowest = found["suggestion"]["lowest_loss"].as_f64().unwrap();
     assert!(lowest < 0.95 * found["mean"]["start"].as_f64().unwrap());
 

@@ -334,6 +334,10 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
     let mut changed = words.clone();
     changed.extend(["--resume", "--lr", "1e-3"]);
     world.hone(&changed).fails(&["lr"]);
+    // So are other rows of the same file.
+    let mut changed = words.clone();
+    changed.extend(["--resume", "--split-seed", "9"]);
+    world.hone(&changed).fails(&["rows", "--split-seed"]);
     words.push("--resume");
     let resumed = world.hone(&words).ok();
     assert!(

@@ -189,9 +189,38 @@ fn test_texts_stay_unread_and_every_task_is_studied() {
         assert_eq!(found["metric"], metric);
         assert_eq!(found["higher_is_better"], metric != "loss");
         assert!(found["arms"][0]["effect"].is_number(), "{data}");
+        // What is little of a loss nobody said.
+        let margin = if metric == "loss" { 0.0 } else { 0.005 };
+        assert_eq!(found["margin"], margin, "{data}");
+        let none = said.err.contains("no difference of loss counts as none");
+        assert_eq!(none, metric == "loss", "{}", said.err);
         if data == "folder" || data == "tags.conll" {
             assert!(said.err.contains("is not read"), "{}", said.err);
         }
+    }
+}
+
+#[test]
+fn an_arm_that_the_task_cannot_have_is_refused_before_anything_is_written() {
+    let world = World::new();
+    world.every_task();
+    let model = fixture();
+    for (data, arm, says) in [
+        ("tags.conll", "m: --pool mean", "--pool mean"),
+        (
+            "scores.csv",
+            "m: --label-smoothing 0.1",
+            "--label-smoothing",
+        ),
+        ("sets.jsonl", "m: --r-drop 1", "--r-drop"),
+    ] {
+        let all = words(
+            model.to_str().unwrap(),
+            data,
+            &["--arm", arm, "--out", "out"],
+        );
+        world.hone(&all).fails(&["arm m", says]);
+        assert!(!world.path("out").exists(), "{data}");
     }
 }
 

@@ -140,6 +140,46 @@ fn a_search_finds_a_rate_says_what_it_is_worth_and_its_command_repeats_the_model
     assert_eq!(timeless(again, &but), timeless(found, &but));
 }
 
+/// A warm-up of 6 % is another thing to a schedule that rises by itself.
+#[test]
+fn the_command_of_a_schedule_trains_the_same_model() {
+    let world = World::new();
+    let data = world.reviews();
+    let more = [
+        "--recipe",
+        "standard",
+        "--max-steps",
+        "60",
+        "--lr",
+        "2e-3",
+        "--schedule",
+        "polynomial:300",
+        "--space",
+        "schedule=slanted|one-cycle",
+        "--trials",
+        "3",
+        "--seeds",
+        "1",
+        "--out",
+        "out",
+    ];
+    let said = tune(&world, data, &more).ok();
+    assert!(said.err.contains("lr is not tuned"), "{}", said.err);
+    let found = world.json("out/tune.json");
+    assert_ne!(found["best"]["trial"], 0);
+    assert_eq!(found["best"]["options"]["warmup"], "0");
+    let command = found["command"].as_str().unwrap();
+    let mut again: Vec<&str> = command.split(' ').skip(1).collect();
+    again.extend(["--out", "again"]);
+    world.hone(&again).ok();
+    assert!(world.read("again/model.safetensors") == world.read("out/best/model.safetensors"));
+    // The record is a configuration, and knows that no warm-up was typed.
+    let again = ["tune", "--config", "out/run.toml", "--out", "more"];
+    world.hone(&again).ok();
+    let best = |folder: &str| world.json(&format!("{folder}/tune.json"))["best"].clone();
+    assert_eq!(best("more"), best("out"));
+}
+
 #[test]
 fn who_chooses_and_who_is_kept_follows_from_the_files() {
     let world = World::new();
@@ -409,6 +449,10 @@ fn wrong_input_is_one_clear_line() {
         (&["--space", "epochs", "--max-steps", "9"], &["--max-steps"]),
         (&["--space", ""], &["--space"]),
         (&["--space", "pool=cls|cls"], &["--space", "nothing but"]),
+        (
+            &["--space", "dropout", "--sensitivity", "lr"],
+            &["--sensitivity lr", "not tuned"],
+        ),
         (&["--select", "best"], &["--select best", "--test FILE"]),
         (&["--patience", "2"], &["--patience"]),
         (&["--calibrate"], &["--calibrate"]),
@@ -472,6 +516,13 @@ fn every_task_is_searched() {
         ("tags.conll", "entity_f1"),
     ] {
         let out = format!("tuned-{file}");
+        let cannot = match metric {
+            "entity_f1" => "pool",
+            _ => "label-smoothing",
+        };
+        let more = ["--trials", "3", "--space", cannot, "--out", &out];
+        tune(&world, file, &more).fails(&["--space", cannot]);
+        assert!(!world.path(&out).exists(), "{file}");
         let more = [
             "--trials",
             "3",

@@ -107,6 +107,18 @@ pub enum BertError {
         /// Its value.
         value: f32,
     },
+    /// A trained weight is NaN or infinite.
+    #[error(
+        "tensor {name} holds {value} at element {element} after training, so no model was saved: the rate was too high (--lr, --warmup)"
+    )]
+    Diverged {
+        /// The tensor.
+        name: String,
+        /// Which element.
+        element: usize,
+        /// Its value.
+        value: f32,
+    },
     /// A batch does not fit the model.
     #[error("a batch does not fit the model: {0}")]
     Batch(String),

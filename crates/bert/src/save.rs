@@ -92,6 +92,15 @@ pub fn save_weights<B: Backend>(
 ) -> Result<(), BertError> {
     let values = download(backend, params, layout)?;
     let rows = layout.table.params().iter().zip(&values);
+    for (param, values) in rows.clone() {
+        if let Some(element) = values.iter().position(|x| !x.is_finite()) {
+            return Err(BertError::Diverged {
+                name: param.name.clone(),
+                element,
+                value: values[element],
+            });
+        }
+    }
     let tensors = rows.map(|(p, v)| (p.name.as_str(), p.shape.as_slice(), v.as_slice()));
     Ok(write_safetensors(path, tensors, &[])?)
 }

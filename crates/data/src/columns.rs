@@ -142,6 +142,11 @@ impl Columns {
         all.into_iter().flatten().next().map(String::as_str)
     }
 
+    /// Whether this is a text's usual name.
+    pub(crate) fn is_usual_text(name: &str) -> bool {
+        TEXT.iter().any(|usual| same(name, usual))
+    }
+
     /// Whether these are a text's and a label's usual names.
     pub(crate) fn are_usual(names: &[&str]) -> bool {
         let any = |usual: &[&str]| names.iter().any(|n| usual.iter().any(|u| same(n, u)));

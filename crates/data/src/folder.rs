@@ -1,6 +1,7 @@
 //! Where `--data` leads: a file, or a folder with `train`, `valid` and `test`.
 
 use crate::DataError;
+use crate::columns::listed;
 use crate::read::Format;
 use std::path::{Path, PathBuf};
 
@@ -13,10 +14,31 @@ pub struct Files {
     pub valid: Option<PathBuf>,
     /// Test texts.
     pub test: Option<PathBuf>,
-    /// `labels.txt`, which names integer labels.
+    /// `labels.txt`, which names integer labels (as all names in any case).
     pub labels: Option<PathBuf>,
     /// Other files of the folder, not read.
     pub ignored: Vec<PathBuf>,
+}
+
+impl Files {
+    /// The training texts that were looked for behind `path`, or what stands there instead.
+    pub fn training(&self, path: &Path) -> Result<PathBuf, DataError> {
+        let seen = match self.ignored() {
+            Some(names) => format!("; there are {names}"),
+            None => String::new(),
+        };
+        self.train.clone().ok_or_else(|| DataError::Folder {
+            path: path.to_owned(),
+            reason: format!("no train.csv (.tsv, .jsonl, .json, .conll, .ft, also .gz) here{seen}"),
+        })
+    }
+
+    /// Names of the files that are not read, if any.
+    pub fn ignored(&self) -> Option<String> {
+        let names = self.ignored.iter().filter_map(|p| p.file_name());
+        let names: Vec<String> = names.map(|n| n.to_string_lossy().into_owned()).collect();
+        (!names.is_empty()).then(|| listed(names.iter().map(String::as_str)))
+    }
 }
 
 /// Finds the files behind a path.
@@ -27,10 +49,10 @@ pub fn find(path: &Path) -> Result<Files, DataError> {
     };
     let data = std::fs::metadata(path).map_err(io)?;
     if !data.is_dir() {
-        let labels = path.with_file_name("labels.txt");
+        let labels = ["labels.txt", "Labels.txt"].map(|name| path.with_file_name(name));
         return Ok(Files {
             train: Some(path.to_owned()),
-            labels: labels.is_file().then_some(labels),
+            labels: labels.into_iter().find(|p| p.is_file()),
             ..Files::default()
         });
     }
@@ -43,15 +65,13 @@ pub fn find(path: &Path) -> Result<Files, DataError> {
     entries.sort();
     for entry in entries {
         let name = entry.file_name().and_then(|n| n.to_str()).unwrap_or("");
-        if name == "labels.txt" {
-            files.labels = Some(entry);
-            continue;
-        }
+        let name = name.to_lowercase();
         let stem = name.split('.').next().unwrap_or("");
         // A row-aligned companion such as train.meta.tsv is not the data.
         let plain = name.trim_end_matches(".gz").matches('.').count() == 1;
         let readable = plain && entry.is_file() && Format::at(&entry).is_some();
         let slot = match stem {
+            _ if name == "labels.txt" => &mut files.labels,
             "train" if readable => &mut files.train,
             "valid" | "dev" | "val" | "validation" if readable => &mut files.valid,
             "test" if readable => &mut files.test,
@@ -100,6 +120,34 @@ mod tests {
         let error = find(folder.path()).unwrap_err().to_string();
         assert!(
             error.contains("dev.tsv") && error.contains("valid.csv"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn names_in_any_case() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["Train.csv", "DEV.TSV", "Test.CSV.GZ", "Labels.txt"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let files = find(folder.path()).unwrap();
+        assert!(files.train.is_some() && files.valid.is_some() && files.test.is_some());
+        assert!(files.labels.is_some() && files.ignored.is_empty());
+        let files = find(&folder.path().join("Train.csv")).unwrap();
+        assert!(files.labels.is_some());
+    }
+
+    #[test]
+    fn what_is_there_instead_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["reviews.csv", "a.md", "test.csv"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let files = find(folder.path()).unwrap();
+        let error = files.training(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("no train.csv"), "{error}");
+        assert!(
+            error.ends_with("here; there are a.md, reviews.csv"),
             "{error}"
         );
     }

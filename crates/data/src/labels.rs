@@ -111,6 +111,15 @@ fn is_fraction(text: &str) -> bool {
     integer(text).is_none() && is_number(text)
 }
 
+/// A number with a decimal comma (`4,5`).
+fn has_decimal_comma(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    unsigned
+        .split_once(',')
+        .is_some_and(|(whole, rest)| digits(whole) && digits(rest))
+}
+
 /// Of so many labels one may be no number, where others are fractions: what is missing (`N/A`) is not what a class is.
 const ODD: usize = 10;
 
@@ -118,7 +127,8 @@ const ODD: usize = 10;
 pub fn infer(part: &Part) -> (TaskKind, String) {
     let mut fractions = None;
     let mut several = None;
-    let (mut numbers, mut odd) = (0, 0);
+    let mut comma = None;
+    let (mut numbers, mut odd, mut commas) = (0, 0, 0);
     for row in &part.rows {
         match &row.label {
             Cell::Tags(_) => {
@@ -139,6 +149,10 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
                     true => numbers += 1,
                     false => odd += usize::from(!text.is_empty()),
                 }
+                if has_decimal_comma(text) {
+                    commas += 1;
+                    comma.get_or_insert((row.line, text));
+                }
                 if fractions.is_none() && is_fraction(text) {
                     fractions = Some((row.line, text.to_owned()));
                 }
@@ -156,6 +170,15 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
                 "task: regress, since the label of line {line} is {text} (override with --task classify)"
             ),
         ),
+        _ if commas > 0 && commas == odd => {
+            let (line, text) = comma.unwrap_or_default();
+            let said = format!(
+                "task: classify, one label a row, though they look like numbers with a decimal comma (line {line}: \
+                 {text}); write {} for --task regress",
+                text.replace(',', ".")
+            );
+            (TaskKind::Classify, said)
+        }
         _ => (
             TaskKind::Classify,
             match several {

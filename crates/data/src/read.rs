@@ -5,9 +5,9 @@ use crate::columns::{Columns, Found, listed};
 use crate::dialect::Dialect;
 use crate::fasttext::{Labelled, MARK, begins_with_label};
 use crate::objects::{Objects, line_of};
-use crate::row::{Cell, Part, Row};
+use crate::row::{Cell, Part, Row, are_pairs};
 use crate::source::read_text;
-use crate::tagged::{Line, Tagged, is_place};
+use crate::tagged::{Line, Tagged, is_place, is_tag_column};
 use serde_json::{Map, Value};
 use std::ops::Range;
 use std::path::Path;
@@ -48,7 +48,7 @@ impl Format {
 enum Demands {
     /// Texts that are empty.
     Texts,
-    /// These, and files without a label column.
+    /// These, pairs with one text, and files without a label column.
     Labels,
     /// Neither; labels keep the spaces around them.
     Nothing,
@@ -110,21 +110,22 @@ fn two_fields(line: &str) -> Option<(&str, &str)> {
     (!second.contains('\t')).then(|| (first.trim(), second.trim()))
 }
 
-/// Whether a TSV is a tagged text: two columns without the usual names of texts and labels, the second with BIO tags, or
-/// the first with single words and blank lines between some of them.
+/// Whether two fields name columns of which one holds texts and none tags.
+fn name_a_text(first: &str, second: &str) -> bool {
+    let text = Columns::is_usual_text;
+    text(second) || text(first) && !is_tag_column(second) && !is_place(second)
+}
+
+/// Whether a TSV is a tagged text: two columns without the usual names of texts and labels, the first with single words,
+/// the second with BIO tags or blank lines between some of the words. Words may hold spaces where all tags are BIO's.
 pub(crate) fn looks_tagged(text: &str, columns: &Columns) -> bool {
     const LOOKED_AT: usize = 2000;
     let lines = || text.trim_end().lines().take(LOOKED_AT);
     let Some((word, tag)) = lines().next().and_then(two_fields) else {
         return false;
     };
-    if columns.named().is_some() || Columns::are_usual(&[word, tag]) {
+    if columns.named().is_some() || Columns::are_usual(&[word, tag]) || name_a_text(word, tag) {
         return false;
-    }
-    // The first line may name the columns.
-    let mut first = lines().take(2).filter_map(two_fields);
-    if first.any(|(_, tag)| is_place(tag)) {
-        return true;
     }
     let single = |line: &str| {
         let comment = line.starts_with('#');
@@ -132,7 +133,16 @@ pub(crate) fn looks_tagged(text: &str, columns: &Columns) -> bool {
         comment || word.is_some_and(|word| !word.contains(char::is_whitespace))
     };
     let (blank, others): (Vec<&str>, Vec<&str>) = lines().partition(|l| l.trim().is_empty());
-    !blank.is_empty() && others.into_iter().all(single)
+    let words = others.into_iter().all(single);
+    // The first line may name the columns.
+    let mut first = lines().take(2).filter_map(two_fields);
+    if !first.any(|(_, tag)| is_place(tag)) {
+        return words && !blank.is_empty();
+    }
+    let below = lines().skip(usize::from(!is_place(tag)));
+    let mut tags = below.filter_map(two_fields).map(|f| f.1);
+    let mut entities = tags.clone();
+    words || tags.all(is_place) && entities.any(|tag| tag.contains('-'))
 }
 
 /// Line numbers of rising byte positions.
@@ -157,11 +167,17 @@ impl<'a> Lines<'a> {
         while matches!(self.text.get(end), Some(b'\n' | b'\r')) {
             end += 1;
         }
-        let passed = &self.text[self.byte.min(end)..end];
-        self.line += passed.iter().filter(|&&b| b == b'\n').count();
+        let passed = self.byte.min(end)..end;
+        let ends = passed.filter(|&i| ends_line(self.text[i], self.text.get(i + 1)));
+        self.line += ends.count();
         self.byte = end;
         self.line
     }
+}
+
+/// Whether a byte ends a line: a line feed, or a carriage return that no line feed follows.
+fn ends_line(byte: u8, next: Option<&u8>) -> bool {
+    byte == b'\n' || byte == b'\r' && next != Some(&b'\n')
 }
 
 /// What is wrong with the quotation marks of a record.
@@ -181,7 +197,7 @@ fn misquoted(record: &str, delimiter: u8) -> Option<(Misquoted, usize)> {
     let (mut quoted, mut begins, mut closed) = (false, true, false);
     let (mut line, mut field) = (0, 0);
     while let Some(byte) = bytes.next() {
-        line += usize::from(byte == b'\n');
+        line += usize::from(ends_line(byte, bytes.peek()));
         let end = byte == delimiter || matches!(byte, b'\n' | b'\r');
         if quoted {
             if byte == b'"' && bytes.next_if_eq(&b'"').is_none() {
@@ -237,11 +253,30 @@ impl Reader<'_> {
     }
 
     /// A text that is all space carries nothing to learn from.
-    fn not_empty(&self, line: usize, text: &str) -> Result<(), DataError> {
-        match text.trim().is_empty() && self.demands != Demands::Nothing {
-            true => Err(self.wrong(line, "the text is empty; remove the row")),
-            false => Ok(()),
+    fn not_empty(&self, row: Row) -> Result<Row, DataError> {
+        match row.lacks_text(false) && self.demands != Demands::Nothing {
+            true => Err(self.wrong(row.line, "the text is empty; remove the row")),
+            false => Ok(row),
         }
+    }
+
+    /// Nor does one text of a pair, where others have both.
+    fn whole(&self, rows: &[Row]) -> Result<(), DataError> {
+        if self.demands != Demands::Labels || !are_pairs(rows) {
+            return Ok(());
+        }
+        match rows.iter().find(|row| row.lacks_text(true)) {
+            Some(row) => Err(self.wrong(row.line, "the second text is empty; remove the row")),
+            None => Ok(()),
+        }
+    }
+
+    /// How many rows stand for themselves where a column of groups was named.
+    fn alone(&self, rows: &[Row]) -> Option<String> {
+        let column = self.columns.group.as_ref()?;
+        let alone = rows.iter().filter(|row| row.group.is_none()).count();
+        (alone > 0)
+            .then(|| format!("rows without a group ({column}), each a group of its own: {alone}"))
     }
 
     /// Quotation marks that do not enclose a field are no matter of taste: what follows them belongs elsewhere.
@@ -333,18 +368,22 @@ impl Reader<'_> {
                     ),
                 ));
             }
-            self.not_empty(line, &record[found.text])?;
-            rows.push(Row {
-                line,
-                text: record[found.text].to_owned(),
-                text_b: found.text_b.map(|b| record[b].to_owned()),
-                label: found
-                    .label
-                    .map_or(Cell::None, |l| Cell::Text(self.label(&record[l]))),
-                words: Vec::new(),
-                group: found.group.map(|g| record[g].to_owned()),
-            });
+            let group = found.group.map(|g| &record[g]);
+            rows.push(
+                self.not_empty(Row {
+                    line,
+                    text: record[found.text].to_owned(),
+                    text_b: found.text_b.map(|b| record[b].to_owned()),
+                    label: found
+                        .label
+                        .map_or(Cell::None, |l| Cell::Text(self.label(&record[l]))),
+                    words: Vec::new(),
+                    group: group.filter(|g| !g.trim().is_empty()).map(str::to_owned),
+                })?,
+            );
         }
+        self.whole(&rows)?;
+        notes.extend(self.alone(&rows));
         if !dialect.quoting {
             notes.extend(enclosed(&rows));
         }
@@ -355,15 +394,21 @@ impl Reader<'_> {
         let objects = Objects::of(self.text).map_err(|(at, reason)| self.wrong(at, reason))?;
         let mut rows = Vec::with_capacity(objects.rows.len());
         let mut notes = Vec::new();
+        // Of an array the line is found and the item's number told.
+        let placed = |e: DataError| match e {
+            DataError::Row { line, reason, .. } if objects.array => {
+                let item = line.checked_sub(1).and_then(|i| objects.rows.get(i));
+                let line_there = item.map_or(1, |(_, source)| line_of(self.text, source));
+                self.wrong(line_there, format!("item {line}: {reason}"))
+            }
+            other => other,
+        };
         for &(line, source) in &objects.rows {
             let row = self.json_row(line, source, &mut notes);
-            rows.push(row.map_err(|e| match e {
-                DataError::Row { line, reason, .. } if objects.array => {
-                    self.wrong(line_of(self.text, source), format!("item {line}: {reason}"))
-                }
-                other => other,
-            })?);
+            rows.push(row.map_err(placed)?);
         }
+        self.whole(&rows).map_err(placed)?;
+        notes.extend(self.alone(&rows));
         notes.extend(objects.note().map(str::to_owned));
         Ok((rows, notes))
     }
@@ -391,23 +436,28 @@ impl Reader<'_> {
         }
         let string = |i: usize| match &object[&names[i]] {
             Value::String(s) => Ok(s.clone()),
+            // As an empty field of a table: no text.
+            Value::Null => Ok(String::new()),
             other => Err(self.wrong(
                 line,
                 format!("{} must be a string, it is {other}", names[i]),
             )),
         };
-        let text = string(found.text)?;
-        self.not_empty(line, &text)?;
-        Ok(Row {
+        let grouped = |g: usize| match &object[&names[g]] {
+            Value::Null => None,
+            Value::String(s) if s.trim().is_empty() => None,
+            other => Some(other.to_string()),
+        };
+        self.not_empty(Row {
             line,
-            text,
+            text: string(found.text)?,
             text_b: found.text_b.map(string).transpose()?,
             label: match found.label {
                 None => Cell::None,
                 Some(l) => self.json_label(line, &object[&names[l]])?,
             },
             words: Vec::new(),
-            group: found.group.map(|g| object[&names[g]].to_string()),
+            group: found.group.and_then(grouped),
         })
     }
 
@@ -465,16 +515,15 @@ impl Reader<'_> {
                 let reason = format!("{late} stands behind the text; labels come before it");
                 return Err(self.wrong(number, reason));
             }
-            self.not_empty(number, line.text)?;
             let names = line.labels.iter().map(|l| (*l).to_owned());
-            rows.push(Row {
+            rows.push(self.not_empty(Row {
                 label: match line.labels.first() {
                     None => Cell::None,
                     Some(_) if several => Cell::List(names.collect()),
                     Some(one) => Cell::Text((*one).to_owned()),
                 },
                 ..Row::text(number, line.text)
-            });
+            })?);
         }
         let note = format!("fastText: labels are the words with {MARK}, the text is behind them");
         Ok((rows, vec![note]))

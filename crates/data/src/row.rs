@@ -44,6 +44,16 @@ impl Row {
             group: None,
         }
     }
+
+    /// Whether what it should be learnt from is missing: its text, or either text where rows are pairs.
+    pub fn lacks_text(&self, pairs: bool) -> bool {
+        self.text.trim().is_empty() || pairs && self.second().is_none()
+    }
+
+    /// The second text, where there is one that is not all space.
+    fn second(&self) -> Option<&str> {
+        self.text_b.as_deref().filter(|b| !b.trim().is_empty())
+    }
 }
 
 /// All rows of one file.
@@ -59,9 +69,9 @@ pub struct Part {
     pub notes: Vec<String>,
 }
 
-/// Whether these texts are pairs.
+/// Whether these texts are pairs: any has a second text, so that all should.
 pub fn are_pairs(rows: &[Row]) -> bool {
-    rows.iter().any(|row| row.text_b.is_some())
+    rows.iter().any(|row| row.second().is_some())
 }
 
 impl Part {

@@ -28,13 +28,20 @@ const TAGS: &[&str] = &[
     "tag", "tags", "label", "labels", "ner", "ner_tag", "ner_tags", "pos", "upos", "bio",
 ];
 
+fn is_one_of(field: &str, names: &[&str]) -> bool {
+    names.iter().any(|n| field.eq_ignore_ascii_case(n))
+}
+
+/// Whether this is a name that columns of tags go by.
+pub(crate) fn is_tag_column(name: &str) -> bool {
+    is_one_of(name, TAGS)
+}
+
 /// Whether a line names a column of words and, last, one of tags.
 fn names_columns(line: &str) -> bool {
-    let is = |field: Option<&&str>, names: &[&str]| {
-        field.is_some_and(|f| names.iter().any(|n| f.eq_ignore_ascii_case(n)))
-    };
     let fields = fields(line);
-    fields.len() > 1 && is(fields.first(), WORDS) && is(fields.last(), TAGS)
+    let words = fields.first().is_some_and(|f| is_one_of(f, WORDS));
+    fields.len() > 1 && words && fields.last().is_some_and(|f| is_tag_column(f))
 }
 
 /// Whether a tag says a place in an entity (`B-x`), or that there is none.

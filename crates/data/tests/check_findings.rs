@@ -174,6 +174,48 @@ fn labels_by_task() {
     );
 }
 
+/// A pair that lacks a text teaches nothing of pairs.
+#[test]
+fn pairs_with_one_text() {
+    let rows = [
+        "one of many ## and its other|0",
+        "two of it ##  |1",
+        " ## three more|0",
+        "four now|1",
+    ];
+    let report = report(&rows, &[], TaskKind::Classify, &[]);
+    let empty = report.findings.iter().find(|f| f.kind == Kind::Empty);
+    let empty = empty.unwrap();
+    assert_eq!((empty.count, empty.fixable), (3, true));
+    assert_eq!(empty.what, "pairs that lack a text or both: 3");
+    found(
+        &["one of many ## |0", "two of it|1"],
+        &[],
+        TaskKind::Classify,
+        &[],
+    );
+}
+
+/// What a cleaned copy leaves as it is is not promised.
+#[test]
+fn a_part_without_labels_is_left_alone() {
+    let fixable = |test: &[&str]| {
+        let report = report(
+            &["one of many|0", "two of it|1"],
+            test,
+            TaskKind::Classify,
+            &[],
+        );
+        let none = report
+            .findings
+            .into_iter()
+            .find(|f| f.kind == Kind::NoLabel);
+        none.map(|f| f.fixable)
+    };
+    assert_eq!(fixable(&["three more|", "four now|"]), Some(false));
+    assert_eq!(fixable(&["three more|", "four now|1"]), Some(true));
+}
+
 /// Sets are compared as sets, tags in their order.
 #[test]
 fn sets_and_tags() {

@@ -347,6 +347,22 @@ fn a_number_and_what_labels_txt_calls_it_are_no_conflict() {
     assert_eq!(text, "text,label\nsame,0\nmore,good\n");
 }
 
+#[test]
+fn pairs_with_one_text_and_null_texts_go() {
+    let pairs = "sentence1,sentence2,label\na dog runs,a dog is running,1\na cat sits,,0\n,a bird flies,1\nso,no,0\n";
+    let (files, changes, fixed) =
+        World::new(&[(Split::Train, "a.csv", pairs.as_bytes())]).cleaned();
+    assert_eq!(
+        files[0],
+        "sentence1,sentence2,label\na dog runs,a dog is running,1\nso,no,0\n"
+    );
+    assert_eq!((fixed.dropped["no text"], changes.len()), (2, 2));
+    let lines = "{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":null,\"label\":\"y\"}\n{\"text\":\"b\",\"label\":\"y\"}\n";
+    let (files, _, fixed) = World::new(&[(Split::Train, "a.jsonl", lines.as_bytes())]).cleaned();
+    assert_eq!(files[0].lines().count(), 2);
+    assert_eq!(fixed.dropped["no text"], 1);
+}
+
 /// Thousands of equal rows: one group, a bounded report.
 #[test]
 fn a_text_that_stands_fifty_thousand_times() {

@@ -90,7 +90,13 @@ impl From<Pull> for String {
     fn from(pull: Pull) -> String {
         match pull {
             Pull::Rate(rate) => rate.to_string(),
-            Pull::Part(part) => format!("{}%", part * 100.0),
+            Pull::Part(part) => {
+                // The number of per cent that is read as this part, to the last bit.
+                let percent = part * 100.0;
+                let near = [percent, percent.next_up(), percent.next_down()];
+                let same = near.into_iter().find(|p| p / 100.0 == part);
+                format!("{}%", same.unwrap_or(percent))
+            }
         }
     }
 }
@@ -109,6 +115,10 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(want));
             assert_eq!(String::from(want).parse(), Ok(want));
+        }
+        for k in 0..10_000 {
+            let pull: Pull = format!("{}%", f64::from(k) / 100.0).parse().unwrap();
+            assert_eq!(String::from(pull).parse(), Ok(pull), "{k}");
         }
         for text in ["", "-1", "100%", "-5%", "half", "inf", "NaN"] {
             let said = text.parse::<Pull>().unwrap_err();

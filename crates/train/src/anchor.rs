@@ -67,6 +67,11 @@ impl<B: Backend> Anchor<B> {
         b.view(&self.start)
     }
 
+    /// Whether mixout was asked for where no matrix is to be mixed.
+    pub fn mixes_nothing(&self) -> bool {
+        self.mixout.as_ref().is_some_and(|m| m.rows.is_empty())
+    }
+
     /// Bytes it takes.
     pub fn bytes(&self, model: &Model<B>) -> usize {
         let arenas = 1 + usize::from(self.mixout.is_some());

@@ -4,6 +4,7 @@
 use crate::engine::Engine;
 use crate::events::Event;
 use crate::training::Training;
+use crate::watch::{CollapseGuard, Guard};
 use crate::{Average, Options, TrainError};
 use hone_kernels::Backend;
 use hone_optim::Warmup;
@@ -12,16 +13,55 @@ impl<B: Backend> Training<'_, B> {
     /// Says what the options will not do in a run of so many steps.
     pub(crate) fn doubts(&mut self, engine: &Engine<B>, steps: usize) -> Result<(), TrainError> {
         let options = self.options;
+        let soonest = self.soonest_stop();
         let doubts = [
             long_warmup(options, steps)?,
             engine.asleep(self.model),
-            early_average(options),
+            early_average(options, soonest.is_some_and(|at| at < steps)),
             one_draw(options),
+            soonest.and_then(|at| self.long_patience(at, steps)),
+            engine.unmixed(),
+            engine.drawn_and_frozen(self.model, options.reinit_top),
         ];
         for text in doubts.into_iter().flatten() {
             self.sink.event(&Event::Warning { text });
         }
         Ok(())
+    }
+}
+
+impl<B: Backend> Training<'_, B> {
+    fn eval_every(&self) -> usize {
+        let options = self.options;
+        let step_rows = options.batch_size * options.grad_accum;
+        let per_epoch = self.train.len().div_ceil(step_rows);
+        options.eval_every.steps(per_epoch)
+    }
+
+    /// The first step after which patience can be at its end: the first validation is the best so far.
+    fn soonest_stop(&self) -> Option<usize> {
+        let patience = self.options.patience.filter(|_| self.valid.is_some())?;
+        Some(patience.saturating_add(1).saturating_mul(self.eval_every()))
+    }
+
+    /// Patience that is longer than the run, or that may end a run before the collapse guard has judged it.
+    fn long_patience(&self, soonest: usize, steps: usize) -> Option<String> {
+        let options = self.options;
+        let patience = options.patience.unwrap_or(0);
+        if soonest >= steps {
+            return Some(format!(
+                "--patience {patience}: the run has {} validations, so it cannot stop before its last",
+                steps.div_ceil(self.eval_every())
+            ));
+        }
+        let judged = Guard::judged_at(options.rising_steps(steps), steps)?;
+        let guarded = options.collapse_guard == CollapseGuard::Restart && soonest < judged;
+        guarded.then(|| {
+            format!(
+                "--patience {patience}: it can stop the run after step {soonest}, before the collapse guard has judged it \
+                 at step {judged}; a run that collapses may then end instead of beginning anew"
+            )
+        })
     }
 }
 
@@ -46,9 +86,9 @@ fn long_warmup(options: &Options, steps: usize) -> Result<Option<String>, TrainE
 }
 
 /// An average over the end of a run that may stop before it.
-fn early_average(options: &Options) -> Option<String> {
-    match (options.average, options.patience) {
-        (Average::Tail(_), Some(_)) => Some(format!(
+fn early_average(options: &Options, stops: bool) -> Option<String> {
+    match (options.average, stops) {
+        (Average::Tail(_), true) => Some(format!(
             "--average {}: a run that --patience stops before its last part averages nothing; an average from the start is \
              --average ema:0.999",
             String::from(options.average)
@@ -59,10 +99,15 @@ fn early_average(options: &Options) -> Option<String> {
 
 /// Two passes over each text that drop nothing.
 fn one_draw(options: &Options) -> Option<String> {
-    let dropped = options.dropout + options.attention_dropout + options.head_dropout;
+    // Layers that never train drop nothing.
+    let still = options.freeze == "all" && options.unfreeze == "none";
+    let dropped = match still {
+        true => options.head_dropout,
+        false => options.dropout + options.attention_dropout + options.head_dropout,
+    };
     (options.r_drop > 0.0 && dropped == 0.0).then(|| {
         format!(
-            "--r-drop {}: with every dropout 0 both passes over a text are the same, which takes twice as long and changes \
+            "--r-drop {}: where nothing is dropped both passes over a text are the same, which takes twice as long and changes \
              nothing; give --dropout, or leave --r-drop out",
             options.r_drop
         )

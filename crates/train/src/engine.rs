@@ -5,7 +5,7 @@ use crate::average::Averaging;
 use crate::batches::BatchPlan;
 use crate::checkpoint::no_count;
 use crate::prefix::PrefixCache;
-use crate::{Average, ClassWeights, Examples, Options, TargetRule, TrainError};
+use crate::{Average, Examples, Options, TargetRule, TrainError, fits_task};
 use hone_bert::{Acts, Grads, Limits, LossKind, Mode, Model, Pass, Rates, Task};
 use hone_kernels::{Acc, AdamwStep, Backend};
 use hone_optim::{GroupPolicy, Groups, Multipliers, Optimizer, Schedule, Unfreeze};
@@ -251,6 +251,35 @@ impl<B: Backend> Engine<B> {
     pub fn asleep(&self, model: &Model<B>) -> Option<String> {
         let table = &model.layout().table;
         self.unfreeze.asleep(table, self.steps, self.per_epoch)
+    }
+
+    /// Mixout that mixes nothing, in a line.
+    pub fn unmixed(&self) -> Option<String> {
+        let nothing = self.anchor.as_ref().is_some_and(Anchor::mixes_nothing);
+        nothing.then(|| {
+            "--mixout: no pre-trained matrix trains in this run, so nothing is mixed; leave it out".to_owned()
+        })
+    }
+
+    /// Upper layers that are drawn anew and never train, in a line.
+    pub fn drawn_and_frozen(&self, model: &Model<B>, reinit_top: usize) -> Option<String> {
+        let table = &model.layout().table;
+        let layers = model.config.layers;
+        let stays = |layer: usize| {
+            let depth = Depth::Layer(layer);
+            let mut own =
+                (0..table.params().len()).filter(|&row| table.params()[row].depth == depth);
+            own.all(|row| !self.unfreeze.ever_trains(row))
+        };
+        let still = (layers - reinit_top.min(layers)..layers)
+            .filter(|&layer| stays(layer))
+            .count();
+        (still > 0).then(|| {
+            format!(
+                "--reinit-top {reinit_top}: {still} of these layers are drawn anew and then never train (--freeze); what they \
+                 say stays random"
+            )
+        })
     }
 
     /// Bytes by use.
@@ -538,26 +567,12 @@ fn multipliers(
 
 /// The loss of a task under a run's options; one that the task's loss has no place for is an error.
 fn loss_of(options: &Options, task: Task) -> Result<LossKind, TrainError> {
+    fits_task(options, task)?;
     let (focal, r_drop) = (options.focal_loss, options.r_drop);
-    let other = match LossKind::of(task) {
-        LossKind::Softmax { .. } => return Ok(LossKind::Softmax { focal, r_drop }),
+    Ok(match LossKind::of(task) {
+        LossKind::Softmax { .. } => LossKind::Softmax { focal, r_drop },
         other => other,
-    };
-    let given = [
-        ("--focal-loss", focal > 0.0),
-        ("--r-drop", r_drop > 0.0),
-        ("--label-smoothing", options.label_smoothing > 0.0),
-        (
-            "--class-weights",
-            options.class_weights != ClassWeights::None,
-        ),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => Err(TrainError::Option(format!(
-            "{flag} is for texts or words of one class each"
-        ))),
-        None => Ok(other),
-    }
+    })
 }
 
 /// Writes master arenas as f32 tensors. A master of f64 would be rounded; training masters are f32.

@@ -40,6 +40,16 @@ pub enum TrainError {
         /// Rows of the batch, shortened.
         rows: String,
     },
+    /// What the model says of a text is NaN or infinite.
+    #[error(
+        "row {row}: the model answers {value}, which is no number: it was trained at too high a rate, or its weights are damaged"
+    )]
+    Answer {
+        /// The text's row in its file, from 1.
+        row: usize,
+        /// The first such output.
+        value: f64,
+    },
     /// What is measured is NaN or infinite.
     #[error(
         "{metric} is not a number on the held-out rows; lower --lr, choose another --metric, or fewer --folds"
@@ -89,6 +99,19 @@ pub enum TrainError {
     /// The optimiser's policy is wrong.
     #[error(transparent)]
     Optim(#[from] hone_optim::OptimError),
+}
+
+impl TrainError {
+    /// Whether the arithmetic ended: settings that make it do so are bad ones, which a search or a comparison is to find out.
+    pub fn diverged(&self) -> bool {
+        matches!(
+            self,
+            TrainError::Loss { .. }
+                | TrainError::Gradient { .. }
+                | TrainError::Answer { .. }
+                | TrainError::Metric { .. }
+        )
+    }
 }
 
 /// The rows of a step, shortened for a message.

@@ -46,7 +46,8 @@ pub struct Prediction<'a> {
     pub logits: &'a [f64],
 }
 
-/// Runs the model over `examples`, in order, and hands each example's logits to `each`.
+/// Runs the model over `examples`, in order, and hands each example's logits to `each`; logits that are no numbers are an
+/// error.
 /// `progress` hears how many examples are done.
 pub fn predict<B: Backend>(
     model: &Model<B>,
@@ -68,11 +69,16 @@ pub fn predict<B: Backend>(
                 Task::Tag => examples.length(i as usize),
                 _ => 1,
             };
+            let own = &logits[at..at + rows * classes];
+            if let Some(&value) = own.iter().find(|z| !z.is_finite()) {
+                let row = examples.rows[i as usize];
+                return Err(TrainError::Answer { row, value });
+            }
             each(Prediction {
                 index: i as usize,
-                logits: &logits[at..at + rows * classes],
+                logits: own,
             });
-            at += rows * classes;
+            at += own.len();
         }
         done += part.len();
         if !progress(done) {

@@ -3,6 +3,7 @@
 use hone_bert::Task;
 use hone_data::spread;
 use hone_tensor::Ragged;
+use sha2::{Digest, Sha256};
 
 /// What each example should be answered with.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,6 +102,36 @@ impl Examples {
         self.offsets.push(self.ids.len());
         self.example_ids.push(example_id);
         self.rows.push(row);
+    }
+
+    /// SHA-256 of all that training reads of them: tokens, keys of draws, answers.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut numbers = |all: &mut dyn Iterator<Item = u64>| {
+            all.for_each(|number| hash.update(number.to_le_bytes()));
+        };
+        let class = |class: &Option<u32>| class.map_or(u64::MAX, u64::from);
+        numbers(&mut self.offsets.iter().map(|&at| at as u64));
+        numbers(&mut self.ids.iter().map(|&id| u64::from(id)));
+        numbers(&mut self.types.iter().map(|&part| u64::from(part)));
+        numbers(&mut self.example_ids.iter().copied());
+        match &self.targets {
+            Targets::Classes(all) => numbers(&mut all.iter().map(class)),
+            Targets::Sets { sets, unknown } => {
+                let own = |set: &Vec<u32>| -> Vec<u64> {
+                    let all = set.iter().map(|&label| u64::from(label));
+                    std::iter::once(set.len() as u64).chain(all).collect()
+                };
+                numbers(&mut sets.iter().flat_map(own));
+                numbers(&mut unknown.iter().map(|&n| u64::from(n)));
+            }
+            Targets::Values(all) => {
+                numbers(&mut all.iter().map(|value| u64::from(value.to_bits())));
+            }
+            Targets::Tags { tokens, .. } => numbers(&mut tokens.iter().map(class)),
+        }
+        let bytes = hash.finalize();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The listed examples, in that order, with the ids and rows they have here.

@@ -126,7 +126,19 @@ impl Job<'_> {
     /// may begin anew, once.
     pub fn fit<B: Backend>(
         &self,
+        fit: Fit<'_, B>,
+        backend: Arc<B>,
+        sink: &mut dyn Sink,
+        stop: &AtomicBool,
+    ) -> Result<Fitted<B>, TrainError> {
+        self.fit_and_keep(fit, false, backend, sink, stop)
+    }
+
+    /// The same; `keep`: with a checkpoint of the end, from which what comes after it can be done again.
+    pub(crate) fn fit_and_keep<B: Backend>(
+        &self,
         mut fit: Fit<'_, B>,
+        keep: bool,
         backend: Arc<B>,
         sink: &mut dyn Sink,
         stop: &AtomicBool,
@@ -137,7 +149,7 @@ impl Job<'_> {
             _ => None,
         };
         loop {
-            let fitted = self.attempt(&mut fit, restart, backend.clone(), sink, stop)?;
+            let fitted = self.attempt(&mut fit, keep, restart, backend.clone(), sink, stop)?;
             if fitted.outcome.ending != Ending::Collapsed {
                 return Ok(fitted);
             }
@@ -154,6 +166,7 @@ impl Job<'_> {
     fn attempt<B: Backend>(
         &self,
         fit: &mut Fit<'_, B>,
+        keep: bool,
         restart: Option<Restart>,
         backend: Arc<B>,
         sink: &mut dyn Sink,
@@ -199,6 +212,13 @@ impl Job<'_> {
         let hashes = self.hashes(&files)?;
         let mut marks = hashes.clone();
         marks.extend(fit.marks.clone());
+        for (role, examples) in [("training", Some(fit.train)), ("validation", fit.valid)] {
+            if let Some(examples) = examples {
+                let role =
+                    format!("{role} rows, as the columns, --valid and --split-seed choose them");
+                marks.insert(role, examples.sha256());
+            }
+        }
         // The options that were asked for: a resumed run is asked for the same.
         let identity = Identity {
             options: self.options.clone(),
@@ -224,6 +244,7 @@ impl Job<'_> {
             text_bytes,
             checkpoints: self.out.map(Checkpoints::of),
             resume: self.resume,
+            keep,
             sink,
             stop,
         }

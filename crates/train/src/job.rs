@@ -117,6 +117,9 @@ pub struct Summary {
     pub steps: usize,
     /// How training ended.
     pub ending: &'static str,
+    /// Parts (`valid`, `test`) whose figures are missing, because reading them was interrupted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<&'static str>,
     /// Tokens trained on.
     pub train_tokens: u64,
     /// Tokens per second of training, evaluations left out.
@@ -200,14 +203,16 @@ impl Job<'_> {
             HeldOut::OutOfFold(answers) => answers.len(),
         };
         self.can_conclude(held_out, by.name())?;
+        // What is found after the last step goes into the model: cut off, it is to be found again.
+        let keep = self.options.calibrate || self.options.abstain_precision.is_some();
         let Fitted {
             mut model,
             mut outcome,
             hashes,
             weights,
-        } = self.fit(fit, backend, sink, stop)?;
+        } = self.fit_and_keep(fit, keep, backend, sink, stop)?;
         let (valid, test) = (&texts.valid, &texts.test);
-        let interrupted = outcome.ending == Ending::Interrupted;
+        let mut interrupted = outcome.ending == Ending::Interrupted;
         let mut calibration = None;
         if self.options.calibrate && !interrupted {
             let mut answered = |part: &Prepared, model: &Model<B>| {
@@ -218,11 +223,12 @@ impl Job<'_> {
                 (HeldOut::Valid, Some(part)) => answered(part, &model)?,
                 (HeldOut::Valid, None) => None,
             };
-            let tested = match test {
-                Some(part) => answered(part, &model)?,
-                None => None,
+            let tested = match (test, &held_out) {
+                (Some(part), Some(_)) => answered(part, &model)?,
+                _ => None,
             };
-            if let Some(held_out) = held_out {
+            interrupted = held_out.is_none() || tested.is_some() != test.is_some();
+            if let (Some(held_out), false) = (held_out, interrupted) {
                 let (temperature, seed) = (held_out.temperature(), self.options.seed);
                 model.divide_logits(temperature)?;
                 outcome.valid = None;
@@ -232,15 +238,10 @@ impl Job<'_> {
                     held_out: held_out.change(temperature, seed),
                     test: tested.map(|t| t.change(temperature, seed)),
                 });
-            } else {
-                sink.event(&Event::Warning {
-                    text: "interrupted while calibrating: the weights are kept as trained"
-                        .to_owned(),
-                });
             }
         }
         let selecting =
-            self.options.select == crate::Select::Best || self.options.patience.is_some();
+            self.options.select == crate::Select::Best || outcome.ending == Ending::Early;
         let measure = |part: &Prepared, sink: &mut dyn Sink| {
             let batches = EvalBatches::USUAL;
             let mut acts = model.plan_eval(batches.limits(&part.examples))?;
@@ -263,12 +264,17 @@ impl Job<'_> {
             Some(part) if !interrupted => measure(part, sink)?,
             _ => None,
         };
-        let missed = |part: &Option<Prepared>, reading: &Option<Reading>| {
-            part.is_some() && reading.is_none()
-        };
-        if !interrupted && (missed(valid, &valid_reading) || missed(test, &test_reading)) {
-            let text = "interrupted while validation or test texts were read: their figures, and a threshold of \
-                        --abstain-precision, are missing; hone eval gives the figures";
+        let parts = [
+            ("valid", valid, &valid_reading),
+            ("test", test, &test_reading),
+        ];
+        let missed = parts
+            .into_iter()
+            .filter(|(_, part, reading)| part.is_some() && reading.is_none() && !interrupted);
+        let unread: Vec<&'static str> = missed.map(|(name, ..)| name).collect();
+        interrupted |= keep && !unread.is_empty();
+        if !interrupted && !unread.is_empty() {
+            let text = "interrupted while validation or test texts were read: their figures are missing; hone eval gives them";
             sink.event(&Event::Warning { text: text.into() });
         }
         fn sureness(reading: &Option<Reading>) -> Option<&[Sureness]> {
@@ -306,6 +312,10 @@ impl Job<'_> {
                 texts: part.as_ref()?.receipt.clone(),
             })
         };
+        let ending = match interrupted {
+            true => Ending::Interrupted,
+            false => outcome.ending,
+        };
         let summary = Summary {
             valid: summarise(&valid_reading, valid, selecting),
             test: summarise(&test_reading, test, false),
@@ -321,7 +331,8 @@ impl Job<'_> {
             train_texts: texts.train.receipt.clone(),
             best_step: outcome.selected_step,
             steps: outcome.steps,
-            ending: outcome.ending.name(),
+            ending: ending.name(),
+            unread,
             train_tokens: outcome.train_tokens,
             tokens_per_s: outcome.train_tokens as f64 / outcome.train_seconds.max(1e-9),
             planned_memory_bytes: outcome.planned_bytes,
@@ -342,7 +353,7 @@ impl Job<'_> {
             }
             self.save_summary(&summary, out)?;
         }
-        Ok((model, summary, outcome.ending))
+        Ok((model, summary, ending))
     }
 
     /// Says what should be mended; an error where the job is strict.

@@ -3,7 +3,7 @@
 use crate::TrainError;
 use hone_data::check::{Split, quick, text_key};
 use hone_data::{
-    Columns, DataError, LabelSet, Labels, Part, TaskKind, find, infer, label_names, read_labelled,
+    Columns, LabelSet, Labels, Part, TaskKind, find, infer, label_names, read_labelled,
     stratified_split,
 };
 use std::collections::HashMap;
@@ -117,18 +117,10 @@ impl DataSource {
     pub fn open(&self) -> Result<Undivided, TrainError> {
         let files = find(&self.data)?;
         let mut notes = Vec::new();
-        if !files.ignored.is_empty() {
-            let names: Vec<String> = files
-                .ignored
-                .iter()
-                .filter_map(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()))
-                .collect();
-            notes.push(format!("other files, not read: {}", names.join(", ")));
+        let train = files.training(&self.data)?;
+        if let Some(names) = files.ignored() {
+            notes.push(format!("other files, not read: {names}"));
         }
-        let train = files.train.ok_or_else(|| DataError::Folder {
-            path: self.data.clone(),
-            reason: "no train.csv (.tsv, .jsonl, .json, .conll, .ft, also .gz) here".to_owned(),
-        })?;
         let train = read_labelled(&train, &self.columns)?;
         notes.extend(train.notes.iter().cloned());
         let kind = match self.kind {

@@ -76,7 +76,7 @@ pub use job_data::{DataSource, JobData, Undivided, ValidSource, together};
 pub use lbfgs::minimise;
 pub use linear::Linear;
 pub use logistic::Logistic;
-pub use options::{Cadence, ClassWeights, Options, Select};
+pub use options::{Cadence, ClassWeights, Options, Select, fits_task};
 pub use prefix::{FrozenPrefix, PrefixCache};
 pub use prepare::{TextReceipt, Tokenising, kind_of, labelled, parse_task, task_of, unlabelled};
 pub use reading::{Reading, Sureness, read_set};

@@ -2,6 +2,7 @@
 
 use crate::watch::CollapseGuard;
 use crate::{Average, Init, InitHead, Pool, TrainError};
+use hone_bert::{LossKind, Task};
 use hone_optim::{Multipliers, Pull, Schedule, Warmup};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -60,7 +61,12 @@ impl From<Cadence> for String {
     fn from(cadence: Cadence) -> String {
         match cadence {
             Cadence::Steps(n) => n.to_string(),
-            Cadence::Epochs(f) => format!("{}%", f * 100.0),
+            // Per cent where that is read as the same number (0.119 is not), else the fraction.
+            Cadence::Epochs(f) => match format!("{}%", f * 100.0) {
+                text if text.parse() == Ok(cadence) => text,
+                // "1" would be a step.
+                _ => format!("{f:?}"),
+            },
         }
     }
 }
@@ -268,6 +274,31 @@ impl Options {
     }
 }
 
+/// Refuses options that a task has no place for, before anything is read or trained.
+pub fn fits_task(options: &Options, task: Task) -> Result<(), TrainError> {
+    if task == Task::Tag && options.pool == Pool::Mean {
+        return Err(TrainError::Option(
+            "--pool mean is for labels of whole texts; tagging reads every word".to_owned(),
+        ));
+    }
+    if matches!(LossKind::of(task), LossKind::Softmax { .. }) {
+        return Ok(());
+    }
+    let weighted = options.class_weights != ClassWeights::None;
+    let given = [
+        ("--focal-loss", options.focal_loss > 0.0),
+        ("--r-drop", options.r_drop > 0.0),
+        ("--label-smoothing", options.label_smoothing > 0.0),
+        ("--class-weights", weighted),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(TrainError::Option(format!(
+            "{flag} is for texts or words of one class each"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Refuses a run of no steps, and one of so many that the key of a dropout draw, which has 32 bits for the step, would
 /// come again.
 pub(crate) fn can_run(rows: usize, steps: usize) -> Result<(), TrainError> {
@@ -300,6 +331,35 @@ mod tests {
     }
 
     #[test]
+    fn tasks_refuse_what_they_have_no_place_for() {
+        let with = |change: fn(&mut Options)| {
+            let mut options = Options::default();
+            change(&mut options);
+            options
+        };
+        for (options, flag, refuse) in [
+            (with(|_| {}), "", &[][..]),
+            (with(|o| o.pool = Pool::Mean), "--pool", &[Task::Tag]),
+            (
+                with(|o| o.r_drop = 1.0),
+                "--r-drop",
+                &[Task::Regress, Task::MultiLabel],
+            ),
+            (
+                with(|o| o.label_smoothing = 0.1),
+                "--label-smoothing",
+                &[Task::Regress, Task::MultiLabel],
+            ),
+        ] {
+            for task in [Task::Classify, Task::MultiLabel, Task::Regress, Task::Tag] {
+                let said = fits_task(&options, task).map_err(|e| e.to_string());
+                assert_eq!(said.is_err(), refuse.contains(&task), "{flag} {task:?}");
+                assert!(said.err().is_none_or(|said| said.contains(flag)));
+            }
+        }
+    }
+
+    #[test]
     fn cadence_words() {
         for (text, steps) in [
             ("50", 50),
@@ -312,6 +372,15 @@ mod tests {
         }
         for text in ["0", "-1", "x", "", "0%", "nan"] {
             assert!(text.parse::<Cadence>().is_err(), "{text}");
+        }
+        // What a file has is what was typed: a step more or less would be another run.
+        for k in 1..=2000 {
+            for cadence in [
+                Cadence::Epochs(f64::from(k) / 1000.0),
+                Cadence::Steps(k as usize),
+            ] {
+                assert_eq!(String::from(cadence).parse(), Ok(cadence), "{k}");
+            }
         }
     }
 }

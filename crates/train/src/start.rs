@@ -2,7 +2,7 @@
 
 use crate::events::{Event, Sink};
 use crate::head_start::fit_head;
-use crate::{Examples, Options, TrainError};
+use crate::{Examples, Options, TrainError, fits_task};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
 use hone_kernels::Backend;
 use hone_tensor::Depth;
@@ -59,11 +59,7 @@ pub(crate) fn start<B: Backend>(
 ) -> Result<Option<Started<B>>, TrainError> {
     let stored_pool = config.pool;
     config.pool = options.pool;
-    if task == Task::Tag && config.pool == Pool::Mean {
-        return Err(TrainError::Option(
-            "--pool mean is for labels of whole texts; tagging reads every word".to_owned(),
-        ));
-    }
+    fits_task(options, task)?;
     if options.reinit_top > config.layers {
         return Err(TrainError::Option(format!(
             "--reinit-top {}: the model has {} layers",

@@ -49,6 +49,8 @@ pub struct Training<'a, B: Backend> {
     pub checkpoints: Option<Checkpoints>,
     /// Whether to continue from the newest checkpoint.
     pub resume: bool,
+    /// Whether the end leaves a checkpoint too.
+    pub keep: bool,
     /// Receives what happens.
     pub sink: &'a mut dyn Sink,
     /// Raised when the user asks to stop.
@@ -241,7 +243,12 @@ impl<'a, B: Backend> Training<'a, B> {
         }
         let every = options.eval_every.steps(per_epoch);
         let save = options.save_every.map(|c| c.steps(per_epoch));
-        let mut ending = Ending::Done;
+        // One that had stopped early is at its end.
+        let waited = |patience| now.step < steps && now.without_improvement >= patience;
+        let mut ending = match options.patience.is_some_and(waited) {
+            true => Ending::Early,
+            false => Ending::Done,
+        };
         let mut order = (usize::MAX, Vec::new());
         let train = self.train;
         let mut changed: Option<Examples> = None;
@@ -292,6 +299,9 @@ impl<'a, B: Backend> Training<'a, B> {
         }
         self.settle(&mut engine, &mut now)?;
         if matches!(ending, Ending::Done | Ending::Early) {
+            if self.keep {
+                self.save(&engine, &now)?;
+            }
             engine.exchange(self.model, now.step);
         }
         if let (Some(shared), Some(cache)) = (&mut self.prefix, engine.into_prefix()) {

@@ -29,7 +29,7 @@ const CHUNK: usize = 512;
 pub struct Copies {
     /// Changed copies of each row.
     pub number: u32,
-    /// Whether the rows themselves are written too, each before its copies.
+    /// Whether the rows themselves are written too, each before its copies; of tagged texts with the comments before them.
     pub originals: bool,
     /// Seed of all draws.
     pub seed: u64,
@@ -122,7 +122,7 @@ enum Raw<'a> {
         text_b: Option<usize>,
     },
     Json(Objects<'a>),
-    Conll(Vec<Vec<&'a str>>),
+    Conll(Sentences<'a>),
     FastText(Vec<&'a str>),
 }
 
@@ -178,25 +178,56 @@ impl<'a> Raw<'a> {
         match self {
             Raw::Delimited { records, .. } => records.len(),
             Raw::Json(objects) => objects.rows.len(),
-            Raw::Conll(sentences) => sentences.len(),
+            Raw::Conll(file) => file.sentences.len(),
             Raw::FastText(lines) => lines.len(),
         }
     }
 }
 
+/// A tagged file.
+#[derive(Default)]
+struct Sentences<'a> {
+    /// Names of the columns.
+    header: Option<&'a str>,
+    sentences: Vec<Sentence<'a>>,
+    /// Lines that stand behind the last sentence, as those before one.
+    after: Vec<&'a str>,
+}
+
+/// A sentence as it stands in a tagged file.
+#[derive(Default)]
+struct Sentence<'a> {
+    /// Lines before it that are no words: comments, the beginning of a document and a blank line behind it.
+    before: Vec<&'a str>,
+    /// A line each.
+    words: Vec<&'a str>,
+}
+
 /// Lines of each sentence, as the reader groups them.
-fn sentences(text: &str) -> Vec<Vec<&str>> {
+fn sentences(text: &str) -> Sentences<'_> {
     let file = Tagged::of(text);
-    let mut all: Vec<Vec<&str>> = vec![Vec::new()];
+    let mut all = Sentences::default();
+    let mut now = Sentence::default();
     for line in text.lines().map(|l| l.trim_end_matches('\r')) {
-        let inside = all.last().is_some_and(|s| !s.is_empty());
-        match (file.line(line, inside), all.last_mut()) {
-            (tagged::Line::Between, _) => all.push(Vec::new()),
-            (tagged::Line::Word(_), Some(last)) => last.push(line),
-            _ => {}
+        match file.line(line, !now.words.is_empty()) {
+            tagged::Line::Word(_) => now.words.push(line),
+            tagged::Line::Comment => now.before.push(line),
+            tagged::Line::Header if all.header.is_none() => all.header = Some(line),
+            tagged::Line::Header => now.before.push(line),
+            tagged::Line::Between => {
+                if !now.words.is_empty() {
+                    all.sentences.push(std::mem::take(&mut now));
+                }
+                if !line.trim().is_empty() {
+                    now.before.extend([line, ""]);
+                }
+            }
         }
     }
-    all.retain(|s| !s.is_empty());
+    match now.words.is_empty() {
+        true => all.after = now.before,
+        false => all.sentences.push(now),
+    }
     all
 }
 
@@ -341,8 +372,7 @@ pub fn write_copies(
                 return Ok(false);
             }
         }
-        let end = pen.joiner.close().as_bytes();
-        sink.writer().write_all(end).map_err(io)?;
+        pen.tail(sink.writer()).map_err(io)?;
         Ok(true)
     };
     let whole = write();
@@ -386,17 +416,34 @@ impl Pen<'_> {
         to.write_all(&line)
     }
 
+    fn lines(&self, to: &mut dyn Write, lines: &[&str]) -> std::io::Result<()> {
+        lines
+            .iter()
+            .try_for_each(|line| write!(to, "{line}{}", self.end()))
+    }
+
+    /// What stands before all rows.
     fn head(&self, to: &mut dyn Write) -> std::io::Result<()> {
-        let Raw::Delimited {
-            dialect, header, ..
-        } = self.raw
-        else {
-            return Ok(());
-        };
-        let mut names: Vec<&str> = header.iter().collect();
-        names.extend(self.copies.origin.as_deref());
-        to.write_all(dialect.line(self.crlf).as_bytes())?;
-        self.record(to, *dialect, &names)
+        match self.raw {
+            Raw::Delimited {
+                dialect, header, ..
+            } => {
+                let mut names: Vec<&str> = header.iter().collect();
+                names.extend(self.copies.origin.as_deref());
+                to.write_all(dialect.line(self.crlf).as_bytes())?;
+                self.record(to, *dialect, &names)
+            }
+            Raw::Conll(file) => self.lines(to, file.header.as_slice()),
+            Raw::Json(_) | Raw::FastText(_) => Ok(()),
+        }
+    }
+
+    /// What stands behind them.
+    fn tail(&self, to: &mut dyn Write) -> std::io::Result<()> {
+        if let (Raw::Conll(file), true) = (self.raw, self.copies.originals) {
+            self.lines(to, &file.after)?;
+        }
+        to.write_all(self.joiner.close().as_bytes())
     }
 
     /// Row `i` as it is, or with the texts of a copy.
@@ -475,8 +522,13 @@ impl Pen<'_> {
                 to.extend_from_slice(self.end().as_bytes());
                 Ok(())
             }
-            Raw::Conll(sentences) => {
-                for (k, line) in sentences[i].iter().enumerate() {
+            Raw::Conll(file) => {
+                let Sentence { before, words } = &file.sentences[i];
+                // What is said of a sentence or a document is not said of its copies.
+                if copy.is_none() {
+                    self.lines(to, before).map_err(io)?;
+                }
+                for (k, line) in words.iter().enumerate() {
                     let word = row.words.get(k).map_or("", String::as_str);
                     match (copy, line.find(word)) {
                         (Some(copy), Some(at)) => {

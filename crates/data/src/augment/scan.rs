@@ -30,21 +30,25 @@ pub(super) fn apostrophe(c: char) -> bool {
     c == '\'' || c == '’'
 }
 
+/// Bytes of the longest tag and of the longest entity: what is no end of theirs is not looked for.
+const TAG: usize = 201;
+const ENTITY: usize = 11;
+
 /// Length in bytes of a tag of markup or a character entity at the start of `text`.
 pub(super) fn markup(text: &str) -> Option<usize> {
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
         (Some('<'), Some(c)) if c == '/' || c == '!' || c.is_ascii_alphabetic() => {
-            let end = text.find('>')?;
-            (end <= 200 && !text[1..end].contains('<')).then_some(end + 1)
+            let end = text.bytes().take(TAG).position(|b| b == b'>')?;
+            (!text[1..end].contains('<')).then_some(end + 1)
         }
         (Some('&'), Some(c)) if c == '#' || c.is_ascii_alphabetic() => {
-            let end = text.find(';')?;
+            let end = text.bytes().take(ENTITY).position(|b| b == b';')?;
             let inside = &text[1..end];
             let plain = inside
                 .chars()
                 .all(|c| c == '#' || c.is_ascii_alphanumeric());
-            (plain && (2..=9).contains(&inside.len())).then_some(end + 1)
+            (plain && inside.len() > 1).then_some(end + 1)
         }
         _ => None,
     }
@@ -132,4 +136,38 @@ pub(super) fn possessive(word: &str) -> (&str, &str) {
         return (word, "");
     }
     (stem, &word[stem.len()..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_ends_within_its_bounds() {
+        let tag = |inside: usize| format!("<a{}> b", "x".repeat(inside - 1));
+        assert_eq!(markup(&tag(199)), Some(201));
+        assert_eq!(markup(&tag(200)), None);
+        for (text, len) in [
+            ("&amp; b", Some(5)),
+            ("&#123456; b", Some(9)),
+            ("&abcdefghi; b", Some(11)),
+            ("&abcdefghij; b", None),
+            ("&a; b", None),
+            ("<i <b>", None),
+            ("<3> b", None),
+        ] {
+            assert_eq!(markup(text), len, "{text}");
+        }
+    }
+
+    #[test]
+    fn many_open_marks_take_no_time() {
+        let started = std::time::Instant::now();
+        let text = "&a <!a ".repeat(200_000);
+        let found = text
+            .match_indices(['&', '<'])
+            .filter_map(|(at, _)| markup(&text[at..]));
+        assert_eq!(found.count(), 0);
+        assert!(started.elapsed().as_secs() < 20);
+    }
 }

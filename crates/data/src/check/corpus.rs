@@ -84,7 +84,7 @@ fn text_key_if(wanted: bool, row: &Row) -> Option<String> {
 }
 
 /// Whether a row carries no text. Of a pair both texts count.
-pub(crate) fn blank(row: &Row) -> bool {
+fn blank(row: &Row) -> bool {
     row.text.trim().is_empty() && row.text_b.as_ref().is_none_or(|b| b.trim().is_empty())
 }
 

@@ -2,19 +2,19 @@
 //!
 //! In this order: texts of all splits are repaired (encoding, entities, markup, control characters, outer space;
 //! tagged words stay as they are); label spellings that differ only in case or space become the most frequent one; rows
-//! without a text or a label go; validation rows whose text stands in test go, training rows whose text stands in
+//! without a text or a label go, pairs without one of their texts too; validation rows whose text stands in test go, training rows whose text stands in
 //! validation or test; training and validation texts with more than one label go with all their rows, since nobody can
 //! say which is right; of equal rows the first stays. Test rows go only where they cannot be read at all, so that
 //! figures stay comparable. Near duplicates are left to the user's judgement.
 
-use super::corpus::{At, blank, group};
+use super::corpus::{At, group};
 use super::labels::{Agreement, chosen, folded, label_of, spellings};
 use super::naming::{lent, numbered};
 use super::quality;
 use super::report::{Place, Split};
 use super::rewrite::{Rewriter, extension};
 use crate::labels::parts as label_parts;
-use crate::{Cell, Columns, DataError, Part, TaskKind, label_names};
+use crate::{Cell, Columns, DataError, Part, TaskKind, are_pairs, label_names};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -311,13 +311,14 @@ impl<'a> Plan<'a> {
         let task = self.source.task;
         let mut gone = Vec::new();
         for (split, part) in &self.now {
+            let pairs = are_pairs(&part.rows);
             let labelled = part.rows.iter().any(|r| label_of(r, task).is_some());
             for (row, i) in part.rows.iter().zip(0u32..) {
                 let at = At {
                     split: *split,
                     row: i,
                 };
-                if row.text.trim().is_empty() || blank(row) {
+                if row.lacks_text(pairs) {
                     gone.push((at, "no text"));
                 } else if labelled && label_of(row, task).is_none() {
                     gone.push((at, "no label"));

@@ -309,7 +309,11 @@ pub(crate) fn findings(
 
     let present: Vec<Split> = parts.iter().map(|p| p.0).collect();
     let mut none = Collected::new(most);
+    // A part without any label is left as it is.
+    let mut fixable = false;
     for (split, part) in parts {
+        let labelled = part.rows.iter().filter(|r| label_of(r, task).is_some());
+        fixable |= (1..part.rows.len()).contains(&labelled.count());
         for row in &part.rows {
             if label_of(row, task).is_none() {
                 none.add(|| Example {
@@ -325,7 +329,7 @@ pub(crate) fn findings(
         }
     }
     out.extend(
-        none.finding(Kind::NoLabel, Severity::Warning, true, |n| match task {
+        none.finding(Kind::NoLabel, Severity::Warning, fixable, |n| match task {
             TaskKind::Regress => format!("rows without a number to learn: {n}"),
             _ => format!("rows without a label: {n}"),
         }),

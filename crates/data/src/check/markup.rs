@@ -138,11 +138,18 @@ const ENTITIES: &[(&str, char)] = &[
     ("Uuml", 'Ü'),
 ];
 
-/// The tag that `text`, which begins with `<`, begins with: its bytes, and whether it stands within a line.
-fn tag(text: &str) -> Option<(usize, bool)> {
+/// Where the last comment of a text ends: none that begins behind it does, so that none has to be read to the end.
+fn last_comment_end(text: &str) -> usize {
+    text.rfind("-->").map_or(0, |at| at + 3)
+}
+
+/// The tag that `text`, which begins with `<`, begins with: its bytes, and whether it stands within a line. Of a comment
+/// the end is looked for where there is one.
+fn tag(text: &str, comments_end: bool) -> Option<(usize, bool)> {
     const LONGEST: usize = 300;
     if text.starts_with("<!--") {
-        return Some((text.find("-->")? + 3, false));
+        let end = comments_end.then(|| text.find("-->")).flatten()?;
+        return Some((end + 3, false));
     }
     let inside = text.strip_prefix('<')?;
     let inside = inside.strip_prefix('/').unwrap_or(inside);
@@ -193,9 +200,11 @@ fn entity(text: &str) -> Option<(usize, Option<char>)> {
 
 /// Whether a tag stands in the text, and the first.
 pub fn first_tag(text: &str) -> Option<&str> {
-    let starts = text.match_indices('<').map(|(i, _)| i);
+    let mut starts = text.match_indices('<').map(|(i, _)| i).peekable();
+    starts.peek()?;
+    let end = last_comment_end(text);
     starts
-        .filter_map(|i| tag(&text[i..]).map(|(len, _)| &text[i..i + len]))
+        .filter_map(|i| tag(&text[i..], i < end).map(|(len, _)| &text[i..i + len]))
         .next()
 }
 
@@ -210,10 +219,11 @@ pub fn first_entity(text: &str) -> Option<&str> {
 /// The text without tags: one space stands for those that part lines, nothing for those within a line.
 pub fn without_tags(text: &str) -> Option<String> {
     first_tag(text)?;
+    let end = last_comment_end(text);
     let mut out = String::with_capacity(text.len());
     let mut i = 0;
     while let Some(c) = text[i..].chars().next() {
-        match (c == '<').then(|| tag(&text[i..])).flatten() {
+        match (c == '<').then(|| tag(&text[i..], i < end)).flatten() {
             Some((len, inline)) => {
                 i += len;
                 let spaced = |s: Option<char>| s.is_none_or(char::is_whitespace);
@@ -265,6 +275,8 @@ mod tests {
             ("wonder<i>ful</i>", Some("wonderful")),
             ("<p class=\"x\">a</p>", Some("a")),
             ("a<!-- no -->b", Some("a b")),
+            ("a<!-- no --><!-- b -->c<!-- d", Some("a c<!-- d")),
+            ("a --><!-- b", None),
             ("I <3 you, a<b and b>c", None),
             ("<unk> and <user>", None),
             ("a < b > c", None),
@@ -273,6 +285,18 @@ mod tests {
         ] {
             assert_eq!(without_tags(text).as_deref(), want, "{text:?}");
         }
+    }
+
+    #[test]
+    fn comments_that_never_close_take_no_time() {
+        let started = std::time::Instant::now();
+        let text = "<!-- a ".repeat(200_000);
+        assert_eq!(without_tags(&text), None);
+        assert_eq!(
+            without_tags(&("<br>".to_owned() + &text)).map(|t| t.len()),
+            Some(text.len())
+        );
+        assert!(started.elapsed().as_secs() < 20);
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub use report::{
 };
 pub use text::text_key;
 
-use crate::{Part, TaskKind};
-use corpus::{Corpus, blank};
+use crate::{Part, TaskKind, are_pairs};
+use corpus::Corpus;
 use report::Collected;
 use std::collections::BTreeMap;
 use text::excerpt;
@@ -152,8 +152,11 @@ fn splits(corpus: &Corpus, task: TaskKind) -> Vec<SplitReport> {
 fn texts(corpus: &Corpus, most: usize) -> Vec<Finding> {
     use rayon::prelude::*;
     let mut empty = Collected::new(most);
+    let mut halves = false;
     let mut flawed: BTreeMap<Kind, Collected> = BTreeMap::new();
     for (split, part) in &corpus.parts {
+        let pairs = are_pairs(&part.rows);
+        halves |= pairs;
         let found: Vec<Vec<(Kind, String)>> = part
             .rows
             .par_iter()
@@ -178,7 +181,7 @@ fn texts(corpus: &Corpus, most: usize) -> Vec<Finding> {
                 text: excerpt(row),
                 note,
             };
-            if row.text.trim().is_empty() || blank(row) {
+            if row.lacks_text(pairs) {
                 empty.add(|| example(None));
             }
             for (kind, note) in found {
@@ -193,7 +196,11 @@ fn texts(corpus: &Corpus, most: usize) -> Vec<Finding> {
     });
     let mut out = Vec::new();
     out.extend(empty.finding(Kind::Empty, Severity::Warning, true, |n| {
-        format!("rows without a text: {n}")
+        let what = match halves {
+            true => "pairs that lack a text or both",
+            false => "rows without a text",
+        };
+        format!("{what}: {n}")
     }));
     for (kind, found) in flawed {
         let (severity, fixable, what) = match kind {

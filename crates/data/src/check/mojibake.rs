@@ -1,4 +1,5 @@
-//! UTF-8 that was read as Windows-1252 (or Latin-1): found by undoing it, not by a list of odd characters.
+//! UTF-8 that was read as Windows-1252 (or Latin-1): found by undoing it, not by a list of odd characters. Where the
+//! characters may be what was meant, the rest of the text decides.
 
 /// Windows-1252's characters of the bytes 0x80 to 0x9f (WHATWG Encoding; the five it lacks are control characters).
 const UPPER: [char; 32] = [
@@ -22,56 +23,125 @@ fn byte_of(c: char) -> Option<u8> {
     }
 }
 
-/// A character of UTF-8 that stands in `text` byte by byte, and the characters it takes up.
-fn hidden(before: Option<char>, text: &[char]) -> Option<(char, usize)> {
-    let lead = byte_of(text[0])?;
-    let len = match lead {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => return None,
-    };
-    let bytes: Option<Vec<u8>> = text.get(..len)?.iter().map(|&c| byte_of(c)).collect();
-    let bytes = bytes?;
-    let c = std::str::from_utf8(&bytes).ok()?.chars().next()?;
-    // "ÀÉ…" and "NÃ”" may be what was meant: a capital at a word's end before punctuation. Two letters that make
-    // a rare one are believed only where the second is no sentence's punctuation.
-    if len == 2 {
-        let capitals = before.is_some_and(char::is_uppercase);
-        let ends = matches!(text[1], '…' | '–' | '—' | '’' | '”' | '»');
-        let goes_on = text.get(2).is_some_and(|c| c.is_alphanumeric());
+/// Marks that close a word or a sentence.
+const ENDS: &[char] = &['…', '–', '—', '’', '”', '»'];
+/// Marks that may stand behind a name or a number.
+const SIGNS: &[char] = &[NO_BREAK, '®', '™', '©', '¹', '²', '³', '°'];
+/// Marks that may follow a letter one after the other.
+const TYPOGRAPHIC: &[char] = &[
+    '…', '‘', '’', '“', '”', '–', '—', '»', '®', '™', '©', '¹', '²', '³', NO_BREAK,
+];
+const NO_BREAK: char = '\u{a0}';
+
+/// How far a character that stands byte by byte is to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Nothing else reads like this.
+    Sure,
+    /// A capital before a mark (`PÅ”`): believed where a sure one stands in the text.
+    Capital,
+    /// A rare letter (`NESTLÉ™`, `fiancé…”`): believed where the text is in a script of such.
+    Rare,
+}
+
+/// A character of UTF-8 that stands in a text byte by byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hidden {
+    /// Where it begins.
+    at: usize,
+    /// Characters that it takes up.
+    len: usize,
+    c: char,
+    trust: Trust,
+}
+
+impl Hidden {
+    /// At a place of a text.
+    fn of(text: &[char], at: usize) -> Option<Hidden> {
+        let lead = byte_of(text[at])?;
+        let len = match lead {
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => return None,
+        };
+        let own = text.get(at..at + len)?;
+        let bytes: Option<Vec<u8>> = own.iter().map(|&c| byte_of(c)).collect();
+        let c = std::str::from_utf8(&bytes?).ok()?.chars().next()?;
         // What Windows-1252 holds may have been misread in its turn.
         let latin = matches!(c, '\u{a0}'..='\u{17f}') || byte_of(c).is_some();
-        if ends && !goes_on && (capitals || !latin || lead > 0xc3) {
-            return None;
-        }
-        let letter = c.is_alphabetic() || lead == 0xc2;
-        if !(letter || latin) {
-            return None;
-        }
+        let trust = match len {
+            2 if !latin && !c.is_alphabetic() => return None,
+            2 if !latin => Trust::Rare,
+            2 if may_be_meant(lead, &text[..at], &text[at + 1..]) => Trust::Capital,
+            3.. if lead != 0xe2 && own[1..].iter().all(|c| TYPOGRAPHIC.contains(c)) => Trust::Rare,
+            _ => Trust::Sure,
+        };
+        Some(Hidden { at, len, c, trust })
     }
-    Some((c, len))
+
+    /// Whether it is a letter of no western European script.
+    fn foreign(&self) -> bool {
+        self.c > '\u{17f}' && self.c.is_alphabetic()
+    }
+}
+
+/// Whether a capital (of this byte) and the mark behind it, which are a Latin letter's bytes, may be what was meant. A
+/// capital right behind a small letter is none.
+fn may_be_meant(lead: u8, before: &[char], from_mark: &[char]) -> bool {
+    let (mark, next) = (from_mark[0], from_mark.get(1));
+    let ends = ENDS.contains(&mark);
+    let goes_on = mark != NO_BREAK && next.is_some_and(|c| c.is_alphanumeric());
+    let capitals = before.last().is_some_and(|c| c.is_uppercase());
+    let small = before.last().is_some_and(|c| c.is_lowercase());
+    let meant = match lead {
+        // No word ends in Â, so that what is behind it is its second byte; but for what parts clauses.
+        0xc2 => ends && capitals,
+        // Ã alone is no word, and é is what is misread most.
+        0xc3 => (ends || SIGNS.contains(&mark) && mark != '©') && capitals,
+        _ => (ends || SIGNS.contains(&mark)) && !small,
+    };
+    meant && !goes_on
+}
+
+/// All that stand in a text, in its order. None begins within another: what leads never follows.
+fn all_hidden(text: &[char]) -> Vec<Hidden> {
+    let mut all: Vec<Hidden> = Vec::new();
+    for at in 0..text.len() {
+        all.extend(Hidden::of(text, at));
+    }
+    all
+}
+
+/// Which of them are believed: texts are misread whole, and letters of other scripts come in runs.
+fn believed(mut all: Vec<Hidden>) -> Vec<Hidden> {
+    let sure = |h: &Hidden| h.trust == Trust::Sure;
+    let run = |pair: &[Hidden]| {
+        let (a, b) = (pair[0], pair[1]);
+        a.at + a.len == b.at && a.c != b.c && a.foreign() && b.foreign()
+    };
+    let foreign = all.iter().any(|h| sure(h) && h.foreign()) || all.windows(2).any(run);
+    let any = foreign || all.iter().any(sure);
+    all.retain(|h| match h.trust {
+        Trust::Sure => true,
+        Trust::Capital => any,
+        Trust::Rare => foreign,
+    });
+    all
 }
 
 fn once(text: &str) -> Option<String> {
     let chars: Vec<char> = text.chars().collect();
+    let found = believed(all_hidden(&chars));
     let mut out = String::with_capacity(text.len());
-    let (mut i, mut changed) = (0, false);
-    while i < chars.len() {
-        let before = i.checked_sub(1).map(|b| chars[b]);
-        match hidden(before, &chars[i..]) {
-            Some((c, len)) => {
-                out.push(c);
-                i += len;
-                changed = true;
-            }
-            None => {
-                out.push(chars[i]);
-                i += 1;
-            }
-        }
+    let mut done = 0;
+    for hidden in &found {
+        out.extend(&chars[done..hidden.at]);
+        out.push(hidden.c);
+        done = hidden.at + hidden.len;
     }
-    changed.then_some(out)
+    out.extend(&chars[done..]);
+    (!found.is_empty()).then_some(out)
 }
 
 /// The text with UTF-8 read rightly, also where it was misread up to three times, and with Windows-1252's
@@ -125,6 +195,17 @@ mod tests {
             "a\u{a0}b",
             "CIÓN",
             "CAFÉ",
+            "voilà, à la carte",
+            "QUALITé",
+            "LEGO®",
+            "FRANCE\u{a0}!",
+            "20\u{a0}m², 5°",
+            "się są",
+            "Żółw i ŁÓDŹ",
+            "Příliš žluťoučký kůň",
+            "я и ты",
+            "một người Việt",
+            "ƒ é",
         ] {
             let wrong = misread(text);
             assert_eq!(repair(&wrong).as_deref(), Some(text), "{wrong}");
@@ -165,6 +246,26 @@ mod tests {
             "Ð",
             "ÑÉ",
             "1 000 €",
+            "“my fiancé…” she",
+            "“No sé…” dijo",
+            "“Perché…” chiese",
+            "the “café”—which was closed—",
+            "‘cliché’—again",
+            "“Café”…",
+            "«está»… «está»—y",
+            "« voilà\u{a0}»",
+            "naïveté”¹",
+            "NESCAFÉ® et NESTLÉ™",
+            "LIBERTÉ\u{a0}!",
+            "VOTRE SANTÉ\u{a0}: bien",
+            "QUELLE BEAUTÉ\u{a0}»",
+            "TERMINÉ¹ et CAFÉ©",
+            "IRMÃ\u{a0}e AMANHÃ¹",
+            "Å\u{a0}x",
+            "SKYTTENÅ\u{a0}x",
+            "VAN GOGHÊ…",
+            "GRÖß\u{a0}x",
+            "É…É…",
         ] {
             assert_eq!(repair(text), None, "{text}");
         }

@@ -61,7 +61,7 @@ pub enum Kind {
     NearLeak,
     /// Texts that stand within a longer one of another split.
     ContainedLeak,
-    /// Rows without a text.
+    /// Rows without a text, pairs without one of theirs.
     Empty,
     /// Rows without a label.
     NoLabel,

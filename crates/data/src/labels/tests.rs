@@ -159,6 +159,22 @@ fn tasks_are_inferred() {
 }
 
 #[test]
+fn decimal_commas_are_told() {
+    let says = "decimal comma (line 2: 4,5); write 4.5 for --task regress";
+    for (labels, told) in [
+        (&["4,5", "3,0", "-2,5"][..], true),
+        (&["4,5", "3", "2.5", ""], true),
+        (&["4,5", "3,0", "good"], false),
+        (&["1,2,3", "4"], false),
+        (&["4,", "a,b"], false),
+    ] {
+        let (task, said) = infer(&part(labels));
+        assert_eq!(task, TaskKind::Classify, "{labels:?}");
+        assert_eq!(said.contains(says), told, "{labels:?}: {said}");
+    }
+}
+
+#[test]
 fn unknown_labels_are_counted() {
     let set = LabelSet::new(vec!["bad".into(), "good".into()]);
     let names = vec!["bad".to_owned(), "good".to_owned()];

@@ -369,3 +369,116 @@ fn fast_text_says_the_line_of_what_is_wrong() {
     let (_folder, path) = file("a.ft", b"one\ntwo\n");
     assert_eq!(read_file(&path, &Columns::default()).unwrap().rows.len(), 2);
 }
+
+#[test]
+fn two_columns_are_tags_only_where_the_first_holds_words() {
+    let read = |text: &str| {
+        let (_folder, path) = file("a.tsv", text.as_bytes());
+        read_file(&path, &Columns::default()).map(|part| part.rows)
+    };
+    for (text, texts) in [
+        (
+            "id\ttext\n1\tgood film\n\n2\tbad film\n",
+            &["good film", "bad film"][..],
+        ),
+        (
+            "text\tgrade\ngreat product works well\tB\nbad\tA\nvery good thing\tB\n",
+            &["great product works well", "bad", "very good thing"],
+        ),
+        ("text\tgrade\ngreat\tB\n\nbad\tO\n", &["great", "bad"]),
+    ] {
+        let rows = read(text).unwrap();
+        let found: Vec<&str> = rows.iter().map(|r| &*r.text).collect();
+        assert_eq!(found, texts, "{text:?}");
+        assert!(rows.iter().all(|r| r.words.is_empty()), "{text:?}");
+    }
+    // Letters that are places are no tags of whole texts, whatever the columns are called.
+    let error = read("it goes up\tB\nit falls\tS\n").unwrap_err();
+    assert!(error.to_string().contains("no column text"), "{error}");
+    for text in [
+        "Text\tO\nhere\tO\n\ngood\tB-x\n",
+        "Peter\tPER\nsleeps\tO\n",
+        "text\ttag\nPeter B\tB-per\nsleeps\tO\n",
+    ] {
+        assert!(!read(text).unwrap()[0].words.is_empty(), "{text:?}");
+    }
+}
+
+#[test]
+fn half_of_a_pair_is_no_pair() {
+    let says = "the second text is empty; remove the row";
+    for (name, text, place) in [
+        (
+            "a.csv",
+            "sentence1,sentence2,label\na,b,1\nc, ,0\n",
+            "line 3",
+        ),
+        (
+            "a.jsonl",
+            "{\"text\": \"a\", \"text_b\": \"b\", \"label\": 1}\n\n{\"text\": \"c\", \"label\": 0}\n",
+            "line 3",
+        ),
+        (
+            "a.json",
+            "[{\"text\": \"a\", \"text_b\": \"b\", \"label\": 1},\n{\"text\": \"c\", \"text_b\": null, \"label\": 0}]",
+            "line 2: item 2",
+        ),
+    ] {
+        check_error(name, text.as_bytes(), &format!("{place}: {says}"));
+        // Questions may still be asked, and a check sees all.
+        let (_folder, path) = file(name, text.as_bytes());
+        for read in [read_file, read_as_is] {
+            assert_eq!(read(&path, &Columns::default()).unwrap().rows.len(), 2);
+        }
+    }
+    // Where no row has one, none is missing.
+    let (_folder, path) = file("a.csv", b"text,text_b,label\na,,1\nc,,0\n");
+    assert!(read_labelled(&path, &Columns::default()).is_ok());
+}
+
+#[test]
+fn null_is_an_empty_text() {
+    let text = b"{\"text\": \"a\", \"label\": 1}\n{\"text\": null, \"label\": 0}\n";
+    check_error("a.jsonl", text, "line 2: the text is empty; remove the row");
+    let (_folder, path) = file("a.jsonl", text);
+    let part = read_as_is(&path, &Columns::default()).unwrap();
+    assert_eq!(part.rows[1].text, "");
+}
+
+#[test]
+fn rows_without_a_group_stand_alone() {
+    let columns = Columns {
+        group: Some("user".to_owned()),
+        ..Columns::default()
+    };
+    for (name, text) in [
+        ("a.csv", "text,label,user\na,1,u\nb,0,\nc,1, \n"),
+        (
+            "a.jsonl",
+            "{\"text\": \"a\", \"label\": 1, \"user\": \"u\"}\n{\"text\": \"b\", \"label\": 0, \"user\": null}\n\
+             {\"text\": \"c\", \"label\": 0, \"user\": \"\"}\n",
+        ),
+    ] {
+        let (_folder, path) = file(name, text.as_bytes());
+        let part = read_labelled(&path, &columns).unwrap();
+        let grouped: Vec<bool> = part.rows.iter().map(|r| r.group.is_some()).collect();
+        assert_eq!(grouped, [true, false, false], "{name}");
+        let note = "rows without a group (user), each a group of its own: 2";
+        assert!(part.notes.iter().any(|n| n == note), "{:?}", part.notes);
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert!(part.notes.iter().all(|n| !n.contains("group of its own")));
+    }
+}
+
+#[test]
+fn a_carriage_return_alone_ends_a_line() {
+    let (_folder, path) = file("a.csv", b"text,label\ra,1\r\"b\rc\",0\rd,1\r");
+    let part = read_labelled(&path, &Columns::default()).unwrap();
+    let lines: Vec<usize> = part.rows.iter().map(|r| r.line).collect();
+    assert_eq!(lines, [2, 3, 5]);
+    check_error(
+        "a.csv",
+        b"text,label\ra,1\r ,0\r",
+        "line 3: the text is empty",
+    );
+}

@@ -24,10 +24,15 @@ use std::time::Instant;
 /// The model fitted to all rows.
 #[derive(Debug, Clone, Serialize)]
 pub struct FinalFit {
-    /// Epochs it was given.
+    /// Epochs it was given, of all rows.
     pub epochs: f64,
+    /// Steps it was given, where training is counted in steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
     /// Epochs that each fold chose.
     pub chosen_epochs: Vec<f64>,
+    /// Steps that each fold chose.
+    pub chosen_steps: Vec<usize>,
     /// What may be said of it.
     pub note: &'static str,
     /// Its own summary.
@@ -36,6 +41,52 @@ pub struct FinalFit {
 
 const FINAL_NOTE: &str = "fitted to all rows, so no row is left to judge it: the cross-validated estimate stands \
     for it; its epochs are the median of those the folds chose, the schedule runs over them";
+const FINAL_NOTE_STEPS: &str = "fitted to all rows, so no row is left to judge it: the cross-validated estimate stands \
+    for it; its steps are the median of those the folds chose, the schedule runs over them";
+
+/// How long the model of all rows is fitted.
+#[derive(Debug, PartialEq)]
+pub(super) struct Length {
+    /// Epochs of all rows.
+    pub epochs: f64,
+    /// Steps, where training is counted in steps.
+    pub steps: Option<usize>,
+}
+
+impl Length {
+    /// The median of what the folds chose: of their steps where training is counted in steps, which are other parts of all rows
+    /// than of a fold's; else of their epochs.
+    pub fn of(options: &Options, rows: usize, epochs: &[f64], steps: &[usize]) -> Length {
+        if options.max_steps.is_none() {
+            return Length {
+                epochs: median(epochs),
+                steps: None,
+            };
+        }
+        let steps: Vec<f64> = steps.iter().map(|&n| n as f64).collect();
+        let steps = median(&steps).round() as usize;
+        let per_epoch = rows.div_ceil(options.batch_size * options.grad_accum);
+        Length {
+            epochs: steps as f64 / per_epoch.max(1) as f64,
+            steps: Some(steps),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self.steps {
+            Some(steps) => format!("{steps} steps ({:.2} epochs)", self.epochs),
+            None => format!("{:.2} epochs", self.epochs),
+        }
+    }
+}
+
+impl FinalFit {
+    /// How long it was fitted, as people read it.
+    pub fn length(&self) -> String {
+        let (epochs, steps) = (self.epochs, self.steps);
+        Length { epochs, steps }.text()
+    }
+}
 
 /// `crossval.json`.
 #[derive(Debug, Clone, Serialize)]
@@ -232,24 +283,21 @@ impl CrossVal<'_> {
         stop: &AtomicBool,
     ) -> Result<Option<FinalFit>, TrainError> {
         let chosen_epochs: Vec<f64> = records.iter().map(|r| r.best_epochs).collect();
-        let steps: Vec<f64> = records.iter().map(|r| r.best_step as f64).collect();
-        let epochs = median(&chosen_epochs);
+        let chosen_steps: Vec<usize> = records.iter().map(|r| r.best_step).collect();
+        let rows = texts.train.examples.len();
+        let length = Length::of(self.job.options, rows, &chosen_epochs, &chosen_steps);
         let options = Options {
-            epochs,
+            epochs: length.epochs,
             // Who counted in steps goes on counting in steps.
-            max_steps: self
-                .job
-                .options
-                .max_steps
-                .map(|_| median(&steps).round() as usize),
+            max_steps: length.steps,
             patience: None,
             select: Select::Last,
             ..self.job.options.clone()
         };
-        let rows = texts.train.examples.len();
         sink.event(&Event::Note {
             text: format!(
-                "final fit: all {rows} rows, {epochs:.2} epochs, the median of what the folds chose"
+                "final fit: all {rows} rows, {}, the median of what the folds chose",
+                length.text()
             ),
         });
         let all = Texts {
@@ -279,9 +327,14 @@ impl CrossVal<'_> {
             job.conclude(&all, fit, by, backend.clone(), sink, stop, started)?;
         drop(model);
         Ok((ending != Ending::Interrupted).then_some(FinalFit {
-            epochs,
+            epochs: length.epochs,
+            steps: length.steps,
             chosen_epochs,
-            note: FINAL_NOTE,
+            chosen_steps,
+            note: match length.steps {
+                Some(_) => FINAL_NOTE_STEPS,
+                None => FINAL_NOTE,
+            },
             summary,
         }))
     }

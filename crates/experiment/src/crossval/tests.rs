@@ -1,6 +1,7 @@
 //! Cross-validation of a tiny BERT: what folds may see, what they share, and that stopping changes nothing.
 
 use super::combine::{score, vote};
+use super::conclude::Length;
 use super::plan::FoldPlan;
 use super::record::FoldFolder;
 use super::{Combine, CrossVal, CrossValReport};
@@ -36,6 +37,22 @@ fn options() -> Options {
 
 fn data() -> JobData {
     data_of(model().join("train.csv"))
+}
+
+/// Twenty steps are two epochs of a fold of 160 rows and a fraction of that of all 400.
+#[test]
+fn a_final_fit_by_steps_is_so_many_epochs_of_all_rows() {
+    let length = |max_steps: Option<usize>| {
+        let options = Options {
+            max_steps,
+            ..options()
+        };
+        Length::of(&options, 400, &[1.0, 2.0, 3.0], &[10, 20, 30])
+    };
+    let (epochs, steps) = (2.0, None);
+    assert_eq!(length(None), Length { epochs, steps });
+    let (epochs, steps) = (0.8, Some(20));
+    assert_eq!(length(Some(30)), Length { epochs, steps });
 }
 
 /// The same texts with labels that a word decides, one row in eight having another.

@@ -62,6 +62,8 @@ pub struct SuggestedRate {
     pub alone: Vec<Option<f64>>,
     /// Whether the loss still fell at the last rate: the floor was not seen, and the suggestion may be too small.
     pub at_end: bool,
+    /// Whether the suggestion is above the rate of the lowest loss: it was tried, and the loss was no longer falling.
+    pub above_lowest: bool,
 }
 
 impl RangeMean {
@@ -117,6 +119,7 @@ pub fn suggest_rate(curves: &[RangeCurve]) -> Option<SuggestedRate> {
         lowest_loss: mean.smoothed[lowest],
         alone: alone.map(|found| found.map(|f| TIMES * f.0)).collect(),
         at_end: lowest + 1 == mean.rates.len(),
+        above_lowest: lowest + 1 < mean.rates.len() && TIMES * middle_lr > mean.rates[lowest],
     })
 }
 

@@ -377,9 +377,7 @@ impl RangeTest<'_> {
         match ended {
             Ok(_) => {}
             // So large a rate that the arithmetic ended: what a range test looks for, unless it began so.
-            Err(TrainError::Loss { .. } | TrainError::Gradient { .. }) if !points.is_empty() => {
-                diverged = true;
-            }
+            Err(error) if error.diverged() && !points.is_empty() => diverged = true,
             Err(error) => return Err(error),
         }
         Ok(Some(RangeRepeat {
@@ -388,6 +386,33 @@ impl RangeTest<'_> {
             points,
             diverged,
         }))
+    }
+}
+
+impl RangeReport {
+    /// What speaks against the suggested rate in the curves it was read from, a line each.
+    pub fn cautions(&self) -> Vec<String> {
+        let Some(s) = &self.suggestion else {
+            return Vec::new();
+        };
+        let mut lines = Vec::new();
+        if s.above_lowest {
+            lines.push(format!(
+                "the suggestion is above {:.1e}, the rate of the lowest loss, where the curve no longer fell: compare it \
+                 with a run at that rate",
+                s.lowest_lr
+            ));
+        }
+        let ended = self.repeats.iter().filter(|r| r.diverged);
+        let ended = ended.filter(|r| r.points.last().is_some_and(|p| p.lr <= s.lr));
+        match ended.count() {
+            0 => {}
+            n => lines.push(format!(
+                "at the suggested rate the loss had diverged in {n} of {} repeats: a lower --lr is safer",
+                self.repeats.len()
+            )),
+        }
+        lines
     }
 }
 

@@ -1,6 +1,9 @@
 //! The rule on curves whose answer is known, and range tests of a tiny BERT.
 
-use super::{RangeCurve, RangeMean, RangeTest, SuggestedRate, suggest_rate};
+use super::{
+    RangeCurve, RangeMean, RangePoint, RangeRepeat, RangeReport, RangeTest, SuggestedRate,
+    suggest_rate,
+};
 use hone_data::{Columns, Truncate};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
@@ -111,6 +114,65 @@ fn what_falls_nowhere_suggests_nothing_and_what_still_falls_is_said() {
     assert_eq!(found.middle_lr, 1e-7);
 }
 
+/// A fall so steep that three times its middle is beyond its lowest point, and one that ends in a divergence before that.
+#[test]
+fn a_suggestion_that_its_own_curve_speaks_against_is_said() {
+    let steep = |rate: f64| match rate {
+        r if r < 0.99e-4 => 2.0,
+        r if r < 1.9e-4 => 1.0,
+        _ => 1.9,
+    };
+    let report = |curve: RangeCurve, diverged: bool| {
+        let points = curve
+            .rates
+            .iter()
+            .zip(&curve.losses)
+            .map(|(&lr, &loss)| RangePoint {
+                step: 1,
+                lr,
+                head_lr: lr,
+                loss,
+                batch_loss: loss,
+            });
+        let points: Vec<RangePoint> = points.collect();
+        let repeat = RangeRepeat {
+            seed: 1,
+            start: curve.start,
+            points,
+            diverged,
+        };
+        let curves = [curve];
+        RangeReport {
+            train_rows: 9,
+            held_out_rows: 9,
+            steps: 9,
+            head_ratio: 1.0,
+            repeats: vec![repeat],
+            mean: RangeMean::of(&curves),
+            suggestion: suggest_rate(&curves),
+        }
+    };
+    assert_eq!(report(curve(2.0, 50, ramp), false).cautions(), [""; 0]);
+    // It diverged at the end of the curve, far above the suggestion.
+    assert_eq!(report(curve(2.0, 50, ramp), true).cautions(), [""; 0]);
+    let above = report(curve(2.0, 50, steep), false);
+    assert!(above.suggestion.as_ref().unwrap().above_lowest);
+    let said = above.cautions();
+    assert!(
+        said.len() == 1 && said[0].contains("rate of the lowest loss"),
+        "{said:?}"
+    );
+    // 31 rates end at 1e-4, 34 at 2e-4.
+    let said = report(curve(2.0, 34, steep), true).cautions();
+    assert!(
+        said.iter().any(|s| s.contains("diverged in 1 of 1")),
+        "{said:?}"
+    );
+    // At the end of the curve nothing says that it would not have gone on falling.
+    let cut = report(curve(2.0, 32, steep), false);
+    assert!(cut.suggestion.as_ref().unwrap().at_end && cut.cautions().is_empty());
+}
+
 #[test]
 fn a_mean_goes_as_far_as_all_of_its_curves() {
     let mean = RangeMean::of(&[curve(2.0, 5, |_| 1.0), curve(4.0, 3, |_| 2.0)]);
@@ -179,7 +241,7 @@ impl Sink for Eyes<'_> {
     }
 }
 
-fn run(options: &Options, to: f64, watch: &mut Watch) -> Option<super::RangeReport> {
+fn run(options: &Options, to: f64, watch: &mut Watch) -> Option<RangeReport> {
     let (folder, data) = (model(), data());
     let job = Job {
         model: &folder,

@@ -73,6 +73,7 @@ impl Decision {
 pub struct Decisions {
     design: Design,
     arms: Vec<Option<Decision>>,
+    texts_a_group: f64,
 }
 
 impl Decisions {
@@ -81,6 +82,15 @@ impl Decisions {
         Decisions {
             design,
             arms: vec![None; arms],
+            texts_a_group: 1.0,
+        }
+    }
+
+    /// The same where a group of rows stands for so many texts (see [`Estimate::standing_for`]).
+    pub fn standing_for(self, texts_a_group: f64) -> Decisions {
+        Decisions {
+            texts_a_group,
+            ..self
         }
     }
 
@@ -95,7 +105,7 @@ impl Decisions {
         let pairs = differences.len();
         let mut decision = judge(
             &self.design,
-            Estimate::of(differences),
+            self.estimate(differences),
             self.level(pairs.max(1)),
         );
         if pairs == 0 {
@@ -116,7 +126,7 @@ impl Decisions {
     /// What an arm looks like after so many pairs: its verdict, or the interval it would be judged by.
     pub fn seen(&self, arm: usize, pairs: usize, differences: &[Difference]) -> Decision {
         self.arms[arm]
-            .unwrap_or_else(|| judge(&self.design, Estimate::of(differences), self.level(pairs)))
+            .unwrap_or_else(|| judge(&self.design, self.estimate(differences), self.level(pairs)))
     }
 
     /// Looks at the differences of each arm after `pairs` pairs; what is said of arms that are decided is not read.
@@ -126,7 +136,7 @@ impl Decisions {
             .arms
             .iter()
             .zip(differences)
-            .map(|(decided, d)| decided.is_none().then(|| Estimate::of(d)))
+            .map(|(decided, d)| decided.is_none().then(|| self.estimate(d)))
             .collect();
         // Each round of Holm's procedure has a larger share than the one before.
         loop {
@@ -162,6 +172,16 @@ impl Decisions {
         }
     }
 
+    fn estimate(&self, differences: &[Difference]) -> Estimate {
+        let part = (differences.len() as f64 / self.design.folds as f64).min(1.0);
+        // Of a group of several texts a pair holds out a part.
+        let texts = match self.texts_a_group > 1.0 {
+            true => part * self.texts_a_group,
+            false => self.texts_a_group,
+        };
+        Estimate::of(differences).standing_for(texts)
+    }
+
     /// What an arm whose null hypothesis stands may spend over all looks.
     fn share(&self) -> f64 {
         let standing = self.arms.iter().filter(|a| stands(a)).count();
@@ -184,7 +204,8 @@ fn judge(design: &Design, estimate: Estimate, level: f64) -> Decision {
     let interval = estimate.interval(level);
     let [low, high] = interval;
     let zero_rejected = low > 0.0 || high < 0.0;
-    let verdict = if low >= -design.margin && high <= design.margin {
+    let within = low >= -design.margin && high <= design.margin;
+    let verdict = if within && design.margin > 0.0 {
         Verdict::NoDifference
     } else if zero_rejected {
         match (low > 0.0) == design.higher_is_better {
@@ -258,11 +279,47 @@ mod tests {
         assert!(got.interval[0] < -1.0 && got.interval[1] > 1.0);
         assert_eq!(got.within(1.0).interval, [-1.0, 1.0]);
         assert_eq!(got.within(f64::INFINITY), got);
+        // Without a margin nothing is too little, and nothing is said to be no difference.
+        for (effect, spread, want) in [
+            (0.002, 0.001, Verdict::Helps),
+            (0.0, 0.0, Verdict::Undecided),
+        ] {
+            let none = Design {
+                margin: 0.0,
+                ..design(10)
+            };
+            let mut d = Decisions::new(none, 1);
+            d.look(10, &[&pairs(10, effect, spread)]);
+            assert_eq!(d.arms()[0].unwrap().verdict, want);
+        }
         // Surely there, and surely too little to be worth having.
         let mut d = Decisions::new(design(10), 1);
         d.look(10, &[&pairs(10, 0.002, 0.001)]);
         let got = d.arms()[0].unwrap();
         assert!(got.zero_rejected && got.verdict == Verdict::NoDifference);
+    }
+
+    /// A hundred groups in which nothing changed, in every pair.
+    #[test]
+    fn texts_that_never_change_count_once_and_not_before_they_are_held_out() {
+        let still = |n: usize| -> Vec<Difference> {
+            let one = |d: Difference| Difference {
+                without: (0..100).map(|group| (group, 0.0)).collect(),
+                ..d
+            };
+            pairs(n, 0.0, 0.0).into_iter().map(one).collect()
+        };
+        for (n, texts_a_group, want) in [
+            (2, 10.0, 400),
+            (5, 10.0, 1000),
+            (10, 10.0, 1000),
+            (2, 1.0, 100),
+            (10, 0.0, 0),
+        ] {
+            let d = Decisions::new(design(20), 1).standing_for(texts_a_group);
+            let got = d.seen(0, n, &still(n)).estimate.scored;
+            assert_eq!(got, want, "{n} {texts_a_group}");
+        }
     }
 
     #[test]

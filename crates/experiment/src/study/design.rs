@@ -12,7 +12,8 @@ pub struct Design {
     pub folds: usize,
     /// Probability of any false claim, all looks and all arms together.
     pub alpha: f64,
-    /// Differences up to this, in the metric's units, are not worth having.
+    /// Differences up to this, in the metric's units, are not worth having; 0: none is too small, and no arm is said to make
+    /// no difference.
     pub margin: f64,
     /// Whether a higher metric is the better one.
     pub higher_is_better: bool,

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 pub const INTERVAL_METHOD: &str = "repeated interval of the mean difference: half² = max(t²·s²/J, z²·w) + t²·r; s² the \
     variance over J pairs, w that of the rows within pairs, r that of rows which pairs of different repeats share \
     (both by the jackknife over groups of rows); t with J − 1 degrees of freedom and z at the level that looks \
-    (Lan & DeMets 1983) and arms (Holm 1979) leave; cut where no difference of the metric can be larger";
+    (Lan & DeMets 1983) and arms (Holm 1979) leave; where no row changed and the metric has a greatest value, as wide as \
+    the rule of three over the distinct texts; cut where no difference of the metric can be larger";
 
 /// What one pair says of an arm: its metric minus the baseline's, on the same held-out rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +40,8 @@ pub struct Estimate {
     /// What the spread over pairs does not show: the practice does better on some rows and worse on others in every
     /// pair that holds them out, and further texts would be other rows.
     pub rows: f64,
-    /// Groups of rows that were scored, over all pairs; 0 where rows count as certain.
+    /// Distinct texts that were scored, each once however many pairs it was scored in; 0 where rows count as certain, or
+    /// where nothing bounds what one of them may change.
     pub scored: usize,
 }
 
@@ -84,7 +86,7 @@ impl Estimate {
             std: variance.sqrt(),
             between: variance / j,
             within: within / (j * j),
-            scored: differences.iter().map(|d| d.without.len()).sum(),
+            scored: sums.len(),
             rows: match pairs {
                 0 | 1 => 0.0,
                 // `between` lacks a little of σ²(b), because overlapping pairs resemble each other.
@@ -93,9 +95,25 @@ impl Estimate {
         }
     }
 
+    /// The same where each group stands for so many texts; for 0 where a text may change the metric by any amount.
+    pub fn standing_for(self, texts_a_group: f64) -> Estimate {
+        Estimate {
+            scored: (self.scored as f64 * texts_a_group) as usize,
+            ..self
+        }
+    }
+
+    /// What may change after all where nothing did, at a two-sided level: of n texts none of which changed, up to
+    /// 1 − (level/2)^(1/n) of all may (the rule of three), each by 1 at most.
+    pub fn unseen(&self, level: f64) -> f64 {
+        match self.scored {
+            0 => 0.0,
+            n => -(0.5 * level).ln() / n as f64,
+        }
+    }
+
     /// Half the width of the interval at a two-sided level. It is never narrower than Student's over the pairs, nor
-    /// than what the held-out rows alone leave open: of n rows none of which changed, up to 1 − (level/2)^(1/n) of all
-    /// rows may change after all (the rule of three).
+    /// than what the held-out rows alone leave open.
     pub fn half(&self, level: f64) -> f64 {
         if self.pairs < 2 {
             return f64::INFINITY;
@@ -103,8 +121,8 @@ impl Estimate {
         let t = student_exceeded(0.5 * level, (self.pairs - 1) as f64);
         let z = normal_exceeded(0.5 * level);
         let drawn = half(self.between, self.within, self.rows, t, z);
-        match self.within == 0.0 && self.scored > 0 {
-            true => drawn.max(-(0.5 * level).ln() / self.scored as f64),
+        match self.within == 0.0 {
+            true => drawn.max(self.unseen(level)),
             false => drawn,
         }
     }
@@ -117,10 +135,13 @@ impl Estimate {
 
     /// How many pairs a new study of this design would need, about, to tell this effect from nothing or to find it
     /// within the margin at its last look, were it what it seems: `None` where a thousand pairs cannot. An arm may
-    /// spend `share` over all looks.
+    /// spend `share` over all looks. Pairs bring no further texts, so what no text showed stays as open as it is.
     pub fn pairs_needed(&self, share: f64, design: &Design) -> Option<usize> {
         let (now, folds) = (self.pairs as f64, design.folds);
         let reach = self.effect.abs().max(design.margin - self.effect.abs());
+        if reach <= 0.0 {
+            return None;
+        }
         // σ²(b)/rows is approached from below as repeats come: (1/n − 1/N) of it is seen so far.
         let seen = 1.0 - folds as f64 / now;
         let rows = match seen > 0.0 {
@@ -137,7 +158,6 @@ impl Estimate {
                 between: self.between * scale,
                 within: self.within * scale,
                 rows: rows * (1.0 - folds as f64 / next).max(0.0),
-                scored: (self.scored as f64 / scale) as usize,
                 ..*self
             };
             there.half(level) <= reach
@@ -267,6 +287,30 @@ mod tests {
             1.0 - 0.025f64.powf(1.0 / 500.0),
         );
         assert!((got / exact - 1.0).abs() < 0.005, "{got} {exact}");
+        // Held out again they are no further rows, and a loss may change by any amount on others.
+        let again: Vec<Difference> = [1, 2, 3]
+            .into_iter()
+            .flat_map(|repeat| {
+                still
+                    .iter()
+                    .cloned()
+                    .map(move |d| Difference { repeat, ..d })
+            })
+            .collect();
+        assert_eq!(Estimate::of(&again).scored, 500);
+        assert_eq!(Estimate::of(&again).half(0.05), got);
+        let dealt = Estimate::of(&again).standing_for(4.0);
+        assert!((dealt.half(0.05) - got / 4.0).abs() < 1e-12);
+        assert_eq!(Estimate::of(&again).standing_for(0.0).half(0.05), 0.0);
+        // So more pairs tell no more of them.
+        let design = Design {
+            pairs: 15,
+            folds: 5,
+            alpha: 0.05,
+            margin: 0.005,
+            higher_is_better: true,
+        };
+        assert_eq!(Estimate::of(&again).pairs_needed(0.05, &design), None);
         // Ten of a hundred rows are gained in every pair: luck of the rows is left.
         let pairs: Vec<Difference> = (0..5)
             .map(|pair| Difference {
@@ -368,7 +412,12 @@ mod tests {
         // Were the last look granted all of 0.05, 38 pairs would do; its own part is less than a fifth of that.
         assert_eq!(small, 70);
         assert_eq!(need(0.01, 1e-4), None);
-        // Nothing at all is found to be within the margin, in time.
+        // Nothing at all is found to be within the margin, in time, and never within none.
         assert!(need(0.0, 0.0).unwrap() > 100);
+        let none = Design {
+            margin: 0.0,
+            ..design
+        };
+        assert_eq!(e(0.0, 0.0).pairs_needed(0.05, &none), None);
     }
 }

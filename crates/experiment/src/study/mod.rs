@@ -39,7 +39,7 @@ mod tests;
 pub use decide::{Decision, Decisions, Verdict};
 pub use design::Design;
 pub use estimate::{Difference, Estimate, INTERVAL_METHOD};
-pub(crate) use plan::groups;
+pub(crate) use plan::{groups, texts_a_group};
 pub(crate) use record::without;
 pub use record::{Failure, TrialRecord};
 pub use report::{ArmReport, BaselineReport, Cost, StudyReport};

@@ -2,9 +2,19 @@
 
 use hone_data::bundle_of;
 use hone_tensor::permutation;
+use hone_train::metrics::range;
 
 /// Most groups. Leaving out single texts tells most; of larger data this many parts tell as much.
 const MOST: usize = 1000;
+
+/// How many texts a group of these rows stands for; 0 where a text may change the metric by any amount.
+pub(crate) fn texts_a_group(keys: &[Vec<String>], metric: &str) -> f64 {
+    let texts = bundle_of(keys).into_iter().max().map_or(0, |b| b + 1);
+    match range(metric)[1].is_finite() {
+        true => (f64::from(texts) / MOST as f64).max(1.0),
+        false => 0.0,
+    }
+}
 
 /// The group of each row. Rows of one text, or of one group of the user's, are in one group.
 pub(crate) fn groups(keys: &[Vec<String>], seed: u64) -> Vec<u32> {
@@ -37,5 +47,13 @@ mod tests {
             assert_eq!(dealt.iter().filter(|&&d| d == g).count(), 20);
         }
         assert_ne!(dealt, groups_of(&keys, 4, 10));
+    }
+
+    #[test]
+    fn groups_of_many_texts_stand_for_several() {
+        let keys = |n: usize| -> Vec<Vec<String>> { (0..n).map(|i| vec![i.to_string()]).collect() };
+        assert_eq!(texts_a_group(&keys(300), "accuracy"), 1.0);
+        assert_eq!(texts_a_group(&keys(2500), "accuracy"), 2.5);
+        assert_eq!(texts_a_group(&keys(2500), "rmse"), 0.0);
     }
 }

@@ -3,7 +3,7 @@
 use super::decide::{Decisions, Verdict};
 use super::design::Design;
 use super::estimate::Difference;
-use super::plan::groups;
+use super::plan::{groups, texts_a_group};
 use super::record::{Failure, TrialFolder, TrialRecord, without};
 use super::report::{Done, StudyReport};
 use crate::crossval::{Fold, FoldPlan, derived};
@@ -85,7 +85,8 @@ impl Study<'_> {
         self.check_settings(&recipes, &plan, &texts, &backend.path(), out)?;
 
         let looks = design.looks();
-        let mut decisions = Decisions::new(design, self.arms.len());
+        let texts_a_group = texts_a_group(&keys, &job.options.metric);
+        let mut decisions = Decisions::new(design, self.arms.len()).standing_for(texts_a_group);
         let mut trials: Vec<Trials> = vec![Vec::new(); recipes.len()];
         let mut failures: Vec<Option<Failure>> = vec![None; self.arms.len()];
         let mut done = 0;
@@ -349,13 +350,19 @@ impl Study<'_> {
             ..
         } = self.design;
         let looks: Vec<String> = self.design.looks().iter().map(usize::to_string).collect();
+        let metric = &self.job.options.metric;
+        let small = match margin > 0.0 {
+            true => format!("differences of {metric} up to {margin} count as none"),
+            false => {
+                format!("no difference of {metric} counts as none (--margin says which would)")
+            }
+        };
         let mut lines = vec![format!(
             "{pairs} pairs at most, each holds out one of {folds} parts of the texts (--split-seed {}); looks after {}; \
-             arms: {}; probability of any false claim: at most {alpha}; differences of {} up to {margin} count as none",
+             arms: {}; probability of any false claim: at most {alpha}; {small}",
             self.split_seed,
             looks.join(", "),
             self.arms.len(),
-            self.job.options.metric
         )];
         if plan.repeated_texts > 0 {
             lines.push(format!(
@@ -399,11 +406,7 @@ fn failed(
     error: TrainError,
     began: Instant,
 ) -> Result<Failure, TrainError> {
-    let diverged = matches!(
-        error,
-        TrainError::Loss { .. } | TrainError::Gradient { .. } | TrainError::Metric { .. }
-    );
-    match diverged {
+    match error.diverged() {
         false => Err(error),
         true if recipe.name == BASELINE => Err(TrainError::Option(format!(
             "{BASELINE}, pair {pair}: {error}"

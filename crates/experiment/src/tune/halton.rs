@@ -5,7 +5,7 @@
 //! them. Digits are permuted at random, each place of each base by itself (Owen 2017, "A randomized Halton algorithm in
 //! R", arXiv:1706.02808), without which high bases go together for hundreds of trials. Randomised low-discrepancy
 //! sequences instead of random search are what Bousquet et al. 2017 ("Critical hyper-parameters: no random, no cry",
-//! arXiv:1706.03200) recommend.
+//! arXiv:1706.03200) recommend. Of listed values each block of as many points has every one once.
 
 use hone_tensor::permutation;
 
@@ -30,9 +30,41 @@ pub(super) fn coordinate(seed: u64, index: u64, dimension: usize) -> f64 {
     x
 }
 
+/// One of so many things, which have no place between each other: any block of so many points has each of them once, in an
+/// order of its own. A base as high as a late dimension's would let the first points all have the same one.
+pub(super) fn choice(seed: u64, index: u64, dimension: usize, of: usize) -> usize {
+    let (block, place) = (index / of as u64, (index % of as u64) as usize);
+    // Beside the streams of the digits.
+    let stream = 1 << 63 | (dimension as u64 + 1) << 32 | block;
+    permutation(of, seed, stream)[place] as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_block_of_choices_has_each_once_and_two_settings_go_their_own_ways() {
+        for (dimension, of) in [(2, 3), (13, 2), (14, 2), (15, 4)] {
+            let mut orders = std::collections::HashSet::new();
+            for block in 0..20 {
+                let own = (0..of).map(|i| choice(7, (block * of + i) as u64, dimension, of));
+                let own: Vec<usize> = own.collect();
+                let mut sorted = own.clone();
+                sorted.sort_unstable();
+                assert_eq!(sorted, (0..of).collect::<Vec<_>>(), "{dimension}");
+                orders.insert(own);
+            }
+            assert!(orders.len() > 1, "{dimension}: {orders:?}");
+        }
+        let together = (0..400).filter(|&i| choice(7, i, 13, 2) == choice(7, i, 14, 2));
+        let together = together.count();
+        assert!((150..=250).contains(&together), "{together}");
+        assert_ne!(
+            (0..20).map(|i| choice(1, i, 14, 2)).collect::<Vec<_>>(),
+            (0..20).map(|i| choice(2, i, 14, 2)).collect::<Vec<_>>()
+        );
+    }
 
     #[test]
     fn every_stratum_of_every_base_has_its_share() {

@@ -110,7 +110,7 @@ impl RunRecord {
         error: TrainError,
         began: Instant,
     ) -> Result<Self, TrainError> {
-        if !matches!(error, TrainError::Loss { .. } | TrainError::Gradient { .. }) {
+        if !error.diverged() {
             return Err(error);
         }
         self.failed = Some(error.to_string());

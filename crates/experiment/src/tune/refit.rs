@@ -15,7 +15,7 @@ use crate::compare::{Comparison, answers_of, compare};
 use crate::crossval::{Spread, derived};
 use crate::held_out::RowLogits;
 use crate::special::{normal_exceeded, student_exceeded};
-use crate::study::{Difference, Estimate, groups, without};
+use crate::study::{Difference, Estimate, groups, texts_a_group, without};
 use hone_kernels::Backend;
 use hone_train::metrics::{better, range};
 use hone_train::watch::Watch;
@@ -118,7 +118,8 @@ pub struct Judged {
 /// With y = δ + a(pair) + b(row) + e the mean has the variance `between` + `rows` of the estimate. The first is known from
 /// few pairs, the second from many rows, so the degrees of freedom are Welch & Satterthwaite's for their sum; a study, whose
 /// rows come again only now and then, takes those of its pairs for both, which three pairs of one set of rows
-/// would never survive. It is not narrower than the rows alone leave open, of which nearly none may have changed.
+/// would never survive. It is not narrower than the rows alone leave open, of which nearly none may have changed; what a row may
+/// change of a loss knows no bound, so none is given for it.
 pub(super) fn interval_of(estimate: &Estimate, rows: usize, level: f64) -> [f64; 2] {
     let Estimate {
         pairs,
@@ -140,9 +141,7 @@ pub(super) fn interval_of(estimate: &Estimate, rows: usize, level: f64) -> [f64;
     };
     let least = match within > 0.0 {
         true => normal_exceeded(0.5 * level) * (within + shared).sqrt(),
-        // Of n rows none of which changed (the rule of three).
-        false if rows > 0 => -(0.5 * level).ln() / rows as f64,
-        false => 0.0,
+        false => estimate.unseen(level),
     };
     let half = drawn.max(least);
     [effect - half, effect + half]
@@ -302,7 +301,8 @@ impl<B: Backend> Course<'_, B> {
             }
             verdict = Verdict::NoDifferenceShown;
             if let Some(first) = differences.first() {
-                let estimate = Estimate::of(&differences);
+                let texts_a_group = texts_a_group(&keys, metric);
+                let estimate = Estimate::of(&differences).standing_for(texts_a_group);
                 let ends = interval_of(&estimate, first.without.len(), LEVEL);
                 let lacks = |values: &[Option<f64>]| values.iter().any(Option::is_none);
                 verdict = Verdict::of(ends, metric).beside_failures(lacks(&tuned), lacks(&given));
@@ -536,5 +536,8 @@ mod tests {
             (high - 3.69 / 150.0).abs() < 1e-3 && low == -high,
             "{low} {high}"
         );
+        // What a text may change of a loss has no bound that could be told.
+        let [low, high] = interval_of(&estimate.standing_for(0.0), rows, LEVEL);
+        assert_eq!((low, high), (0.0, 0.0));
     }
 }

@@ -87,7 +87,7 @@ pub struct TuneReport {
     /// What each setting matters.
     pub sensitivity: Vec<SettingMoves>,
     /// How its intervals come about.
-    pub sensitivity_interval_method: &'static str,
+    pub sensitivity_interval_method: String,
     /// Runs in all.
     pub runs: usize,
     /// The search's seed.
@@ -151,6 +151,7 @@ impl TuneReport {
         };
         TuneReport {
             higher_is_better: better(&metric, 1.0, 0.0),
+            sensitivity_interval_method: interval_method(tune.chooser, &metric),
             metric,
             space: tune.space.to_string(),
             rows: RowsReport {
@@ -175,7 +176,6 @@ impl TuneReport {
             refit,
             effect_interval_method: EFFECT_METHOD,
             sensitivity,
-            sensitivity_interval_method: interval_method(tune.chooser),
             runs: journal.runs().count(),
             seed: tune.job.options.seed,
             split_seed: tune.split_seed,

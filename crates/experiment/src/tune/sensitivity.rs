@@ -9,10 +9,11 @@ use super::halving::MOST_REPLICATES;
 use super::journal::Purpose;
 use super::runner::{Chooser, Course, Sensitivity};
 use super::search::Found;
-use super::setting::{Scale, Setting, Value};
+use super::setting::{Setting, Value};
 use super::space::{Configuration, Range};
 use crate::special::student_exceeded;
 use hone_kernels::Backend;
+use hone_train::metrics::range;
 use hone_train::{Options, Sink, TrainError};
 use serde::Serialize;
 use serde_json::json;
@@ -24,21 +25,36 @@ pub(super) const MOST_ROUNDS: usize = 5;
 /// By what a number is multiplied, and how that is written.
 pub const FACTORS: [(f64, &str); 4] = [(0.25, "×1/4"), (0.5, "×1/2"), (2.0, "×2"), (4.0, "×4")];
 
-/// How the intervals come about, for reports.
-pub(super) fn interval_method(chooser: Chooser) -> &'static str {
-    match chooser {
-        Chooser::Folds(_) => {
-            "t(0.975, df) · sqrt((1/n + held-out rows / training rows) · 2s²) around the mean of n paired differences \
-             (Nadeau & Bengio 2003), s² of the runs of a setting's moves and of the winner less the means of moves and of \
-             rounds, df = (n − 1) · moves; never narrower than one row. Told apart is what leaves out 0 at the level 0.05 \
-             over all measured moves of all settings (Bonferroni)"
-        }
-        Chooser::Valid => {
-            "t(0.975, df) · sqrt(2s²/n) around the mean of n paired differences, s² of the runs of a setting's moves and of \
-             the winner less the means of moves and of rounds, df = (n − 1) · moves; never narrower than one row. Told apart \
-             is what leaves out 0 at the level 0.05 over all measured moves of all settings (Bonferroni). Replicates differ \
-             by their seeds alone: what other training or validation texts would change is not in it"
-        }
+/// How the intervals of changes of a metric come about, for reports.
+pub(super) fn interval_method(chooser: Chooser, metric: &str) -> String {
+    let (factor, source, but) = match chooser {
+        Chooser::Folds(_) => (
+            "(1/n + held-out rows / training rows) · 2s²",
+            " (Nadeau & Bengio 2003)",
+            "",
+        ),
+        Chooser::Valid => (
+            "2s²/n",
+            "",
+            ". Replicates differ by their seeds alone: what other training or validation texts would change is not in it",
+        ),
+    };
+    let least = match one_row(metric, 1) > 0.0 {
+        true => "; never narrower than one row",
+        false => "",
+    };
+    format!(
+        "t(0.975, df) · sqrt({factor}) around the mean of n paired differences{source}, s² of the runs of a setting's moves \
+         and of the winner less the means of moves and of rounds, df = (n − 1) · moves{least}. Told apart is what leaves out \
+         0 at the level 0.05 over all measured moves of all settings (Bonferroni){but}"
+    )
+}
+
+/// What one of so many rows can change of a metric; 0 where that knows no bound, as of a loss.
+fn one_row(metric: &str, rows: usize) -> f64 {
+    match range(metric)[1].is_finite() {
+        true => 1.0 / rows.max(1) as f64,
+        false => 0.0,
     }
 }
 
@@ -87,7 +103,7 @@ struct Try {
 /// The moves of a setting that has this value, and why there are not more.
 fn moves_of(setting: Setting, range: &Range, value: &Value) -> (Vec<Try>, Vec<String>) {
     let (mut tries, mut left_out) = (Vec::new(), Vec::new());
-    if let (Scale::Words, Range::OneOf(all)) = (setting.scale(), range) {
+    if let (Value::Word(_), Range::OneOf(all)) = (value, range) {
         // Words have no factor: the other ones are tried.
         let others = all.iter().filter(|v| *v != value);
         tries.extend(others.map(|v| Try {
@@ -306,7 +322,8 @@ impl<B: Backend> Course<'_, B> {
             }
         }
         let mut found: Vec<SettingMoves> = all.into_iter().map(|(_, report, _)| report).collect();
-        intervals(&mut found, ratio, 1.0 / scored.max(1) as f64);
+        let least = one_row(&self.tune.job.options.metric, scored);
+        intervals(&mut found, ratio, least);
         Ok(Some(found))
     }
 
@@ -466,6 +483,22 @@ mod tests {
         let words = Range::OneOf(["cls", "mean"].map(|w| Value::Word(w.into())).into());
         let (tries, _) = moves_of(Setting::Pool, &words, &Value::Word("cls".into()));
         assert_eq!((tries.len(), &*tries[0].what), (1, "mean"));
+        // Parts of the way are words too, and have no factor.
+        let parts = Range::OneOf(["20%", "50%"].map(|w| Value::Word(w.into())).into());
+        let (tries, left_out) = moves_of(Setting::L2Sp, &parts, &Value::Word("50%".into()));
+        assert_eq!((tries.len(), &*tries[0].what), (1, "20%"));
+        assert!(left_out.is_empty(), "{left_out:?}");
+    }
+
+    #[test]
+    fn a_row_bounds_what_has_a_bound() {
+        for (metric, want) in [("accuracy", 0.02), ("pearson", 0.02), ("loss", 0.0)] {
+            assert_eq!(one_row(metric, 50), want, "{metric}");
+            for chooser in [Chooser::Folds(5), Chooser::Valid] {
+                let said = interval_method(chooser, metric).contains("one row");
+                assert_eq!(said, want > 0.0, "{metric}");
+            }
+        }
     }
 
     fn setting(moves: Vec<Moved>) -> SettingMoves {

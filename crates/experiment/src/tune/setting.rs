@@ -209,7 +209,7 @@ impl Setting {
         })
     }
 
-    /// Gives it a value that [`Setting::fits`]; others are left as they are.
+    /// Gives it a value that [`Setting::fits`]; others are left as they are. A schedule brings its usual warm-up.
     pub fn set(self, o: &mut Options, value: &Value) {
         match (self, value) {
             (Lr, Value::Number(x)) => {
@@ -241,7 +241,11 @@ impl Setting {
                 };
             }
             (Pool, Value::Word(w)) => o.pool = w.parse().unwrap_or(o.pool),
-            (Schedule, Value::Word(w)) => o.schedule = w.parse().unwrap_or(o.schedule),
+            (Schedule, Value::Word(w)) => {
+                if let Ok(schedule) = w.parse() {
+                    (o.schedule, o.warmup) = (schedule, usual_warmup(schedule));
+                }
+            }
             _ => {}
         }
     }
@@ -256,15 +260,12 @@ impl Setting {
                 ("dropout", text(o.dropout)),
                 ("head-dropout", text(o.head_dropout)),
             ],
-            Warmup => vec![(
-                "warmup",
-                match o.warmup {
-                    hone_optim::Warmup::Steps(n) => n.to_string(),
-                    // A fraction of all steps is 100 %, not one step.
-                    hone_optim::Warmup::Fraction(f) if f >= 1.0 => "100%".to_owned(),
-                    hone_optim::Warmup::Fraction(f) => f.to_string(),
-                },
-            )],
+            Warmup => vec![("warmup", warmup_text(o.warmup))],
+            // What a warm-up is by default depends on the schedule, and on what was typed.
+            Schedule => vec![
+                ("schedule", String::from(o.schedule)),
+                ("warmup", warmup_text(o.warmup)),
+            ],
             _ => vec![(self.name(), self.of(o).to_string())],
         }
     }
@@ -296,6 +297,24 @@ fn warmup(x: f64) -> hone_optim::Warmup {
     match x == 0.0 {
         true => hone_optim::Warmup::Steps(0),
         false => hone_optim::Warmup::Fraction(x),
+    }
+}
+
+/// As the command line takes it.
+fn warmup_text(warmup: hone_optim::Warmup) -> String {
+    match warmup {
+        hone_optim::Warmup::Steps(n) => n.to_string(),
+        // A fraction of all steps is 100 %, not one step.
+        hone_optim::Warmup::Fraction(f) if f >= 1.0 => "100%".to_owned(),
+        hone_optim::Warmup::Fraction(f) => f.to_string(),
+    }
+}
+
+/// The warm-up of a schedule where none is given, as `hone train` has it: those that rise by themselves have none besides.
+fn usual_warmup(schedule: hone_optim::Schedule) -> hone_optim::Warmup {
+    match schedule.rises_by_itself() {
+        true => hone_optim::Warmup::Steps(0),
+        false => Options::default().warmup,
     }
 }
 

@@ -27,6 +27,10 @@ impl Tune<'_> {
         hashes.insert("folds".to_owned(), folds.to_owned());
         let limit = |x: Option<String>| x.unwrap_or_else(|| "none".to_owned());
         let minutes = self.limit.seconds.map(|s| (s / 60.0).to_string());
+        let warmup = match self.space.keeps_warmup() {
+            true => "as given",
+            false => "the schedule's own",
+        };
         let own = [
             ("--space", self.space.to_string()),
             ("--budget", limit(minutes)),
@@ -42,6 +46,7 @@ impl Tune<'_> {
                 },
             ),
             ("--split-seed", self.split_seed.to_string()),
+            ("--warmup of other schedules", warmup.to_owned()),
         ];
         let now = Settings {
             own: own.map(|(k, v)| (k.to_owned(), v)).into(),

@@ -2,7 +2,8 @@
 
 use super::halton;
 use super::setting::{Scale, Setting, USUAL, Value, rounded};
-use hone_train::Options;
+use hone_bert::Task;
+use hone_train::{Options, fits_task};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -33,6 +34,7 @@ impl fmt::Display for Range {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Space {
     settings: Vec<(Setting, Range)>,
+    keeps_warmup: bool,
 }
 
 /// One value for each setting of a space, by name and in the space's order.
@@ -63,7 +65,43 @@ impl Space {
         let around = |s| usual_range(s, base).ok().map(|r| (s, r));
         Space {
             settings: USUAL.into_iter().filter_map(around).collect(),
+            keeps_warmup: false,
         }
+    }
+
+    /// The same where the warm-up of the given options was asked for: trials with other schedules have it too, in place of
+    /// the schedule's usual one.
+    pub fn keeping_warmup(self, keeps_warmup: bool) -> Space {
+        Space {
+            keeps_warmup,
+            ..self
+        }
+    }
+
+    /// Whether trials with other schedules keep the given warm-up.
+    pub fn keeps_warmup(&self) -> bool {
+        self.keeps_warmup
+    }
+
+    /// Whether a setting is tuned.
+    pub fn has(&self, setting: Setting) -> bool {
+        self.settings.iter().any(|(s, _)| *s == setting)
+    }
+
+    /// Whether a task can have every value of every setting, over the options of a run; else which it cannot have, and why.
+    pub fn fits_task(&self, base: &Options, task: Task) -> Result<(), String> {
+        for (setting, range) in &self.settings {
+            let values = match range {
+                Range::Between(low, high) => vec![Value::Number(*low), Value::Number(*high)],
+                Range::OneOf(all) => all.clone(),
+            };
+            for value in values {
+                let one = Configuration(vec![(setting.name().to_owned(), value)]);
+                fits_task(&self.options(base, &one), task)
+                    .map_err(|why| format!("{}={range}: {why}", setting.name()))?;
+            }
+        }
+        Ok(())
     }
 
     /// From words such as `lr=1e-5..2e-4,epochs,batch-size=16|32`: what is named is tuned and nothing else; a name alone
@@ -93,7 +131,10 @@ impl Space {
             }
             settings.push((setting, range));
         }
-        Ok(Space { settings })
+        Ok(Space {
+            settings,
+            keeps_warmup: false,
+        })
     }
 
     /// The settings.
@@ -116,8 +157,7 @@ impl Space {
             return self.of(base);
         };
         let drawn = |(s, range): &(Setting, Range)| {
-            let x = halton::coordinate(seed, index as u64, s.dimension());
-            (s.name().to_owned(), draw(*s, range, x))
+            (s.name().to_owned(), draw(*s, range, seed, index as u64))
         };
         Configuration(self.settings.iter().map(drawn).collect())
     }
@@ -145,7 +185,7 @@ impl Space {
         all
     }
 
-    /// A run's options with a configuration over them.
+    /// A run's options with a configuration over them. A schedule brings its own warm-up, unless one was asked for.
     pub fn options(&self, base: &Options, configuration: &Configuration) -> Options {
         let mut options = base.clone();
         for (name, value) in &configuration.0 {
@@ -154,6 +194,17 @@ impl Space {
                 && setting.of(base) != *value
             {
                 setting.set(&mut options, value);
+            }
+        }
+        let named = |(name, _): &&(String, Value)| name == Setting::Warmup.name();
+        let tuned = configuration.0.iter().find(named);
+        let keeps = self.keeps_warmup || tuned.is_some() || options.schedule == base.schedule;
+        if !options.schedule.takes_warmup() {
+            options.warmup = hone_optim::Warmup::Steps(0);
+        } else if keeps {
+            options.warmup = base.warmup;
+            if let Some((_, value)) = tuned.filter(|t| t.1 != Setting::Warmup.of(base)) {
+                Setting::Warmup.set(&mut options, value);
             }
         }
         options
@@ -173,6 +224,9 @@ impl Space {
     }
 }
 
+/// Parts of the way that `--l2-sp` goes back.
+const PARTS: [&str; 3] = ["20%", "50%", "80%"];
+
 /// The range around what the options have: a factor of four for rates, of two for epochs and batch, and what papers tune
 /// for the rest.
 fn usual_range(setting: Setting, base: &Options) -> Result<Range, String> {
@@ -181,6 +235,7 @@ fn usual_range(setting: Setting, base: &Options) -> Result<Range, String> {
     let words = |all: &[&str]| Range::OneOf(all.iter().map(|w| Value::Word((*w).into())).collect());
     let Value::Number(x) = setting.of(base) else {
         return match setting {
+            L2Sp => Ok(words(&PARTS)),
             InitHead => Ok(words(&["random", "probe"])),
             Pool => Ok(words(&["cls", "mean"])),
             Schedule => Ok(words(&["linear", "cosine", "constant"])),
@@ -201,11 +256,7 @@ fn usual_range(setting: Setting, base: &Options) -> Result<Range, String> {
         }
         Warmup | Dropout | AttentionDropout | LabelSmoothing | Mixout => Range::Between(0.0, 0.2),
         WeightDecay => Range::Between(0.001, 0.1),
-        L2Sp => Range::OneOf(
-            ["20%", "50%", "80%"]
-                .map(|w| Value::Word(w.to_owned()))
-                .into(),
-        ),
+        L2Sp => words(&PARTS),
         RDrop => Range::Between(0.1, 5.0),
         InitHead | Pool | Schedule => return Err("it has words for values".to_owned()),
     })
@@ -215,9 +266,8 @@ fn parse_range(setting: Setting, text: &str) -> Result<Range, String> {
     let value = |text: &str| {
         let text = text.trim();
         let value = match (setting.scale(), text.parse::<f64>()) {
-            (Scale::Words, _) => Value::Word(text.to_owned()),
+            (Scale::Words, _) | (_, Err(_)) => Value::Word(text.to_owned()),
             (_, Ok(x)) => Value::Number(x),
-            (_, Err(_)) => return Err(format!("{text:?} is no number")),
         };
         match setting.fits(&value) {
             Ok(()) => Ok(value),
@@ -226,7 +276,7 @@ fn parse_range(setting: Setting, text: &str) -> Result<Range, String> {
     };
     if let Some((low, high)) = text.split_once("..") {
         let (Value::Number(low), Value::Number(high)) = (value(low)?, value(high)?) else {
-            return Err("words have no range; list them with |".to_owned());
+            return Err("only numbers have a range; list words with |".to_owned());
         };
         if low >= high {
             return Err(format!("{low} is not below {high}"));
@@ -243,15 +293,15 @@ fn parse_range(setting: Setting, text: &str) -> Result<Range, String> {
     Ok(Range::OneOf(all))
 }
 
-/// The value at a place from 0 to 1 of a range.
-fn draw(setting: Setting, range: &Range, x: f64) -> Value {
+/// A draw from a range.
+fn draw(setting: Setting, range: &Range, seed: u64, index: u64) -> Value {
     let (low, high) = match range {
         Range::OneOf(all) => {
-            let place = (x * all.len() as f64) as usize;
-            return all[place.min(all.len() - 1)].clone();
+            return all[halton::choice(seed, index, setting.dimension(), all.len())].clone();
         }
         Range::Between(low, high) => (*low, *high),
     };
+    let x = halton::coordinate(seed, index, setting.dimension());
     let number = match setting.scale() {
         Scale::Log if low > 0.0 => low * (high / low).powf(x),
         _ => low + x * (high - low),

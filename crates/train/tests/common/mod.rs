@@ -43,6 +43,9 @@ pub struct Record {
     pub norms: Vec<f64>,
     pub events: Vec<Event>,
     pub stop_after: Option<usize>,
+    /// The step after whose validation the next thing that is read is cut off.
+    pub cut_after: Option<usize>,
+    pub validated: Option<usize>,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -54,6 +57,15 @@ impl Sink for Record {
             if self.stop_after == Some(step.step) {
                 self.stop.store(true, Ordering::SeqCst);
             }
+        }
+        match event {
+            Event::Evaluated { step, .. } => self.validated = Some(*step),
+            Event::Evaluating { .. }
+                if self.cut_after.is_some() && self.cut_after == self.validated =>
+            {
+                self.stop.store(true, Ordering::SeqCst);
+            }
+            _ => {}
         }
         self.events.push(event.clone());
     }

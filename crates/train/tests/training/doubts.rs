@@ -4,8 +4,9 @@ use crate::common::{Record, Run, data, distance, folder, options, weights};
 use hone_kernels::Reference;
 use hone_optim::{Pull, Warmup};
 use hone_tensor::SafetensorsFile;
+use hone_train::watch::CollapseGuard;
 use hone_train::{
-    Average, Cadence, Event, Options, Plan, Select, TrainError, ValidSource, WordUpdates,
+    Average, Cadence, Event, Options, Plan, Pool, Select, TrainError, ValidSource, WordUpdates,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ fn drift(weights: &BTreeMap<String, Vec<f64>>) -> BTreeMap<String, f64> {
 #[test]
 fn a_plan_says_what_its_options_will_not_do() {
     type Case = (fn(&mut Options), &'static [&'static str]);
-    let cases: [Case; 9] = [
+    let cases: [Case; 14] = [
         (|_| {}, &[]),
         (
             |o| o.warmup = Warmup::Steps(100),
@@ -84,14 +85,45 @@ fn a_plan_says_what_its_options_will_not_do() {
         (|o| o.unfreeze = "step:1".to_owned(), &[]),
         (
             |o| o.r_drop = 1.0,
-            &["--r-drop 1: with every dropout 0 both passes over a text are the same"],
+            &["--r-drop 1: where nothing is dropped both passes over a text are the same"],
         ),
         (|o| (o.r_drop, o.head_dropout) = (1.0, 0.1), &[]),
         (
-            |o| (o.average, o.patience) = (Average::Tail(0.5), Some(9)),
+            |o| {
+                (o.average, o.patience) = (Average::Tail(0.5), Some(2));
+                o.eval_every = Cadence::Steps(1);
+            },
             &[
                 "--average last:0.5: a run that --patience stops before its last part averages nothing",
             ],
+        ),
+        (
+            |o| (o.patience, o.eval_every) = (Some(1), Cadence::Steps(2)),
+            &["--patience 1: the run has 2 validations, so it cannot stop before its last"],
+        ),
+        (
+            |o| {
+                (o.patience, o.eval_every) = (Some(2), Cadence::Steps(2));
+                (o.max_steps, o.collapse_guard) = (Some(60), CollapseGuard::Restart);
+            },
+            &[
+                "--patience 2: it can stop the run after step 6, before the collapse guard has judged it at step 30",
+            ],
+        ),
+        (
+            |o| (o.r_drop, o.dropout, o.freeze) = (1.0, 0.1, "all".to_owned()),
+            &["--r-drop 1: where nothing is dropped"],
+        ),
+        (
+            |o| {
+                (o.mixout, o.freeze) = (0.7, "all".to_owned());
+                (o.pool, o.new_head) = (Pool::Mean, true);
+            },
+            &["--mixout: no pre-trained matrix trains in this run"],
+        ),
+        (
+            |o| (o.reinit_top, o.freeze) = (1, "all".to_owned()),
+            &["--reinit-top 1: 1 of these layers are drawn anew and then never train"],
         ),
     ];
     for (change, says) in cases {

@@ -5,6 +5,7 @@ mod common;
 
 mod augment;
 mod doubts;
+mod ends;
 mod regularisers;
 mod start;
 mod threads;

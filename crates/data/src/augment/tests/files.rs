@@ -140,3 +140,37 @@ fn origins_formats_and_interruptions() {
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(left.len(), 2, "{left:?}");
 }
+
+/// A tagged file keeps what is no word of it, before the sentences that it stands before.
+#[test]
+fn tagged_files_keep_their_other_lines() {
+    let content =
+        "token ner\n-DOCSTART- O\n\n# id 1\ngood O\nfilm O\n\n# id 2\nthe B-x\nplot O\n\n# end\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.conll");
+    std::fs::write(&path, content).unwrap();
+    let part = read_file(&path, &Columns::default()).unwrap();
+    let work = augmenter(
+        "neighbours:1",
+        Protection::default(),
+        &part.rows,
+        TaskKind::Tag,
+    );
+    let write = |originals: bool| {
+        let copies = Copies {
+            number: 1,
+            originals,
+            seed: 0,
+            origin: None,
+        };
+        let out = folder.path().join("out.conll");
+        write_copies(&part, &Columns::default(), &out, &work, &copies, |_| true).unwrap();
+        std::fs::read_to_string(out).unwrap()
+    };
+    let copies = ["great O\nmovie O\n\n", "the B-x\ntale O\n\n"];
+    let whole = content
+        .replace("# id 2\n", &format!("{}# id 2\n", copies[0]))
+        .replace("# end\n", &format!("{}# end\n", copies[1]));
+    assert_eq!(write(true), whole);
+    assert_eq!(write(false), format!("token ner\n{}", copies.concat()));
+}
