@@ -303,7 +303,7 @@ mod tests {
             "{note}"
         );
 
-        let tag = |i: usize| if i % 8 == 0 { "B-x" } else { "O" };
+        let tag = |i: usize| if i.is_multiple_of(8) { "B-x" } else { "O" };
         let row = |i| format!("word{i}\tO\nname\t{}\n\n", tag(i));
         let (valid, note) = held_out("tags.conll", (0..80).map(row).collect());
         assert_eq!(has(&valid, "B-x"), 1);
