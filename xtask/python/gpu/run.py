@@ -57,9 +57,7 @@ BARS = dict(
     G1=(0.45, 0.58, 0.66), G2=(0.42, 0.55, 0.63), G3=(1.4, 1.8, 2.5), G4=(1.0, 1.25, 1.5),
     G5_eager=(1.8, 3, 4), G5_compiled=(1.1, 1.4, 1.8), G6=(2, 3, 5), G9=(0.903, 0.907, 0.911),
 )
-# Seconds that opponents may take to start. On an H200's machine of 16 cores max-autotune's products alone took over 300
-# (a second a choice, twenty choices a product); with their timings in its cache it was in the search by coordinate
-# descent after 264. About ten minutes are to be expected from nothing, with nothing beside.
+# Seconds that opponents may take to start. On an H200's machine of 16 cores max-autotune took 492 from nothing.
 STARTS = {"eager": 150, "max-autotune-products": 560, "max-autotune": 780}
 # Seconds that a turn of all may take; so many are left for the turns however long an opponent is in starting.
 TURN = 12
