@@ -177,7 +177,8 @@ impl Team {
     }
 
     /// [`Team::run`] with the index of the worker as well, below [`Team::threads`]: the key to scratch
-    /// memory, of which no two chunks running at once share a piece. Results must not depend on it.
+    /// memory, of which no two chunks running at once share a piece (nested runs excepted: kernels never nest). Results
+    /// must not depend on it.
     pub fn run_workers(&self, chunks: usize, work: &(dyn Fn(usize, usize) + Sync)) {
         if chunks == 0 {
             return;

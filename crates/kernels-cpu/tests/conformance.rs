@@ -1,6 +1,7 @@
 //! Every path of the CPU backend through the conformance suite; its bits, and who computed them.
 
-use hone_kernels::conformance::{check, outcomes, outcomes_watched, verdicts};
+use hone_kernels::Reference;
+use hone_kernels::conformance::{check, check_not_numbers, outcomes, outcomes_watched, verdicts};
 use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
 use std::collections::BTreeMap;
 
@@ -10,6 +11,14 @@ fn every_path_is_as_close_to_f64_as_the_reference() {
         for backend in CpuBackend::every_path(threads) {
             check(&backend);
         }
+    }
+}
+
+#[test]
+fn what_is_no_number_stays_none() {
+    check_not_numbers(&Reference::<f64>::default());
+    for backend in CpuBackend::every_path(2) {
+        check_not_numbers(&backend);
     }
 }
 

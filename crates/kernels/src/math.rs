@@ -79,11 +79,8 @@ pub fn activation<F: Scalar>(kind: Activation, x: F) -> F {
             half * x * (one + inner.tanh())
         }
         Activation::Relu => {
-            if x > F::of(0.0) {
-                x
-            } else {
-                F::of(0.0)
-            }
+            // What is no number stays none.
+            if x <= F::of(0.0) { F::of(0.0) } else { x }
         }
     }
 }

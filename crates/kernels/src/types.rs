@@ -241,7 +241,7 @@ pub struct Loss<'a, B: Backend> {
     pub logits: B::View<'a, B::Master>,
     /// `[R, C]`: probabilities for softmax, 0/1 (or soft) marks for sigmoid, values for squared.
     pub targets: B::View<'a, B::Master>,
-    /// `[R]`; 0 leaves a row out.
+    /// `[R]`; 0 leaves a row out, whose logits must be numbers all the same.
     pub weights: B::View<'a, B::Master>,
     /// C.
     pub classes: usize,

@@ -239,6 +239,7 @@ impl Block {
         let words = right.words::<K>();
         let a_stride = right.parts() * words;
         let units = Units::new::<K>(self, right, blocking);
+        const { assert!(K::MR * K::NR <= EDGE, "a tile is larger than its edge") };
         let mut edge = Edge([0.0; EDGE]);
         let strips = self.rows.len().div_ceil(K::MR);
         for number in 0..units.count() {

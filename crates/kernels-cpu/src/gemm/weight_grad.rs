@@ -126,6 +126,7 @@ pub fn weight_grad<K: GemmKernel>(
         // A worker's next tile mostly lies below its last: the same columns of x, which then are packed already.
         let packed = one_block && room.right.replace((call, panel)) == Some((call, panel));
         let (left, right) = room.buf.split_at_mut(scratch.left);
+        const { assert!(K::MR * K::NR <= EDGE, "a tile is larger than its edge") };
         let mut edge = Edge([0.0; EDGE]);
         // LOOP 4: blocks of tokens, in order; never shared out.
         for p in (0..tokens).step_by(together) {

@@ -39,6 +39,12 @@ pub fn step(
         .collect();
     let table = params.table.clone();
     let (w, packer) = params.split();
+    let spans = rows.iter().map(|row| {
+        let range = table.params()[row.param].range();
+        (range.start, row.grad_offset, range.len())
+    });
+    assert_apart(spans.clone().map(|(weights, _, len)| (weights, len)));
+    assert_apart(spans.map(|(_, grads, len)| (grads, len)));
     let mut pieces = Vec::new();
     for (k, row) in rows.iter().enumerate() {
         let range = table.params()[row.param].range();
@@ -63,7 +69,7 @@ pub fn step(
             (true, Some(start)) => Some(&start[p.weights..p.weights + p.len]),
             (true, None) => unreachable!("a decay towards a start that is not given"),
         };
-        // SAFETY: tensors do not overlap in either arena, nor do pieces of one; each runs once.
+        // SAFETY: tensors overlap in neither arena (asserted), nor do pieces of one; each runs once.
         unsafe {
             let w = w.range(p.weights..p.weights + p.len);
             let (m, v) = (m.range(at.clone()), v.range(at.clone()));
@@ -71,6 +77,14 @@ pub fn step(
             packer.pack(row.param, p.start, w);
         }
     });
+}
+
+/// No two of these spans (first element, length) overlap: each is written by a thread of its own.
+fn assert_apart(spans: impl Iterator<Item = (usize, usize)>) {
+    let mut spans: Vec<(usize, usize)> = spans.filter(|s| s.1 > 0).collect();
+    spans.sort_unstable();
+    let apart = spans.windows(2).all(|w| w[0].0 + w[0].1 <= w[1].0);
+    assert!(apart, "adamw: a tensor twice, or gradients that overlap");
 }
 
 /// See [`hone_kernels::Backend::adamw_rows`]; gradients come with what they are multiplied by.
@@ -90,6 +104,7 @@ pub fn step_rows(
         return;
     };
     assert_eq!(rows.len(), since.len(), "adamw_rows");
+    super::assert_ascending(rows, "adamw_rows");
     let last = history.len() - 1;
     let coefficient = grads.map_or(1.0, |(_, c)| c);
     let constants: Vec<optimizer::Constants> = (0..history.len())

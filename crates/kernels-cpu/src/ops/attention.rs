@@ -179,9 +179,13 @@ fn gather<'a, V: Vector>(
     dim: usize,
     room: &'a mut [f32],
 ) -> Matrix<'a> {
+    let d = pad::<V>(dim);
+    if rows == 0 {
+        // Behind the last row there may be nothing.
+        return Matrix { data: &[], row: d };
+    }
     let at = first * from.stride + from.column + head * dim;
     let data = &from.data[at..];
-    let d = pad::<V>(dim);
     if d == dim {
         let row = from.stride;
         return Matrix { data, row };

@@ -1,6 +1,6 @@
 //! The three embedding tables; forward above backward.
 
-use super::{join, row_sums, rows_per_chunk};
+use super::{assert_ascending, join, row_sums, rows_per_chunk};
 use crate::team::{Parts, Team};
 use hone_kernels::Acc;
 
@@ -51,6 +51,7 @@ pub fn word_backward(
     width: usize,
     dword: &mut [f32],
 ) {
+    assert_ascending(buckets.rows, "embed_word_backward");
     let n = rows_per_chunk(team, buckets.rows.len(), width);
     let dword = Parts::new(dword);
     team.run(buckets.rows.len().div_ceil(n), &|k| {
@@ -115,6 +116,6 @@ pub fn type_backward(
                 }
             }
         });
-        join(&scratch[..chunks * width], width, acc, out);
+        join(&scratch[..chunks * width], width, 0, acc, out);
     }
 }

@@ -28,18 +28,33 @@ pub(crate) fn rows_per_chunk(team: &Team, rows: usize, width: usize) -> usize {
     team.chunk_len(rows, (LEAST_ELEMENTS / width.max(1)).max(1))
 }
 
-/// `out[c] (+)= Σ_chunk partial[chunk][c]`, in order of chunks.
-pub(crate) fn join(partials: &[f32], width: usize, acc: Acc, out: &mut [f32]) {
-    for (c, out) in out.iter_mut().enumerate() {
-        let mut sum = 0.0;
+/// `out[c] (+)= Σ_chunk partial[chunk][first + c]`, in order of chunks of `width`.
+pub(crate) fn join(partials: &[f32], width: usize, first: usize, acc: Acc, out: &mut [f32]) {
+    // A line of sums at a time: a column alone would fetch a line of memory for each number.
+    const COLUMNS: usize = 64;
+    for (k, out) in out.chunks_mut(COLUMNS).enumerate() {
+        let mut sums = [0.0f32; COLUMNS];
+        let at = first + k * COLUMNS;
         for chunk in partials.chunks_exact(width) {
-            sum += chunk[c];
+            for (sum, x) in sums.iter_mut().zip(&chunk[at..at + out.len()]) {
+                *sum += x;
+            }
         }
-        match acc {
-            Acc::Set => *out = sum,
-            Acc::Add => *out += sum,
+        for (out, sum) in out.iter_mut().zip(sums) {
+            match acc {
+                Acc::Set => *out = sum,
+                Acc::Add => *out += sum,
+            }
         }
     }
+}
+
+/// Rows of a list that are taken side by side: each once.
+pub(crate) fn assert_ascending(rows: &[u32], what: &str) {
+    assert!(
+        rows.is_sorted_by(|a, b| a < b),
+        "{what}: rows in ascending order, each once"
+    );
 }
 
 /// Sums over rows: `partial(chunk, rows, sums)` adds rows into zeroed sums of `width`; the chunks' sums are

@@ -1,7 +1,7 @@
 //! Residual, dropout and LayerNorm in one sweep; forward above backward.
 
 use super::rows::drop_row;
-use super::{row_sums, rows_per_chunk};
+use super::{join, row_sums, rows_per_chunk};
 use crate::path::Path;
 use crate::simd::{Vector, dispatch};
 use crate::team::{Parts, Team};
@@ -267,15 +267,6 @@ pub fn param_grad(
         });
     });
     for (offset, out) in [(0, dweight), (width, dbias)] {
-        for (c, out) in out.iter_mut().enumerate() {
-            let mut total = 0.0;
-            for chunk in 0..chunks {
-                total += scratch[chunk * 2 * width + offset + c];
-            }
-            match acc {
-                Acc::Set => *out = total,
-                Acc::Add => *out += total,
-            }
-        }
+        join(&scratch[..chunks * 2 * width], 2 * width, offset, acc, out);
     }
 }

@@ -181,7 +181,7 @@ pub fn column_sums(
             }
         });
     });
-    join(&scratch[..chunks * width], width, acc, out);
+    join(&scratch[..chunks * width], width, 0, acc, out);
 }
 
 /// Words of one row's draws as the contract defines them: what tests hold the masks against.

@@ -100,6 +100,7 @@ pub fn axpby(team: &Team, a: f64, x: &[f32], b: f64, y: &mut [f32]) {
 
 /// See [`hone_kernels::Backend::zero_rows`].
 pub fn zero_rows(team: &Team, rows: &[u32], width: usize, x: &mut [f32]) {
+    super::assert_ascending(rows, "zero_rows");
     let n = super::rows_per_chunk(team, rows.len(), width);
     let x = Parts::new(x);
     team.run(rows.len().div_ceil(n), &|k| {

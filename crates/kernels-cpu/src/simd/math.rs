@@ -3,7 +3,8 @@
 use super::Vector;
 use hone_kernels::Activation;
 
-/// eˣ to about one unit in the last place; 0 below −87.3 and the largest power there is above 88.3.
+/// eˣ to about one unit in the last place; 0 below −87.3 and the largest power there is above 88.3. What is no number
+/// stays none: bounds stand left, since `min` and `max` answer with the right operand then.
 #[inline(always)]
 pub fn exp<V: Vector>(x: V) -> V {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -11,7 +12,7 @@ pub fn exp<V: Vector>(x: V) -> V {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     const LOWEST: f32 = -87.3;
-    let clamped = x.min(V::splat(88.3)).max(V::splat(LOWEST));
+    let clamped = V::splat(LOWEST).max(V::splat(88.3).min(x));
     let n = clamped.mul(V::splat(LOG2_E)).round();
     let r = n.mul_add(V::splat(-LN2_HIGH), clamped);
     let r = n.mul_add(V::splat(-LN2_LOW), r);
@@ -89,7 +90,7 @@ pub fn activate<V: Vector>(kind: Activation, x: V) -> V {
             let half = V::splat(0.5).mul(x);
             half.mul_add(tanh(inner(x)), half)
         }
-        Activation::Relu => x.max(V::splat(0.0)),
+        Activation::Relu => V::splat(0.0).max(x),
     }
 }
 
@@ -121,7 +122,7 @@ pub fn activate_and_slope<V: Vector>(kind: Activation, x: V) -> (V, V) {
         }
         Activation::Relu => {
             let zero = V::splat(0.0);
-            (x.max(zero), V::splat(1.0).where_less(zero, x, zero))
+            (zero.max(x), V::splat(1.0).where_less(zero, x, zero))
         }
     }
 }

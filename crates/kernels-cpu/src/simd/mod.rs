@@ -83,11 +83,11 @@ pub trait Vector: Copy {
     fn div(self, other: Self) -> Self;
     /// `self · by + plus`; rounded once where the path has fused multiply-add.
     fn mul_add(self, by: Self, plus: Self) -> Self;
-    /// Lane by lane.
+    /// Lane by lane; `other` where either is no number.
     fn min(self, other: Self) -> Self;
-    /// Lane by lane.
+    /// Lane by lane; `other` where either is no number.
     fn max(self, other: Self) -> Self;
-    /// To the nearest integer, ties to even; |self| below 2³¹.
+    /// To the nearest integer, ties to even; |self| below 2²².
     fn round(self) -> Self;
     /// 2 to the power of integral lanes from −126 to 127.
     fn exp2_integral(self) -> Self;

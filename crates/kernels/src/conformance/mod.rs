@@ -11,11 +11,13 @@
 
 mod arenas;
 mod losses;
+mod not_numbers;
 mod products;
 mod rig;
 mod rows;
 mod sequences;
 
+pub use not_numbers::check_not_numbers;
 pub use rig::{Batch, Rig};
 
 use crate::{Backend, Reference};

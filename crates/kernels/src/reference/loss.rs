@@ -1,4 +1,4 @@
-//! The three losses with their gradients.
+//! The four losses with their gradients.
 
 use super::Reference;
 use crate::math::Scalar;
