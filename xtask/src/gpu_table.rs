@@ -84,7 +84,7 @@ pub fn table(documents: &[Value]) -> Result<String> {
         let graphs = of["hone_graphs"]["median_tokens_per_s"].as_f64();
         let by_graphs = graphs.map_or(1.0, |graphs| graphs / single);
         if graphs.is_some() {
-            let rate = count(single as usize);
+            let rate = count(single.round() as usize);
             without.push(format!("{rate} for {shown} ({by_graphs:.2}×)"));
         }
         let mine = graphs.unwrap_or(single);
@@ -107,19 +107,19 @@ pub fn table(documents: &[Value]) -> Result<String> {
             .filter_map(|mode| Some((rate(mode)?, mode)))
             .max_by(|a, b| a.0.total_cmp(&b.0));
         let eager = rate("eager");
-        let shown_rate = |x: Option<f64>| x.map_or("–".to_owned(), |x| count(x as usize));
+        let shown_rate = |x: Option<f64>| x.map_or("–".to_owned(), |x| count(x.round() as usize));
         let by = |x: Option<f64>| x.map(|x| format!("{:.2}×", mine / x));
         let by: Vec<String> = [by(eager), by(best.map(|b| b.0))]
             .into_iter()
             .flatten()
             .collect();
         let of_best = best.map_or("–".to_owned(), |(x, mode)| {
-            format!("{} ({mode})", count(x as usize))
+            format!("{} ({mode})", count(x.round() as usize))
         });
         let _ = writeln!(
             out,
             "| {shown} | {} | {share} | {} | {of_best} | {} |",
-            count(mine as usize),
+            count(mine.round() as usize),
             shown_rate(eager),
             by.join(", "),
         );

@@ -70,6 +70,9 @@ pub trait Driver: Send + Sync + 'static {
     fn sync(&self) -> Result<(), BackendError>;
 }
 
+/// Blocks that a grid may have in its second and third dimension.
+pub const MOST_BLOCKS: usize = 65_535;
+
 /// One kernel and everything it is told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch<'a> {

@@ -37,21 +37,21 @@ static TURN: AtomicU64 = AtomicU64::new(0);
 /// The images at hand, and the compiler where there is one.
 pub struct Images {
     embedded: Table,
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     nvrtc: Result<Nvrtc, String>,
 }
 
 impl Images {
-    /// Images in the binary and in `folder`; what is missing is compiled, if NVRTC can be loaded from `nvrtc` or the
+    /// Images in the binary and in `folder`, where there is one; what is missing is compiled, if NVRTC can be loaded from `nvrtc` or the
     /// system.
-    pub fn new(folder: &Path, nvrtc: Option<&Path>) -> Images {
+    pub fn new(folder: Option<&Path>, nvrtc: Option<&Path>) -> Images {
         Images::with(EMBEDDED, folder, nvrtc)
     }
 
-    fn with(embedded: Table, folder: &Path, nvrtc: Option<&Path>) -> Images {
+    fn with(embedded: Table, folder: Option<&Path>, nvrtc: Option<&Path>) -> Images {
         Images {
             embedded,
-            folder: folder.to_owned(),
+            folder: folder.map(Path::to_owned),
             nvrtc: Nvrtc::load(nvrtc),
         }
     }
@@ -70,7 +70,8 @@ impl Images {
             match self.embedded.iter().find(|(name, _)| *name == file) {
                 Some(&(_, image)) => Some(Cow::Borrowed(image)),
                 None => {
-                    let kept = std::fs::read(self.folder.join(file)).ok();
+                    let folder = self.folder.as_ref();
+                    let kept = folder.and_then(|folder| std::fs::read(folder.join(file)).ok());
                     kept.filter(|image| is_whole(image)).map(Cow::Owned)
                 }
             }
@@ -92,15 +93,18 @@ impl Images {
         let unit = unit(name)?;
         let file = file_name(name, &unit, architecture, act);
         let nvrtc = self.nvrtc.as_ref().map_err(|said| {
+            let place = self.folder.as_ref().map(|f| format!(" in {}", f.display()));
             format!(
-                "no image {file} in {} and no compiler to make it: NVRTC (libnvrtc.so.13) could not be loaded ({said}); \
+                "no image {file}{} and no compiler to make it: NVRTC (libnvrtc.so.13) could not be loaded ({said}); \
                  install CUDA's nvrtc package, or fill the folder with images made elsewhere",
-                self.folder.display()
+                place.unwrap_or_default()
             )
         })?;
         let made = nvrtc.compile(name, &unit, architecture, act)?;
         // A folder that cannot be written costs the next start some seconds, nothing else.
-        let _ = keep(&self.folder, &file, &made.image);
+        if let Some(folder) = &self.folder {
+            let _ = keep(folder, &file, &made.image);
+        }
         Ok(made.image)
     }
 }
@@ -145,7 +149,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("hone-images-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let nowhere = folder.join("no-compiler");
-        let images = Images::with(&[], &folder, Some(&nowhere));
+        let images = Images::with(&[], Some(&folder), Some(&nowhere));
         let get = |architectures: &[&str], act| images.get("norm", architectures, act);
         let said = get(&["sm_89", "sm_80"], Number::F32).unwrap_err();
         assert!(
@@ -170,13 +174,13 @@ mod tests {
             let entry = (&*name.leak(), &*image(3).leak());
             vec![entry].leak()
         };
-        let inside = Images::with(table(named("sm_80")), &folder, Some(&nowhere));
+        let inside = Images::with(table(named("sm_80")), Some(&folder), Some(&nowhere));
         assert_eq!(
             *inside.get("norm", &["sm_80"], Number::F32).unwrap(),
             image(3)
         );
         let other_source = file_name("norm", "an older source", "sm_90a", Number::F32);
-        let stale = Images::with(table(other_source), &folder, Some(&nowhere));
+        let stale = Images::with(table(other_source), Some(&folder), Some(&nowhere));
         let said = stale.get("norm", &["sm_90a"], Number::F32).unwrap_err();
         assert!(said.contains(&named("sm_90a")), "{said}");
         std::fs::remove_dir_all(&folder).unwrap();

@@ -1,7 +1,7 @@
 //! Which memory is allocated, for drivers that look before they touch: every range that is read or written has to lie
 //! in one allocation.
 
-use crate::driver::{Arg, Launch, Product};
+use crate::driver::{Arg, Launch, MOST_BLOCKS, Product};
 use std::collections::BTreeMap;
 
 /// Live allocations: where each begins, and its bytes.
@@ -64,8 +64,15 @@ impl Live {
         self.holds("a copy's target", to, bytes)
     }
 
-    /// Where a launch's pointers begin; how far a kernel reads is its own.
+    /// A grid that a card takes, and where a launch's pointers begin; how far a kernel reads is its own.
     pub(crate) fn holds_launch(&self, launch: &Launch<'_>) -> Result<(), String> {
+        let [x, y, z] = launch.grid.map(|n| n as usize);
+        if x * y * z == 0 || x > i32::MAX as usize || y.max(z) > MOST_BLOCKS {
+            return Err(format!(
+                "{}: no card takes a grid of {x} x {y} x {z}",
+                launch.kernel
+            ));
+        }
         for arg in launch.args {
             if let &Arg::Pointer(at, _) = arg
                 && at != 0

@@ -14,7 +14,7 @@ fn first<A: Act>() -> Option<CudaBackend<Card, A>> {
         return None;
     }
     let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
-    let card = Card::open(0, A::NUMBER, &images).expect("a card that can be opened");
+    let card = Card::open(0, A::NUMBER, Some(&images)).expect("a card that can be opened");
     Some(CudaBackend::new(card).expect("memory"))
 }
 

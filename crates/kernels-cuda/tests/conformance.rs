@@ -1,7 +1,7 @@
 //! The kernels on the emulator through the conformance suite, threads and blocks in three orders.
 
 use half::bf16;
-use hone_kernels::conformance::{Batch, Expected, Part, check, outcomes};
+use hone_kernels::conformance::{Batch, Expected, Part, check, check_not_numbers, outcomes};
 use hone_kernels::{Acc, Backend, Drop, EmbedTables, Norm, NormSums, Workspace};
 use hone_kernels_cuda::{Buf, CudaBackend, Emulator, Order};
 use hone_tensor::DropKey;
@@ -15,6 +15,14 @@ fn emulator(order: Order) -> Emulator {
 #[test]
 fn as_close_to_f64_as_the_reference() {
     check(&CudaBackend::<Emulator>::new(emulator(Order::Forward)).expect("memory"));
+}
+
+#[test]
+fn what_is_no_number_stays_none() {
+    let emulator = emulator(Order::Forward);
+    let again = emulator.in_order(Order::Reverse);
+    check_not_numbers(&CudaBackend::<Emulator>::new(emulator).expect("memory"));
+    check_not_numbers(&CudaBackend::<Emulator, bf16>::new(again).expect("memory"));
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl On {
     }
 
     fn choosing<A: Act>(&self, choice: Choice) -> Result<CudaBackend<Card, A>> {
-        let card = Card::with(0, A::NUMBER, &self.images, choice)?;
+        let card = Card::with(0, A::NUMBER, Some(&self.images), choice)?;
         Ok(CudaBackend::new(card)?)
     }
 

@@ -63,6 +63,8 @@ STARTS = {"eager": 150, "max-autotune-products": 560, "max-autotune": 780}
 TURN = 12
 # Parts of the conformance suite, each checked for races by itself.
 RACES = ("rows", "sequences", "losses,arenas", "wide,sums", "products", "manyrows")
+# Loaded here: a program that begins must not load anything before it is one.
+LIBC = ctypes.CDLL(None)
 children = set()
 
 
@@ -113,14 +115,23 @@ class Step:
     def __init__(self, name):
         self.name = name
         self.began = time.monotonic()
-        self.record = doc.steps[name] = dict(state="running", cells={})
+        # Where a part is asked for, what the other parts said stays.
+        old = doc.steps.get(name, {}) if self.parts() else {}
+        self.record = doc.steps[name] = dict(state="running", cells=old.get("cells", {}))
+        self.met = False
         doc.save()
+
+    def parts(self):
+        """The parts of it that --only names."""
+        named = [x.split("/", 1) for x in a.only.split(",") if "/" in x]
+        return [part for step, part in named if self.name.startswith(step)]
 
     def asked(self, part):
         """Whether a part of it is to be done: all, or those that --only names."""
-        named = [x.split("/", 1) for x in a.only.split(",") if "/" in x]
-        parts = [part for step, part in named if self.name.startswith(step)]
-        return not parts or any(part.startswith(x) for x in parts)
+        parts = self.parts()
+        found = not parts or any(part.startswith(x) for x in parts)
+        self.met |= found
+        return found
 
     def put(self, name, value, quiet=False):
         self.record["cells"][name] = value
@@ -163,7 +174,7 @@ def end(process):
 
 def die_with_parent():
     """In a program that begins: it is killed when this runner is, however that happens (prctl's PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    LIBC.prctl(1, signal.SIGKILL)
 
 
 def start(argv, **how):
@@ -604,6 +615,13 @@ def sanitizer(s):
         return all([s.put(" ".join(begun[done][1::-1] + begun[done][2:]), done.result())["ok"] for done in futures.as_completed(begun)])
 
 
+def steady(rates):
+    """Whether a rate has settled: two turns within 3 %, or eight turns, or no time for more."""
+    alike = len(rates) > 1 and abs(rates[-1] / rates[-2] - 1) < 0.03
+    late = bool(rates) and time.monotonic() > DEADLINE - TURN * a.repeats
+    return alike or late or len(rates) > 7
+
+
 def median(x):
     return statistics.median(x) if x else None
 
@@ -630,9 +648,13 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
             cell["rivals"][mode] = dict(started=rival.started, tokens_per_s=[])
             s.put(name, cell, quiet=True)
             print(f"[{time.monotonic() - BEGAN:6.1f} s] {s.name}: {name}: {mode}: {json.dumps(rival.started)[:200]}", flush=True)
-            # A turn that does not count: its allocator meets the sizes that are to come.
+            # Turns that do not count, until two are alike: its allocator meets the sizes that are to come.
             if rival.started["ok"]:
-                warm = dict(ok=True) if a.dry else rival.turn(120)
+                warm, rates = dict(ok=True), []
+                while not a.dry and warm["ok"] and not steady(rates):
+                    warm = rival.turn(120)
+                    rates += [warm["tokens_per_s"]] if warm["ok"] else []
+                cell["rivals"][mode]["warm_up"] = rates
                 if warm["ok"]:
                     rivals.append(rival)
                 else:
@@ -641,7 +663,8 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
             order = [None, *(["graphs"] if graphs and CARD else []), *rivals]
             for who in order if turn % 2 == 0 else reversed(order):
                 if time.monotonic() > DEADLINE - 5:
-                    cell["cut"] = f"out of time after {turn} turns"
+                    # Not done: it is measured anew when the runner goes on.
+                    cell.update(ok=False, cut=f"out of time after {turn} turns")
                     break
                 if who is None:
                     found = hone([*own, "--steps", 3, "--back-to-back", steps], 120)
@@ -687,10 +710,17 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
 
 
 def against(cell, modes):
-    """Hone's ratio to the fastest of these opponents."""
-    ratios = [cell["rivals"][m]["hone_is_faster_by"] for m in modes if m in cell["rivals"]]
-    ratios = [x for x in ratios if x]
-    return min(ratios) if ratios else None
+    """Hone's ratio to the fastest of these opponents; none unless each of them had all its turns."""
+    records = [cell["rivals"].get(m, dict(tokens_per_s=[])) for m in modes]
+    if not records or any(len(record["tokens_per_s"]) < a.repeats for record in records):
+        return None
+    ratios = [record["hone_is_faster_by"] for record in records]
+    return min(ratios) if all(ratios) else None
+
+
+def share(cell):
+    """Its part of the peak; none unless it had all its turns."""
+    return cell["hone_peak_fraction"] if len(cell["hone"]) >= a.repeats else None
 
 
 def modes(usual):
@@ -702,7 +732,7 @@ def large128(s):
     cell = bench(s, "base 256x128", "base", 256, compiled, 128)
     if cell is None:
         return False
-    s.bar("G1", cell["hone_peak_fraction"])
+    s.bar("G1", share(cell))
     s.bar("G3", against(cell, ["eager"]))
     s.bar("G4", against(cell, compiled))
     return cell["ok"]
@@ -712,7 +742,7 @@ def large512(s):
     cell = bench(s, "base 64x512", "base", 64, modes([]), 512)
     if cell is None:
         return False
-    s.bar("G2", cell["hone_peak_fraction"])
+    s.bar("G2", share(cell))
     return cell["ok"]
 
 
@@ -816,7 +846,11 @@ def main():
         except Exception as error:  # One step's trouble is no other's.
             s.put("error", f"{type(error).__name__}: {error}")
             ok = False
-        s.end({True: "done", None: "skipped", False: "failed"}[ok])
+        if s.parts() and not s.met:
+            s.put("error", f"--only {a.only}: no such part")
+            ok = False
+        # A part is not the whole: without --only the step is run again.
+        s.end({True: "part" if s.parts() else "done", None: "skipped", False: "failed"}[ok])
         bad |= ok is False
     doc.save()
     print(json.dumps(brief()), flush=True)

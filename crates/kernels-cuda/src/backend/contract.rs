@@ -2,7 +2,7 @@
 
 use super::{CudaBackend, lock};
 use crate::act::{Act, Number};
-use crate::driver::Driver;
+use crate::driver::{Driver, MOST_BLOCKS};
 use crate::graphs;
 use crate::memory::{Buf, Coming, View, ViewMut};
 use crate::ops::columns::{self, Summed};
@@ -67,12 +67,15 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
                 ),
             });
         }
-        // The third dimension of a grid has no more blocks.
-        if w.sequences > 65_535 {
-            return Err(BackendError::Device {
-                device: self.driver.name(),
-                reason: format!("a batch of {} texts; 65535 is the most", w.sequences),
-            });
+        // A grid's second dimension (classes) and its third (sequences, rounded up) have no more blocks.
+        let sequences = bucket(w.sequences);
+        for (n, what) in [(sequences, "texts in a batch"), (w.classes, "classes")] {
+            if n > MOST_BLOCKS {
+                return Err(BackendError::Device {
+                    device: self.driver.name(),
+                    reason: format!("{n} {what}; {MOST_BLOCKS} is the most"),
+                });
+            }
         }
         let rows = w.tokens.max(w.sequences);
         let width = (3 * w.hidden).max(w.intermediate).max(w.classes);

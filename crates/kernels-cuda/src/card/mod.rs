@@ -169,16 +169,17 @@ fn architectures(major: i32, minor: i32) -> Result<Vec<String>, String> {
 
 impl Card {
     /// Opens card number `ordinal` for activations of one type: loads the driver and cuBLASLt, and every kernel's image
-    /// from `images` (compiled by NVRTC where it is not there). Products run cuBLASLt's own first algorithms.
-    pub fn open(ordinal: usize, act: Number, images: &Path) -> Result<Card, BackendError> {
+    /// from the binary or `images` (compiled by NVRTC where it is in neither). Products run cuBLASLt's own first algorithms.
+    pub fn open(ordinal: usize, act: Number, images: Option<&Path>) -> Result<Card, BackendError> {
         Card::with(ordinal, act, images, Choice::Heuristic)
     }
 
-    /// [`Card::open`] with a say in how products' algorithms are chosen; what was timed is kept in `images`.
+    /// [`Card::open`] with a say in how products' algorithms are chosen; what was timed is kept in `images`, which
+    /// must then be a folder.
     pub fn with(
         ordinal: usize,
         act: Number,
-        images: &Path,
+        images: Option<&Path>,
         choice: Choice,
     ) -> Result<Card, BackendError> {
         let device = format!("cuda:{ordinal}");
@@ -224,7 +225,12 @@ impl Card {
             Choice::Timed => {
                 let card = result::device::get_name(handle).map_err(|e| told("its name", e))?;
                 let file = choices::file_name(&format!("{card}-{units}sm"), version);
-                Some(Choices::open(images, file))
+                let Some(folder) = images else {
+                    return Err(fail(
+                        "timed products need a folder to be kept in".to_owned(),
+                    ));
+                };
+                Some(Choices::open(folder, file))
             }
         };
         let functions = load(&Images::new(images, None), &architectures, act).map_err(fail)?;
@@ -378,8 +384,10 @@ impl Driver for Card {
         }
         let told = |e| self.fail("an upload", e);
         let Some(mut piece) = self.pinned.lend(from.len()).map_err(told)? else {
-            // SAFETY: the typed views say that the target is that long; pageable memory is read before this returns.
-            return unsafe { result::memcpy_htod_async(to, from, self.stream) }.map_err(told);
+            // SAFETY: the typed views say that the target is that long; the driver promises for no pageable memory when
+            // it has read it, so the stream is waited for before `from` may go.
+            unsafe { result::memcpy_htod_async(to, from, self.stream) }.map_err(told)?;
+            return self.sync();
         };
         let staged = piece.bytes(from.len());
         staged.copy_from_slice(from);
@@ -505,7 +513,7 @@ impl Driver for Card {
             self.stream,
             self.context,
             || tape.run(self),
-            |e| self.fail("a graph (leave --graphs out to go on without)", e),
+            |e| self.fail("a graph (--no-graphs goes on without)", e),
         )
     }
 
@@ -555,7 +563,7 @@ mod tests {
             eprintln!("skipped: this machine has an NVIDIA driver");
             return;
         }
-        let said = Card::open(0, Number::F32, Path::new("nowhere")).err();
+        let said = Card::open(0, Number::F32, Some(Path::new("nowhere"))).err();
         let said = said.map(|e| e.to_string()).unwrap_or_default();
         assert!(missing.iter().all(|m| said.contains(m)), "{said}");
         assert!(said.starts_with("cuda:0"), "{said}");

@@ -9,6 +9,7 @@
 use super::choices::{Choices, fastest};
 use super::shape::Shape;
 use super::stopwatch::Stopwatch;
+use super::words;
 use crate::act::Number;
 use crate::driver::Product;
 use cudarc::cublaslt::result::{self, CublasError};
@@ -225,7 +226,8 @@ impl Products {
         Ok(Products {
             handle,
             stream: stream.cast(),
-            workspace: workspace.map_err(|e| format!("{WORKSPACE} bytes for products: {e:?}"))?,
+            workspace: workspace
+                .map_err(|e| format!("{WORKSPACE} bytes for products: {}", words(e)))?,
             state: Mutex::new(State {
                 plans: HashMap::new(),
                 choices,
@@ -387,7 +389,7 @@ impl Products {
     /// Memory for the matrices of a shape and its bias, filled with numbers of both signs from 1/8 to 2: of equal ones
     /// a card may make less work. None where there is not that much.
     fn scratch(&self, shape: &Shape) -> Result<Option<(Scratch, [u64; 4])>, String> {
-        let failed = |e| format!("scratch to time products in: {e:?}");
+        let failed = |e| format!("scratch to time products in: {}", words(e));
         let mut addresses = [0; 4];
         let mut bytes = 0;
         for (address, size) in addresses.iter_mut().zip(shape.bytes()) {
@@ -414,6 +416,8 @@ impl Products {
             let stream = self.stream.cast();
             let first = &noise[..noise.len().min(bytes / 2)];
             driver::memcpy_htod_async(start, first, stream).map_err(failed)?;
+            // The driver does not say when it has read pageable memory, and `noise` goes.
+            driver::stream::synchronize(stream).map_err(failed)?;
             let mut filled = 2 * first.len();
             while filled < bytes {
                 let more = filled.min(bytes - filled);

@@ -99,6 +99,8 @@ int cuGraphLaunch(void*, void*) { launched++; return capturing; }
 int cuInit(unsigned) { return 0; }
 int cuGetErrorString(int, const char** out) { *out = "an error"; return 0; }
 int cuCtxSynchronize() { return 0; }
+int cuStreamSynchronize(void*) { return 0; }
+int cuDriverGetVersion(int* out) { *out = 13000; return 0; }
 int cuMemAlloc_v2(uint64_t* out, size_t bytes) {
     if (bytes > limit) return 2;
     *out = (uint64_t)aligned_alloc(256, (bytes + 255) / 256 * 256);

@@ -1,11 +1,15 @@
 //! Time on the card's own clock: from when it begins with what is queued to when it is done, however long the host took
 //! to queue it.
 
+use super::words;
 use cudarc::driver::result::{self, DriverError, event};
 use cudarc::driver::sys;
 
 /// Clearings of idle memory before a measurement: some 0.2 ms of work, in which the host queues ahead.
 const CLEARINGS: usize = 32;
+
+/// The driver's version from which on it has the call that reads events' times; without it that call would panic.
+const EVENTS_SINCE: i32 = 12_080;
 
 /// Times what is queued on a stream.
 pub struct Stopwatch {
@@ -35,7 +39,19 @@ impl Stopwatch {
     /// Seconds that the card needs for what `run` queues; a context is current. Where that is much, the card may wait
     /// for the host in between, and that counts.
     pub fn seconds(&self, run: &mut dyn FnMut() -> Result<(), String>) -> Result<f64, String> {
-        let failed = |e: DriverError| format!("timing: {e:?}");
+        let failed = |e: DriverError| format!("timing: {}", words(e));
+        let mut driver = 0;
+        // SAFETY: the driver is loaded, and writes one number.
+        unsafe { sys::cuDriverGetVersion(&mut driver) }
+            .result()
+            .map_err(failed)?;
+        if driver < EVENTS_SINCE {
+            return Err(format!(
+                "timing products needs a driver of CUDA 12.8 or later (this one is of {}.{})",
+                driver / 1000,
+                driver % 1000 / 10
+            ));
+        }
         let (begun, done) = (Mark::new().map_err(failed)?, Mark::new().map_err(failed)?);
         let (at, bytes) = self.idle;
         // SAFETY: stream and memory live as long as the process; the events are alive and on this stream.

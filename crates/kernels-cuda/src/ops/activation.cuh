@@ -22,7 +22,8 @@ __device__ inline Slope activate(u32 kind, float x) {
         out.value = 0.5f * x * (1.0f + t);
         out.derivative = fmaf(0.5f * x * fmaf(-t, t, 1.0f), slope, 0.5f * (1.0f + t));
     } else {
-        out.value = x > 0.0f ? x : 0.0f;
+        // What is no number stays none.
+        out.value = x <= 0.0f ? 0.0f : x;
         out.derivative = x > 0.0f ? 1.0f : 0.0f;
     }
     return out;
