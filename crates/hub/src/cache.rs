@@ -103,9 +103,9 @@ pub(crate) struct Damaged {
 }
 
 impl Damaged {
-    /// Deletes the damaged files (the sound ones stay) and says so. Files placed by hand are
-    /// somebody's own: they stay, and are looked at anew.
-    pub(crate) fn clear(&self, on_event: &mut dyn FnMut(Event)) -> Result<(), HubError> {
+    /// Says which files are damaged. They stay until sound ones take their places: what is left of them
+    /// is better than nothing where nothing can be fetched. Files placed by hand are looked at anew.
+    pub(crate) fn tell(&self, on_event: &mut dyn FnMut(Event)) {
         for (name, why) in &self.files {
             if self.manifest.source == PLACED {
                 on_event(Event::Note(format!(
@@ -115,12 +115,10 @@ impl Damaged {
                 continue;
             }
             on_event(Event::Note(format!(
-                "{name} in {} is damaged ({why}): it is fetched again",
+                "{name} in {} is damaged ({why}): it has to be fetched again",
                 self.folder.display()
             )));
-            remove_if_there(&self.folder.join(name))?;
         }
-        Ok(())
     }
 }
 

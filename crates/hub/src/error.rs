@@ -92,7 +92,7 @@ pub enum HubError {
     },
     /// Weights only in the pickle format, which hone does not read.
     #[error(
-        "'{id}' has no model.safetensors, only pytorch_model.bin, which hone does not read: convert it once in Python with transformers: AutoModel.from_pretrained('{id}').save_pretrained('FOLDER', safe_serialization=True)"
+        "'{id}' has no model.safetensors, only pytorch_model.bin, which hone does not read: convert it once, and give the folder: python -c \"import glob, torch; from huggingface_hub import snapshot_download as get; from safetensors.torch import save_file; d = get('{id}', local_dir='FOLDER'); save_file({{k: v.clone().contiguous() for f in glob.glob(d + '/pytorch_model*.bin') for k, v in torch.load(f, map_location='cpu', weights_only=True).items()}}, d + '/model.safetensors', metadata={{'format': 'pt'}})\""
     )]
     OnlyPytorch {
         /// The id asked for.

@@ -205,7 +205,7 @@ impl Hub {
             Found::Nothing(damaged) => damaged,
         };
         for folder in &damaged {
-            folder.clear(on_event)?;
+            folder.tell(on_event);
         }
         if let Some(model) = shelf.adopt_placed(revision, on_event)? {
             return Ok(model);

@@ -1,7 +1,10 @@
 //! Numbers as people read them.
 
-/// Seconds as `8 s`, `3 min 20 s`, `2 h 05 min`.
+/// Seconds as `8 s`, `3 min 20 s`, `2 h 05 min`; `–` where they are no number, or without end.
 pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() {
+        return "–".to_owned();
+    }
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         0..10 if seconds < 9.95 => format!("{seconds:.1} s"),
@@ -47,6 +50,8 @@ mod tests {
             (59.4, "59 s"),
             (200.0, "3 min 20 s"),
             (7500.0, "2 h 05 min"),
+            (f64::INFINITY, "–"),
+            (f64::NAN, "–"),
         ] {
             assert_eq!(duration(seconds), want);
         }

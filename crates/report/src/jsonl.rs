@@ -15,7 +15,7 @@ pub struct JsonLines {
 
 impl JsonLines {
     /// Opens `path` for appending: a resumed run goes on in the same file, without the half of a line that a machine without
-    /// power may have left at its end.
+    /// power may have left at its end. A file that ends in the middle of something else is an error, and stays as it is.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -23,6 +23,13 @@ impl JsonLines {
             .create(true)
             .open(path)?;
         let whole = whole_lines(&mut file)?;
+        let mut first = [0];
+        file.seek(SeekFrom::Start(whole))?;
+        // Some file systems leave zeros where a line was to stand.
+        if file.read(&mut first)? == 1 && !b"{\0".contains(&first[0]) {
+            let why = "it ends in half a line that is no event's";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
         file.set_len(whole)?;
         Ok(JsonLines {
             path: path.to_owned(),
@@ -94,6 +101,7 @@ mod tests {
                 Some("{\"a\": 1}"),
             ),
             ("{\"a\"".to_owned(), None),
+            ("\0\0".to_owned(), None),
         ] {
             fs::write(&path, &left).unwrap();
             let mut log = JsonLines::open(&path).unwrap();
@@ -106,5 +114,10 @@ mod tests {
             assert_eq!(lines.first().copied().filter(|_| before == 1), first);
             assert!(lines[before].contains("\"one\"") && lines[before + 1].contains(&long));
         }
+        // Somebody else's file.
+        fs::write(&path, "{\"a\": 1}\na letter").unwrap();
+        let error = JsonLines::open(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"a\": 1}\na letter");
     }
 }

@@ -20,6 +20,15 @@ macro_rules! say {
     }};
 }
 
+/// A text on standard error, as it is: no line's end is added. Like [`say!`], it fails for nobody.
+#[macro_export]
+macro_rules! show {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod curves;
 mod duration;
 mod forest;

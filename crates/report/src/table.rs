@@ -1,7 +1,8 @@
-//! Plain-text tables: columns as wide as their content, numbers right, words left; a last column of sentences goes on in
+//! Plain-text tables: columns as wide as a terminal shows their content, numbers right, words left; a last column of sentences goes on in
 //! lines of its own.
 
 use std::fmt;
+use unicode_width::UnicodeWidthStr;
 
 /// Rows under headings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,13 +29,20 @@ impl Table {
     }
 }
 
-/// A text with its control characters written out.
+/// Whether a character speaks to a terminal instead of being shown: control characters, and those that turn the
+/// direction of what comes after them.
+fn commands(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text with such characters written out.
 fn visible(text: String) -> String {
-    match text.contains(char::is_control) {
+    match text.contains(commands) {
         false => text,
         true => text
             .chars()
-            .map(|c| match c.is_control() {
+            .map(|c| match commands(c) {
                 true => c.escape_default().to_string(),
                 false => c.to_string(),
             })
@@ -56,7 +64,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match pieces.last_mut() {
-            Some(last) if last.chars().count() + 1 + word.chars().count() <= width => {
+            Some(last) if last.width() + 1 + word.width() <= width => {
                 last.push(' ');
                 *last += word;
             }
@@ -70,7 +78,7 @@ impl Table {
     fn width(&self, column: usize) -> usize {
         let cells = self.rows.iter().map(|r| &r[column]);
         let all = cells.chain([&self.headings[column]]);
-        all.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        all.map(|cell| cell.width()).max().unwrap_or(0)
     }
 
     /// The rows as lines: the last column's sentences go on below.
@@ -102,11 +110,8 @@ impl fmt::Display for Table {
         let columns = self.headings.len();
         let lines = self.lines();
         let width = |c: usize| {
-            let cells = lines.iter().map(|r| r[c].chars().count());
-            cells
-                .chain([self.headings[c].chars().count()])
-                .max()
-                .unwrap_or(0)
+            let cells = lines.iter().map(|r| r[c].width());
+            cells.chain([self.headings[c].width()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let right: Vec<bool> = (0..columns)
@@ -118,7 +123,7 @@ impl fmt::Display for Table {
         let mut line = |cells: &[String]| {
             let mut text = String::new();
             for (c, cell) in cells.iter().enumerate() {
-                let space = " ".repeat(widths[c] - cell.chars().count());
+                let space = " ".repeat(widths[c] - cell.width());
                 let (before, after) = if right[c] {
                     (&space[..], "")
                 } else {
@@ -158,6 +163,18 @@ mod tests {
         assert_eq!(
             t.to_string(),
             "label            n\n───────────────  ─\na\\nb             1\n\\u{1b}[31mred é  2\n"
+        );
+    }
+
+    #[test]
+    fn what_a_terminal_shows_in_two_cells_has_two() {
+        let mut t = Table::new(&["label", "n"]);
+        t.row(["正面情感", "1"]);
+        t.row(["bad", "2"]);
+        t.row(["a\u{202e}b", "3"]);
+        assert_eq!(
+            t.to_string(),
+            "label      n\n─────────  ─\n正面情感   1\nbad        2\na\\u{202e}b  3\n"
         );
     }
 

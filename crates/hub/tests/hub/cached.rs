@@ -156,6 +156,9 @@ fn damaged_and_offline_is_an_error_until_there_is_a_network() {
             "{}",
             world.notes()
         );
+        // Nothing better came, so what there is stays.
+        let left = fs::read_to_string(model.folder.join("model.safetensors"));
+        assert_eq!(left.unwrap(), "x");
     }
     assert_whole(&world.tiny(&server.address).unwrap(), &tiny());
 }

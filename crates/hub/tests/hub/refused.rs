@@ -82,7 +82,12 @@ fn files_that_a_model_needs() {
     let error = error_with(&["model.safetensors"], &[("pytorch_model.bin", "x")]);
     assert_says(
         &error.to_string(),
-        &["pytorch_model.bin", "convert", "safe_serialization"],
+        &[
+            "pytorch_model.bin",
+            "convert",
+            "torch.load",
+            "save_file({k: v.clone",
+        ],
     );
     let error = error_with(&["model.safetensors"], &[]);
     assert!(matches!(error, HubError::NoWeights { .. }), "{error}");
