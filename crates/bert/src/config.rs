@@ -48,6 +48,42 @@ pub struct Config {
     pub source: Map<String, Value>,
 }
 
+/// transformers' names of what Hone computes; the first of a function is the one that is written.
+const ACTIVATIONS: [(&str, Activation); 6] = [
+    ("gelu", Activation::Gelu),
+    ("gelu_python", Activation::Gelu),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("relu", Activation::Relu),
+];
+
+fn activation_of(name: &str) -> Option<Activation> {
+    let known = ACTIVATIONS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, activation)| *activation)
+}
+
+/// What `config.json` calls a function.
+fn name_of(activation: Activation) -> &'static str {
+    let named = ACTIVATIONS.iter().find(|(_, of)| *of == activation);
+    named.map_or("gelu", |(name, _)| name)
+}
+
+const PROBABILITY: &str = "a number from 0 to below 1";
+const POSITIVE: &str = "a positive number";
+
+fn is_size(n: u64) -> bool {
+    (1..1 << 31).contains(&n)
+}
+
+fn is_probability(p: f64) -> bool {
+    (0.0..1.0).contains(&p)
+}
+
+fn is_positive(x: f64) -> bool {
+    x > 0.0 && x.is_finite()
+}
+
 /// Reads fields and names the one that is wrong.
 struct Fields<'a> {
     path: &'a Path,
@@ -67,9 +103,8 @@ impl Fields<'_> {
     }
 
     fn size(&self, field: &str) -> Result<usize, BertError> {
-        const LARGEST: u64 = 1 << 31;
         match self.map.get(field).and_then(Value::as_u64) {
-            Some(n) if (1..LARGEST).contains(&n) => Ok(n as usize),
+            Some(n) if is_size(n) => Ok(n as usize),
             _ => Err(self.wrong(field, "a positive integer")),
         }
     }
@@ -85,8 +120,8 @@ impl Fields<'_> {
         match self.map.get(field) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match value.as_f64() {
-                Some(p) if (0.0..1.0).contains(&p) => Ok(Some(p)),
-                _ => Err(self.wrong(field, "a number from 0 to below 1")),
+                Some(p) if is_probability(p) => Ok(Some(p)),
+                _ => Err(self.wrong(field, PROBABILITY)),
             },
         }
     }
@@ -95,8 +130,8 @@ impl Fields<'_> {
         match self.map.get(field) {
             None | Some(Value::Null) => Ok(default),
             Some(value) => match value.as_f64() {
-                Some(x) if x > 0.0 && x.is_finite() => Ok(x),
-                _ => Err(self.wrong(field, "a positive number")),
+                Some(x) if is_positive(x) => Ok(x),
+                _ => Err(self.wrong(field, POSITIVE)),
             },
         }
     }
@@ -148,43 +183,16 @@ impl Config {
                 return Err(fields.unsupported(field, "false"));
             }
         }
-        let activation = match map.get("hidden_act").map(|v| v.as_str()) {
-            None | Some(Some("gelu" | "gelu_python")) => Activation::Gelu,
-            Some(Some("gelu_new" | "gelu_fast" | "gelu_pytorch_tanh")) => Activation::GeluTanh,
-            Some(Some("relu")) => Activation::Relu,
-            _ => {
-                return Err(fields.unsupported(
-                    "hidden_act",
-                    "\"gelu\", \"gelu_python\", \"gelu_new\", \"gelu_fast\", \"gelu_pytorch_tanh\", \"relu\"",
-                ));
-            }
+        let activation = match map.get("hidden_act") {
+            None => Some(Activation::Gelu),
+            Some(name) => name.as_str().and_then(activation_of),
         };
-        let hidden = fields.size("hidden_size")?;
-        let heads = fields.size("num_attention_heads")?;
-        if hidden % heads != 0 {
-            return Err(BertError::Config {
-                path: path.to_owned(),
-                reason: format!(
-                    "hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
-                ),
-            });
-        }
-        let layers = fields.size("num_hidden_layers")?;
-        let intermediate = fields.size("intermediate_size")?;
-        let vocabulary = fields.size("vocab_size")?;
-        let positions = fields.size_or("max_position_embeddings", 512)?;
-        let types = fields.size_or("type_vocab_size", 2)?;
-        let width = 4 * hidden as u128 + 2 * intermediate as u128;
-        let rows = vocabulary as u128 + positions as u128 + types as u128;
-        let numbers = hidden as u128 * (layers as u128 * width + rows);
-        if layers > MOST_LAYERS || numbers > MOST_NUMBERS {
-            return Err(BertError::Config {
-                path: path.to_owned(),
-                reason: format!(
-                    "{layers} layers and {numbers} weights are more than Hone holds ({MOST_LAYERS} and {MOST_NUMBERS})"
-                ),
-            });
-        }
+        let activation = activation.ok_or_else(|| {
+            fields.unsupported(
+                "hidden_act",
+                "\"gelu\", \"gelu_python\", \"gelu_new\", \"gelu_fast\", \"gelu_pytorch_tanh\", \"relu\"",
+            )
+        })?;
         let architectures: Vec<String> = map
             .get("architectures")
             .and_then(Value::as_array)
@@ -204,16 +212,16 @@ impl Config {
                 .parse()
                 .map_err(|_| fields.wrong(Config::POOL, "\"cls\" or \"mean\""))?,
         };
-        Ok(Config {
-            hidden,
-            heads,
+        let config = Config {
+            hidden: fields.size("hidden_size")?,
+            layers: fields.size("num_hidden_layers")?,
+            heads: fields.size("num_attention_heads")?,
+            intermediate: fields.size("intermediate_size")?,
+            vocabulary: fields.size("vocab_size")?,
+            positions: fields.size_or("max_position_embeddings", 512)?,
+            types: fields.size_or("type_vocab_size", 2)?,
             activation,
             labels,
-            layers,
-            intermediate,
-            vocabulary,
-            positions,
-            types,
             norm_eps: fields.positive("layer_norm_eps", 1e-12)?,
             hidden_dropout: fields.probability("hidden_dropout_prob")?.unwrap_or(0.1),
             attention_dropout: fields
@@ -228,7 +236,65 @@ impl Config {
                 .map(str::to_owned),
             architectures,
             source: map,
-        })
+        };
+        match config.fault() {
+            None => Ok(config),
+            Some(reason) => Err(BertError::Config {
+                path: path.to_owned(),
+                reason,
+            }),
+        }
+    }
+
+    /// Refuses sizes and constants that no model can have; what builds, loads or saves a model asks, since every field
+    /// can be set by hand.
+    pub fn check(&self) -> Result<(), BertError> {
+        self.fault()
+            .map_or(Ok(()), |why| Err(BertError::Sizes(why)))
+    }
+
+    /// Why no model can have this configuration, in the words of `config.json`.
+    fn fault(&self) -> Option<String> {
+        let sizes = [
+            ("hidden_size", self.hidden),
+            ("num_hidden_layers", self.layers),
+            ("num_attention_heads", self.heads),
+            ("intermediate_size", self.intermediate),
+            ("vocab_size", self.vocabulary),
+            ("max_position_embeddings", self.positions),
+            ("type_vocab_size", self.types),
+        ];
+        if let Some((field, n)) = sizes.iter().find(|(_, n)| !is_size(*n as u64)) {
+            return Some(format!("{field} must be a positive integer, it is {n}"));
+        }
+        let (hidden, heads, layers) = (self.hidden, self.heads, self.layers);
+        if hidden % heads != 0 {
+            return Some(format!(
+                "hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
+            ));
+        }
+        let width = 4 * hidden as u128 + 2 * self.intermediate as u128;
+        let rows = self.vocabulary as u128 + self.positions as u128 + self.types as u128;
+        let numbers = hidden as u128 * (layers as u128 * width + rows);
+        if layers > MOST_LAYERS || numbers > MOST_NUMBERS {
+            return Some(format!(
+                "{layers} layers and {numbers} weights are more than Hone holds ({MOST_LAYERS} and {MOST_NUMBERS})"
+            ));
+        }
+        let probabilities = [
+            ("hidden_dropout_prob", self.hidden_dropout),
+            ("attention_probs_dropout_prob", self.attention_dropout),
+            ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
+        ];
+        if let Some((field, p)) = probabilities.iter().find(|(_, p)| !is_probability(*p)) {
+            return Some(format!("{field} must be {PROBABILITY}, it is {p}"));
+        }
+        let positive = [
+            ("layer_norm_eps", self.norm_eps),
+            ("initializer_range", self.initializer_range),
+        ];
+        let wrong = positive.iter().find(|(_, x)| !is_positive(*x));
+        wrong.map(|(field, x)| format!("{field} must be {POSITIVE}, it is {x}"))
     }
 
     /// A configuration of given sizes with BERT's usual constants, for benches and training from scratch.
@@ -268,6 +334,67 @@ impl Config {
         }
     }
 
+    /// The fields of `config.json` with what the struct says now. A field that says the same already keeps its spelling.
+    pub(crate) fn fields(&self) -> Map<String, Value> {
+        let mut map = self.source.clone();
+        map.insert("model_type".into(), json!("bert"));
+        let text = Value::Object(map.clone()).to_string();
+        let was = Config::parse(&text, Path::new("config.json")).ok();
+        let mut put = |field: &str, value: Value, same: fn(&Config, &Config) -> bool| {
+            let says = was.as_ref().is_some_and(|was| same(was, self));
+            if !(says && map.contains_key(field)) {
+                map.insert(field.into(), value);
+            }
+        };
+        put("hidden_size", json!(self.hidden), |a, b| {
+            a.hidden == b.hidden
+        });
+        put("num_hidden_layers", json!(self.layers), |a, b| {
+            a.layers == b.layers
+        });
+        put("num_attention_heads", json!(self.heads), |a, b| {
+            a.heads == b.heads
+        });
+        put("intermediate_size", json!(self.intermediate), |a, b| {
+            a.intermediate == b.intermediate
+        });
+        put("vocab_size", json!(self.vocabulary), |a, b| {
+            a.vocabulary == b.vocabulary
+        });
+        put("max_position_embeddings", json!(self.positions), |a, b| {
+            a.positions == b.positions
+        });
+        put("type_vocab_size", json!(self.types), |a, b| {
+            a.types == b.types
+        });
+        put("hidden_act", json!(name_of(self.activation)), |a, b| {
+            a.activation == b.activation
+        });
+        put("layer_norm_eps", json!(self.norm_eps), |a, b| {
+            a.norm_eps == b.norm_eps
+        });
+        put("hidden_dropout_prob", json!(self.hidden_dropout), |a, b| {
+            a.hidden_dropout == b.hidden_dropout
+        });
+        put(
+            "attention_probs_dropout_prob",
+            json!(self.attention_dropout),
+            |a, b| a.attention_dropout == b.attention_dropout,
+        );
+        put(
+            "initializer_range",
+            json!(self.initializer_range),
+            |a, b| a.initializer_range == b.initializer_range,
+        );
+        match self.classifier_dropout {
+            Some(p) => put("classifier_dropout", json!(p), |a, b| {
+                a.classifier_dropout == b.classifier_dropout
+            }),
+            None => drop(map.remove("classifier_dropout")),
+        }
+        map
+    }
+
     /// What the folder's head predicts, and the names of its outputs.
     ///
     /// As transformers reads its own classes: one output without a `problem_type` is a number. `Err` says in a few words
@@ -301,9 +428,9 @@ impl Config {
         Ok((task, &self.labels))
     }
 
-    /// Channels of a head.
+    /// Channels of a head; 0 where there are no heads, which [`Config::check`] refuses.
     pub fn head_dim(&self) -> usize {
-        self.hidden / self.heads
+        self.hidden.checked_div(self.heads).unwrap_or(0)
     }
 
     /// Path of the configuration in a model folder.
@@ -349,6 +476,8 @@ fn labels_of(fields: &Fields<'_>, class: Option<&str>) -> Result<Vec<String>, Be
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::save::save_config;
+    use crate::{HeadChoice, Model};
 
     fn text(change: impl FnOnce(&mut Map<String, Value>)) -> String {
         let mut map = Config::with_shape(24, 2, 3, 52, 99).source;
@@ -390,6 +519,54 @@ mod tests {
             let text = text(|m| drop(m.insert("hidden_act".into(), json!(name))));
             let config = Config::parse(&text, Path::new("config.json")).unwrap();
             assert_eq!(config.activation, is, "{name}");
+        }
+    }
+
+    /// Fields can be set by hand: a model of none of these is built, loaded or saved.
+    #[test]
+    fn no_model_has_such_sizes() {
+        let cases: [(fn(&mut Config), &str); 13] = [
+            (|c| c.heads = 0, "num_attention_heads"),
+            (|c| c.heads = 5, "not a multiple"),
+            (|c| c.hidden = 0, "hidden_size"),
+            (|c| c.layers = 0, "num_hidden_layers"),
+            (|c| c.layers = 1 << 20, "more than Hone holds"),
+            (|c| c.intermediate = 0, "intermediate_size"),
+            (|c| c.vocabulary = 0, "vocab_size"),
+            (|c| c.positions = 0, "max_position_embeddings"),
+            (|c| c.types = 0, "type_vocab_size"),
+            (|c| c.norm_eps = f64::NAN, "layer_norm_eps"),
+            (|c| c.initializer_range = -0.1, "initializer_range"),
+            (|c| c.hidden_dropout = 1.0, "hidden_dropout_prob"),
+            (|c| c.classifier_dropout = Some(-0.5), "classifier_dropout"),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        for (change, says) in cases {
+            let mut config = Config::with_shape(24, 2, 3, 52, 99);
+            assert!(config.check().is_ok());
+            change(&mut config);
+            let backend = || std::sync::Arc::new(hone_kernels::Reference::<f32>::default());
+            let labels = || vec!["a".to_owned(), "b".to_owned()];
+            let task = Task::Classify;
+            let said = [
+                config.check().err(),
+                Model::random(backend(), config.clone(), task, labels(), 1).err(),
+                Model::load_as(
+                    backend(),
+                    config.clone(),
+                    folder.path(),
+                    task,
+                    labels(),
+                    &HeadChoice::New,
+                    1,
+                )
+                .err(),
+                save_config(&config, task, &labels(), folder.path()).err(),
+            ];
+            for error in said {
+                let line = error.unwrap().to_string();
+                assert!(line.contains(says), "{line:?} lacks {says:?}");
+            }
         }
     }
 

@@ -23,6 +23,9 @@ pub enum BertError {
         /// The field and what was expected.
         reason: String,
     },
+    /// No model can have such a configuration.
+    #[error("the configuration cannot be used: {0}")]
+    Sizes(String),
     /// The configuration asks for something Hone does not compute.
     #[error("{}: {field} is {found}, which Hone does not support; supported: {supported}", path.display())]
     Unsupported {

@@ -151,6 +151,7 @@ impl<B: Backend> Model<B> {
         task: Task,
         labels: Vec<String>,
     ) -> Result<Self, BertError> {
+        config.check()?;
         let layout = Layout::new(&config, task, labels.len());
         let params = backend.params(layout.table.clone())?;
         Ok(Model {
@@ -297,6 +298,7 @@ impl<B: Backend> Model<B> {
                 b.copy(b.head(&acts.stream.x, n), b.head_mut(room, n));
             }
             Saved::Read(from) => {
+                acts.read = Some(layers);
                 let room = acts.prefix.as_mut().ok_or_else(unplanned)?;
                 b.upload(b.head_mut(room, n), from)?;
                 b.copy(b.head(room, n), b.head_mut(&mut acts.stream.x, n));
@@ -315,6 +317,7 @@ impl<B: Backend> Model<B> {
     ) -> Result<(), BertError> {
         let b = self.backend.as_ref();
         acts.rewind();
+        acts.read = None;
         acts.batch.load(b, &self.config, batch)?;
         acts.pass = pass.clone();
         Ok(())
@@ -425,7 +428,7 @@ impl<B: Backend> Model<B> {
     // ---- backward ------------------------------------------------------------------------------
 
     /// Gradients of the loss in `acts` into `grads`: set by a step's first micro-batch, added by later ones.
-    /// Goes no lower than the lowest part with room in `grads`.
+    /// Goes no lower than the lowest part with room in `grads`; lower than `acts` was planned for is an error.
     pub fn backward(
         &self,
         acts: &mut Acts<B>,
@@ -437,6 +440,25 @@ impl<B: Backend> Model<B> {
         if acts.slopes.is_none() {
             let found = "these buffers were planned for evaluation".to_owned();
             return Err(BertError::Batch(found));
+        }
+        // Frozen layers share one slot, and a prefix that was read was never made: neither is there to go back through.
+        let lowest = match bottom {
+            Bottom::Embeddings => 0,
+            Bottom::Layer(l) => l,
+            Bottom::Head => self.config.layers,
+        };
+        let read = acts
+            .read
+            .filter(|&n| lowest < n || bottom == Bottom::Embeddings);
+        if lowest < acts.saved_from || read.is_some() {
+            let from = read.unwrap_or(0).max(acts.saved_from);
+            return Err(BertError::Batch(format!(
+                "gradients reach {}, and only layers from {from} on were kept for the backward pass",
+                match bottom {
+                    Bottom::Embeddings => "the embeddings".to_owned(),
+                    _ => format!("layer {lowest}"),
+                }
+            )));
         }
         if bottom == Bottom::Embeddings {
             grads.touch(b, &self.layout, acts.batch.distinct(), acc)?;

@@ -14,6 +14,10 @@ pub struct Acts<B: Backend> {
     pub(crate) layers: Vec<LayerActs<B>>,
     /// Which of `layers` an encoder layer writes to.
     pub(crate) slots: Vec<usize>,
+    /// The lowest layer that keeps what its backward pass needs.
+    pub(crate) saved_from: usize,
+    /// Layers of a prefix whose output this pass read instead of making it.
+    pub(crate) read: Option<usize>,
     /// Layers that have exchanged their buffers with the stream's, in order.
     pub(crate) encoded: Vec<usize>,
     pub(crate) head: HeadActs<B>,
@@ -125,6 +129,8 @@ impl<B: Backend> Model<B> {
             slopes: slopes.map(|()| Slopes::new(b, c, limits)).transpose()?,
             layers,
             slots,
+            saved_from,
+            read: None,
             encoded: Vec::with_capacity(c.layers),
             prefix: None,
             last,

@@ -6,14 +6,16 @@ use hone_tensor::{Real, replace_file, write_safetensors};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// Writes `config.json` (fields of the model it came from survive) beside and renames it into place.
+/// Writes `config.json` beside and renames it into place: what the struct holds, and the fields of the model it came from
+/// that Hone does not know. Weights are saved as f32, whatever they were read as.
 pub fn save_config(
     config: &Config,
     task: Task,
     labels: &[String],
     folder: &Path,
 ) -> Result<(), BertError> {
-    let mut map = config.source.clone();
+    config.check()?;
+    let mut map = config.fields();
     let class = match (task.pools(), config.pool) {
         (true, Pool::Mean) => {
             map.insert(Config::POOL.into(), json!(Pool::Mean.name()));
@@ -45,15 +47,6 @@ pub fn save_config(
     for count in ["num_labels", "_num_labels"] {
         map.remove(count);
     }
-    map.insert("hidden_dropout_prob".into(), json!(config.hidden_dropout));
-    map.insert(
-        "attention_probs_dropout_prob".into(),
-        json!(config.attention_dropout),
-    );
-    match config.classifier_dropout {
-        Some(p) => map.insert("classifier_dropout".into(), json!(p)),
-        None => map.remove("classifier_dropout"),
-    };
     map.remove("dtype");
     map.insert("torch_dtype".into(), json!("float32"));
     let path = Config::path_in(folder);

@@ -19,7 +19,8 @@ pub enum Task {
 }
 
 impl Task {
-    /// Whether the head reads `[CLS]` through the pooler (else: every token).
+    /// Whether the head reads one row a text, as the model's [`Pool`](crate::Pool) makes it: `[CLS]` through the pooler, or
+    /// the mean over tokens. (Else: every token.)
     pub fn pools(self) -> bool {
         self != Task::Tag
     }

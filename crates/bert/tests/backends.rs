@@ -1,10 +1,12 @@
 //! A whole network on the CPU's kernels against the f64 reference: forward, backward, dropout, ragged and odd
 //! sizes, every head, accumulation over micro-batches; and the same bits for any number of threads.
 
-use hone_bert::{Config, Grads, Limits, LossKind, Mode, Model, Pass, Pool, Rates, Task};
+use hone_bert::{
+    Acts, Config, Grads, Limits, LossKind, Mode, Model, Pass, Pool, Rates, Saved, Task,
+};
 use hone_kernels::{Acc, Backend, Reference};
 use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
-use hone_tensor::{Filler, Philox, Ragged, Real};
+use hone_tensor::{Depth, Filler, Philox, Ragged, Real};
 use std::sync::Arc;
 
 const LABELS: [&str; 3] = ["a", "b", "c"];
@@ -270,6 +272,74 @@ fn a_frozen_prefix_changes_no_gradient_above_it() {
         }
     }
     assert!(head.iter().filter(|g| !g.is_empty()).count() == 4);
+}
+
+/// Frozen layers share one slot and a prefix that was read was never made: gradients below either would be wrong in silence.
+#[test]
+fn gradients_lower_than_planned_are_an_error() {
+    let model = model(Reference::<f64>::default(), Task::Classify, 24, 3, 52);
+    let b = model.backend().as_ref();
+    let texts = batch(&[2, 7, 12], 0);
+    let limits = Limits::of(&texts);
+    let of = |lowest: usize| {
+        model.layout().grad_layout(|p| match p.depth {
+            Depth::Embeddings => lowest == 0,
+            Depth::Layer(l) => l + 1 >= lowest,
+            Depth::Pooler | Depth::Head => true,
+        })
+    };
+    let mut targets = vec![0.0; 9];
+    (0..3).for_each(|row| targets[4 * row] = 1.0);
+    let kind = LossKind::of(Task::Classify);
+    let back = |acts: &mut Acts<Reference<f64>>, wanted: usize| {
+        let mut grads = Grads::new(b, model.layout(), of(wanted)).unwrap();
+        model.loss(acts, kind, &targets, &[0.1; 3]).unwrap();
+        let went = model.backward(acts, &mut grads, Acc::Set);
+        went.map(|()| by_row(&model, &grads))
+            .map_err(|e| e.to_string())
+    };
+    let mut acts = model.plan_train(limits, &of(0)).unwrap();
+    model.forward(&mut acts, &texts, &pass()).unwrap();
+    let all = back(&mut acts, 0).unwrap();
+    // Parts from the embeddings (0) over the layers (1 to 3) to the head (4).
+    for planned in 0..=4 {
+        for wanted in 0..=4 {
+            let mut acts = model.plan_train(limits, &of(planned)).unwrap();
+            model.forward(&mut acts, &texts, &pass()).unwrap();
+            // Embeddings and lowest layer need the same of every layer.
+            let fits = wanted.max(1) >= planned.max(1);
+            match back(&mut acts, wanted) {
+                Ok(rows) => {
+                    assert!(fits, "planned {planned}, wanted {wanted}");
+                    for (got, want) in rows.iter().zip(&all) {
+                        assert!(got.is_empty() || got == want);
+                    }
+                }
+                Err(said) => {
+                    assert!(!fits, "planned {planned}, wanted {wanted}: {said}");
+                    assert!(said.contains("were kept for the backward pass"), "{said}");
+                }
+            }
+        }
+    }
+    // Every layer keeps what it needs, but a pass that reads the lowest layer's output never ran what is below.
+    let mut kept = vec![0.0; limits.tokens * 24];
+    model.keep_prefix(&mut acts, limits).unwrap();
+    for wanted in 0..=4 {
+        let saved = Saved::Write(&mut kept);
+        model
+            .forward_saved(&mut acts, &texts, &pass(), 1, saved)
+            .unwrap();
+        assert!(back(&mut acts, wanted).is_ok(), "wrote, wanted {wanted}");
+    }
+    for wanted in 0..=4 {
+        let saved = Saved::Read(&kept);
+        model
+            .forward_saved(&mut acts, &texts, &pass(), 1, saved)
+            .unwrap();
+        let went = back(&mut acts, wanted);
+        assert_eq!(went.is_ok(), wanted >= 2, "read, wanted {wanted}");
+    }
 }
 
 /// Texts that fill a batch up to a shape and weigh nothing leave the loss and every gradient as they were, bit for bit.

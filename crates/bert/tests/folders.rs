@@ -1,7 +1,7 @@
 //! Model folders as other programs leave them: which head they hold, and what is said where they hold none.
 
 use hone_bert::{Config, HeadChoice, Limits, Model, Pass, Task, weight_files};
-use hone_kernels::Reference;
+use hone_kernels::{Activation, Reference};
 use hone_tensor::Ragged;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -222,6 +222,87 @@ fn a_saved_folder_counts_its_labels_once() {
     for key in ["num_labels", "_num_labels"] {
         assert!(!saved.source.contains_key(key), "{key}");
     }
+}
+
+/// Logits of a text long enough for every position that the smallest model has.
+fn logits(model: &Model<Backend>) -> Vec<f64> {
+    let mut batch = Ragged::new();
+    batch.push(0, &[2, 5, 9, 7, 3], &[0, 0, 0, 1, 1]);
+    let mut acts = model.plan_eval(Limits::of(&batch)).unwrap();
+    model.forward(&mut acts, &batch, &Pass::eval()).unwrap();
+    model.logits(&acts).unwrap()
+}
+
+/// Every field can be set by hand, and what is saved is the model that was built, not the source of its configuration.
+#[test]
+fn every_field_survives_saving() {
+    let changes: [fn(&mut Config); 17] = [
+        |_| {},
+        |c| c.hidden = 12,
+        |c| c.layers = 2,
+        |c| c.heads = 4,
+        |c| c.intermediate = 20,
+        |c| c.vocabulary = 31,
+        |c| c.positions = 64,
+        |c| c.types = 3,
+        |c| c.activation = Activation::GeluTanh,
+        |c| c.activation = Activation::Relu,
+        |c| c.norm_eps = 0.5,
+        |c| c.hidden_dropout = 0.25,
+        |c| c.attention_dropout = 0.0,
+        |c| c.classifier_dropout = Some(0.375),
+        |c| c.initializer_range = 0.3,
+        |c| c.pool = hone_bert::Pool::Mean,
+        |c| c.source.clear(),
+    ];
+    for (which, change) in changes.into_iter().enumerate() {
+        let mut config = Config::with_shape(8, 1, 2, 16, 20);
+        config.initializer_range = 0.5;
+        change(&mut config);
+        let labels = vec!["bad".to_owned(), "good".to_owned()];
+        let task = Task::Classify;
+        let (model, _) = Model::random(backend(), config.clone(), task, labels, 1).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        model.save(out.path()).unwrap();
+        let (opened, _) = Model::open(backend(), out.path()).unwrap();
+        assert_eq!(logits(&opened), logits(&model), "change {which}");
+        // What the head adds aside.
+        let found = Config {
+            labels: config.labels.clone(),
+            problem_type: config.problem_type.clone(),
+            architectures: config.architectures.clone(),
+            source: config.source.clone(),
+            ..opened.config
+        };
+        assert_eq!(found, config, "change {which}");
+    }
+}
+
+/// A field that says the same keeps its spelling; weights are f32 whatever the source held.
+#[test]
+fn saving_keeps_spellings_and_says_f32() {
+    let from = folder(Task::Classify, 2, |map| {
+        map.insert("hidden_act".into(), json!("gelu_fast"));
+        map.insert("hidden_dropout_prob".into(), json!(0));
+        for key in ["dtype", "torch_dtype"] {
+            map.insert(key.into(), json!("bfloat16"));
+        }
+        map.insert("unknown".into(), json!([1, "two"]));
+    });
+    let (mut model, _) = Model::open(backend(), from.path()).unwrap();
+    let saved = |model: &Model<Backend>| {
+        let out = tempfile::tempdir().unwrap();
+        model.save(out.path()).unwrap();
+        Config::read(&Config::path_in(out.path())).unwrap().source
+    };
+    let map = saved(&model);
+    assert_eq!(map["hidden_act"], json!("gelu_fast"));
+    assert_eq!(map["hidden_dropout_prob"], json!(0));
+    assert_eq!(map["unknown"], json!([1, "two"]));
+    assert_eq!(map["torch_dtype"], json!("float32"));
+    assert!(!map.contains_key("dtype"));
+    model.config.activation = Activation::Gelu;
+    assert_eq!(saved(&model)["hidden_act"], json!("gelu"));
 }
 
 /// Whoever fills a batch's fields by hand and wrongly is told; kernels trust them.

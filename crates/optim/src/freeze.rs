@@ -319,6 +319,30 @@ mod tests {
         t.build()
     }
 
+    /// Biases of LayerNorm are biases; its gains are not.
+    #[test]
+    fn biases_of_both_kinds_train_alone() {
+        let mut t = ParamTable::builder();
+        for (name, kind) in [
+            ("dense.weight", Kind::Matrix),
+            ("dense.bias", Kind::Bias),
+            ("LayerNorm.weight", Kind::NormWeight),
+            ("LayerNorm.bias", Kind::NormBias),
+        ] {
+            t.push(name, &[4, 4], Depth::Layer(0), kind);
+        }
+        t.push(
+            "embeddings.LayerNorm.bias",
+            &[4],
+            Depth::Embeddings,
+            Kind::NormBias,
+        );
+        t.push("classifier.weight", &[2, 4], Depth::Head, Kind::Matrix);
+        let plan = Unfreeze::parse("bias-only", "none", &t.build()).unwrap();
+        let trained: Vec<usize> = (0..6).filter(|&row| plan.ever_trains(row)).collect();
+        assert_eq!(trained, [1, 3, 4, 5]);
+    }
+
     fn check(freeze: &str, trained: &[usize]) {
         let plan = Unfreeze::parse(freeze, "none", &table()).unwrap();
         let got: Vec<usize> = (0..9).filter(|&row| plan.ever_trains(row)).collect();

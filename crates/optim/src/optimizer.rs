@@ -10,6 +10,55 @@ use hone_kernels::{AdamwRow, AdamwStep, Backend, BackendError};
 use hone_tensor::GradLayout;
 
 /// First and second moments, and how many steps each tensor has taken.
+///
+/// AdamW over tensors of one's own:
+///
+/// ```
+/// use hone_kernels::{AdamwStep, Backend, Reference};
+/// use hone_optim::{GroupPolicy, Optimizer};
+/// use hone_tensor::{Depth, Kind, ParamTable};
+/// use std::sync::Arc;
+///
+/// // y = w·x + b, as a head: it gets `head_lr`; the matrix decays, the bias does not.
+/// let mut table = ParamTable::builder();
+/// let w = table.push("w", &[1, 1], Depth::Head, Kind::Matrix);
+/// let b = table.push("b", &[1], Depth::Head, Kind::Bias);
+/// let table = Arc::new(table.build());
+/// let policy = GroupPolicy {
+///     lr: 0.0,
+///     head_lr: 0.05,
+///     layer_decay: 1.0,
+///     weight_decay: 0.001,
+///     layers: 0,
+/// };
+/// let groups = policy.groups(&table, |_| true);
+/// let layout = table.grad_layout(|_| true);
+///
+/// let host = Reference::<f64>::default();
+/// let mut params = host.params(table.clone())?;
+/// let constants = AdamwStep { beta1: 0.9, beta2: 0.999, eps: 1e-8 };
+/// let mut adamw = Optimizer::new(&host, layout.clone(), constants)?;
+/// // The second number is what gradients are multiplied by: 1 where nothing is clipped. A fresh buffer holds zeros.
+/// let coefficient = host.from_slice(&[0.0, 1.0])?;
+/// let value = |params: &_, row: usize| {
+///     let mut value = [0.0];
+///     host.download(host.param(params, table.params()[row].range()), &mut value)?;
+///     Ok::<f64, hone_kernels::BackendError>(value[0])
+/// };
+/// for _ in 0..400 {
+///     // The mean squared error's gradients, where y = 2·x + 1 is wanted of x = -1, 0 and 1.
+///     let (dw, db) = (value(&params, w)? - 2.0, value(&params, b)? - 1.0);
+///     let mut grads = vec![0.0; layout.len];
+///     grads[layout.offsets[w].unwrap()] = 4.0 / 3.0 * dw;
+///     grads[layout.offsets[b].unwrap()] = 2.0 * db;
+///     let grads = host.from_slice(&grads)?;
+///     let (grads, coefficient) = (host.view(&grads), host.view(&coefficient));
+///     adamw.step(&host, &mut params, &groups, 1.0, |_| true, None, grads, coefficient, &[])?;
+/// }
+/// assert!((value(&params, w)? - 2.0).abs() < 0.02);
+/// assert!((value(&params, b)? - 1.0).abs() < 0.02);
+/// # Ok::<(), hone_kernels::BackendError>(())
+/// ```
 pub struct Optimizer<B: Backend> {
     layout: GradLayout,
     constants: AdamwStep,
@@ -128,8 +177,13 @@ impl<B: Backend> Optimizer<B> {
         Ok(())
     }
 
-    /// One step over the parameters that are `awake`: rates are the groups' times `factor`; gradients are
-    /// multiplied by `coefficient[1]`. A parameter's bias correction counts the steps it has itself taken.
+    /// One step over the parameters that are `awake`: rates are the groups' times `factor`. A parameter's bias
+    /// correction counts the steps it has itself taken.
+    ///
+    /// Gradients are multiplied by `coefficient[1]`, as [`Backend::clip_coefficient`] leaves it (behind the norm): it
+    /// must be 1 where nothing is clipped. A buffer fresh from [`Backend::alloc`] holds zeros, under which weights only
+    /// decay.
+    ///
     /// `touched` are the rows of the word table that have a gradient: those that were made [`ready`](Self::ready).
     /// `start` is the arena of weights as they began, for groups that decay towards it; words then may not sit out.
     pub fn step(
@@ -226,5 +280,207 @@ impl<B: Backend> Optimizer<B> {
             words.since.fill(0);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::GroupPolicy;
+    use hone_kernels::Reference;
+    use hone_tensor::{Depth, Kind, ParamTable};
+    use std::sync::Arc;
+
+    type R = Reference<f64>;
+
+    const ADAMW: AdamwStep = AdamwStep {
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-6,
+    };
+    const POLICY: GroupPolicy = GroupPolicy {
+        lr: 0.01,
+        head_lr: 0.05,
+        layer_decay: 0.5,
+        weight_decay: 0.1,
+        layers: 1,
+    };
+    /// Words and their width; their rate is half the layer's.
+    const WORDS: usize = 4;
+    const WIDTH: usize = 2;
+
+    /// A matrix of the layer, the head's bias, words.
+    fn table() -> Arc<ParamTable> {
+        let mut t = ParamTable::builder();
+        t.push("w", &[2, 3], Depth::Layer(0), Kind::Matrix);
+        t.push("b", &[3], Depth::Head, Kind::Bias);
+        t.push("words", &[WORDS, WIDTH], Depth::Embeddings, Kind::Embedding);
+        Arc::new(t.build())
+    }
+
+    /// What moves in a run on the host.
+    struct Rig {
+        b: R,
+        table: Arc<ParamTable>,
+        groups: Groups,
+        params: <R as Backend>::Params,
+        optimizer: Optimizer<R>,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            let (b, table) = (R::default(), table());
+            let mut params = b.params(table.clone()).unwrap();
+            for (row, param) in table.params().iter().enumerate() {
+                let values: Vec<f64> = (0..param.len()).map(|i| number(row, i)).collect();
+                b.set_param(&mut params, row, &values).unwrap();
+            }
+            Rig {
+                groups: POLICY.groups(&table, |_| true),
+                optimizer: Optimizer::new(&b, table.grad_layout(|_| true), ADAMW).unwrap(),
+                params,
+                table,
+                b,
+            }
+        }
+
+        /// A step of gradients `gradient(row, element)`, half of which count; of words only the touched have any.
+        fn step(&mut self, factor: f64, touched: &[u32], gradient: impl Fn(usize, usize) -> f64) {
+            let layout = self.table.grad_layout(|_| true);
+            let mut grads = vec![0.0; layout.len];
+            for (row, param) in self.table.params().iter().enumerate() {
+                for i in 0..param.len() {
+                    let word = param.depth == Depth::Embeddings;
+                    if !word || touched.contains(&((i / WIDTH) as u32)) {
+                        grads[layout.offsets[row].unwrap() + i] = gradient(row, i);
+                    }
+                }
+            }
+            let (b, params) = (&self.b, &mut self.params);
+            let (grads, half) = (b.from_slice(&grads), b.from_slice(&[9.0, 0.5]));
+            let (grads, half) = (grads.unwrap(), half.unwrap());
+            self.optimizer.ready(b, params, touched).unwrap();
+            self.optimizer
+                .step(
+                    b,
+                    params,
+                    &self.groups,
+                    factor,
+                    |_| true,
+                    None,
+                    b.view(&grads),
+                    b.view(&half),
+                    touched,
+                )
+                .unwrap();
+        }
+
+        fn weights(&mut self) -> Vec<Vec<f64>> {
+            let b = &self.b;
+            self.optimizer.settle(b, &mut self.params).unwrap();
+            let rows = self.table.params().iter().map(|param| {
+                let mut values = vec![0.0; param.len()];
+                let view = b.param(&self.params, param.range());
+                b.download(view, &mut values).unwrap();
+                values
+            });
+            rows.collect()
+        }
+
+        /// m and v.
+        fn moments(&self) -> [Vec<f64>; 2] {
+            let (m, v) = self.optimizer.moments(&self.b);
+            [m, v].map(|view| {
+                let mut values = vec![0.0; self.b.view_len(view)];
+                self.b.download(view, &mut values).unwrap();
+                values
+            })
+        }
+    }
+
+    fn number(row: usize, i: usize) -> f64 {
+        ((7 * row + 3 * i) % 11) as f64 / 10.0 - 0.4
+    }
+
+    fn gradient(row: usize, i: usize) -> f64 {
+        ((5 * row + 2 * i) % 7) as f64 / 5.0 - 0.55
+    }
+
+    /// Loshchilov and Hutter's algorithm 2, a number at a time: the first step, and a second after it.
+    #[test]
+    fn steps_are_adamws() {
+        let mut rig = Rig::new();
+        let every: Vec<u32> = (0..WORDS as u32).collect();
+        let rates = [0.01, 0.05, 0.005];
+        let decays = [0.1, 0.0, 0.1];
+        let mut want: Vec<Vec<[f64; 3]>> = (rig.table.params().iter().enumerate())
+            .map(|(row, p)| (0..p.len()).map(|i| [number(row, i), 0.0, 0.0]).collect())
+            .collect();
+        for (step, factor) in [(1, 0.5), (2, 1.0)] {
+            rig.step(factor, &every, gradient);
+            for (row, numbers) in want.iter_mut().enumerate() {
+                for (i, [w, m, v]) in numbers.iter_mut().enumerate() {
+                    let (lr, g) = (factor * rates[row], 0.5 * gradient(row, i));
+                    *m = 0.9 * *m + 0.1 * g;
+                    *v = 0.99 * *v + 0.01 * g * g;
+                    let m_hat = *m / (1.0 - 0.9f64.powi(step));
+                    let v_hat = *v / (1.0 - 0.99f64.powi(step));
+                    *w -= lr * decays[row] * *w;
+                    *w -= lr * m_hat / (v_hat.sqrt() + 1e-6);
+                }
+            }
+            for (row, (got, want)) in rig.weights().iter().zip(&want).enumerate() {
+                for (got, [want, ..]) in got.iter().zip(want) {
+                    assert!((got - want).abs() < 1e-14, "step {step}, row {row}");
+                }
+            }
+        }
+        assert_eq!(rig.optimizer.taken(), [2, 2, 2]);
+    }
+
+    /// What a checkpoint keeps is all there is: weights, moments and counts.
+    #[test]
+    fn restored_it_goes_on() {
+        let all = [0, 1, 2, 3];
+        let (mut whole, mut second) = (Rig::new(), Rig::new());
+        for _ in 0..3 {
+            whole.step(1.0, &all, gradient);
+        }
+        for (row, values) in whole.weights().iter().enumerate() {
+            let params = &mut second.params;
+            second.b.set_param(params, row, values).unwrap();
+        }
+        let [m, v] = whole.moments();
+        let taken = whole.optimizer.taken().to_vec();
+        second.optimizer.restore(&second.b, &m, &v, taken).unwrap();
+        whole.step(1.0, &all, |row, i| -gradient(row, i));
+        second.step(1.0, &all, |row, i| -gradient(row, i));
+        assert_eq!(second.weights(), whole.weights());
+        assert_eq!(second.moments(), whole.moments());
+    }
+
+    /// Rows that sit out take what they missed, the same bits, and what must be remembered of it stays small.
+    #[test]
+    fn words_that_sit_out_catch_up() {
+        let (mut dense, mut late) = (Rig::new(), Rig::new());
+        late.optimizer.sit_out(&late.b, 2, WORDS).unwrap();
+        let remembered = |rig: &Rig| rig.optimizer.words.as_ref().unwrap().history.len();
+        let mut most = 0;
+        for step in 0..2 * MOST_MISSED + 9 {
+            // The last word is touched once and sits out all the rest.
+            let touched: &[u32] = match step {
+                0 => &[1, 3],
+                _ if step % 3 == 0 => &[0, 2],
+                _ => &[1],
+            };
+            for rig in [&mut dense, &mut late] {
+                rig.step(1.0, touched, |row, i| gradient(row + step, i));
+            }
+            most = most.max(remembered(&late));
+        }
+        assert_eq!((most, remembered(&late)), (MOST_MISSED - 1, 9));
+        assert_eq!(late.weights(), dense.weights());
+        assert_eq!(late.moments(), dense.moments());
+        assert_eq!(remembered(&late), 0);
     }
 }

@@ -107,13 +107,20 @@ impl ParamTableBuilder {
     }
 
     /// The finished table.
+    ///
+    /// # Panics
+    ///
+    /// Where two rows have one name: files and options could mean either.
     pub fn build(self) -> ParamTable {
-        let by_name = self
-            .params
-            .iter()
-            .enumerate()
-            .map(|(i, p)| (p.name.clone(), i))
-            .collect();
+        let mut by_name = HashMap::with_capacity(self.params.len());
+        for (i, param) in self.params.iter().enumerate() {
+            let before = by_name.insert(param.name.clone(), i);
+            assert!(
+                before.is_none(),
+                "two rows of a parameter table are called {}",
+                param.name
+            );
+        }
         ParamTable {
             params: self.params,
             by_name,
@@ -216,6 +223,16 @@ mod tests {
         let offsets: Vec<_> = t.params().iter().map(|p| p.offset).collect();
         assert_eq!(offsets, [0, 25, 64]);
         assert_eq!((t.len(), t.elements()), (67, 53));
+    }
+
+    #[test]
+    #[should_panic(expected = "two rows of a parameter table are called w")]
+    fn a_name_is_one_rows() {
+        let mut b = ParamTable::builder();
+        for layer in 0..2 {
+            b.push("w", &[3], Depth::Layer(layer), Kind::Bias);
+        }
+        b.build();
     }
 
     #[test]
