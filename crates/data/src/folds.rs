@@ -26,6 +26,13 @@ pub fn folds(
             "--folds {k}: at least 2 were expected"
         )));
     }
+    if keys.len() != classes.len() {
+        return Err(DataError::Option(format!(
+            "keys of {} rows and classes of {}: both of each row were expected",
+            keys.len(),
+            classes.len()
+        )));
+    }
     let all = bundles(keys, &vec![0; classes.len()]);
     if all.len() < k {
         return Err(DataError::Option(format!(
@@ -162,6 +169,12 @@ mod tests {
             (&keys, 1, "at least 2"),
             (&keys, 51, "only 50"),
             (&one_group, 2, "only 1"),
+            (
+                &vec![vec!["g".to_owned()]; 51],
+                5,
+                "51 rows and classes of 50",
+            ),
+            (&vec![Vec::new(); 49], 5, "49 rows and classes of 50"),
         ] {
             let error = folds(keys, &classes, k, 0).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");

@@ -54,3 +54,8 @@ pub fn use_threads(threads: usize) {
         .num_threads(threads)
         .build_global();
 }
+
+/// The examples of the crate's README, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadMe;

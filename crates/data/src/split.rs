@@ -84,6 +84,20 @@ impl Hands<'_> {
         self.dealt[stratum][part] as f64 - share
     }
 
+    /// What is least where a bundle had best go: for one row what the part has too much already; for several what they add
+    /// to the squared distances from the parts' shares, in shares, since by rows alone all large bundles would go to
+    /// the larger part, and the smaller one have none but small ones.
+    fn cost(&self, bundle: &Bundle, part: usize) -> f64 {
+        let excess = self.excess(bundle.stratum, part);
+        match bundle.rows.len() {
+            1 => excess,
+            rows => {
+                let rows = rows as f64;
+                (rows * rows + 2.0 * rows * excess) / self.weights[part]
+            }
+        }
+    }
+
     fn give(&mut self, number: usize, bundle: &Bundle, part: usize) {
         for &row in &bundle.rows {
             self.dealt[self.strata[row as usize]][part] += 1;
@@ -173,9 +187,10 @@ fn deal_strata(
     let mut by_size: Vec<usize> = order.iter().map(|&i| i as usize).collect();
     by_size.sort_by_key(|&i| std::cmp::Reverse(all[i].rows.len()));
     for i in by_size {
-        let excess = |part: usize| hands.excess(all[i].stratum, part);
+        let bundle = &all[i];
+        let cost = |part: usize| hands.cost(bundle, part);
         let part = (0..weights.len())
-            .min_by(|&a, &b| excess(a).total_cmp(&excess(b)))
+            .min_by(|&a, &b| cost(a).total_cmp(&cost(b)))
             .unwrap_or(0);
         hands.give(i, &all[i], part);
     }
@@ -195,12 +210,21 @@ fn deal_strata(
 /// Rows for training and, a `fraction` of all, for validation, each in ascending order.
 ///
 /// `classes` and `keys` are those of [`folds`](crate::folds()): what is spread alike, and what stays together.
+///
+/// # Panics
+///
+/// Where `keys` and `classes` are not of equally many rows, or `fraction` is not from 0 to 1.
 pub fn stratified_split(
     keys: &[Vec<String>],
     classes: &[Vec<u32>],
     fraction: f64,
     seed: u64,
 ) -> (Vec<u32>, Vec<u32>) {
+    assert_eq!(keys.len(), classes.len(), "keys and classes of each row");
+    assert!(
+        (0.0..=1.0).contains(&fraction),
+        "a fraction of {fraction} of the rows: 0 to 1 was expected"
+    );
     let mut parts = deal(keys, classes, &[1.0 - fraction, fraction], seed).into_iter();
     (
         parts.next().unwrap_or_default(),
@@ -263,6 +287,122 @@ mod tests {
         let keys = [&["a"][..], &["b"], &["a", "g"], &["c"], &["d", "g"]];
         let keys = keys.map(|k| k.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
         assert_eq!(bundle_of(&keys), [0, 1, 0, 2, 0]);
+    }
+
+    /// Groups of 10, 5 and 5 rows make two halves only if the 10 come first; of 100 rows a tenth can be single rows, and
+    /// no group of 60 or 15 of them.
+    #[test]
+    fn large_bundles_come_first() {
+        let grouped = |sizes: &[usize]| -> Vec<Vec<String>> {
+            let rows = |(group, &size): (usize, &usize)| vec![vec![group.to_string()]; size];
+            sizes.iter().enumerate().flat_map(rows).collect()
+        };
+        let (halves, tenth) = (
+            grouped(&[5, 10, 5]),
+            grouped(&[&[1; 25][..], &[15, 60]].concat()),
+        );
+        for seed in 0..20 {
+            for own in [vec![0], vec![0, 1]] {
+                let classes = vec![own; 100];
+                let (a, b) = stratified_split(&halves, &classes[..20], 0.5, seed);
+                assert_eq!(
+                    (a.len(), b.len()),
+                    (10, 10),
+                    "{:?}, seed {seed}",
+                    classes[0]
+                );
+                let parts = crate::folds(&halves, &classes[..20], 2, seed).unwrap();
+                assert_eq!((parts[0].len(), parts[1].len()), (10, 10), "seed {seed}");
+                let (_, valid) = stratified_split(&tenth, &classes, 0.1, seed);
+                assert_eq!(valid.len(), 10, "{:?}, seed {seed}", classes[0]);
+                assert!(valid.iter().all(|&row| row < 25), "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bundle_counts_as_the_class_that_most_of_its_rows_have() {
+        let keys = [0, 0, 0, 1, 1, 1, 2, 2].map(|group: u32| vec![group.to_string()]);
+        let all = bundles(&keys, &[2, 0, 0, 0, 3, 3, 5, 4]);
+        let strata: Vec<usize> = all.iter().map(|bundle| bundle.stratum).collect();
+        // Of two that are equal the first class.
+        assert_eq!(strata, [0, 3, 4]);
+    }
+
+    /// Two hundred groups of one to twenty rows: those held out are as large as the others, and a tenth of the rows.
+    #[test]
+    fn groups_of_every_size_are_held_out() {
+        for seed in 0..10 {
+            let mut keys = Vec::new();
+            for group in 0..200 {
+                keys.extend(vec![vec![format!("group {group}")]; 1 + group % 20]);
+            }
+            let classes = vec![vec![0]; keys.len()];
+            let (train, valid) = stratified_split(&keys, &classes, 0.1, seed);
+            assert_eq!(train.len() + valid.len(), 2100);
+            assert!((valid.len() as i64 - 210).abs() <= 2, "{}", valid.len());
+            let mut groups: Vec<&str> = valid.iter().map(|&r| &*keys[r as usize][0]).collect();
+            groups.dedup();
+            // 10.5 rows a group in all.
+            let mean = valid.len() as f64 / groups.len() as f64;
+            assert!(
+                (9.0..12.5).contains(&mean),
+                "seed {seed}: {mean} rows a group"
+            );
+        }
+    }
+
+    /// Twenty groups, each of one row of class 2 and four of class 0 or 1: halves have five groups of either kind.
+    #[test]
+    fn groups_of_mixed_classes_are_spread_by_their_majority() {
+        let class = |i: u32| if i.is_multiple_of(5) { 2 } else { i / 5 % 2 };
+        let classes: Vec<Vec<u32>> = (0..100).map(|i| vec![class(i)]).collect();
+        let keys: Vec<Vec<String>> = (0..100).map(|i| vec![(i / 5).to_string()]).collect();
+        for seed in 0..20 {
+            let (_, valid) = stratified_split(&keys, &classes, 0.5, seed);
+            let of = |class| {
+                valid
+                    .iter()
+                    .filter(|&&r| classes[r as usize][0] == class)
+                    .count()
+            };
+            assert_eq!([of(0), of(1), of(2)], [20, 20, 10], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn all_or_none_may_be_held_out() {
+        let (keys, classes) = (vec![Vec::new(); 6], each(&[0, 1, 0, 1, 0, 1]));
+        let sizes = |fraction| {
+            let (train, valid) = stratified_split(&keys, &classes, fraction, 0);
+            (train.len(), valid.len())
+        };
+        assert_eq!((sizes(0.0), sizes(1.0)), ((6, 0), (0, 6)));
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_refused() {
+        let says = |keys: usize, fraction: f64| {
+            let split = || {
+                stratified_split(
+                    &vec![vec!["a".to_owned()]; keys],
+                    &each(&[0, 1]),
+                    fraction,
+                    0,
+                )
+            };
+            let panic = std::panic::catch_unwind(split).unwrap_err();
+            panic.downcast_ref::<String>().unwrap().clone()
+        };
+        for fraction in [1.5, -0.1, f64::NAN, f64::INFINITY] {
+            assert!(
+                says(2, fraction).contains("0 to 1 was expected"),
+                "{fraction}"
+            );
+        }
+        for keys in [1, 3] {
+            assert!(says(keys, 0.5).contains("keys and classes"), "{keys}");
+        }
     }
 
     #[test]

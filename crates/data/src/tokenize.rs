@@ -188,7 +188,8 @@ impl Tokenizer {
         encoded.words += distinct + usize::from(!pieces.words.is_empty());
     }
 
-    /// A text, or a pair of texts, in at most `max_length` tokens, special ones included.
+    /// A text, or a pair of texts, in at most `max_length` tokens, special ones included. These always stand, so that a
+    /// text has 2 tokens and a pair 3, however small `max_length` is.
     ///
     /// Of a pair the longer text loses the tokens, one at a time, as transformers' `longest_first`.
     pub fn encode(
@@ -222,7 +223,7 @@ impl Tokenizer {
         Ok(out)
     }
 
-    /// Words with a tag each: also where each word's first piece is.
+    /// Words with a tag each: also where each word's first piece is. In at most `max_length` tokens, of which 2 always stand.
     pub fn encode_words(
         &self,
         words: &[String],
@@ -278,16 +279,34 @@ fn shares(a: usize, b: usize, room: usize) -> (usize, usize) {
     if a > b { (long, short) } else { (short, long) }
 }
 
-/// The folder's `tokenizer_config.json`, null where there is none.
+/// The folder's `tokenizer_config.json`, null where there is none. One that cannot be read, or a flag in it that is neither
+/// true, false nor null, is an error: a cased model would be lower-cased without a word.
 fn settings(folder: &Path) -> Result<Value, DataError> {
     let config: PathBuf = folder.join("tokenizer_config.json");
-    match std::fs::read_to_string(&config) {
-        Ok(text) => serde_json::from_str(&text).map_err(|e| DataError::Tokenizer {
-            path: config.clone(),
-            reason: format!("not JSON ({e})"),
-        }),
-        Err(_) => Ok(Value::Null),
+    let text = match std::fs::read_to_string(&config) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Value::Null),
+        Err(source) => {
+            return Err(DataError::Io {
+                path: config,
+                source,
+            });
+        }
+    };
+    let wrong = |reason: String| DataError::Tokenizer {
+        path: config.clone(),
+        reason,
+    };
+    let found: Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON ({e})")))?;
+    for flag in ["do_lower_case", "strip_accents", "tokenize_chinese_chars"] {
+        match found.get(flag) {
+            None | Some(Value::Null | Value::Bool(_)) => {}
+            Some(other) => {
+                return Err(wrong(format!("{flag} is {other}, not true or false")));
+            }
+        }
     }
+    Ok(found)
 }
 
 /// Normalises as `tokenizer_config.json` has it where that is not what `tokenizer.json` says, as transformers does for
@@ -455,6 +474,69 @@ mod tests {
             let found = t.encode("Gööd bad", None, 512, Truncate::Head).unwrap();
             assert_eq!(found.unknown, unknown, "{config}");
         }
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_is_refused() {
+        let (built, stored) = (folder(), folder());
+        let t = Tokenizer::load(stored.path(), 12).unwrap();
+        t.inner
+            .save(stored.path().join("tokenizer.json"), false)
+            .unwrap();
+        for folder in [built, stored] {
+            let config = folder.path().join("tokenizer_config.json");
+            let refused = |what: &str| {
+                let error = Tokenizer::load(folder.path(), 12)
+                    .expect_err(what)
+                    .to_string();
+                assert!(error.contains("tokenizer_config.json"), "{error}");
+            };
+            // Latin-1, valid JSON but for its encoding.
+            std::fs::write(&config, b"{\"do_lower_case\": false, \"x\": \"\xe9\"}").unwrap();
+            refused("not UTF-8");
+            std::fs::write(&config, r#"{"do_lower_case": "false"}"#).unwrap();
+            refused("a word for a flag");
+            std::fs::write(&config, "{").unwrap();
+            refused("half a file");
+            std::fs::write(&config, r#"{"strip_accents": null}"#).unwrap();
+            assert!(
+                Tokenizer::load(folder.path(), 12)
+                    .unwrap()
+                    .uncased()
+                    .unwrap()
+            );
+            std::fs::remove_file(&config).unwrap();
+            std::fs::create_dir(&config).unwrap();
+            refused("a folder");
+        }
+    }
+
+    #[test]
+    fn a_cut_pair_counts_what_both_texts_lost() {
+        let t = tokenizer();
+        let (a, b) = ("good bad film", "the not good bad film the");
+        // Room for 5 of 3 and 6 pieces: 2 and 3 stay.
+        for (how, want) in [
+            (Truncate::Head, [2, 5, 6, 3, 9, 11, 5, 3]),
+            (Truncate::Tail, [2, 6, 7, 3, 6, 7, 9, 3]),
+        ] {
+            let got = t.encode(a, Some(b), 8, how).unwrap();
+            assert_eq!((&got.ids[..], got.truncated), (&want[..], 1 + 3), "{how:?}");
+            assert_eq!(got.types, [0, 0, 0, 0, 1, 1, 1, 1]);
+            assert_eq!((got.unknown, got.words), (0, 9));
+        }
+        // The first alone is cut.
+        let got = t.encode(b, Some("not"), 8, Truncate::Head).unwrap();
+        assert_eq!((got.ids.len(), got.truncated), (8, 2));
+    }
+
+    #[test]
+    fn special_tokens_stand_however_little_fits() {
+        let t = tokenizer();
+        let one = t.encode("good bad", None, 1, Truncate::Head).unwrap();
+        assert_eq!((one.ids, one.truncated), (vec![2, 3], 2));
+        let two = t.encode("good", Some("bad"), 0, Truncate::Head).unwrap();
+        assert_eq!((two.ids, two.truncated), (vec![2, 3, 3], 2));
     }
 
     #[test]

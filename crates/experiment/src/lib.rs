@@ -48,3 +48,8 @@ pub use reviews::{Review, reviews};
 pub use suspects::{ConfidentJoint, RankBy, confident_joint, suspects};
 pub use table::csv_text;
 pub use tfidf::TfIdf;
+
+/// The examples of the crate's README, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadMe;

@@ -102,10 +102,27 @@ fn round_keeping_sum(values: &[f64]) -> Vec<i64> {
     }
 }
 
+/// A label and a probability of each class for each row.
+fn check(labels: &[usize], probabilities: &[Vec<f64>], classes: usize) {
+    assert_eq!(labels.len(), probabilities.len(), "a label for each row");
+    for (row, (&label, p)) in labels.iter().zip(probabilities).enumerate() {
+        assert_eq!(p.len(), classes, "row {row}: a probability for each class");
+        assert!(
+            label < classes,
+            "row {row}: label {label} of {classes} classes"
+        );
+    }
+}
+
 /// Estimates the joint of given and true labels: confident counts, calibrated to the given labels' counts
 /// (equations 1 to 3 of the paper). `probabilities[row]` has one entry a class.
+///
+/// # Panics
+///
+/// Where there is not a label for each row, rows have different numbers of classes, or a label is none of them.
 pub fn confident_joint(labels: &[usize], probabilities: &[Vec<f64>]) -> ConfidentJoint {
     let classes = probabilities.first().map_or(0, Vec::len);
+    check(labels, probabilities, classes);
     let mut given = vec![0usize; classes];
     let mut own = vec![Vec::new(); classes];
     for (&label, p) in labels.iter().zip(probabilities) {
@@ -164,6 +181,10 @@ pub fn confident_joint(labels: &[usize], probabilities: &[Vec<f64>]) -> Confiden
 ///
 /// Of the rows labelled k, as many as the joint says are truly j are taken where p(j) − p(k) is largest ("prune
 /// by noise rate"); rows whose own label is the most probable one are then let go.
+///
+/// # Panics
+///
+/// As [`confident_joint`], of whose classes rows must be.
 pub fn suspects(
     labels: &[usize],
     probabilities: &[Vec<f64>],
@@ -171,6 +192,7 @@ pub fn suspects(
     rank: RankBy,
 ) -> Vec<usize> {
     let classes = joint.counts.len();
+    check(labels, probabilities, classes);
     let mut found = vec![false; labels.len()];
     for given in 0..classes {
         let rows: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] == given).collect();
@@ -237,6 +259,32 @@ mod tests {
             ] {
                 let got = suspects(&case.labels, &case.probabilities, &joint, rank);
                 assert_eq!(&got, want, "{rank:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        let two = || vec![vec![0.5, 0.5]; 2];
+        for (labels, probabilities, says) in [
+            (&[0][..], two(), "a label for each row"),
+            (&[0, 2], two(), "row 1: label 2 of 2 classes"),
+            (
+                &[0, 1],
+                vec![vec![0.5, 0.5], vec![1.0]],
+                "row 1: a probability for each class",
+            ),
+        ] {
+            let good = confident_joint(&[0, 1], &two());
+            let rank = RankBy::SelfConfidence;
+            let panics = [
+                std::panic::catch_unwind(|| drop(confident_joint(labels, &probabilities))),
+                std::panic::catch_unwind(|| drop(suspects(labels, &probabilities, &good, rank))),
+            ];
+            for panic in panics {
+                let said = panic.unwrap_err();
+                let said = said.downcast_ref::<String>().unwrap();
+                assert!(said.contains(says), "{said}");
             }
         }
     }

@@ -36,17 +36,35 @@ fn terms(text: &str) -> Vec<String> {
 
 impl TfIdf {
     /// Fits to texts and their classes below `classes`.
+    ///
+    /// # Panics
+    ///
+    /// Where there is not a label for each text, or one that is not below `classes`.
     pub fn fit<T: AsRef<str>>(texts: &[T], labels: &[usize], classes: usize) -> TfIdf {
         TfIdf::fit_with(texts, labels, classes, C)
     }
 
     /// The same with another inverse strength of the penalty.
+    ///
+    /// # Panics
+    ///
+    /// As [`TfIdf::fit`].
     pub fn fit_with<T: AsRef<str>>(texts: &[T], labels: &[usize], classes: usize, c: f64) -> TfIdf {
+        assert_eq!(texts.len(), labels.len(), "a label for each text");
+        let highest = labels.iter().max();
+        assert!(
+            highest.is_none_or(|&l| l < classes),
+            "label {highest:?} of {classes} classes"
+        );
         let rows: Vec<u32> = (0..texts.len() as u32).collect();
         TfIdf::fit_to(texts, &Wanted::Classes(labels.to_vec()), &rows, classes, c)
     }
 
     /// Fits `outputs` to texts, of which `rows` are the places in `wanted`.
+    ///
+    /// # Panics
+    ///
+    /// Where there is not a row for each text, or `wanted` lacks a row or wants a class that is not below `outputs`.
     pub fn fit_to<T: AsRef<str>>(
         texts: &[T],
         wanted: &Wanted,
@@ -183,6 +201,18 @@ mod tests {
             ]
         );
         assert_eq!(terms("Ça_va 7 77"), ["ça_va", "77", "ça_va 77"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a label for each text")]
+    fn a_missing_label_is_refused() {
+        TfIdf::fit(&["a film", "the film"], &[0], 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "label Some(2) of 2 classes")]
+    fn a_class_too_many_is_refused() {
+        TfIdf::fit(&["a film", "the film"], &[0, 2], 2);
     }
 
     /// Figures of scikit-learn 1.9 (`xtask/python/make_fixtures.py tfidf`).

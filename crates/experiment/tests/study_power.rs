@@ -77,7 +77,8 @@ fn a_practice_that_trades_rows_for_rows_is_no_win() {
         800,
     );
     rare(&t);
-    assert!(t.covered as f64 / t.arms as f64 > 0.95);
+    let covered = t.covered as f64 / t.arms as f64;
+    assert!(covered >= 0.975, "{covered}");
 }
 
 #[test]
@@ -94,7 +95,8 @@ fn two_points_are_found_four_times_in_five() {
     );
     let power = t.arms_help as f64 / t.arms as f64;
     assert!(power >= 0.8, "{power}");
-    assert!(t.covered as f64 / t.arms as f64 > 0.92);
+    let covered = t.covered as f64 / t.arms as f64;
+    assert!(covered >= 0.96, "{covered}");
 }
 
 #[test]

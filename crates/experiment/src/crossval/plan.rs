@@ -57,6 +57,11 @@ impl FoldPlan {
                 "--repeats 0: at least 1 was expected".to_owned(),
             ));
         }
+        if let Some(f) = inner.filter(|f| !(0.0..1.0).contains(f)) {
+            return Err(TrainError::Option(format!(
+                "--valid {f}: a part of the rows, at least 0 and below 1, was expected"
+            )));
+        }
         let classes = examples.targets.spread(k);
         let mut plan = Vec::with_capacity(k * repeats);
         let mut hash = Sha256::new();
@@ -203,5 +208,9 @@ mod tests {
         let none = FoldPlan::new(&e, &keys, 3, 1, None, 0, 0).unwrap();
         assert!(none.folds.iter().all(|f| f.valid.is_empty()));
         assert!(FoldPlan::new(&e, &keys, 3, 0, None, 0, 0).is_err());
+        for part in [1.0, 1.5, -0.1, f64::NAN] {
+            let error = FoldPlan::new(&e, &keys, 3, 1, Some(part), 0, 0).unwrap_err();
+            assert!(error.to_string().contains("--valid"), "{error}");
+        }
     }
 }

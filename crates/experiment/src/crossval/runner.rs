@@ -261,21 +261,30 @@ impl CrossVal<'_> {
     }
 
     /// Every fold must start from the bits of the first.
-    fn same_start(&self, first: Option<&FoldRecord>, now: &FoldRecord) -> Result<(), TrainError> {
+    pub(super) fn same_start(
+        &self,
+        first: Option<&FoldRecord>,
+        now: &FoldRecord,
+    ) -> Result<(), TrainError> {
         let Some(first) = first else {
             return Ok(());
         };
         // A fitted head saw its fold's training part, and nothing else may have.
         let fitted = self.job.options.init_head == InitHead::Probe;
-        if first.encoder_sha256 == now.encoder_sha256
-            && (fitted || first.head_sha256 == now.head_sha256)
+        let encoder = ("encoder", &first.encoder_sha256, &now.encoder_sha256);
+        let head = ("head", &first.head_sha256, &now.head_sha256);
+        let compared = [Some(encoder), (!fitted).then_some(head)];
+        match compared
+            .into_iter()
+            .flatten()
+            .find(|(_, was, is)| was != is)
         {
-            return Ok(());
+            None => Ok(()),
+            Some((what, was, is)) => Err(TrainError::Option(format!(
+                "fold {} of repeat {} started from another {what} than the first fold (SHA-256 {was} and {is}); \
+                 the model's folder changed meanwhile",
+                now.fold, now.repeat
+            ))),
         }
-        Err(TrainError::Option(format!(
-            "fold {} of repeat {} started from other weights than the first fold (SHA-256 {} and {}); \
-             the model's folder changed meanwhile",
-            now.fold, now.repeat, first.encoder_sha256, now.encoder_sha256
-        )))
     }
 }

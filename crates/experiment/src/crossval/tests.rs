@@ -11,8 +11,8 @@ use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_tensor::SafetensorsFile;
 use hone_train::{
-    Cadence, DataSource, Event, FrozenPrefix, Job, JobData, Options, PrefixCache, Sink, Strictness,
-    Targets, Texts, ValidSource, WordUpdates, together,
+    Cadence, DataSource, Event, FrozenPrefix, InitHead, Job, JobData, Options, PrefixCache, Sink,
+    Strictness, Targets, Texts, ValidSource, WordUpdates, together,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -337,6 +337,76 @@ fn a_stopped_cross_validation_goes_on_bit_for_bit() {
         .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
     assert!(!names.contains(&"checkpoints".to_owned()), "{names:?}");
+}
+
+#[test]
+fn a_fold_that_starts_from_other_weights_is_refused() {
+    let data = data();
+    let options = Options {
+        max_steps: Some(4),
+        ..options()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let case = usual(&data, &options, folder.path());
+    case.run(&mut Watch::new(None)).unwrap();
+    let path = |fold: &str| folder.path().join("folds").join(fold);
+    let read = |fold: &str| -> super::FoldRecord {
+        let text = std::fs::read_to_string(path(fold).join("fold.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let write = |fold: &str, record: &super::FoldRecord| {
+        let text = serde_json::to_string(record).unwrap();
+        std::fs::write(path(fold).join("fold.json"), text).unwrap();
+    };
+    let again = Case {
+        resume: true,
+        ..usual(&data, &options, folder.path())
+    };
+    let run = || {
+        let backend = Arc::new(CpuBackend::new(2));
+        let stop = AtomicBool::new(false);
+        let ran = again.with(|c| c.run(&backend, &mut (), &stop).map(|_| ()));
+        ran.map_err(|e| e.to_string())
+    };
+    run().unwrap();
+
+    // A finished fold that is read again.
+    let (first, third) = (read("1-1"), read("1-3"));
+    let other = |encoder: bool, record: &super::FoldRecord| {
+        let mut other = record.clone();
+        let hash = match encoder {
+            true => &mut other.encoder_sha256,
+            false => &mut other.head_sha256,
+        };
+        *hash = "0".repeat(64);
+        other
+    };
+    for (encoder, what) in [(true, "another encoder"), (false, "another head")] {
+        write("1-3", &other(encoder, &third));
+        let error = run().unwrap_err();
+        let named = error.contains("fold 3 of repeat 1") && error.contains(what);
+        assert!(named && error.contains(&"0".repeat(64)), "{error}");
+    }
+
+    // One that is fitted now; it leaves no record to go on from.
+    for fold in ["1-2", "1-3"] {
+        std::fs::remove_dir_all(path(fold)).unwrap();
+    }
+    write("1-1", &other(true, &first));
+    let error = run().unwrap_err();
+    assert!(error.contains("fold 2 of repeat 1"), "{error}");
+    assert!(!path("1-2").join("fold.json").exists());
+
+    // A head fitted to each fold's own rows may differ, an encoder not.
+    let probed = Options {
+        init_head: InitHead::Probe,
+        ..options.clone()
+    };
+    usual(&data, &probed, folder.path()).with(|c| {
+        assert!(c.same_start(None, &first).is_ok());
+        assert!(c.same_start(Some(&first), &other(false, &first)).is_ok());
+        assert!(c.same_start(Some(&first), &other(true, &first)).is_err());
+    });
 }
 
 #[test]
