@@ -2,6 +2,7 @@
 
 use hone_bert::Model;
 use hone_kernels::{Backend, BackendError};
+use hone_tensor::Real;
 use serde::{Deserialize, Serialize};
 
 /// Which steps' weights are averaged.
@@ -127,7 +128,8 @@ impl<B: Backend> Averaging<B> {
         if share == 1.0 {
             b.copy(weights, average);
         } else {
-            b.axpby(share, weights, 1.0 - share, average);
+            let (share, kept) = parts::<B::Master>(share);
+            b.axpby(share, weights, kept, average);
         }
     }
 
@@ -153,9 +155,45 @@ impl<B: Backend> Averaging<B> {
     }
 }
 
+/// What the weights count in an average and what it keeps of itself, as numbers that `M` holds and whose sum is 1: rounded
+/// each by itself, an average of weights that do not change would still move away from them.
+fn parts<M: Real>(share: f64) -> (f64, f64) {
+    let held = |x: f64| M::from_f64(x).to_f64();
+    // What a number from 0.5 to 1 leaves of 1 is exact.
+    match share < 0.5 {
+        true => {
+            let kept = held(1.0 - share);
+            (1.0 - kept, kept)
+        }
+        false => {
+            let share = held(share);
+            (share, 1.0 - share)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Twenty thousand steps on which nothing moves, in f32 as kernels compute.
+    #[test]
+    fn an_average_of_what_does_not_move_stays() {
+        for rule in [
+            Average::Ema(0.999),
+            Average::Ema(0.9999),
+            Average::Tail(1.0),
+        ] {
+            let mut average = 0.0f32;
+            for step in 1..=20_000 {
+                let (share, kept) = parts::<f32>(rule.share(step, 20_000).unwrap_or(1.0));
+                let (share, kept) = (share as f32, kept as f32);
+                assert_eq!(f64::from(share) + f64::from(kept), 1.0, "{rule:?}, {step}");
+                average = share * 0.7 + kept * average;
+            }
+            assert!((average - 0.7).abs() < 1e-6, "{rule:?}: {average}");
+        }
+    }
 
     /// The average of w = 1, 2, 3, … by the shares, and by the definition.
     #[test]

@@ -7,9 +7,9 @@ use hone_tensor::permutation;
 /// How epochs are ordered and cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchPlan {
-    /// Examples of an optimiser step.
+    /// Examples of an optimiser step; 0 counts as 1.
     pub step_rows: usize,
-    /// Most examples of a micro-batch.
+    /// Most examples of a micro-batch; 0 counts as 1.
     pub micro_rows: usize,
     /// Most tokens of a micro-batch; a longer single example is a micro-batch by itself.
     pub max_tokens: usize,
@@ -32,7 +32,7 @@ pub enum Order {
 impl BatchPlan {
     /// Optimiser steps of an epoch over `rows` examples; the last may be smaller.
     pub fn steps_per_epoch(&self, rows: usize) -> usize {
-        rows.div_ceil(self.step_rows)
+        rows.div_ceil(self.step_rows.max(1))
     }
 
     /// Example indices of an epoch, in order.
@@ -52,7 +52,7 @@ impl BatchPlan {
     pub fn epoch_limits(&self, examples: &Examples, epoch: usize) -> Limits {
         let order = self.epoch(examples.len(), epoch);
         order
-            .chunks(self.step_rows)
+            .chunks(self.step_rows.max(1))
             .flat_map(|step| self.micro_batches(examples, step))
             .fold(Limits::default(), |limits, micro| {
                 limits.max(limits_of(examples, micro))
@@ -72,13 +72,14 @@ impl BatchPlan {
     }
 }
 
-/// Cuts `index` into runs of at most `rows` examples and `tokens` tokens.
+/// Cuts `index` into runs of at most `rows` examples (0 counts as 1) and `tokens` tokens.
 pub fn cut<'a>(
     examples: &Examples,
     index: &'a [u32],
     rows: usize,
     tokens: usize,
 ) -> Vec<&'a [u32]> {
+    let rows = rows.max(1);
     let mut parts = Vec::new();
     let (mut start, mut filled) = (0, 0);
     for (k, &i) in index.iter().enumerate() {
@@ -155,6 +156,24 @@ mod tests {
         }
         assert_eq!(limits, reached);
         assert!(limits.tokens <= 60 && limits.sequences <= 5);
+    }
+
+    #[test]
+    fn no_rows_a_step_are_one() {
+        let e = examples(&[3, 4, 9]);
+        let plan = BatchPlan {
+            step_rows: 0,
+            micro_rows: 0,
+            max_tokens: 100,
+            order: Order::File,
+        };
+        assert_eq!(plan.steps_per_epoch(3), 3);
+        let all = [0, 1, 2];
+        assert_eq!(
+            plan.micro_batches(&e, &all),
+            [&all[..1], &all[1..2], &all[2..]]
+        );
+        assert_eq!(plan.limits(&e, 1).tokens, 9);
     }
 
     #[test]

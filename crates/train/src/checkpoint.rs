@@ -152,13 +152,19 @@ pub struct Checkpoints {
     folder: PathBuf,
 }
 
+/// What the name of a checkpoint ends with while another of the same step takes its place.
+const ASIDE: &str = ".old";
+
+/// Steps of a checkpoint's folder name, and whether it is the one in its place, not the one aside.
+fn place_of(path: &Path) -> Option<(usize, bool)> {
+    let name = path.file_name()?.to_str()?.strip_prefix("step-")?;
+    let step = name.strip_suffix(ASIDE).unwrap_or(name);
+    Some((step.parse().ok()?, step == name))
+}
+
 /// Steps of a checkpoint's folder name.
 fn step_of(path: &Path) -> Option<usize> {
-    path.file_name()?
-        .to_str()?
-        .strip_prefix("step-")?
-        .parse()
-        .ok()
+    place_of(path).map(|(step, _)| step)
 }
 
 impl Checkpoints {
@@ -206,19 +212,24 @@ impl Checkpoints {
             let _ = fs::remove_dir_all(&beside);
             return Err(error);
         }
+        // One of the same step steps aside, where it is still found: at no time is there none.
         if whole.exists() {
-            fs::remove_dir_all(&whole).map_err(self.error(&whole))?;
+            let aside = self.folder.join(format!("{name}{ASIDE}"));
+            if aside.exists() {
+                fs::remove_dir_all(&aside).map_err(self.error(&aside))?;
+            }
+            fs::rename(&whole, &aside).map_err(self.error(&aside))?;
         }
         put_in_place(&beside, &whole).map_err(self.error(&whole))?;
         for old in self.whole()? {
-            if step_of(&old) != Some(state.step) {
+            if old != whole {
                 fs::remove_dir_all(&old).map_err(self.error(&old))?;
             }
         }
         Ok(whole)
     }
 
-    /// Whole checkpoints, oldest first.
+    /// Whole checkpoints, oldest first; one aside comes before the one in its place.
     fn whole(&self) -> Result<Vec<PathBuf>, TrainError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -232,7 +243,7 @@ impl Checkpoints {
                 found.push(path);
             }
         }
-        found.sort_by_key(|p| step_of(p));
+        found.sort_by_key(|p| place_of(p));
         Ok(found)
     }
 
@@ -322,6 +333,86 @@ mod tests {
             }
             (found, _) => panic!("{found:?}"),
         }
+    }
+
+    /// Folders of a run's checkpoints.
+    fn names(out: &Path) -> Vec<String> {
+        let entries = fs::read_dir(out.join("checkpoints")).unwrap();
+        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_newest_alone_stays() {
+        let out = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::of(out.path());
+        for step in [5, 9, 10] {
+            let state = State { step, ..state() };
+            checkpoints.write(&state, |_| Ok(())).unwrap();
+            assert_eq!(names(out.path()), [format!("step-{step}")]);
+        }
+        // One that could not be filled leaves what was there.
+        let state = State {
+            step: 11,
+            ..state()
+        };
+        let full = |_: &Path| Err(TrainError::Interrupted);
+        assert!(checkpoints.write(&state, full).is_err());
+        assert_eq!(names(out.path()), ["step-10"]);
+    }
+
+    /// Wherever a crash comes while a checkpoint takes the place of another of its step, one of them is found.
+    #[test]
+    fn one_of_the_same_step_steps_aside() {
+        let out = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::of(out.path());
+        let write = |seconds: f64| {
+            let state = State { seconds, ..state() };
+            checkpoints.write(&state, |_| Ok(())).unwrap()
+        };
+        let found = || checkpoints.newest().unwrap().unwrap().1.seconds;
+        let whole = write(1.0);
+        let aside = whole.with_file_name("step-7.old");
+        let beside = whole.with_file_name("step-7.part");
+        // Between the two renames: the new one is not in its place yet.
+        fs::rename(&whole, &aside).unwrap();
+        fs::create_dir(&beside).unwrap();
+        assert_eq!(found(), 1.0);
+        // The run that goes on from it writes that step again.
+        write(2.0);
+        assert_eq!(
+            (found(), names(out.path())),
+            (2.0, vec!["step-7".to_owned()])
+        );
+        // Before the old one is gone, or half-way through that.
+        fs::create_dir(&aside).unwrap();
+        fs::write(aside.join("state.json"), "{}").unwrap();
+        assert_eq!(found(), 2.0);
+        fs::rename(aside.join("state.json"), aside.join("weights.safetensors")).unwrap();
+        write(3.0);
+        assert_eq!(
+            (found(), names(out.path())),
+            (3.0, vec!["step-7".to_owned()])
+        );
+    }
+
+    /// How often a run is saved changes no result; whatever else was asked for does.
+    #[test]
+    fn a_resumed_run_may_be_saved_more_or_less_often() {
+        let was = state().identity;
+        let changed = |change: fn(&mut Options)| {
+            let mut now = was.clone();
+            change(&mut now.options);
+            was.difference(&now)
+        };
+        assert_eq!(
+            changed(|o| o.save_every = Some(crate::Cadence::Steps(3))),
+            None
+        );
+        let (what, before, now) = changed(|o| o.eval_every = crate::Cadence::Steps(3)).unwrap();
+        assert_eq!([what, before, now], ["--eval-every", "\"100%\"", "\"3\""]);
     }
 
     #[test]

@@ -166,6 +166,7 @@ impl Job<'_> {
         stop: &AtomicBool,
     ) -> Result<Done<B>, TrainError> {
         let started = Instant::now();
+        self.options.check()?;
         let texts = self.tokenise(sink)?;
         let augment = self.epoch_texts(&texts, &self.data.train);
         let fit = Fit {

@@ -58,7 +58,7 @@ pub use batches::{BatchPlan, Order};
 pub use calibrate::{Answers, Calibration, Change, Reliability};
 pub use checkpoint::{Best, Checkpoints, Identity, State};
 pub use conclude::HeldOut;
-pub use engine::{Engine, StepDone, StepRates, WordUpdates};
+pub use engine::{Engine, Queued, StepDone, StepRates, WordUpdates};
 pub use error::TrainError;
 pub use evaluate::{
     EvalBatches, Prediction, argmax, evaluate, predict, sigmoid, softmax, word_classes,
@@ -86,3 +86,8 @@ pub use start::{Init, InitHead};
 pub use targets::TargetRule;
 pub use training::{Ending, Outcome, Training};
 pub use wanted::{Wanted, shared};
+
+/// The examples of the crate's README, which `cargo test --doc` compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadMe;

@@ -155,9 +155,9 @@ pub struct Options {
     pub mixout: f64,
     /// Which average of the weights is evaluated and kept.
     pub average: Average,
-    /// What is not trained (see `hone_optim::Freeze`).
+    /// What is not trained (see [`hone_optim::Unfreeze`]).
     pub freeze: String,
-    /// How frozen parts wake (see `hone_optim::Unfreeze`).
+    /// How frozen parts wake (see [`hone_optim::Unfreeze`]).
     pub unfreeze: String,
     /// Seed of new weights, order and dropout.
     pub seed: u64,
@@ -267,12 +267,70 @@ impl Options {
         self.schedule.multipliers(steps, warmup, total)
     }
 
+    /// Refuses numbers with which no run can be done, in the words of `hone train`, which refuses more (a rate of 0, say):
+    /// every field can be set by hand.
+    pub fn check(&self) -> Result<(), TrainError> {
+        // Two such numbers can be multiplied.
+        const MOST: usize = u32::MAX as usize;
+        let wrong = |what: String| Err(TrainError::Option(what));
+        for (flag, count, most) in [
+            ("batch-size", Some(self.batch_size), MOST),
+            ("grad-accum", Some(self.grad_accum), MOST),
+            ("max-tokens", Some(self.max_tokens), usize::MAX),
+            ("max-steps", self.max_steps, MOST),
+            ("patience", self.patience, usize::MAX),
+        ] {
+            match count {
+                Some(0) => return wrong(format!("--{flag} 0: at least 1 was expected")),
+                Some(n) if n > most => {
+                    return wrong(format!("--{flag} {n}: at most {most} was expected"));
+                }
+                _ => {}
+            }
+        }
+        let from_zero: Bounds = (|x| x >= 0.0, "a number from 0");
+        let below_one: Bounds = (|x| (0.0..1.0).contains(&x), "a number from 0 to below 1");
+        let decay: Bounds = (|x| x > 0.0 && x <= 1.0, "a number above 0, at most 1,");
+        let between: Bounds = (|x| x > 0.0 && x < 1.0, "a number between 0 and 1");
+        let small: Bounds = (
+            |x| x >= f64::from(f32::MIN_POSITIVE),
+            "a number that f32 can hold, from 1.2e-38,",
+        );
+        for (flag, value, (fits, expected)) in [
+            ("epochs", Some(self.epochs), from_zero),
+            ("lr", Some(self.lr), from_zero),
+            ("head-lr", Some(self.head_lr), from_zero),
+            ("layer-decay", Some(self.layer_decay), decay),
+            ("weight-decay", Some(self.weight_decay), from_zero),
+            ("beta1", Some(self.beta1), below_one),
+            ("beta2", Some(self.beta2), below_one),
+            ("eps", Some(self.eps), small),
+            ("clip", self.clip, from_zero),
+            ("dropout", Some(self.dropout), below_one),
+            ("attention-dropout", Some(self.attention_dropout), below_one),
+            ("head-dropout", Some(self.head_dropout), below_one),
+            ("label-smoothing", Some(self.label_smoothing), below_one),
+            ("focal-loss", Some(self.focal_loss), from_zero),
+            ("r-drop", Some(self.r_drop), from_zero),
+            ("mixout", Some(self.mixout), below_one),
+            ("abstain-precision", self.abstain_precision, between),
+        ] {
+            if let Some(value) = value.filter(|x| !(x.is_finite() && fits(*x))) {
+                return wrong(format!("--{flag} {value}: {expected} was expected"));
+            }
+        }
+        Ok(())
+    }
+
     /// Optimiser steps of the run.
     pub fn steps(&self, steps_per_epoch: usize) -> usize {
         self.max_steps
             .unwrap_or_else(|| (self.epochs * steps_per_epoch as f64).ceil() as usize)
     }
 }
+
+/// What fits, and what is said where it does not.
+type Bounds = (fn(f64) -> bool, &'static str);
 
 /// Refuses options that a task has no place for, before anything is read or trained.
 pub fn fits_task(options: &Options, task: Task) -> Result<(), TrainError> {
@@ -328,6 +386,74 @@ mod tests {
         assert!(can_run(9, options.steps(1)).is_err());
         assert!(can_run(0, 3).is_err() && can_run(9, 0).is_err());
         assert!(can_run(9, u32::MAX as usize).is_ok());
+    }
+
+    /// A part of an epoch is begun, not left out.
+    #[test]
+    fn parts_of_epochs_are_whole_steps() {
+        for (epochs, max_steps, steps) in [
+            (3.0, None, 15),
+            (1.5, None, 8),
+            (0.5, None, 3),
+            (0.01, None, 1),
+            (0.0, None, 0),
+            (1.5, Some(2), 2),
+        ] {
+            let options = Options {
+                epochs,
+                max_steps,
+                ..Options::default()
+            };
+            assert_eq!(options.steps(5), steps, "{epochs} {max_steps:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_no_run_are_refused() {
+        let cases: [(fn(&mut Options), &str); 15] = [
+            (
+                |o| o.batch_size = 0,
+                "--batch-size 0: at least 1 was expected",
+            ),
+            (|o| o.grad_accum = 0, "--grad-accum 0: at least 1"),
+            (|o| o.batch_size = usize::MAX, "at most 4294967295 was"),
+            (|o| o.max_tokens = 0, "--max-tokens 0: at least 1"),
+            (|o| o.max_steps = Some(0), "--max-steps 0: at least 1"),
+            (|o| o.patience = Some(0), "--patience 0: at least 1"),
+            (|o| o.epochs = f64::INFINITY, "--epochs inf: a number"),
+            (|o| o.epochs = -1.0, "--epochs -1: a number from 0 was"),
+            (
+                |o| o.lr = f64::NAN,
+                "--lr NaN: a number from 0 was expected",
+            ),
+            (|o| o.head_lr = -1e-3, "--head-lr -0.001: a number"),
+            (
+                |o| o.layer_decay = 0.0,
+                "--layer-decay 0: a number above 0,",
+            ),
+            (|o| o.beta2 = 1.0, "--beta2 1: a number from 0 to below 1"),
+            (|o| o.eps = 0.0, "--eps 0: a number that f32 can hold"),
+            (|o| o.clip = Some(-1.0), "--clip -1: a number from 0"),
+            (
+                |o| o.abstain_precision = Some(1.0),
+                "--abstain-precision 1:",
+            ),
+        ];
+        assert!(Options::default().check().is_ok());
+        for (change, says) in cases {
+            let mut options = Options::default();
+            change(&mut options);
+            let said = options.check().unwrap_err().to_string();
+            assert!(said.contains(says), "{said:?} lacks {says:?}");
+        }
+        // What tests and schedules of one's own may want.
+        let still = Options {
+            lr: 0.0,
+            epochs: 0.0,
+            clip: None,
+            ..Options::default()
+        };
+        assert!(still.check().is_ok());
     }
 
     #[test]

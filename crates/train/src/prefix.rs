@@ -3,6 +3,7 @@
 use crate::{Examples, TrainError};
 use hone_bert::{Acts, Model, Pass, RowSet, Saved};
 use hone_kernels::Backend;
+use hone_tensor::{Depth, Real};
 use std::collections::HashMap;
 
 /// Whether the outputs of frozen lower layers are kept.
@@ -15,10 +16,12 @@ pub enum FrozenPrefix {
 }
 
 /// The kept outputs of a frozen prefix, in the host's memory. Several runs that start from the same weights may
-/// share one, over all examples that any of them reads.
+/// share one, over all examples that any of them reads; a run whose frozen weights are others makes its own anew.
 pub struct PrefixCache<T> {
     layers: Option<usize>,
     width: usize,
+    /// The frozen part that made what is kept ([`made_by`]).
+    made_by: u64,
     /// Place of each example in the cache, by its id.
     places: HashMap<u64, usize>,
     /// Where each example's tokens would lie, side by side.
@@ -31,12 +34,38 @@ pub struct PrefixCache<T> {
     staging: Vec<T>,
 }
 
+/// Tells frozen parts apart: a hash of all that the output of `layers` layers is computed with. Shape alone would let
+/// another model train on this one's outputs.
+fn made_by<B: Backend>(model: &Model<B>, layers: usize) -> Result<u64, TrainError> {
+    let (b, c) = (model.backend().as_ref(), &model.config);
+    // Several numbers that differ must not cancel: multiplied and turned, not added.
+    let mix =
+        |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let constants = [c.heads as u64, c.activation as u64, c.norm_eps.to_bits()];
+    let mut hash = constants.into_iter().fold(layers as u64, mix);
+    for param in model.layout().table.params() {
+        let below = match param.depth {
+            Depth::Embeddings => true,
+            Depth::Layer(l) => l < layers,
+            Depth::Pooler | Depth::Head => false,
+        };
+        if below {
+            let mut values = vec![B::Master::default(); param.len()];
+            b.download(b.param(model.params(), param.range()), &mut values)?;
+            let bits = values.into_iter().map(|x| x.to_f64().to_bits());
+            hash = bits.fold(hash, mix);
+        }
+    }
+    Ok(hash)
+}
+
 impl<T: Copy + Default> PrefixCache<T> {
     /// A cache for these examples and any selection of them; it takes no memory yet.
     pub fn over(examples: &Examples) -> Self {
         PrefixCache {
             layers: None,
             width: 0,
+            made_by: 0,
             places: examples.example_ids.iter().copied().zip(0..).collect(),
             tokens: examples.offsets.clone(),
             offsets: Vec::new(),
@@ -52,9 +81,12 @@ impl<T: Copy + Default> PrefixCache<T> {
         model: &Model<B>,
         layers: usize,
     ) -> Result<(), TrainError> {
-        if self.layers == Some(layers) && self.width == model.config.hidden {
+        let made_by = made_by(model, layers)?;
+        let same = self.layers == Some(layers) && self.width == model.config.hidden;
+        if same && self.made_by == made_by {
             return Ok(());
         }
+        self.made_by = made_by;
         self.width = model.config.hidden;
         let examples = self.tokens.len() - 1;
         self.offsets = match model.prefix_rows(layers) {
@@ -129,5 +161,82 @@ impl<T: Copy + Default> PrefixCache<T> {
             self.filled[i] = true;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_bert::{Config, Limits, Task};
+    use hone_kernels::Reference;
+    use std::sync::Arc;
+
+    type R = Reference<f64>;
+
+    fn model(seed: u64, change: impl FnOnce(&mut Config)) -> Model<R> {
+        let mut config = Config::with_shape(8, 2, 2, 12, 20);
+        config.initializer_range = 0.3;
+        change(&mut config);
+        let labels = vec!["a".to_owned(), "b".to_owned()];
+        let backend = Arc::new(R::default());
+        let made = Model::random(backend, config, Task::Classify, labels, seed);
+        made.unwrap().0
+    }
+
+    /// Logits over a cache, and over none.
+    fn both(cache: &mut PrefixCache<f64>, model: &Model<R>, examples: &Examples) -> [Vec<f64>; 2] {
+        const LAYERS: usize = 1;
+        let index: Vec<u32> = (0..examples.len() as u32).collect();
+        let batch = examples.batch(&index);
+        let limits = Limits::of(&batch);
+        let layout = model.layout().grad_layout(|p| match p.depth {
+            Depth::Embeddings => false,
+            Depth::Layer(l) => l >= LAYERS,
+            Depth::Pooler | Depth::Head => true,
+        });
+        let mut acts = model.plan_train(limits, &layout).unwrap();
+        model.keep_prefix(&mut acts, limits).unwrap();
+        cache.begin(model, LAYERS).unwrap();
+        let pass = Pass::eval();
+        cache
+            .forward(model, &mut acts, examples, &index, &pass)
+            .unwrap();
+        let over = model.logits(&acts).unwrap();
+        model.forward(&mut acts, &batch, &pass).unwrap();
+        [over, model.logits(&acts).unwrap()]
+    }
+
+    /// Models of one shape do not read each other's outputs; one whose frozen part is the same does.
+    #[test]
+    fn a_cache_is_of_the_weights_that_filled_it() {
+        let mut examples = Examples::new(Task::Classify);
+        for (id, n) in [4usize, 7, 2].into_iter().enumerate() {
+            let ids: Vec<u32> = (0..n).map(|t| ((5 * id + 3 * t) % 20) as u32).collect();
+            examples.push(id as u64, id + 1, &ids, &vec![0; n]);
+        }
+        let mut cache = PrefixCache::over(&examples);
+        let first = model(1, |_| {});
+        let [over, plain] = both(&mut cache, &first, &examples);
+        assert_eq!(over, plain);
+        let other_top = {
+            let mut model = model(1, |_| {});
+            let head = model.layout().table.index("classifier.weight").unwrap();
+            model.draw(head, 9).unwrap();
+            model
+        };
+        cache.begin(&other_top, 1).unwrap();
+        assert_eq!(cache.filled(), 3);
+        for other in [
+            other_top,
+            model(2, |_| {}),
+            model(2, |c| c.norm_eps = 0.5),
+            model(2, |c| c.activation = hone_kernels::Activation::Relu),
+            first,
+        ] {
+            let [over, plain] = both(&mut cache, &other, &examples);
+            assert_eq!(over, plain);
+            let [again, _] = both(&mut cache, &other, &examples);
+            assert_eq!(again, plain);
+        }
     }
 }

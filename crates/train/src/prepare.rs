@@ -213,6 +213,81 @@ pub fn parse_task(text: &str) -> Result<Option<TaskKind>, String> {
 mod tests {
     use super::*;
 
+    /// A word's tag is its first piece's; special tokens, later pieces and unknown tags have none, and what truncation cuts
+    /// is still counted among the words.
+    #[test]
+    fn tags_lie_on_first_pieces() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/trajectory");
+        let tokenizer = Tokenizer::load(&folder, 43).unwrap();
+        let sentence = |words: &[&str], tags: &[&str]| {
+            let owned = |all: &[&str]| all.iter().map(|w| w.to_string()).collect::<Vec<_>>();
+            Row {
+                label: hone_data::Cell::Tags(owned(tags)),
+                words: owned(words),
+                ..Row::text(1, words.join(" "))
+            }
+        };
+        let part = Part {
+            path: "tags.conll".into(),
+            sha256: String::new(),
+            rows: vec![
+                sentence(&["was"], &["O"]),
+                sentence(
+                    &["films", "was", "slowly", "bright"],
+                    &["B-X", "O", "B-Y", "B-X"],
+                ),
+            ],
+            notes: Vec::new(),
+        };
+        let set = LabelSet::new(vec!["O".to_owned(), "B-X".to_owned()]);
+        let read = |max_length: usize| {
+            let how = Tokenising {
+                tokenizer: &tokenizer,
+                max_length,
+                truncate: Truncate::Head,
+            };
+            let (examples, receipt) = labelled(&part, &set, Task::Tag, &[], how).unwrap();
+            let ids = examples.batch(&[1]).ids;
+            (ids, examples.targets, receipt)
+        };
+        let (ids, targets, receipt) = read(24);
+        // [CLS] film ##s was slow ##ly bright [SEP]
+        assert_eq!(ids, [2, 5, 41, 38, 9, 42, 10, 3]);
+        let Targets::Tags {
+            tokens,
+            words,
+            first_pieces,
+            ..
+        } = targets
+        else {
+            panic!("tags");
+        };
+        let (o, x, none) = (Some(0), Some(1), None);
+        assert_eq!(
+            tokens,
+            [
+                [none, o, none].as_slice(),
+                &[none, x, none, o, none, none, x, none]
+            ]
+            .concat()
+        );
+        assert_eq!(words, [vec![o], vec![x, o, none, x]]);
+        assert_eq!(
+            first_pieces,
+            [vec![Some(1)], vec![Some(1), Some(3), Some(4), Some(6)]]
+        );
+        assert_eq!(receipt.unknown_labels, [("B-Y".to_owned(), 1)].into());
+        // Cut after "slow": the last word has no piece left, and is still to be answered.
+        let (ids, targets, receipt) = read(6);
+        assert_eq!(ids, [2, 5, 41, 38, 9, 3]);
+        let Targets::Tags { tokens, words, .. } = targets else {
+            panic!("tags");
+        };
+        assert_eq!(tokens[3..], [none, x, none, o, none, none]);
+        assert_eq!(words[1], [x, o, none, x]);
+        assert_eq!(receipt.truncated_tokens, 2);
+    }
+
     #[test]
     fn labels_that_lose_most_are_named_first_and_the_rest_counted() {
         let mut receipt = TextReceipt {

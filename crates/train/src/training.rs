@@ -161,6 +161,7 @@ impl<'a, B: Backend> Training<'a, B> {
     /// Trains to the end, to an early stop or to an interruption.
     pub fn run(mut self) -> Result<Outcome, TrainError> {
         let options = self.options;
+        options.check()?;
         let draws = Draws::of(options).count();
         let plan = BatchPlan {
             step_rows: options.batch_size * options.grad_accum,

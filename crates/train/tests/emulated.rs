@@ -82,7 +82,7 @@ fn on_a_card_too_where_there_is_one() {
         return;
     }
     let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
-    let card = || Card::open(0, Number::F32, &images).expect("a card that can be opened");
+    let card = || Card::open(0, Number::F32, Some(&images)).expect("a card that can be opened");
     let backend = || CudaBackend::<Card>::new(card()).expect("memory");
     moves_as_pytorch_does(backend());
     let (one, two) = [(); 2]

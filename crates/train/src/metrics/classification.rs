@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Confusion {
     classes: usize,
     counts: Vec<usize>,
-    unknown: usize,
+    /// Answers to rows whose gold label the model does not know, by class.
+    strays: Vec<usize>,
     loss: f64,
     loss_rows: usize,
 }
@@ -24,9 +25,10 @@ pub struct Classification {
     pub accuracy: f64,
     /// Its Wilson 95 % interval.
     pub accuracy_interval: [f64; 2],
-    /// Mean F1 over the model's classes.
+    /// Mean F1 over the classes that occur, among gold labels or among answers (as scikit-learn has it by default). An
+    /// answer to a row whose label the model does not know is a wrong one of its class.
     pub macro_f1: f64,
-    /// Matthews correlation, multi-class (Gorodkin 2004).
+    /// Matthews correlation, multi-class (Gorodkin 2004); labels the model does not know are one class more.
     pub matthews: f64,
     /// Rows whose label the model does not know; they count as wrong.
     pub unknown_labels: usize,
@@ -57,7 +59,7 @@ impl Confusion {
         Confusion {
             classes,
             counts: vec![0; classes * classes],
-            unknown: 0,
+            strays: vec![0; classes],
             loss: 0.0,
             loss_rows: 0,
         }
@@ -71,7 +73,7 @@ impl Confusion {
                 self.loss += loss;
                 self.loss_rows += 1;
             }
-            None => self.unknown += 1,
+            None => self.strays[predicted] += 1,
         }
     }
 
@@ -80,10 +82,11 @@ impl Confusion {
         let k = self.classes;
         let at = |g: usize, p: usize| self.counts[g * k + p];
         let gold: Vec<usize> = (0..k).map(|g| (0..k).map(|p| at(g, p)).sum()).collect();
-        let predicted: Vec<usize> = (0..k).map(|p| (0..k).map(|g| at(g, p)).sum()).collect();
+        let unknown: usize = self.strays.iter().sum();
+        let of = |p: usize| self.strays[p] + (0..k).map(|g| at(g, p)).sum::<usize>();
+        let predicted: Vec<usize> = (0..k).map(of).collect();
         let right: usize = (0..k).map(|c| at(c, c)).sum();
-        let known: usize = gold.iter().sum();
-        let rows = known + self.unknown;
+        let rows = gold.iter().sum::<usize>() + unknown;
         let per_class: Vec<ClassReport> = (0..k)
             .map(|c| ClassReport {
                 label: labels.get(c).cloned().unwrap_or_else(|| c.to_string()),
@@ -93,14 +96,20 @@ impl Confusion {
                 support: gold[c],
             })
             .collect();
+        let occur = (0..k).filter(|&c| gold[c] + predicted[c] > 0);
+        let f1s: Vec<f64> = occur.map(|c| per_class[c].f1).collect();
+        // What nobody answers: the class of labels that are unknown.
+        let (mut all_gold, mut all_predicted) = (gold, predicted);
+        all_gold.push(unknown);
+        all_predicted.push(0);
         Classification {
             rows,
             loss: self.loss / self.loss_rows.max(1) as f64,
             accuracy: ratio(right, rows),
             accuracy_interval: wilson(right, rows),
-            macro_f1: per_class.iter().map(|c| c.f1).sum::<f64>() / k.max(1) as f64,
-            matthews: matthews(right, known, &gold, &predicted),
-            unknown_labels: self.unknown,
+            macro_f1: f1s.iter().sum::<f64>() / f1s.len().max(1) as f64,
+            matthews: matthews(right, rows, &all_gold, &all_predicted),
+            unknown_labels: unknown,
             per_class,
             confusion: (0..k).map(|g| (0..k).map(|p| at(g, p)).collect()).collect(),
         }
@@ -148,5 +157,40 @@ mod tests {
         c.add(None, 1, 0.0);
         let m = c.finish(&["a".into(), "b".into()]);
         assert_eq!((m.rows, m.unknown_labels, m.accuracy), (2, 1, 0.5));
+        // gold = [0, 0, 1, ?, ?], answers = [0, 1, 1, 1, 0], by hand, ? a class of its own that is never the answer.
+        let mut c = Confusion::new(2);
+        for (gold, answer) in [
+            (Some(0), 0),
+            (Some(0), 1),
+            (Some(1), 1),
+            (None, 1),
+            (None, 0),
+        ] {
+            c.add(gold, answer, 0.1);
+        }
+        let m = c.finish(&["a".into(), "b".into()]);
+        assert_eq!(m.per_class[1].precision, 1.0 / 3.0);
+        assert!(
+            (m.macro_f1 - (0.5 + 0.5) / 2.0).abs() < 1e-12,
+            "{}",
+            m.macro_f1
+        );
+        // (2·5 − (2·2 + 1·3)) / √((25 − (4 + 9))·(25 − (4 + 1 + 4)))
+        assert!(
+            (m.matthews - 3.0 / 192f64.sqrt()).abs() < 1e-12,
+            "{}",
+            m.matthews
+        );
+    }
+
+    #[test]
+    fn classes_that_do_not_occur_are_no_part_of_macro_f1() {
+        let mut c = Confusion::new(3);
+        for (gold, answer) in [(0, 0), (0, 1), (1, 1)] {
+            c.add(Some(gold), answer, 0.1);
+        }
+        let m = c.finish(&["a".into(), "b".into(), "c".into()]);
+        assert!((m.macro_f1 - 2.0 / 3.0).abs() < 1e-12, "{}", m.macro_f1);
+        assert_eq!(m.per_class.len(), 3);
     }
 }
