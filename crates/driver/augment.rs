@@ -13,7 +13,7 @@ use hone_data::augment::{
     write_copies,
 };
 use hone_data::{LabelSet, Part, TaskKind, Tokenizer, find, infer, label_names, read_file};
-use hone_report::{Table, count, duration, say};
+use hone_report::{Table, count, duration, say, show};
 use hone_train::{JobData, ModelWords, parse_task};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -398,7 +398,7 @@ impl Shown {
             } else {
                 "\x1b[K"
             };
-            eprint!("\r{line}{end}");
+            show!("\r{line}{end}");
         } else if self.said.elapsed().as_secs() >= 10 {
             self.said = Instant::now();
             say!("{line}");
@@ -429,7 +429,7 @@ fn report(receipt: &Receipt, args: &AugmentArgs, seconds: f64) {
             why.join("; "),
         ]);
     }
-    eprint!("{table}");
+    show!("{table}");
     let originals = match args.copies_only {
         true => String::new(),
         false => format!("{} rows and ", count(receipt.rows)),

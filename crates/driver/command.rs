@@ -6,7 +6,18 @@ use serde_json::Value;
 
 /// The command of these options, some of them replaced: (key as in a config file, or flag without its dashes; value).
 pub fn train_command(model: &str, args: &TrainArgs, over: &[(&str, String)]) -> Result<String> {
-    let mut words = vec!["hone train".to_owned()];
+    command("hone train", model, args, over, &[])
+}
+
+/// The command of a verb that takes train's options: these, without some, others replaced.
+pub fn command(
+    verb: &str,
+    model: &str,
+    args: &TrainArgs,
+    over: &[(&str, String)],
+    without: &[&str],
+) -> Result<String> {
+    let mut words = vec![verb.to_owned()];
     let mut flag = |key: &str, value: String| {
         words.push(format!("--{}", key.replace('_', "-")));
         words.extend((!value.is_empty()).then_some(value));
@@ -17,6 +28,7 @@ pub fn train_command(model: &str, args: &TrainArgs, over: &[(&str, String)]) -> 
     };
     for (key, value) in typed {
         if ["model", "out"].contains(&key.as_str())
+            || without.contains(&key.as_str())
             || over.iter().any(|(k, _)| k.replace('-', "_") == key)
         {
             continue;
@@ -32,6 +44,11 @@ pub fn train_command(model: &str, args: &TrainArgs, over: &[(&str, String)]) -> 
         flag(key, quoted(value));
     }
     Ok(words.join(" "))
+}
+
+/// A path as a shell takes it.
+pub fn path(path: &std::path::Path) -> String {
+    quoted(&path.display().to_string())
 }
 
 /// A word as a shell takes it.

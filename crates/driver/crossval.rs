@@ -3,7 +3,7 @@
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
 use crate::recipe::{Ask, Valid};
-use crate::{Exit, augment, fetch, interrupt, out, settings, train, trust};
+use crate::{Exit, augment, command, fetch, interrupt, out, settings, train, trust};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Config;
@@ -234,7 +234,7 @@ fn execute<B: Backend>(
     let Some(report) = report else {
         say!(
             "interrupted; finished folds are kept; go on with: hone crossval --resume --out {}",
-            folder.display()
+            command::path(folder)
         );
         return Ok(Exit::Interrupted);
     };
@@ -328,7 +328,7 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
             let own: PathBuf = folder.join(own);
             text += &format!(
                 "soup: hone predict --model {} \"Not bad at all\"\n",
-                own.display()
+                command::path(&own)
             );
         }
     }
@@ -346,7 +346,7 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
         }
         text += &format!(
             "try: hone predict --model {} \"Not bad at all\"\n",
-            folder.display()
+            command::path(folder)
         );
     }
     text += &format!("{} in all", duration(report.seconds));

@@ -90,12 +90,17 @@ fn word(args: &DeviceArgs) -> Result<Word> {
 
 /// A card for activations of one type.
 fn opened<A: Act>(number: usize, args: &DeviceArgs) -> Result<Arc<CudaBackend<Card, A>>> {
-    let images = Hub::from_env()?.cache().join("cuda");
+    let cache = Hub::from_env().map(|hub| hub.cache().join("cuda"));
+    // Without a folder kernels are taken from the binary, or compiled at every start.
+    let images = match args.tune_products {
+        true => Some(cache.context("--tune-products keeps what it times")?),
+        false => cache.ok(),
+    };
     let choice = match args.tune_products {
         true => Choice::Timed,
         false => Choice::Heuristic,
     };
-    let card = Card::with(number, A::NUMBER, &images, choice)?;
+    let card = Card::with(number, A::NUMBER, images.as_deref(), choice)?;
     let backend = CudaBackend::new(card)?;
     Ok(Arc::new(match args.no_graphs {
         true => backend,

@@ -4,7 +4,7 @@ use crate::args::FetchArgs;
 use crate::{Exit, out};
 use anyhow::{Result, bail};
 use hone_hub::{Event, Hub, Model};
-use hone_report::{bytes, say};
+use hone_report::{bytes, say, show};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -92,22 +92,24 @@ impl Progress {
         }
         self.said = Instant::now();
         let rate = (done - self.first) as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
-        let left = total.map_or(String::new(), |t| {
-            format!(
-                " of {}, {} left",
-                bytes(t),
-                hone_report::duration((t - done.min(t)) as f64 / rate)
-            )
-        });
+        let of = total.map_or(String::new(), |t| format!(" of {}", bytes(t)));
+        // Nothing has come yet: nobody knows how long it will take.
+        let left = match total {
+            Some(t) if rate > 0.0 => {
+                let seconds = (t - done.min(t)) as f64 / rate;
+                format!(", {} left", hone_report::duration(seconds))
+            }
+            _ => String::new(),
+        };
         let text = format!(
-            "{}: {}{left}, {}/s",
+            "{}: {}{of}{left}, {}/s",
             self.file,
             bytes(done),
             bytes(rate as u64)
         );
         match (self.terminal, whole) {
-            (true, true) => eprint!("\r\x1b[K"),
-            (true, false) => eprint!("\r{text}\x1b[K"),
+            (true, true) => show!("\r\x1b[K"),
+            (true, false) => show!("\r{text}\x1b[K"),
             (false, _) => say!("{text}"),
         }
     }

@@ -17,8 +17,15 @@ pub fn run(args: InspectArgs) -> Result<Exit> {
     let found = if path.is_dir() && Config::path_in(path).is_file() {
         model(path)?
     } else if path.is_dir() {
+        let run = ["run.toml", "plan.json"]
+            .iter()
+            .any(|f| path.join(f).is_file());
+        let else_ = match run {
+            true => "; hone report says what a run has come to",
+            false => "",
+        };
         bail!(
-            "{}: no config.json here; a model folder, a .safetensors file or one data file was expected",
+            "{}: no config.json here; a model folder, a .safetensors file or one data file was expected{else_}",
             path.display()
         );
     } else if path.extension().is_some_and(|e| e == "safetensors") {
@@ -106,19 +113,19 @@ fn tensors(path: &Path) -> Result<(String, Value)> {
 }
 
 /// How many rows each label has, where each row has one.
-fn counted(part: &Part, kind: TaskKind) -> Option<Vec<(String, usize)>> {
+fn counted(part: &Part, kind: TaskKind) -> Result<Option<Vec<(String, usize)>>, DataError> {
     if kind != TaskKind::Classify {
-        return None;
+        return Ok(None);
     }
-    let set = LabelSet::of(part, kind, &[]).ok()?;
-    let Ok((Labels::Classes(classes), _)) = set.labels(part, kind, &[]) else {
-        return None;
+    let set = LabelSet::of(part, kind, &[])?;
+    let (Labels::Classes(classes), _) = set.labels(part, kind, &[])? else {
+        return Ok(None);
     };
     let mut counts: Vec<(String, usize)> = set.names().iter().map(|n| (n.clone(), 0)).collect();
     for class in classes.into_iter().flatten() {
         counts[class as usize].1 += 1;
     }
-    Some(counts)
+    Ok(Some(counts))
 }
 
 /// Columns are found by their usual names alone.
@@ -140,7 +147,11 @@ fn data(path: &Path) -> Result<(String, Value)> {
         part.notes.join("\n")
     );
     let mut object = json!({"rows": part.rows.len(), "sha256": part.sha256, "task": format!("{kind:?}").to_lowercase()});
-    if let Some(counts) = counted(&part, kind) {
+    let counts = counted(&part, kind);
+    if let Err(why) = &counts {
+        text += &format!("labels are not counted: {why}\n");
+    }
+    if let Ok(Some(counts)) = counts {
         let mut table = Table::new(&["label", "rows"]);
         let mut labels = serde_json::Map::new();
         for (name, n) in counts {

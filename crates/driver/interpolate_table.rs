@@ -1,5 +1,6 @@
 //! What `hone interpolate` shows: its table, what the figures mean, and a picture.
 
+use crate::command;
 use crate::interpolate::{InterpolateArgs, Plan, Rows};
 use crate::knowledge::{self, Base, Read};
 use crate::report;
@@ -70,7 +71,7 @@ impl Told<'_> {
             text += &self.chosen(kept);
         }
         if let (Some(out), Some(alpha)) = (&self.args.out, self.kept) {
-            let out = out.display();
+            let out = command::path(out);
             text += &format!(
                 "model of alpha {alpha}: {out}\ntry: hone predict --model {out} \"Not bad at all\"\n"
             );

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use hone_bert::{Model, Task};
 use hone_data::Part;
 use hone_kernels::Backend;
-use hone_report::{Table, count, say};
+use hone_report::{Table, count, say, show};
 use hone_train::{Examples, RowLists, RowText};
 
 /// Characters of a text or an answer that are shown.
@@ -96,6 +96,6 @@ pub fn show(task: Task, first: &[Vec<RowText>; 2], all: [usize; 2], files: Optio
                 short(&row.text),
             ]);
         }
-        eprint!("{table}");
+        show!("{table}");
     }
 }

@@ -96,6 +96,10 @@ pub fn one_line(error: &anyhow::Error) -> String {
         }
         line += &text;
     }
+    // What the library says of memory, in the words of this command line.
+    if line.contains("out of memory on ") {
+        line += "; a smaller --max-tokens, or --batch-size, needs less";
+    }
     line.replace('\n', " ")
 }
 

@@ -4,7 +4,7 @@ use crate::args::PredictArgs;
 use crate::device::{self, on_device};
 use crate::infer::{Opened, abstain, folder, open, progress, tell_pairs, tell_words};
 use crate::{Exit, settings};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::Task;
 use hone_data::{Row, read_texts};
 use hone_kernels::Backend;
@@ -51,17 +51,26 @@ fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
     let (mut rows, mut number) = (Vec::new(), 0);
     for text in &args.texts {
         if text == "-" {
-            for line in std::io::stdin().lock().lines() {
-                let line = line.context("standard input: not valid UTF-8")?;
+            let mut blank = 0;
+            for line in std::io::stdin().lock().split(b'\n') {
                 number += 1;
-                if !line.trim().is_empty() {
-                    rows.push(Row::text(number, line.trim_end_matches('\r')));
+                let line = read_line(line.context("standard input")?, number)
+                    .map_err(|why| anyhow!("standard input: line {number}: {why}"))?;
+                match line.trim().is_empty() {
+                    true => blank += 1,
+                    false => rows.push(Row::text(number, &line)),
                 }
+            }
+            if blank > 0 {
+                say!("blank lines, which have no answer: {blank}");
             }
         } else {
             number += 1;
             if text.trim().is_empty() {
                 bail!("text {number} is empty");
+            }
+            if Path::new(text).is_file() {
+                say!("warning: {text} is answered as a text; --data reads the file");
             }
             rows.push(Row::text(number, text));
         }
@@ -91,14 +100,31 @@ fn predict_on<B: Backend>(
         answers.write(rows, &mut to, |rows| silent || progress(rows))?;
         return Ok(Exit::Done);
     }
-    for (line, number) in std::io::stdin().lock().lines().zip(1..) {
-        let line = line.context("standard input: not valid UTF-8")?;
-        if !line.trim().is_empty() {
-            let row = Row::text(number, line.trim_end_matches('\r'));
-            answers.write(vec![row], &mut to, |_| true)?;
+    for (line, number) in std::io::stdin().lock().split(b'\n').zip(1..) {
+        // Who writes a line waits for one: what cannot be answered is told in its place.
+        let line = match read_line(line.context("standard input")?, number) {
+            Ok(line) if line.trim().is_empty() => Err("an empty text"),
+            read => read,
+        };
+        match line {
+            Ok(line) => answers.write(vec![Row::text(number, &line)], &mut to, |_| true)?,
+            Err(why) => {
+                writeln!(to, "{}", json!({"row": number, "error": why}))?;
+                to.flush()?;
+            }
         }
     }
     Ok(Exit::Done)
+}
+
+/// A line of standard input without its end, and without the byte-order mark that may stand before the first.
+fn read_line(bytes: Vec<u8>, number: usize) -> Result<String, &'static str> {
+    let text = String::from_utf8(bytes).map_err(|_| "not valid UTF-8")?;
+    let text = match number {
+        1 => text.trim_start_matches('\u{feff}'),
+        _ => &text,
+    };
+    Ok(text.trim_end_matches('\r').to_owned())
 }
 
 /// What answers texts.

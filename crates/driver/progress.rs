@@ -1,7 +1,7 @@
 //! Progress of work in stages, each with its share done and the time left: a line that is rewritten on a
 //! terminal, a plain line now and then elsewhere.
 
-use hone_report::{duration, say};
+use hone_report::{duration, say, show};
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl Stage {
         };
         let text = format!("{what}: {:.0} %{left}", 100.0 * share);
         match self.terminal {
-            true => eprint!("\r{text}\x1b[K"),
+            true => show!("\r{text}\x1b[K"),
             false => say!("{text}"),
         }
     }
@@ -64,7 +64,7 @@ impl Stage {
     /// Leaves a clean line.
     pub fn end(&self) {
         if self.terminal {
-            eprint!("\r\x1b[K");
+            show!("\r\x1b[K");
         }
     }
 }

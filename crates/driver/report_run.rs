@@ -1,5 +1,6 @@
 //! What a run left in its folder, as people read it: what was trained, how the curves went, the figures.
 
+use crate::command;
 use crate::knowledge::{json_file, run_toml};
 use crate::recipe::RECORD;
 use anyhow::{Context, Result};
@@ -80,6 +81,7 @@ impl RunReport {
     /// Why there is not.
     pub fn missing(&self) -> String {
         let dir = self.dir.display();
+        let quoted = command::path(&self.dir);
         if self.crossval {
             return format!(
                 "{dir}: this is a cross-validation; its figures are in {dir}/crossval.json"
@@ -95,12 +97,12 @@ impl RunReport {
         }
         if self.dir.join("plan.json").is_file() {
             return format!(
-                "{dir}: an unfinished cross-validation, study or search; go on with the verb that began it and --resume --out {dir}"
+                "{dir}: an unfinished cross-validation, study or search; go on with the verb that began it and --resume --out {quoted}"
             );
         }
         if self.options.is_some() && !self.dir.join("model.safetensors").is_file() {
             return format!(
-                "{dir}: no summary.json, so this run is not done; go on with: hone train --resume --out {dir}"
+                "{dir}: no summary.json, so this run is not done; go on with: hone train --resume --out {quoted}"
             );
         }
         format!(

@@ -39,9 +39,13 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnO
         return Ok((args, OwnOptions::default()));
     };
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|e: toml::de::Error| anyhow!("{}: {}", path.display(), e.message()))?;
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+        let before = e.span().and_then(|at| text.get(..at.start));
+        let line = before.map_or(String::new(), |b| {
+            format!(" line {}:", b.matches('\n').count() + 1)
+        });
+        anyhow!("{}:{line} {}", path.display(), e.message())
+    })?;
     let mut merged = Map::new();
     let known = known_keys()?;
     for (key, value) in table {
@@ -57,13 +61,9 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnO
         if !known.contains(&key) {
             bail!("{}: unknown key {key}", path.display());
         }
-        // Numbers where the flag takes a word ("0.06", "10%") may stand unquoted.
-        merged.insert(key, serde_json::to_value(value)?);
-    }
-    for key in ["valid", "warmup", "eval_every", "save_every", "l2_sp"] {
-        if let Some(value @ Value::Number(_)) = merged.get_mut(key) {
-            *value = Value::String(value.to_string());
-        }
+        let value = understood(&key, serde_json::to_value(value)?)
+            .map_err(|e| anyhow!("{}: {key}: {e}", path.display()))?;
+        merged.insert(key, value);
     }
     let Value::Object(typed) = serde_json::to_value(&args)? else {
         bail!("options must form an object");
@@ -84,6 +84,20 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnO
     out.resume = args.resume;
     let table = others;
     Ok((out, OwnOptions { path, table }))
+}
+
+/// A value that the flag of this key takes; a number where it takes a word ("0.06", "10%") may stand unquoted.
+fn understood(key: &str, value: Value) -> Result<Value, serde_json::Error> {
+    let alone = |value: &Value| -> Result<(), serde_json::Error> {
+        let one = Map::from_iter([(key.to_owned(), value.clone())]);
+        serde_json::from_value::<TrainArgs>(Value::Object(one)).map(|_| ())
+    };
+    let word = Value::String(value.to_string());
+    match alone(&value) {
+        Err(_) if value.is_number() && alone(&word).is_ok() => Ok(word),
+        Err(error) => Err(error),
+        Ok(()) => Ok(value),
+    }
 }
 
 /// A verb's own options as they stand in the file that `--config` names; what was typed wins.
@@ -498,8 +512,20 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("unknown key learning_rate"), "{error}");
-        std::fs::write(&path, "lr = \"fast\"\n").unwrap();
-        assert!(with_config(args(&["--config", flag])).is_err());
+        // What is wrong is named by key, or where it is no TOML by line; a number may stand for a word.
+        for (text, why) in [
+            ("seed = 1\nlr = \"fast\"\n", ": lr: "),
+            ("seed = -1\n", ": seed: "),
+            ("seed = 1\n\nlr =\n", ": line 3: "),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = with_config(args(&["--config", flag])).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        std::fs::write(&path, "freeze = 2\nvalid = 0.2\n").unwrap();
+        let merged = with_config(args(&["--config", flag])).unwrap();
+        let words = (merged.freeze.as_deref(), merged.valid.as_deref());
+        assert_eq!(words, (Some("2"), Some("0.2")));
     }
 
     #[test]

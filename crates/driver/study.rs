@@ -4,7 +4,7 @@ use crate::args::TrainArgs;
 use crate::device::{self, on_device};
 use crate::recipe::Ask;
 use crate::study_arms::{self, ArmArgs};
-use crate::{Exit, augment, crossval, fetch, interrupt, out, settings, train};
+use crate::{Exit, augment, command, crossval, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::{Config, Task};
@@ -317,7 +317,7 @@ fn execute<B: Backend>(
     let Some(report) = report else {
         say!(
             "interrupted; finished trials are kept; go on with: hone study --resume --out {}",
-            folder.display()
+            command::path(folder)
         );
         return Ok(Exit::Interrupted);
     };

@@ -3,12 +3,12 @@
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
 use crate::recipe;
-use crate::{Exit, augment, demo, fetch, interrupt, listing, settings, trust};
+use crate::{Exit, augment, command, demo, fetch, interrupt, listing, settings, trust};
 use anyhow::{Context, Result, bail};
 use hone_bert::{Config, Task};
 use hone_data::are_pairs;
 use hone_kernels::Backend;
-use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
+use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say, show};
 use hone_train::metrics::Metrics;
 use hone_train::recipe::Recipe;
 use hone_train::{Ending, Job, Options, Sink, Summary, TrainError, task_of, write_beside};
@@ -87,12 +87,12 @@ fn execute<B: Backend>(
             }
             return Ok(Exit::Interrupted);
         }
-        Err(error @ TrainError::Option(_)) => {
+        Err(error) => {
             drop(sink);
             release(out);
             return Err(error.into());
         }
-        other => other?,
+        Ok(done) => done,
     };
     drop(sink);
     if done.ending == Ending::Interrupted {
@@ -118,16 +118,12 @@ fn execute<B: Backend>(
 fn go_on(what: &str, out: &Path) {
     say!(
         "{what}; go on with: hone train --resume --out {}",
-        out.display()
+        command::path(out)
     );
 }
 
 /// What a person reads at the end.
 fn report(summary: &Summary, task: Task, pairs: bool, args: &TrainArgs, out: &Path) {
-    let typed = |path: &Option<PathBuf>| {
-        path.as_ref()
-            .map_or("FILE".into(), |p| p.display().to_string())
-    };
     say!(
         "done in {}: {} steps, {} tokens at {} tokens/s; weights of step {}",
         duration(summary.seconds),
@@ -174,10 +170,13 @@ fn report(summary: &Summary, task: Task, pairs: bool, args: &TrainArgs, out: &Pa
         say!("{}", gap.advice);
     }
     if summary.valid.is_none() && summary.test.is_none() && summary.unread.is_empty() {
-        let (data, model) = (typed(&args.data), args.model.as_deref().unwrap_or("minilm"));
+        let model = args.model.as_deref().unwrap_or("minilm");
+        let without = ["valid", "select", "patience", "json", "resume"];
+        let again = command::command("hone crossval", model, args, &[], &without);
+        let again = again.unwrap_or_else(|_| "hone crossval".to_owned());
         say!(
-            "not measured: every text was trained on; hone crossval --data {data} --model {model} estimates how good it is, \
-             hone eval --data FILE measures it on texts of that file"
+            "not measured: every text was trained on; hone eval --data FILE measures it on texts of that file; how good it is \
+             says: {again}"
         );
     }
     say!("model: {}", out.display());
@@ -185,7 +184,7 @@ fn report(summary: &Summary, task: Task, pairs: bool, args: &TrainArgs, out: &Pa
         true => "--data FILE",
         false => "\"Not bad at all\"",
     };
-    say!("try:   hone predict --model {} {texts}", out.display());
+    say!("try:   hone predict --model {} {texts}", command::path(out));
 }
 
 /// Precision and recall of each class, where a person can still read them.
@@ -207,7 +206,7 @@ pub fn by_class(metrics: &Metrics) {
             class.support.to_string(),
         ]);
     }
-    eprint!("{table}");
+    show!("{table}");
 }
 
 /// The folder a run writes to: `--out`, else a new one named after the data.

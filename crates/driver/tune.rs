@@ -4,7 +4,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use crate::args::TrainArgs;
-use crate::command::train_command;
+use crate::command::{self, train_command};
 use crate::device::{self, on_device};
 use crate::recipe::{Ask, Valid};
 use crate::tune_report::{as_text, measured_any, picture};
@@ -451,7 +451,7 @@ fn execute<B: Backend>(backend: &Arc<B>, tune: &Tune<'_>, done: &Finish<'_>) -> 
     let Some(report) = report else {
         say!(
             "interrupted; finished runs are kept; go on with: hone tune --resume --out {}",
-            folder.display()
+            command::path(folder)
         );
         return Ok(Exit::Interrupted);
     };

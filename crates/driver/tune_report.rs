@@ -13,7 +13,7 @@ pub fn as_text(report: &TuneReport, command: &str, folder: &Path) -> String {
     text += &worth(report);
     text += &sensitivity(report);
     text += &format!("\nthe saved model again: {command}\n");
-    let best = report.refit.model.display();
+    let best = crate::command::path(&report.refit.model);
     text += &format!(
         "model: {best} ({}'s)\ntry:   hone predict --model {best} \"Not bad at all\"\n",
         match report.refit.tuned.first() {

@@ -291,6 +291,16 @@ fn a_folder_that_holds_a_run_is_left_alone() {
         .train(&["--max-steps", "3", "--out", "out"])
         .fails(&["already holds a run", "--out"]);
     assert!(world.read("out/model.safetensors") == before);
+    // What never began leaves nothing: the mended command can have the folder.
+    world.write("others.csv", "text,label\na film,violet\na plot,mauve\n");
+    let start = ["--max-steps", "2", "--out", "new"];
+    for (wrong, why) in [
+        (["--test", "others.csv"], "violet"),
+        (["--freeze", "9"], "freeze"),
+    ] {
+        world.train(&[&start[..], &wrong].concat()).fails(&[why]);
+        assert!(!world.path("new").exists(), "{why}");
+    }
     // A file where a folder should be is named before any work.
     world.write("taken", "");
     let (model, data) = (fixture(), fixture().join("train.csv"));

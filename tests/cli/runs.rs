@@ -106,11 +106,18 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
     let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
     for line in piped.lines() {
         let text = serde_json::from_str::<Value>(line).unwrap()["text"].clone();
-        // A blank line is counted, as above.
-        let blank = if text == "a bright film" { "\n" } else { "" };
-        write!(input, "{}\n{blank}", text.as_str().unwrap()).unwrap();
+        writeln!(input, "{}", text.as_str().unwrap()).unwrap();
         assert_eq!(answers.next().unwrap().unwrap(), line);
+        if text == "a bright film" {
+            // What cannot be answered is told in its place: who wrote a line waits for one.
+            input.write_all(b"\n").unwrap();
+            let answer = answers.next().unwrap().unwrap();
+            assert_eq!(answer, r#"{"row":2,"error":"an empty text"}"#);
+        }
     }
+    input.write_all(b"a \xff film\n").unwrap();
+    let answer = answers.next().unwrap().unwrap();
+    assert_eq!(answer, r#"{"row":4,"error":"not valid UTF-8"}"#);
     drop(input);
     assert!(answers.next().is_none() && child.wait().unwrap().success());
     world
@@ -127,6 +134,43 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
     assert_eq!(steps.filter(|e| e["event"] == "step").count(), 20);
 }
 
+/// Whoever copies a printed command gets what it says: names with spaces, and columns, are in it as a shell takes them.
+#[test]
+fn printed_commands_can_be_copied() {
+    let world = World::new();
+    let text = std::fs::read_to_string(fixture().join("train.csv")).unwrap();
+    let (_, rows) = text.split_once('\n').unwrap();
+    std::fs::create_dir(world.path("my texts")).unwrap();
+    world.write("my texts/all.csv", format!("premise,verdict\n{rows}"));
+    let output = world
+        .as_typed(&["train", "--model", fixture().to_str().unwrap()])
+        .args(["--data", "my texts/all.csv", "--text-column", "premise"])
+        .args(["--label-column", "verdict", "--valid", "none"])
+        .args([
+            "--max-steps",
+            "2",
+            "--out",
+            "my run",
+            "--recipe",
+            "standard",
+        ])
+        .output()
+        .unwrap();
+    let told = said(output).ok().err;
+    assert!(told.contains("hone predict --model 'my run'"), "{told}");
+    let command = told.split("hone crossval ").nth(1).unwrap();
+    let command = command.lines().next().unwrap();
+    for words in [
+        "--data 'my texts/all.csv'",
+        "--text-column premise",
+        "--label-column verdict",
+        "--max-steps 2",
+    ] {
+        assert!(command.contains(words), "{words}: {command}");
+    }
+    assert!(!command.contains("--valid"), "{command}");
+}
+
 /// Figures of the very rows that were learnt are told apart from a measurement, and a run without any says what to do.
 #[test]
 fn figures_of_the_training_rows_are_no_measure() {
@@ -137,7 +181,7 @@ fn figures_of_the_training_rows_are_no_measure() {
         .err;
     for words in [
         "not measured",
-        "hone crossval --data",
+        "hone crossval --model",
         "hone eval --data FILE",
     ] {
         assert!(said.contains(words), "{words}: {said}");
