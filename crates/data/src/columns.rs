@@ -62,8 +62,20 @@ impl Header<'_> {
         DataError::Column {
             path: self.path.to_owned(),
             wanted: wanted.to_owned(),
-            found: listed(self.names.iter().map(String::as_str)) + self.hint(),
+            found: listed(self.shown().iter().map(String::as_str)) + self.hint(),
         }
+    }
+
+    /// The columns' names, and the option that has taken one.
+    fn shown(&self) -> Vec<String> {
+        let taken = |i: usize| self.taken.iter().find(|t| t.0 == i);
+        let names = self.names.iter().enumerate();
+        names
+            .map(|(i, name)| match taken(i) {
+                Some((_, flag)) => format!("{name} (the one of {flag})"),
+                None => name.clone(),
+            })
+            .collect()
     }
 
     /// What a header that names nothing usual looks like.
@@ -230,6 +242,12 @@ mod tests {
         assert_eq!(
             (found.text, found.text_b, found.group),
             (1, Some(0), Some(0))
+        );
+        // A column that plays another part is not looked for as if it were not there.
+        let played = find(&of(None, Some("text"), None), &["text", "label"]).unwrap_err();
+        assert!(
+            played.contains("the columns are text (the one of --text-b-column), label"),
+            "{played}"
         );
         let twice = find(&of(Some("label"), Some("label"), None), &pairs).unwrap_err();
         assert_eq!(

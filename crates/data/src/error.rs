@@ -86,8 +86,13 @@ pub enum DataError {
     /// Not one label of a file is among those that a model knows.
     #[error(
         "{}: none of its labels ({found}) is one of those that were trained on ({known}); is it the right file and the \
-         right column (--label-column)?",
-        path.display()
+         right column (--label-column){}?",
+        path.display(),
+        if found.split(", ").all(|label| label.parse::<u64>().is_ok()) {
+            ", and is there a labels.txt beside it, from which numbers take their names"
+        } else {
+            ""
+        }
     )]
     Strange {
         /// The file.

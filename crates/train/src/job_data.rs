@@ -3,7 +3,7 @@
 use crate::TrainError;
 use hone_data::check::{Split, quick, text_key};
 use hone_data::{
-    Columns, LabelSet, Labels, Part, TaskKind, find, infer, label_names, read_labelled,
+    Cell, Columns, LabelSet, Labels, Part, Row, TaskKind, find, infer, label_names, read_labelled,
     stratified_split,
 };
 use std::collections::HashMap;
@@ -139,6 +139,16 @@ impl DataSource {
             TaskKind::Classify | TaskKind::MultiLabel => names,
             TaskKind::Regress | TaskKind::Tag => Vec::new(),
         };
+        let number =
+            |row: &Row| matches!(&row.label, Cell::Text(t) if t.trim().parse::<usize>().is_ok());
+        if let (Some(path), false) = (&files.labels, names.is_empty())
+            && train.rows.iter().any(number)
+        {
+            notes.push(format!(
+                "labels that are numbers are named by {}",
+                path.display()
+            ));
+        }
         let labels = LabelSet::of(&train, kind, &names)?;
         let test = self.test.clone().or(files.test);
         let test = test.map(|p| read_labelled(&p, &self.columns)).transpose()?;
@@ -256,7 +266,6 @@ pub fn together(part: &Part) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hone_data::Cell;
 
     /// Of 80 rows the rows that a tenth holds out, and what is said of them.
     #[track_caller]
@@ -277,6 +286,30 @@ mod tests {
         assert_eq!((data.train.rows.len(), valid.rows.len()), (72, 8));
         let note = data.notes.into_iter().find(|n| n.contains("validation"));
         (valid, note.unwrap())
+    }
+
+    #[test]
+    fn names_from_a_file_beside_the_texts_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("all.csv");
+        std::fs::write(folder.path().join("labels.txt"), "cat\ndog\n").unwrap();
+        let read = |rows: &str| {
+            std::fs::write(&path, format!("text,label\n{rows}")).unwrap();
+            let source = DataSource {
+                data: path.clone(),
+                valid: ValidSource::None,
+                test: None,
+                columns: Columns::default(),
+                kind: None,
+                split_seed: 0,
+            };
+            let data = source.read().unwrap();
+            let told = data.notes.iter().any(|n| n.contains("labels.txt"));
+            (data.labels.names().to_vec(), told)
+        };
+        let names = vec!["cat".to_owned(), "dog".to_owned()];
+        assert_eq!(read("purrs,0\nbarks,1\n"), (names.clone(), true));
+        assert_eq!(read("purrs,cat\nbarks,dog\n"), (names, false));
     }
 
     #[test]

@@ -250,6 +250,9 @@ fn labels_of_another_file_are_an_error() {
     let error = read(&["0", "1"], TaskKind::Classify).unwrap_err();
     let said = "a.csv: none of its labels (0, 1) is one of those that were trained on (bad, good)";
     assert!(error.to_string().starts_with(said), "{error}");
+    assert!(error.to_string().contains("labels.txt"), "{error}");
+    let error = read(&["fine"], TaskKind::Classify).unwrap_err();
+    assert!(!error.to_string().contains("labels.txt"), "{error}");
     assert!(read(&["0|1", ""], TaskKind::MultiLabel).is_err());
     assert!(read(&["", ""], TaskKind::MultiLabel).is_ok());
 }
