@@ -172,7 +172,7 @@ fn what_is_given_wins_and_the_rest_follows_it() {
         shown.contains(&("lr".to_owned(), "3e-4".to_owned())),
         "{shown:?}"
     );
-    assert!(given.err.contains("58 for validation"), "{}", given.err);
+    assert!(given.err.contains("60 for validation"), "{}", given.err);
     // What needs validation texts gets them.
     let held = typed(
         &world,
@@ -438,7 +438,7 @@ fn many_runs_share_one_recipe() {
     ];
     let tuned = typed(&world, "tune", data, &[&some[..], &search].concat()).ok();
     assert!(
-        tuned.err.contains("recipe: 192 training texts"),
+        tuned.err.contains("recipe: 194 training texts"),
         "{}",
         tuned.err
     );
