@@ -85,17 +85,24 @@ impl Hands<'_> {
     }
 
     /// What is least where a bundle had best go: for one row what the part has too much already; for several what they add
-    /// to the squared distances from the parts' shares, in shares, since by rows alone all large bundles would go to
-    /// the larger part, and the smaller one have none but small ones.
+    /// to χ² (squared distances from the part's share of each stratum, in shares), since by rows alone all large bundles
+    /// would go to the larger part, and the smaller one have none but small ones.
     fn cost(&self, bundle: &Bundle, part: usize) -> f64 {
-        let excess = self.excess(bundle.stratum, part);
-        match bundle.rows.len() {
-            1 => excess,
-            rows => {
-                let rows = rows as f64;
-                (rows * rows + 2.0 * rows * excess) / self.weights[part]
-            }
+        if bundle.rows.len() == 1 {
+            return self.excess(bundle.stratum, part);
         }
+        let mut own: Vec<usize> = bundle
+            .rows
+            .iter()
+            .map(|&r| self.strata[r as usize])
+            .collect();
+        own.sort_unstable();
+        let each = own.chunk_by(|a, b| a == b).map(|same| {
+            let (stratum, rows) = (same[0], same.len() as f64);
+            let share = self.sizes[stratum] as f64 * self.weights[part];
+            (rows * rows + 2.0 * rows * self.excess(stratum, part)) / share
+        });
+        each.sum()
     }
 
     fn give(&mut self, number: usize, bundle: &Bundle, part: usize) {
