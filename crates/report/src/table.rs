@@ -174,7 +174,7 @@ mod tests {
         t.row(["a\u{202e}b", "3"]);
         assert_eq!(
             t.to_string(),
-            "label      n\n─────────  ─\n正面情感   1\nbad        2\na\\u{202e}b  3\n"
+            "label       n\n──────────  ─\n正面情感    1\nbad         2\na\\u{202e}b  3\n"
         );
     }
 
