@@ -229,9 +229,9 @@ fn execute<B: Backend>(
     let log = folder.join("metrics.jsonl");
     let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
     let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
-    let report = crossval.run(backend, &mut sink, stop)?;
+    let report = crossval.run(backend, &mut sink, stop);
     drop(sink);
-    let Some(report) = report else {
+    let Some(report) = train::or_release(report, folder)? else {
         say!(
             "interrupted; finished folds are kept; go on with: hone crossval --resume --out {}",
             command::path(folder)

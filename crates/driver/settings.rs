@@ -212,25 +212,6 @@ fn word<T: FromStr<Err = String>>(flag: &str, text: Option<&str>, default: &str)
         .map_err(|e: String| anyhow!("--{flag} {e}"))
 }
 
-/// A number within bounds.
-fn within(flag: &str, value: f64, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64> {
-    if value.is_finite() && fits(value) {
-        return Ok(value);
-    }
-    bail!("--{flag} {value}: {expected} was expected")
-}
-
-/// The most of anything that is counted: two such numbers can be multiplied, and a step's is part of a draw of 32 bits.
-const MOST: usize = u32::MAX as usize;
-
-fn at_least_one(flag: &str, value: Option<usize>, default: usize) -> Result<usize> {
-    match value.unwrap_or(default) {
-        0 => bail!("--{flag} 0: at least 1 was expected"),
-        n if n > MOST => bail!("--{flag} {n}: at most {MOST} was expected"),
-        n => Ok(n),
-    }
-}
-
 /// A seed; run.toml holds no larger ones.
 pub fn seed(flag: &str, value: Option<u64>) -> Result<u64> {
     match value.unwrap_or(0) {
@@ -292,39 +273,6 @@ pub fn options(
     task: Task,
     valid_rows: usize,
 ) -> Result<Options> {
-    let positive = |flag, value, default| {
-        within(
-            flag,
-            Option::unwrap_or(value, default),
-            |x| x > 0.0,
-            "a positive number",
-        )
-    };
-    let not_negative = |flag, value, default| {
-        within(
-            flag,
-            Option::unwrap_or(value, default),
-            |x| x >= 0.0,
-            "a number from 0",
-        )
-    };
-    let probability = |flag, value| {
-        within(
-            flag,
-            value,
-            |x| (0.0..1.0).contains(&x),
-            "a number from 0 to below 1",
-        )
-    };
-    let decay = |flag, value, default| {
-        let value = Option::unwrap_or(value, default);
-        within(
-            flag,
-            value,
-            |x| (0.0..1.0).contains(&x),
-            "a number from 0 to below 1",
-        )
-    };
     let schedule = word::<Schedule>("schedule", args.schedule.as_deref(), "linear")?;
     // Some rise by themselves; a warm-up that is given is the rising part of one-cycle and slanted.
     let usual = match schedule.rises_by_itself() {
@@ -339,8 +287,8 @@ pub fn options(
         );
     }
     let usual = Options::default();
-    let lr = positive("lr", args.lr, usual.lr)?;
-    let clip = not_negative("clip", args.clip, 1.0)?;
+    let lr = args.lr.unwrap_or(usual.lr);
+    let clip = args.clip.unwrap_or(1.0);
     let names = metrics::names(task);
     let metric = args.metric.as_deref().unwrap_or(names[0]).replace('-', "_");
     if !names.contains(&metric.as_str()) {
@@ -373,11 +321,8 @@ pub fn options(
              quantity under --focal-loss or --r-drop: leave one of them out"
         );
     }
-    if args.patience == Some(0) {
-        bail!("--patience 0: at least 1 was expected");
-    }
-    let dropout = probability("dropout", args.dropout.unwrap_or(config.hidden_dropout))?;
-    Ok(Options {
+    let dropout = args.dropout.unwrap_or(config.hidden_dropout);
+    let options = Options {
         init: match args.init.as_deref() {
             None | Some("pretrained") => Init::Pretrained,
             Some("random") => Init::Random,
@@ -391,56 +336,38 @@ pub fn options(
         },
         pool: word("pool", args.pool.as_deref(), config.pool.name())?,
         reinit_top: args.reinit_top.unwrap_or(0),
-        epochs: positive("epochs", args.epochs, usual.epochs)?,
-        max_steps: args
-            .max_steps
-            .map(|n| at_least_one("max-steps", Some(n), 1))
-            .transpose()?,
-        batch_size: at_least_one("batch-size", args.batch_size, usual.batch_size)?,
-        max_tokens: at_least_one("max-tokens", args.max_tokens, usual.max_tokens)?,
-        grad_accum: at_least_one("grad-accum", args.grad_accum, 1)?,
+        epochs: args.epochs.unwrap_or(usual.epochs),
+        max_steps: args.max_steps,
+        batch_size: args.batch_size.unwrap_or(usual.batch_size),
+        max_tokens: args.max_tokens.unwrap_or(usual.max_tokens),
+        grad_accum: args.grad_accum.unwrap_or(1),
         lr,
-        head_lr: positive("head-lr", args.head_lr, HEAD_RATE * lr)?,
-        layer_decay: within(
-            "layer-decay",
-            args.layer_decay.unwrap_or(usual.layer_decay),
-            |x| x > 0.0 && x <= 1.0,
-            "a number above 0, at most 1,",
-        )?,
-        weight_decay: not_negative("weight-decay", args.weight_decay, usual.weight_decay)?,
-        beta1: decay("beta1", args.beta1, usual.beta1)?,
-        beta2: decay("beta2", args.beta2, usual.beta2)?,
-        eps: within(
-            "eps",
-            args.eps.unwrap_or(usual.eps),
-            |x| x >= f64::from(f32::MIN_POSITIVE),
-            "a number that f32 can hold, from 1.2e-38,",
-        )?,
-        clip: (clip > 0.0).then_some(clip),
+        head_lr: args.head_lr.unwrap_or(HEAD_RATE * lr),
+        layer_decay: args.layer_decay.unwrap_or(usual.layer_decay),
+        weight_decay: args.weight_decay.unwrap_or(usual.weight_decay),
+        beta1: args.beta1.unwrap_or(usual.beta1),
+        beta2: args.beta2.unwrap_or(usual.beta2),
+        eps: args.eps.unwrap_or(usual.eps),
+        clip: (clip != 0.0).then_some(clip),
         schedule,
         warmup,
         dropout,
-        attention_dropout: probability(
-            "attention-dropout",
-            args.attention_dropout.unwrap_or(config.attention_dropout),
-        )?,
-        head_dropout: probability(
-            "head-dropout",
-            args.head_dropout
-                .or(args.dropout)
-                .or(config.classifier_dropout)
-                .unwrap_or(dropout),
-        )?,
-        label_smoothing: probability("label-smoothing", args.label_smoothing.unwrap_or(0.0))?,
+        attention_dropout: args.attention_dropout.unwrap_or(config.attention_dropout),
+        head_dropout: args
+            .head_dropout
+            .or(args.dropout)
+            .or(config.classifier_dropout)
+            .unwrap_or(dropout),
+        label_smoothing: args.label_smoothing.unwrap_or(0.0),
         class_weights: match args.class_weights.as_deref() {
             None | Some("none") => ClassWeights::None,
             Some("auto") => ClassWeights::Auto,
             Some(other) => bail!("--class-weights {other}: none or auto was expected"),
         },
-        focal_loss: not_negative("focal-loss", args.focal_loss, 0.0)?,
-        r_drop: not_negative("r-drop", args.r_drop, 0.0)?,
+        focal_loss: args.focal_loss.unwrap_or(0.0),
+        r_drop: args.r_drop.unwrap_or(0.0),
         l2_sp: word("l2-sp", args.l2_sp.as_deref(), "0")?,
-        mixout: probability("mixout", args.mixout.unwrap_or(0.0))?,
+        mixout: args.mixout.unwrap_or(0.0),
         average: word("average", args.average.as_deref(), "none")?,
         freeze: args.freeze.clone().unwrap_or_else(|| "none".to_owned()),
         unfreeze: args.unfreeze.clone().unwrap_or_else(|| "none".to_owned()),
@@ -452,20 +379,26 @@ pub fn options(
         patience: args.patience,
         select,
         calibrate: args.calibrate,
-        abstain_precision: args
-            .abstain_precision
-            .map(|p| {
-                let fits = |p| p > 0.0 && p < 1.0;
-                within("abstain-precision", p, fits, "a number between 0 and 1")
-            })
-            .transpose()?,
+        abstain_precision: args.abstain_precision,
         collapse_guard: word("collapse-guard", args.collapse_guard.as_deref(), "warn")?,
         save_every: args
             .save_every
             .as_deref()
             .map(|text| word("save-every", Some(text), ""))
             .transpose()?,
-    })
+    };
+    // A program may train for nothing; whoever types that mistakes something.
+    for (flag, value) in [
+        ("epochs", options.epochs),
+        ("lr", options.lr),
+        ("head-lr", options.head_lr),
+    ] {
+        if !(value > 0.0 && value.is_finite()) {
+            bail!("--{flag} {value}: a positive number was expected");
+        }
+    }
+    options.check()?;
+    Ok(options)
 }
 
 #[cfg(test)]

@@ -87,14 +87,11 @@ fn execute<B: Backend>(
             }
             return Ok(Exit::Interrupted);
         }
-        Err(error) => {
+        done => {
             drop(sink);
-            release(out);
-            return Err(error.into());
+            or_release(done, out)?
         }
-        Ok(done) => done,
     };
-    drop(sink);
     if done.ending == Ending::Interrupted {
         go_on(
             &format!("interrupted after step {}", done.summary.steps),
@@ -282,17 +279,22 @@ pub fn make_folder(out: &Path) -> Result<()> {
     fs::create_dir_all(out).with_context(|| out.display().to_string())
 }
 
-/// Gives back a folder whose run never began, so that the mended command can have it. What a step left stays.
-fn release(out: &Path) {
-    let log = fs::read_to_string(out.join("metrics.jsonl")).unwrap_or_default();
-    let stepped = log.contains("\"event\":\"step\"");
-    if !stepped && !out.join("checkpoints").exists() {
-        for name in ["run.toml", "metrics.jsonl"] {
+/// What was done; else a folder in which nothing began is given back, so that the mended command can have it. What a step
+/// left stays.
+pub fn or_release<T>(done: Result<T, TrainError>, out: &Path) -> Result<T> {
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap_or_default();
+    let stepped = || read("metrics.jsonl").contains("\"event\":\"step\"");
+    // A search's journal begins with a line of its own.
+    let tried = || read("trials.jsonl").lines().count() > 1;
+    if done.is_err() && !out.join("checkpoints").exists() && !stepped() && !tried() {
+        for name in ["run.toml", "plan.json", "trials.jsonl", "metrics.jsonl"] {
             let _ = fs::remove_file(out.join(name));
         }
-        // Only where nothing else is in it.
+        // Only where nothing else is in them.
+        let _ = fs::remove_dir(out.join("work"));
         let _ = fs::remove_dir(out);
     }
+    Ok(done?)
 }
 
 /// `run.toml`: every option as it was decided, in the words of the command line.

@@ -18,11 +18,8 @@ use hone_experiment::tune::{
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, say};
 use hone_train::recipe::Recipe;
-use hone_train::{
-    JobData, Options, Sink, TrainError, ValidSource, fits_task, task_of, write_beside,
-};
+use hone_train::{JobData, Options, Sink, ValidSource, fits_task, task_of, write_beside};
 use serde_json::{Value, json};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -441,14 +438,7 @@ fn execute<B: Backend>(backend: &Arc<B>, tune: &Tune<'_>, done: &Finish<'_>) -> 
     let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
     let report = tune.run(backend, &mut sink, stop);
     drop(sink);
-    let report = match report {
-        Err(error @ TrainError::Option(_)) => {
-            release(folder);
-            return Err(error.into());
-        }
-        other => other?,
-    };
-    let Some(report) = report else {
+    let Some(report) = train::or_release(report, folder)? else {
         say!(
             "interrupted; finished runs are kept; go on with: hone tune --resume --out {}",
             command::path(folder)
@@ -475,20 +465,6 @@ fn execute<B: Backend>(backend: &Arc<B>, tune: &Tune<'_>, done: &Finish<'_>) -> 
         false => out::text(as_text(&report, &command, folder))?,
     }
     Ok(Exit::Done)
-}
-
-/// Gives back a folder whose search never got beyond its first run, so that the mended command can have it.
-fn release(folder: &Path) {
-    let journal = fs::read_to_string(folder.join("trials.jsonl")).unwrap_or_default();
-    if journal.lines().count() > 1 {
-        return;
-    }
-    for name in ["run.toml", "plan.json", "trials.jsonl", "metrics.jsonl"] {
-        let _ = fs::remove_file(folder.join(name));
-    }
-    // Only where nothing else is in them.
-    let _ = fs::remove_dir(folder.join("work"));
-    let _ = fs::remove_dir(folder);
 }
 
 impl Finish<'_> {

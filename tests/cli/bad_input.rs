@@ -301,6 +301,23 @@ fn a_folder_that_holds_a_run_is_left_alone() {
         world.train(&[&start[..], &wrong].concat()).fails(&[why]);
         assert!(!world.path("new").exists(), "{why}");
     }
+    for verb in [
+        "crossval --folds 2",
+        "study --practices longer",
+        "tune --trials 2",
+    ] {
+        let verb: Vec<&str> = verb.split(' ').collect();
+        let (model, data) = (fixture(), fixture().join("train.csv"));
+        let files = [
+            "--model",
+            model.to_str().unwrap(),
+            "--data",
+            data.to_str().unwrap(),
+        ];
+        let all = [&verb[..], &files, &start, &["--freeze", "9"]].concat();
+        world.hone(&all).fails(&["freeze"]);
+        assert!(!world.path("new").exists(), "{verb:?}");
+    }
     // A file where a folder should be is named before any work.
     world.write("taken", "");
     let (model, data) = (fixture(), fixture().join("train.csv"));

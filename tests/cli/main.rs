@@ -9,6 +9,7 @@ mod device;
 mod find_lr;
 mod knowledge;
 mod practices;
+mod printed;
 mod recipe;
 mod runs;
 mod study;

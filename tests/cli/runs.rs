@@ -134,43 +134,6 @@ fn train_leaves_a_model_folder_that_eval_and_predict_use() {
     assert_eq!(steps.filter(|e| e["event"] == "step").count(), 20);
 }
 
-/// Whoever copies a printed command gets what it says: names with spaces, and columns, are in it as a shell takes them.
-#[test]
-fn printed_commands_can_be_copied() {
-    let world = World::new();
-    let text = std::fs::read_to_string(fixture().join("train.csv")).unwrap();
-    let (_, rows) = text.split_once('\n').unwrap();
-    std::fs::create_dir(world.path("my texts")).unwrap();
-    world.write("my texts/all.csv", format!("premise,verdict\n{rows}"));
-    let output = world
-        .as_typed(&["train", "--model", fixture().to_str().unwrap()])
-        .args(["--data", "my texts/all.csv", "--text-column", "premise"])
-        .args(["--label-column", "verdict", "--valid", "none"])
-        .args([
-            "--max-steps",
-            "2",
-            "--out",
-            "my run",
-            "--recipe",
-            "standard",
-        ])
-        .output()
-        .unwrap();
-    let told = said(output).ok().err;
-    assert!(told.contains("hone predict --model 'my run'"), "{told}");
-    let command = told.split("hone crossval ").nth(1).unwrap();
-    let command = command.lines().next().unwrap();
-    for words in [
-        "--data 'my texts/all.csv'",
-        "--text-column premise",
-        "--label-column verdict",
-        "--max-steps 2",
-    ] {
-        assert!(command.contains(words), "{words}: {command}");
-    }
-    assert!(!command.contains("--valid"), "{command}");
-}
-
 /// Figures of the very rows that were learnt are told apart from a measurement, and a run without any says what to do.
 #[test]
 fn figures_of_the_training_rows_are_no_measure() {

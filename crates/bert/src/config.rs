@@ -340,57 +340,16 @@ impl Config {
         map.insert("model_type".into(), json!("bert"));
         let text = Value::Object(map.clone()).to_string();
         let was = Config::parse(&text, Path::new("config.json")).ok();
-        let mut put = |field: &str, value: Value, same: fn(&Config, &Config) -> bool| {
-            let says = was.as_ref().is_some_and(|was| same(was, self));
-            if !(says && map.contains_key(field)) {
-                map.insert(field.into(), value);
+        let was = was.as_ref().map(Config::known);
+        for (i, (field, value)) in self.known().into_iter().enumerate() {
+            let says = was.as_ref().is_some_and(|was| was[i].1 == value);
+            match value {
+                Value::Null => drop(map.remove(field)),
+                value if !(says && map.contains_key(field)) => {
+                    drop(map.insert(field.into(), value))
+                }
+                _ => {}
             }
-        };
-        put("hidden_size", json!(self.hidden), |a, b| {
-            a.hidden == b.hidden
-        });
-        put("num_hidden_layers", json!(self.layers), |a, b| {
-            a.layers == b.layers
-        });
-        put("num_attention_heads", json!(self.heads), |a, b| {
-            a.heads == b.heads
-        });
-        put("intermediate_size", json!(self.intermediate), |a, b| {
-            a.intermediate == b.intermediate
-        });
-        put("vocab_size", json!(self.vocabulary), |a, b| {
-            a.vocabulary == b.vocabulary
-        });
-        put("max_position_embeddings", json!(self.positions), |a, b| {
-            a.positions == b.positions
-        });
-        put("type_vocab_size", json!(self.types), |a, b| {
-            a.types == b.types
-        });
-        put("hidden_act", json!(name_of(self.activation)), |a, b| {
-            a.activation == b.activation
-        });
-        put("layer_norm_eps", json!(self.norm_eps), |a, b| {
-            a.norm_eps == b.norm_eps
-        });
-        put("hidden_dropout_prob", json!(self.hidden_dropout), |a, b| {
-            a.hidden_dropout == b.hidden_dropout
-        });
-        put(
-            "attention_probs_dropout_prob",
-            json!(self.attention_dropout),
-            |a, b| a.attention_dropout == b.attention_dropout,
-        );
-        put(
-            "initializer_range",
-            json!(self.initializer_range),
-            |a, b| a.initializer_range == b.initializer_range,
-        );
-        match self.classifier_dropout {
-            Some(p) => put("classifier_dropout", json!(p), |a, b| {
-                a.classifier_dropout == b.classifier_dropout
-            }),
-            None => drop(map.remove("classifier_dropout")),
         }
         map
     }
@@ -426,6 +385,28 @@ impl Config {
             return Err(format!("id2label names {:?} twice", twice[0]));
         }
         Ok((task, &self.labels))
+    }
+
+    /// What Hone computes with, in the fields and words of `config.json`; null where a field is left out.
+    fn known(&self) -> [(&'static str, Value); 13] {
+        [
+            ("hidden_size", json!(self.hidden)),
+            ("num_hidden_layers", json!(self.layers)),
+            ("num_attention_heads", json!(self.heads)),
+            ("intermediate_size", json!(self.intermediate)),
+            ("vocab_size", json!(self.vocabulary)),
+            ("max_position_embeddings", json!(self.positions)),
+            ("type_vocab_size", json!(self.types)),
+            ("hidden_act", json!(name_of(self.activation))),
+            ("layer_norm_eps", json!(self.norm_eps)),
+            ("hidden_dropout_prob", json!(self.hidden_dropout)),
+            (
+                "attention_probs_dropout_prob",
+                json!(self.attention_dropout),
+            ),
+            ("initializer_range", json!(self.initializer_range)),
+            ("classifier_dropout", json!(self.classifier_dropout)),
+        ]
     }
 
     /// Channels of a head; 0 where there are no heads, which [`Config::check`] refuses.

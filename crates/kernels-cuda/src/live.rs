@@ -96,3 +96,35 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::act::Number;
+
+    /// Every double of a card refuses what a card would.
+    #[test]
+    fn grids_that_no_card_takes_are_refused() {
+        let refused = |grid: [u32; 3]| {
+            let launch = Launch {
+                file: "loss",
+                kernel: "loss",
+                act: Number::F32,
+                grid,
+                block: [32, 1],
+                args: &[],
+            };
+            Live::default().holds_launch(&launch).is_err()
+        };
+        assert!(!refused([1 << 30, 65_535, 1]) && !refused([1, 1, 65_535]));
+        for grid in [
+            [0, 1, 1],
+            [1, 0, 1],
+            [1, 65_536, 1],
+            [1, 1, 65_536],
+            [1 << 31, 1, 1],
+        ] {
+            assert!(refused(grid), "{grid:?}");
+        }
+    }
+}

@@ -212,7 +212,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Exchanges the whole arena with `other` (averaged or best weights).
     fn param_swap(&self, params: &mut Self::Params, other: &mut Self::Buf<Self::Master>);
 
-    /// One AdamW step over the listed tensors, gradients multiplied by `coefficient[1]`
+    /// One AdamW step over the listed tensors, each listed once, gradients multiplied by `coefficient[1]`
     /// (see [`Backend::clip_coefficient`]). `start` is the arena of weights as they began: rows with a
     /// `start_decay` need it.
     fn adamw(
@@ -231,7 +231,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// takes the steps `since[k]..` of `history`, the last of them with its gradient where `grads` (the arena
     /// and the coefficient) is given. The same bits as if [`Backend::adamw`] had taken them one by one.
     ///
-    /// All of `history` is of one tensor, which is no matrix and has no `start_decay`; `rows` has no repeats.
+    /// All of `history` is of one tensor, which is no matrix and has no `start_decay`; `rows` ascend, each
+    /// once.
     fn adamw_rows(
         &self,
         params: &mut Self::Params,
@@ -445,7 +446,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         dtype: Self::ViewMut<'_, Self::Master>,
     );
 
-    /// Writes zeros to the listed rows.
+    /// Writes zeros to the listed rows, which ascend, each once.
     fn zero_rows(
         &self,
         rows: Self::View<'_, u32>,

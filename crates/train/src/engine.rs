@@ -127,7 +127,6 @@ impl<B: Backend> Engine<B> {
         frozen: Option<PrefixCache<B::Act>>,
         words: WordUpdates,
     ) -> Result<Self, TrainError> {
-        options.check()?;
         let table = &model.layout().table;
         let policy = GroupPolicy {
             lr: options.lr,

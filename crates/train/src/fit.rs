@@ -143,7 +143,6 @@ impl Job<'_> {
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Fitted<B>, TrainError> {
-        self.options.check()?;
         // A run that was interrupted in its second try goes on with that.
         let mut restart = match (self.resume, self.out) {
             (true, Some(out)) => Checkpoints::of(out).newest()?.and_then(|c| c.1.restart),

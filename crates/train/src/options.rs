@@ -270,20 +270,20 @@ impl Options {
     /// Refuses numbers with which no run can be done, in the words of `hone train`, which refuses more (a rate of 0, say):
     /// every field can be set by hand.
     pub fn check(&self) -> Result<(), TrainError> {
-        // Two such numbers can be multiplied.
+        // Two such numbers can be multiplied, and a step's is part of a draw of 32 bits.
         const MOST: usize = u32::MAX as usize;
         let wrong = |what: String| Err(TrainError::Option(what));
-        for (flag, count, most) in [
-            ("batch-size", Some(self.batch_size), MOST),
-            ("grad-accum", Some(self.grad_accum), MOST),
-            ("max-tokens", Some(self.max_tokens), usize::MAX),
-            ("max-steps", self.max_steps, MOST),
-            ("patience", self.patience, usize::MAX),
+        for (flag, count) in [
+            ("batch-size", Some(self.batch_size)),
+            ("grad-accum", Some(self.grad_accum)),
+            ("max-tokens", Some(self.max_tokens)),
+            ("max-steps", self.max_steps),
+            ("patience", self.patience),
         ] {
             match count {
                 Some(0) => return wrong(format!("--{flag} 0: at least 1 was expected")),
-                Some(n) if n > most => {
-                    return wrong(format!("--{flag} {n}: at most {most} was expected"));
+                Some(n) if n > MOST => {
+                    return wrong(format!("--{flag} {n}: at most {MOST} was expected"));
                 }
                 _ => {}
             }

@@ -5,6 +5,7 @@ use hone_bert::{Acts, Model, Pass, RowSet, Saved};
 use hone_kernels::Backend;
 use hone_tensor::{Depth, Real};
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Whether the outputs of frozen lower layers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +39,8 @@ pub struct PrefixCache<T> {
 /// another model train on this one's outputs.
 fn made_by<B: Backend>(model: &Model<B>, layers: usize) -> Result<u64, TrainError> {
     let (b, c) = (model.backend().as_ref(), &model.config);
-    // Several numbers that differ must not cancel: multiplied and turned, not added.
-    let mix =
-        |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let constants = [c.heads as u64, c.activation as u64, c.norm_eps.to_bits()];
-    let mut hash = constants.into_iter().fold(layers as u64, mix);
+    let mut hash = DefaultHasher::new();
+    (layers, c.heads, c.activation as u8, c.norm_eps.to_bits()).hash(&mut hash);
     for param in model.layout().table.params() {
         let below = match param.depth {
             Depth::Embeddings => true,
@@ -52,11 +50,12 @@ fn made_by<B: Backend>(model: &Model<B>, layers: usize) -> Result<u64, TrainErro
         if below {
             let mut values = vec![B::Master::default(); param.len()];
             b.download(b.param(model.params(), param.range()), &mut values)?;
-            let bits = values.into_iter().map(|x| x.to_f64().to_bits());
-            hash = bits.fold(hash, mix);
+            for x in values {
+                hash.write_u64(x.to_f64().to_bits());
+            }
         }
     }
-    Ok(hash)
+    Ok(hash.finish())
 }
 
 impl<T: Copy + Default> PrefixCache<T> {

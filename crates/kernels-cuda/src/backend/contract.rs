@@ -68,12 +68,16 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
             });
         }
         // A grid's second dimension (classes) and its third (sequences, rounded up) have no more blocks.
-        let sequences = bucket(w.sequences);
-        for (n, what) in [(sequences, "texts in a batch"), (w.classes, "classes")] {
-            if n > MOST_BLOCKS {
+        for (n, blocks, what) in [
+            (w.sequences, bucket(w.sequences), "texts in a batch"),
+            (w.classes, w.classes, "classes"),
+        ] {
+            if blocks > MOST_BLOCKS {
                 return Err(BackendError::Device {
                     device: self.driver.name(),
-                    reason: format!("{n} {what}; {MOST_BLOCKS} is the most"),
+                    reason: format!(
+                        "{n} {what} ask for {blocks} blocks; {MOST_BLOCKS} is the most"
+                    ),
                 });
             }
         }

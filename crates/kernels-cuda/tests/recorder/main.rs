@@ -36,11 +36,6 @@ fn every_kernel_is_launched_with_the_threads_it_is_bound_to() {
             "{}",
             launch.kernel
         );
-        assert!(launch.grid.iter().all(|&n| n > 0), "{launch:?}");
-        assert!(
-            launch.grid[1] < 65_536 && launch.grid[2] < 65_536,
-            "{launch:?}"
-        );
     }
     // Wider heads and bf16's copies are run by the emulator, which compares threads too.
     let unseen: Vec<&str> = FILES
@@ -53,6 +48,32 @@ fn every_kernel_is_launched_with_the_threads_it_is_bound_to() {
         .filter(|k| !["add_bias", "round_copy", "fill_8", "fill_16", "fill_64"].contains(k))
         .collect();
     assert!(unseen.is_empty(), "never launched: {unseen:?}");
+}
+
+/// Sequences and classes are dimensions of grids, sequences rounded up; more than a card has blocks for are refused
+/// before a run, and not by a launch.
+#[test]
+fn more_than_a_grid_holds_is_refused_beforehand() {
+    let b = backend();
+    let reserved = |sequences: usize, classes: usize| {
+        b.reserve(&Workspace {
+            tokens: 8,
+            sequences,
+            longest: 1,
+            hidden: 8,
+            intermediate: 8,
+            heads: 1,
+            classes,
+        })
+        .map_err(|e| e.to_string())
+    };
+    assert_eq!(reserved(61_440, 65_535), Ok(()));
+    let said = reserved(61_441, 2).unwrap_err();
+    assert!(
+        said.contains("61441 texts") && said.contains("65536 blocks"),
+        "{said}"
+    );
+    assert!(reserved(1, 65_536).unwrap_err().contains("65536 classes"));
 }
 
 #[test]
