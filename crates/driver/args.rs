@@ -23,8 +23,13 @@ const FOLDER: &str =
 /// What these are in `hone tune`.
 const CHOOSERS: &str = "Validation texts: a file, or none; they choose where there is a test file too, else they are \
     kept for the last figure [default: the folder's]";
-const TESTED: &str = "Whose choices the test has, of --batch-size, --init-head, --pool and the head's ratio, and the command \
-    that is printed: standard, with which the rule was measured, or auto [default: standard]";
+const TESTED: &str = "Which recipe chooses --batch-size, --init-head, --pool and the head's ratio, for the test and for the \
+    command that is printed: standard, with which the rule was measured, or auto [default: standard]";
+const HANDED_ON: &str = "Not read by the test; handed on to the command that is printed";
+const UNREAD: &str = "Not read: keep it for the recipe that you choose in the end";
+const INNER: &str = "What selects the weights inside each fold: a fraction of the fold's own training texts, a file for all \
+    folds, or none [default: by --recipe; standard: 0.1]";
+const GO_ON: &str = "Continue what --out began, from its newest checkpoint";
 const OBJECT: &str = "Print what was found as one JSON object on standard output";
 
 /// The verbs.
@@ -36,17 +41,20 @@ pub enum Verb {
     /// Look for faults of a data set before training on it, and whether a model fits it
     Check(Box<crate::check::CheckArgs>),
     /// Estimate a recipe by k-fold cross-validation, and list labels that deserve a look
-    #[command(allow_negative_numbers = true)]
+    #[command(allow_negative_numbers = true, mut_arg("valid", |a| a.help(INNER)), mut_arg("resume", |a| a.help(GO_ON)),
+        mut_arg("json", |a| a.help(OBJECT)))]
     Crossval(Box<crate::crossval::CrossvalArgs>),
     /// Does a practice help on your data? Recipes beside a baseline over paired seeds and folds, with verdicts
-    #[command(allow_negative_numbers = true)]
+    #[command(allow_negative_numbers = true, mut_arg("valid", |a| a.help(INNER)), mut_arg("test", |a| a.help(UNREAD)),
+        mut_arg("resume", |a| a.help(GO_ON)), mut_arg("json", |a| a.help(OBJECT)))]
     Study(Box<crate::study::StudyArgs>),
     /// Search for hyperparameters within a time: random trials, successive halving, a winner judged anew
-    #[command(allow_negative_numbers = true, mut_arg("valid", |a| a.help(CHOOSERS)), mut_arg("json", |a| a.help(OBJECT)))]
+    #[command(allow_negative_numbers = true, mut_arg("valid", |a| a.help(CHOOSERS)), mut_arg("json", |a| a.help(OBJECT)),
+        mut_arg("resume", |a| a.help(GO_ON)))]
     Tune(Box<crate::tune::TuneArgs>),
     /// Suggest a learning rate by a range test: the loss at ever larger rates, drawn and read
     #[command(allow_negative_numbers = true, mut_arg("out", |a| a.help(FOLDER)), mut_arg("json", |a| a.help(OBJECT)),
-        mut_arg("recipe", |a| a.help(TESTED)))]
+        mut_arg("recipe", |a| a.help(TESTED)), mut_arg("test", |a| a.help(HANDED_ON)), mut_arg("resume", |a| a.hide(true)))]
     FindLr(Box<crate::find_lr::FindLrArgs>),
     /// Compare two fine-tuned models on the same labelled texts
     Compare(crate::compare::CompareArgs),
@@ -174,7 +182,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// Validation texts: a file, a fraction of the training texts (0.1), or none [default: 0.1]
+    /// Validation texts: a file, a fraction of the training texts (0.1), or none [default: the folder's, else by --recipe;
+    /// standard: 0.1]
     #[arg(long, value_name = "PATH|FRACTION|none")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid: Option<String>,
@@ -195,8 +204,8 @@ pub struct TrainArgs {
     #[serde(flatten)]
     pub columns: ColumnArgs,
     /// Who chooses what is not given of --init-head, --pool, --lr, --head-lr, --batch-size, --epochs, --schedule,
-    /// --warmup and --valid: auto (by the number of training texts, their labels and the model, with reasons; with
-    /// 20 000 texts it is standard), or standard (the defaults listed here) [default: auto]
+    /// --warmup and --valid: auto (by the number of training texts, their labels and the model, with reasons; from
+    /// 20 000 texts on it is standard), or standard (the values listed here) [default: auto]
     #[arg(long, value_name = "NAME", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
@@ -208,15 +217,20 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split_seed: Option<u64>,
-    /// Passes over the training texts [default: 3]
+    /// Passes over the training texts [default: by --recipe; standard: 3]
     #[arg(long, value_name = "N", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
     /// Optimiser steps, instead of --epochs
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Training",
+        conflicts_with = "epochs"
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<usize>,
-    /// Texts of a forward pass [default: 32]
+    /// Texts of a forward pass [default: by --recipe; standard: 32]
     #[arg(long, value_name = "N", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
@@ -228,7 +242,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
-    /// Learning rate of the body [default: 5e-5]
+    /// Learning rate of the encoder's top layer [default: by --recipe; standard: 5e-5]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
@@ -236,7 +250,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "RATE", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_lr: Option<f64>,
-    /// Each layer's rate is this times that of the layer above [default: 1]
+    /// Layer-wise rates: each layer's is this times that of the layer above [default: 1]
     #[arg(long, value_name = "FACTOR", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,
@@ -260,13 +274,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NORM", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
-    /// linear, cosine, constant, polynomial[:POWER], one-cycle, slanted[:RATIO] or exponential:FROM, which grows
-    /// [default: linear]
+    /// linear, cosine, constant, polynomial[:POWER] (1), one-cycle, slanted[:RATIO] (ULMFiT's triangle; 32) or
+    /// exponential:FROM, which grows [default: by --recipe; linear]
     #[arg(long, value_name = "SHAPE", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// Steps of warm-up, or a fraction of all steps, never the last one [default: 0.06; one-cycle 0.3, slanted 0.1, which
-    /// is what 0 means there; exponential takes none]
+    /// Warm-up: a whole number of steps, or a fraction of all steps (0.06 or 6%), never the last one [default: by --recipe;
+    /// standard: 0.06; one-cycle 0.3, slanted 0.1, which is what 0 means there; exponential takes none]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<String>,
@@ -299,21 +313,24 @@ pub struct TrainArgs {
     #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_drop: Option<f64>,
-    /// L2-SP: pre-trained weights decay towards where they began instead of towards zero: each tensor so much of the way
-    /// over the run, were there no gradients (50%), or by its rate times X each step [default: 0]
+    /// L2-SP: pre-trained weights decay towards their pre-trained values instead of towards zero. 50%: strong enough to go
+    /// half of the way back over the run, were there no gradients; X: by the learning rate times X at each step [default: 0]
     #[arg(long, value_name = "P%|X", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub l2_sp: Option<String>,
-    /// Mixout: each number of a pre-trained matrix is with this probability what it began as [default: 0]
+    /// Mixout: at each step every number of a pre-trained matrix is replaced by its pre-trained value with this probability
+    /// [default: 0]
     #[arg(long, value_name = "P", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mixout: Option<f64>,
-    /// Weights to evaluate and keep: none (those of a step), ema:DECAY, or last:PART, the mean over the last
-    /// part of the run, which one that stops or is best before that never begins [default: none]
+    /// Weights to evaluate and keep: none (those of a step), ema:DECAY (0.999, say), or last:PART, the mean of the weights
+    /// over the last part of the run (0.25: the last quarter), which a run that stops before that part never begins [default: none]
     #[arg(long, value_name = "WHICH", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average: Option<String>,
-    /// What stays as it is: none, embeddings, N, A-B, all, bias-only, name patterns [default: none]
+    /// What stays as it is: none; embeddings; N, the embeddings and layers 0 to N; A-B, these layers alone;
+    /// all, everything but the head; bias-only, everything but biases and the head; or names of tensors with *; joined by
+    /// commas [default: none]
     #[arg(long, value_name = "WHAT", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<String>,
@@ -331,16 +348,16 @@ pub struct TrainArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
     /// What a new head begins as: random, or probe, the logistic regression of the labels on what the encoder says
-    /// of the training texts before it is trained [default: random]
+    /// of the training texts before it is trained [default: by --recipe; standard: random]
     #[arg(long, value_name = "HOW", help_heading = "Start")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_head: Option<String>,
     /// What stands for a text: cls, the first token's state through the pooler, or mean, the mean over all tokens,
-    /// which transformers has no class for [default: the model's, usually cls]
+    /// which no class of transformers loads [default: by --recipe; standard: the model's, usually cls]
     #[arg(long, value_name = "WHAT", help_heading = "Start")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
-    /// Upper encoder layers to draw anew, with the pooler [default: 0]
+    /// Upper encoder layers to initialise anew at random, with the pooler [default: 0]
     #[arg(long, value_name = "N", help_heading = "Start")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reinit_top: Option<usize>,
@@ -360,7 +377,8 @@ pub struct TrainArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub augmenting: AugmentFlags,
-    /// Steps between validations, or a fraction of an epoch [default: 1.0, every epoch]
+    /// How often to validate: a whole number of steps (1: every step), or a part of an epoch (1.0 or 100%: every epoch)
+    /// [default: 1.0]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<String>,
@@ -393,7 +411,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "HOW", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collapse_guard: Option<String>,
-    /// Steps between checkpoints, or a fraction of an epoch [default: only when interrupted]
+    /// How often to write a checkpoint: a whole number of steps, or a part of an epoch (1.0 or 100%: every epoch)
+    /// [default: only when interrupted]
     #[arg(long, value_name = "N|FRACTION", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<String>,

@@ -30,7 +30,7 @@ pub struct AugmentFlags {
     /// Changed texts: eda[:A], or operators joined by commas, of which each copy gets one: synonym[:A],
     /// neighbours[:A], insert[:A], swap[:A] (A of the words, 0.1), delete[:P] (of the words, 0.1), typing[:P] (of the
     /// letters, 0.02), case[:P], punctuation[:P] (of the texts, 1); a+b does both; keep:P leaves that share of the
-    /// texts of an epoch as they are (0.2) [default: none; of hone augment: eda]
+    /// texts of an epoch as they are (0.2) [default: none; of hone augment: eda, of tagged words synonym]
     #[arg(long, value_name = "SPEC", help_heading = "Augmentation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<String>,
@@ -285,8 +285,8 @@ pub fn run(args: AugmentArgs) -> Result<Exit> {
     if args.copies == 0 || args.copies > 1000 {
         bail!("--copies {}: from 1 to 1000 was expected", args.copies);
     }
-    let plan = parse(args.how.augment.as_deref().unwrap_or("eda"))?;
-    if plan.is_none() {
+    let asked = args.how.augment.as_deref().map(parse).transpose()?;
+    if asked.as_ref().is_some_and(Plan::is_none) {
         bail!("--augment none leaves nothing to write");
     }
     let columns = settings::columns(
@@ -324,6 +324,12 @@ pub fn run(args: AugmentArgs) -> Result<Exit> {
         .map(|set| label_words(task, &set, &names))
         .unwrap_or(names);
     let model = args.model.as_deref().map(fetch::model_folder).transpose()?;
+    let plan = match (asked, task) {
+        (Some(plan), _) => plan,
+        // What leaves every tag at its word.
+        (None, TaskKind::Tag) => parse("synonym")?,
+        (None, _) => parse("eda")?,
+    };
     let spec = plan.to_string();
     let made = make(&args.how, plan, model.as_deref(), &part, task, &labels)?;
     let copies = Copies {

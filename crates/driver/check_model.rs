@@ -3,6 +3,7 @@
 
 use crate::check::Splits;
 use crate::progress::Stage;
+use crate::settings;
 use anyhow::Result;
 use hone_bert::{Config, HeadChoice, Model};
 use hone_data::check::{Example, Finding, Kind, Place, Severity, Split, text_key};
@@ -88,13 +89,7 @@ pub fn run<B: Backend>(
 ) -> Result<(ModelReport, Vec<Finding>)> {
     let config = Config::read(&Config::path_in(ask.folder))?;
     let tokenizer = Tokenizer::load(ask.folder, config.vocabulary)?;
-    let max_length = match ask.max_length {
-        Some(n) if !(3..=config.positions).contains(&n) => anyhow::bail!(
-            "--max-length {n}: from 3 to the model's {} positions was expected",
-            config.positions
-        ),
-        n => n.unwrap_or(config.positions),
-    };
+    let max_length = settings::max_length(ask.max_length, &config)?;
     let how = Tokenising {
         tokenizer: &tokenizer,
         max_length,

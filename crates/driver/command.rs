@@ -26,8 +26,11 @@ pub fn command(
     let Value::Object(typed) = serde_json::to_value(args)? else {
         bail!("options must form an object");
     };
+    // A record has both; the steps are what counted.
+    let by_steps = typed.contains_key("max_steps");
     for (key, value) in typed {
         if ["model", "out"].contains(&key.as_str())
+            || by_steps && key == "epochs"
             || without.contains(&key.as_str())
             || over.iter().any(|(k, _)| k.replace('-', "_") == key)
         {

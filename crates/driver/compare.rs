@@ -54,6 +54,9 @@ pub fn run(args: CompareArgs) -> Result<Exit> {
             bail!("{}: no such folder", path.display());
         }
     }
+    if let Some(path) = &args.out {
+        out::may_write("out", path, "row,change,label,", &[&args.data])?;
+    }
     let device = device::choose(&args.machine)?;
     device.tell_card();
     on_device!(&device, backend => execute(backend, &args))
@@ -70,9 +73,11 @@ fn read<B: Backend>(
     let task = opened.model.task;
     if let Some(expected) = expected.filter(|t| *t != task) {
         bail!(
-            "{} answers another task ({task:?}) than {} ({expected:?}); there is nothing to compare",
+            "{} answers another task ({}) than {} ({}); there is nothing to compare",
             path.display(),
-            args.a.display()
+            task.name(),
+            args.a.display(),
+            expected.name()
         );
     }
     let (part, examples, _) = infer::labelled_for(&opened, &args.data, &args.columns)?;

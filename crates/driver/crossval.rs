@@ -2,6 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
+use crate::folder::{self, Output};
 use crate::recipe::{Ask, Valid};
 use crate::{Exit, augment, command, fetch, interrupt, out, settings, train, trust};
 use anyhow::{Context, Result, bail};
@@ -174,7 +175,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         train: decided,
         ..args
     };
-    let folder = output_folder(&args.train, &data, "cross-validation", "crossval.json")?;
+    let folder = Output::open(&args.train, &data, "cross-validation", "crossval.json")?;
     let mut own = toml::Table::new();
     own.insert("folds".into(), toml::Value::Integer(folds as i64));
     own.insert("repeats".into(), toml::Value::Integer(repeats as i64));
@@ -222,7 +223,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
 fn execute<B: Backend>(
     backend: &Arc<B>,
     crossval: &CrossVal<'_>,
-    folder: &Path,
+    folder: &Output,
     args: &CrossvalArgs,
 ) -> Result<Exit> {
     let stop = interrupt::watch()?;
@@ -231,7 +232,7 @@ fn execute<B: Backend>(
     let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
     let report = crossval.run(backend, &mut sink, stop);
     drop(sink);
-    let Some(report) = train::or_release(report, folder)? else {
+    let Some(report) = folder.or_release(report)? else {
         say!(
             "interrupted; finished folds are kept; go on with: hone crossval --resume --out {}",
             command::path(folder)
@@ -243,8 +244,8 @@ fn execute<B: Backend>(
         let (from, to) = (folder.join("run.toml"), folder.join("soup/run.toml"));
         fs::copy(&from, &to).with_context(|| to.display().to_string())?;
     }
-    if args.final_fit && train::is_newest(&args.train, folder) {
-        train::point_latest(folder);
+    if args.final_fit && folder::is_newest(&args.train, folder) {
+        folder::point_latest(folder);
     }
     if args.train.json {
         out::line(serde_json::to_string(&report)?)?;
@@ -354,42 +355,4 @@ fn as_text(report: &CrossValReport, crossval: &CrossVal<'_>, folder: &Path) -> S
         text += &format!(", {} of memory at most", bytes(peak));
     }
     text + &format!("; {}\n", folder.join("crossval.json").display())
-}
-
-/// The folder that work of many runs writes to, `done` being what it leaves at the end; one that holds another run
-/// is not written to.
-pub fn output_folder(args: &TrainArgs, data: &Path, what: &str, done: &str) -> Result<PathBuf> {
-    let folder = match &args.out {
-        Some(out) => out.clone(),
-        None if args.resume => {
-            bail!("--resume needs --out, the folder of the {what} to continue")
-        }
-        None => train::next_run(data)?,
-    };
-    let holds = |name: &&str| folder.join(name).exists();
-    if args.resume {
-        if holds(&done) {
-            bail!(
-                "{}: this {what} is done; nothing is left to resume",
-                folder.display()
-            );
-        }
-    } else if let Some(found) = [
-        "run.toml",
-        "plan.json",
-        done,
-        "summary.json",
-        "checkpoints",
-        "model.safetensors",
-    ]
-    .iter()
-    .find(|name| holds(name))
-    {
-        bail!(
-            "{}: this folder already holds a run ({found}); continue it with --resume or choose another --out",
-            folder.display()
-        );
-    }
-    train::make_folder(&folder)?;
-    Ok(folder)
 }

@@ -2,6 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::device::{Device, on_device};
+use crate::folder::{self, Output};
 use crate::{Exit, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use hone_bert::Config;
@@ -12,7 +13,6 @@ use hone_train::{
     Ending, Event, Job, Sink, Strictness, WordUpdates, peak_memory, task_of, write_beside,
 };
 use serde_json::{Value, json};
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,7 +65,7 @@ pub fn run(args: TrainArgs, device: &Device) -> Result<Exit> {
     check(&args)?;
     let started = Instant::now();
     let model = fetch::model_folder(MODEL)?;
-    let folder = train::output_folder(&args, Path::new("demo"))?;
+    let folder = Output::open(&args, Path::new("demo"), "run", "summary.json")?;
     let demo = Demo::write(&folder.join("data"))?;
     let named = args.out.is_some();
     let args = recipe(args, demo.folder());
@@ -91,7 +91,7 @@ pub fn run(args: TrainArgs, device: &Device) -> Result<Exit> {
     let exit =
         on_device!(device, backend => execute(backend, &demo, &job, &folder, args.json, started))?;
     if exit == Exit::Done && !named {
-        train::point_latest(&folder);
+        folder::point_latest(&folder);
     }
     Ok(exit)
 }
@@ -111,7 +111,7 @@ fn execute<B: Backend>(
     backend: &Arc<B>,
     demo: &Demo,
     job: &Job<'_>,
-    folder: &Path,
+    folder: &Output,
     json: bool,
     started: Instant,
 ) -> Result<Exit> {
@@ -131,7 +131,7 @@ fn execute<B: Backend>(
     drop((quiet, tuned));
     if report.ending == Ending::Interrupted {
         say!("interrupted; nothing of the demonstration is kept");
-        fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+        folder.give_back(&["data", "checkpoints"]);
         return Ok(Exit::Interrupted);
     }
     let object = as_json(demo, &report);

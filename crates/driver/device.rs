@@ -164,21 +164,24 @@ pub fn choose(args: &DeviceArgs) -> Result<Device> {
 /// What began on a card finds it by `auto`; where it cannot, whoever compares the arithmetic paths refuses.
 pub fn choose_for(args: &TrainArgs) -> Result<Device> {
     let word = match (word(&args.machine)?, args.resume, &args.out) {
-        (Word::Auto, true, Some(out)) if began_on(out).is_some_and(|p| !p.starts_with("cuda")) => {
-            Word::Cpu
-        }
+        (Word::Auto, true, Some(out)) => match began_on(out)? {
+            Some(path) if !path.starts_with("cuda") => Word::Cpu,
+            _ => Word::Auto,
+        },
         (word, _, _) => word,
     };
     open(word, &args.machine)
 }
 
 /// The arithmetic path that a run, or work of many runs, recorded in its folder.
-fn began_on(out: &Path) -> Option<String> {
-    if let Ok(plan) = std::fs::read(out.join("plan.json")) {
-        return path_in(&serde_json::from_slice(&plan).ok()?);
+fn began_on(out: &Path) -> Result<Option<String>> {
+    let file = out.join("plan.json");
+    if let Ok(plan) = std::fs::read(&file) {
+        let plan = serde_json::from_slice(&plan).with_context(|| file.display().to_string())?;
+        return Ok(path_in(&plan));
     }
-    let (_, state) = Checkpoints::of(out).newest().ok()??;
-    Some(state.identity.kernel_path)
+    let newest = Checkpoints::of(out).newest()?;
+    Ok(newest.map(|(_, state)| state.identity.kernel_path))
 }
 
 /// The first `kernel_path` in a record.

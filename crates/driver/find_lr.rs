@@ -3,6 +3,7 @@
 use crate::args::TrainArgs;
 use crate::command::train_command;
 use crate::device::{self, on_device};
+use crate::folder::{self, Output};
 use crate::{Exit, augment, fetch, interrupt, out, recipe, settings, train};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -108,9 +109,9 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     if args.resume {
         bail!("--resume: a range test is short and keeps nothing to go on from; run it again");
     }
-    if let Some(folder) = &args.out {
-        free(folder)?;
-    }
+    // What cannot be written is said before minutes of work.
+    let out = args.out.clone().map(|out| Output::new(out, "lr.json"));
+    let out = out.transpose()?;
     let source = settings::data_source(&args, &data)?;
     let found = source.open()?;
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
@@ -150,28 +151,35 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
         layers: config.layers,
     };
     device.tell();
-    on_device!(&device, backend => execute(backend, &test, &found))
+    on_device!(&device, backend => execute(backend, &test, &found, out))
 }
 
-fn execute<B: Backend>(backend: &Arc<B>, test: &RangeTest<'_>, found: &Found<'_>) -> Result<Exit> {
+fn execute<B: Backend>(
+    backend: &Arc<B>,
+    test: &RangeTest<'_>,
+    found: &Found<'_>,
+    out: Option<Output>,
+) -> Result<Exit> {
     let started = Instant::now();
     let stop = interrupt::watch()?;
-    if let Some(out) = &found.args.out {
-        // What cannot be written is said before minutes of work.
-        train::make_folder(out)?;
-    }
     let mut sink = Progress::new();
-    let report = test.run(backend, &mut sink, stop)?;
+    let report = test.run(backend, &mut sink, stop);
     drop(sink);
+    let report = match &out {
+        Some(out) => out.or_release(report)?,
+        None => report?,
+    };
     let Some(report) = report else {
+        if let Some(out) = out {
+            out.give_back(&[]);
+        }
         say!("interrupted; nothing was written");
         return Ok(Exit::Interrupted);
     };
-    let folder = match &found.args.out {
-        Some(folder) => folder.clone(),
-        None => train::next_run_as(found.data, "-lr")?,
+    let folder = match out {
+        Some(folder) => folder,
+        None => Output::new(folder::next_run(found.data, "-lr")?, "lr.json")?,
     };
-    train::make_folder(&folder)?;
     let object = found.object(&report, &folder)?;
     write_beside(&folder.join("lr.svg"), &found.picture(&report).to_svg())?;
     write_beside(&folder.join("lr.csv"), &csv_text(&columns(&report))?)?;
@@ -193,18 +201,6 @@ fn execute<B: Backend>(backend: &Arc<B>, test: &RangeTest<'_>, found: &Found<'_>
         duration(started.elapsed().as_secs_f64())
     );
     Ok(Exit::Done)
-}
-
-/// A folder that holds another range test or a run is not written to.
-fn free(folder: &Path) -> Result<()> {
-    let held = ["lr.json", "run.toml", "summary.json", "model.safetensors"];
-    match held.into_iter().find(|name| folder.join(name).exists()) {
-        Some(name) => bail!(
-            "{}: this folder already holds a run ({name}); choose another --out",
-            folder.display()
-        ),
-        None => Ok(()),
-    }
 }
 
 /// What the answer is made of besides the measurements.

@@ -3,15 +3,15 @@
 use crate::args::{ColumnArgs, EvalArgs};
 use crate::device::{self, on_device};
 use crate::progress::Stage;
-use crate::{Exit, knowledge, listing, out, settings, train, trust};
+use crate::{Exit, command, knowledge, listing, out, settings, train, trust};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
 use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate, are_pairs};
 use hone_kernels::Backend;
 use hone_report::{count, duration, say};
 use hone_train::{
-    Abstain, EvalBatches, Examples, Reading, TextReceipt, Tokenising, labelled, read_set,
-    trained_on_pairs,
+    Abstain, EvalBatches, Examples, Reading, TextReceipt, Tokenising, labelled, parse_task,
+    read_set, task_of, trained_on_pairs,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,13 @@ pub fn folder(model: Option<PathBuf>) -> Result<PathBuf> {
         bail!("{}: no such folder", path.display());
     }
     if !hone_bert::Config::path_in(&path).is_file() {
+        if path.join("run.toml").is_file() {
+            bail!(
+                "{0}: no model here yet, the run in it is not done; go on with: hone train --resume --out {1}",
+                path.display(),
+                command::path(&path)
+            );
+        }
         bail!(
             "{}: no config.json here; the folder of a fine-tuned model was expected",
             path.display()
@@ -70,14 +77,9 @@ impl<B: Backend> Opened<B> {
 /// How the model's own run cut its texts, which its folder remembers: what is not said now is as it was then.
 fn as_trained(path: &Path, columns: &ColumnArgs) -> Result<ColumnArgs> {
     let mut columns = columns.clone();
-    let file = path.join("run.toml");
-    if !file.is_file() {
+    let Some(run) = knowledge::run_toml(path)? else {
         return Ok(columns);
-    }
-    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let run: toml::Table = text
-        .parse()
-        .map_err(|e: toml::de::Error| anyhow!("{}: {}", file.display(), e.message()))?;
+    };
     let mut said = Vec::new();
     if columns.max_length.is_none()
         && let Some(n) = run.get("max_length").and_then(toml::Value::as_integer)
@@ -116,14 +118,18 @@ pub fn whole<B: Backend>(backend: Arc<B>, path: &Path) -> Result<(Model<B>, Toke
 /// Reads a fine-tuned model's folder.
 pub fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> Result<Opened<B>> {
     let (model, tokenizer) = whole(backend, path)?;
+    let asked = columns.task.as_deref().unwrap_or("auto");
+    let asked = parse_task(asked).map_err(|e| anyhow!("--task {e}"))?;
+    if let Some(asked) = asked.map(task_of).filter(|task| *task != model.task) {
+        bail!(
+            "--task {}: {} was trained to {}",
+            asked.name(),
+            path.display(),
+            model.task.name()
+        );
+    }
     let columns = as_trained(path, columns)?;
-    let max_length = match columns.max_length {
-        Some(n) if !(3..=model.config.positions).contains(&n) => bail!(
-            "--max-length {n}: from 3 to the model's {} positions was expected",
-            model.config.positions
-        ),
-        n => n.unwrap_or(model.config.positions),
-    };
+    let max_length = settings::max_length(columns.max_length, &model.config)?;
     Ok(Opened {
         model,
         tokenizer,
@@ -147,6 +153,7 @@ pub fn progress(total: usize) -> impl FnMut(usize) -> bool {
 /// Runs `hone eval`.
 pub fn eval(args: EvalArgs) -> Result<Exit> {
     let path = folder(args.model.clone())?;
+    listing::may_write(&args.lists, &[&args.data])?;
     let device = device::choose(&args.machine)?;
     device.tell_card();
     on_device!(device, backend => eval_on(backend, &path, &args))

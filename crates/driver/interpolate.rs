@@ -6,7 +6,7 @@ use crate::device::{self, on_device};
 use crate::interpolate_table::{Told, picture};
 use crate::knowledge::{self, Base, KnowledgeArgs};
 use crate::progress::Stage;
-use crate::{Exit, infer, interrupt, out, settings};
+use crate::{Exit, infer, interrupt, out};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::{Pool, weight_files};
@@ -144,6 +144,9 @@ pub fn run(args: InterpolateArgs) -> Result<Exit> {
         bail!("{}: no such folder", args.dir.display());
     }
     let plan = plan(&args)?;
+    if let Some(path) = &args.svg {
+        out::may_write("svg", path, out::SVG, &[])?;
+    }
     if let Some(out) = &args.out {
         let taken = match std::fs::read_dir(out) {
             Ok(mut entries) => entries.next().is_some(),
@@ -233,10 +236,8 @@ fn execute<B: Backend>(backend: Arc<B>, args: &InterpolateArgs, plan: &Plan) -> 
     }
     let mut asked = knowledge::read(
         &args.knowledge,
-        &opened.tokenizer,
-        &opened.model.config,
-        args.columns.max_length,
-        settings::truncate(&args.columns)?,
+        opened.tokenising(),
+        opened.model.config.hidden,
         threads,
     )?;
     // What the encoder keeps, not what the head reads of it: one way of pooling, the field's usual one.

@@ -5,9 +5,7 @@ use crate::fetch;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::{Config, Model, Pool, Task, weight_files};
-use hone_data::{
-    Columns, Tokenizer, Truncate, label_names, read_labelled, read_plain, sha256_file,
-};
+use hone_data::{Columns, Tokenizer, label_names, read_labelled, read_plain, sha256_file};
 use hone_experiment::knowledge::{Measures, ProbeSet, TextPairs, load_base};
 use hone_kernels::Backend;
 use hone_report::{count, say};
@@ -245,26 +243,13 @@ fn labelled_part(path: &Path) -> Result<(hone_data::Part, Vec<String>)> {
     Ok((part, names))
 }
 
-/// Reads all files that are named.
+/// Reads all files that are named, their texts cut like this, for an encoder of so many features.
 pub fn read(
     args: &KnowledgeArgs,
-    tokenizer: &Tokenizer,
-    config: &Config,
-    max_length: Option<usize>,
-    truncate: Truncate,
+    how: Tokenising<'_>,
+    hidden: usize,
     threads: usize,
 ) -> Result<Asked> {
-    let how = Tokenising {
-        tokenizer,
-        max_length: match max_length {
-            Some(n) if !(3..=config.positions).contains(&n) => bail!(
-                "--max-length {n}: from 3 to the model's {} positions was expected",
-                config.positions
-            ),
-            n => n.unwrap_or(config.positions),
-        },
-        truncate,
-    };
     let mut asked = Asked {
         measures: Measures {
             seed: args.seed,
@@ -303,13 +288,13 @@ pub fn read(
         let part = read_plain(path, &Columns::default())?;
         let rows = sample(&part.rows, args, how)?;
         let (examples, receipt) = unlabelled(&rows, Task::Classify, how)?;
-        if examples.tokens() < TOKENS_A_FEATURE * config.hidden {
+        if examples.tokens() < TOKENS_A_FEATURE * hidden {
             say!(
                 "warning: {} word pieces of {} for {} features: so few make representations look more alike than they \
                  are; give more text, or raise --text-tokens",
                 count(examples.tokens()),
                 short(path),
-                config.hidden
+                hidden
             );
         }
         record("text", path, part.sha256, &receipt);

@@ -1,15 +1,33 @@
 //! Wrong and uncertain rows, as `train` and `eval` show and write them.
 
 use crate::args::ListArgs;
+use crate::out;
 use anyhow::{Result, bail};
 use hone_bert::{Model, Task};
 use hone_data::Part;
 use hone_kernels::Backend;
 use hone_report::{Table, count, say, show};
 use hone_train::{Examples, RowLists, RowText};
+use std::path::Path;
 
 /// Characters of a text or an answer that are shown.
 const TEXT: usize = 60;
+
+/// How these lists begin.
+const LIST: &str = "row,label,answer,";
+
+/// Files that cannot be written, or must not be, are refused before anything is done; these are read.
+pub fn may_write(args: &ListArgs, read: &[&Path]) -> Result<()> {
+    for (flag, path) in [("errors", &args.errors), ("uncertain", &args.uncertain)] {
+        if let Some(path) = path {
+            out::may_write(flag, path, LIST, read)?;
+        }
+    }
+    if args.errors.is_some() && args.errors == args.uncertain {
+        bail!("--errors and --uncertain name the same file; each list needs its own");
+    }
+    Ok(())
+}
 
 /// A task that has no such list is refused before anything is read.
 pub fn can_list(args: &ListArgs, task: Task) -> Result<()> {

@@ -16,6 +16,7 @@ mod demo;
 mod device;
 mod fetch;
 mod find_lr;
+mod folder;
 mod infer;
 mod inspect;
 mod interpolate;

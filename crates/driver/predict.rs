@@ -10,8 +10,8 @@ use hone_data::{Row, read_texts};
 use hone_kernels::Backend;
 use hone_report::say;
 use hone_train::{
-    Abstain, EvalBatches, Prediction, Targets, predict as run_model, sigmoid, softmax, unlabelled,
-    word_classes,
+    Abstain, EvalBatches, Prediction, Targets, metrics, predict as run_model, sigmoid, softmax,
+    unlabelled, word_classes,
 };
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
@@ -230,8 +230,8 @@ fn answer(
             let probabilities: Vec<f64> = p.logits.iter().map(|&z| sigmoid(z)).collect();
             let given: Vec<&String> = labels
                 .iter()
-                .zip(&probabilities)
-                .filter(|(_, p)| **p >= 0.5)
+                .zip(p.logits)
+                .filter(|(_, z)| metrics::given(**z))
                 .map(|(l, _)| l)
                 .collect();
             object.insert("labels".into(), json!(given));

@@ -4,8 +4,8 @@
 //! and why, as a table; what goes on (`--resume`) or is done again (`--config`) reads them there.
 
 use crate::args::TrainArgs;
-use crate::{interrupt, settings};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::{interrupt, knowledge, settings};
+use anyhow::{Result, anyhow, bail};
 use hone_bert::{Config, Layout, holds_head};
 use hone_data::{LabelSet, Labels, Part, TaskKind, Tokenizer};
 use hone_kernels::Backend;
@@ -182,18 +182,10 @@ impl<'a> Ask<'a> {
 
     /// `run.toml` of a run that goes on.
     fn record(&self) -> Result<Option<toml::Table>> {
-        let file = match (self.args.resume, self.out) {
-            (true, Some(out)) => out.join("run.toml"),
-            _ => return Ok(None),
-        };
-        if !file.is_file() {
-            return Ok(None);
+        match (self.args.resume, self.out) {
+            (true, Some(out)) => knowledge::run_toml(out),
+            _ => Ok(None),
         }
-        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let table: toml::Table = text
-            .parse()
-            .map_err(|e: toml::de::Error| anyhow!("{}: {}", file.display(), e.message()))?;
-        Ok(Some(table))
     }
 
     /// Facts and what is given; `None` where nothing is left to a recipe.
@@ -245,16 +237,9 @@ impl<'a> Ask<'a> {
 
     fn measure<B: Backend>(&self, backend: &Arc<B>, train: &Part) -> Result<Option<Pools>> {
         let tokenizer = Tokenizer::load(self.model, self.config.vocabulary)?;
-        let positions = self.config.positions;
-        let max_length = self.args.columns.max_length.unwrap_or(positions);
-        if !(3..=positions).contains(&max_length) {
-            bail!(
-                "--max-length {max_length}: from 3 to the model's {positions} positions was expected"
-            );
-        }
         let how = Tokenising {
             tokenizer: &tokenizer,
-            max_length,
+            max_length: settings::max_length(self.args.columns.max_length, self.config)?,
             truncate: settings::truncate(&self.args.columns)?,
         };
         let task = task_of(self.kind);

@@ -9,12 +9,13 @@ use crate::{Exit, infer, interrupt, out, settings};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Model;
+use hone_data::Truncate;
 use hone_experiment::knowledge::{
     Known, LayerCka, Measured, Moved, layer_cka, mean_cka, weights_moved,
 };
 use hone_kernels::Backend;
 use hone_report::{Table, say};
-use hone_train::write_beside;
+use hone_train::{Tokenising, write_beside};
 use serde::Serialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,7 @@ pub fn run(args: ReportArgs) -> Result<Exit> {
                 args.dir.display()
             )
         })?;
+        out::may_write("svg", path, out::SVG, &[])?;
         write_beside(path, &svg)?;
     }
     let kept = match asked {
@@ -124,14 +126,12 @@ fn measure<B: Backend>(
     for line in &warnings {
         say!("warning: {line}");
     }
-    let mut asked = knowledge::read(
-        &args.knowledge,
-        &tokenizer,
-        &tuned.config,
-        args.max_length,
-        settings::truncate(&Default::default())?,
-        threads,
-    )?;
+    let how = Tokenising {
+        tokenizer: &tokenizer,
+        max_length: settings::max_length(args.max_length, &tuned.config)?,
+        truncate: Truncate::Head,
+    };
+    let mut asked = knowledge::read(&args.knowledge, how, tuned.config.hidden, threads)?;
     asked.measures.pools = knowledge::pools(&tuned.config, tuned.task);
     let stage = Stage::new();
     let found = take(&before, &tuned, &asked, &stage)?;

@@ -7,6 +7,7 @@ use hone_bert::{Config, Task};
 use hone_data::augment::Augmenter;
 use hone_data::{Columns, Truncate};
 use hone_optim::{Schedule, Warmup};
+use hone_report::say;
 use hone_train::recipe::Recipe;
 use hone_train::{
     ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Job, JobData, Options, Select,
@@ -76,6 +77,24 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnO
     if none && merged.get("select").is_some_and(|select| select == "best") {
         merged.remove("select");
     }
+    if typed.contains_key("max_steps") {
+        merged.remove("epochs");
+    }
+    // The record of a run that is not gone on with describes another run like it, which has a folder of its own.
+    if !args.resume && merged.get("out").is_some_and(|out| holds(out, &path)) {
+        merged.remove("out");
+    }
+    for (key, twin) in [("lr", "head_lr"), ("dropout", "head_dropout")] {
+        if typed.contains_key(key)
+            && let (false, Some(kept)) = (typed.contains_key(twin), merged.get(twin))
+        {
+            let flag = twin.replace('_', "-");
+            say!(
+                "note: --{flag} {kept} is what {} says; what is given of --{key} does not change it",
+                path.display()
+            );
+        }
+    }
     merged.extend(typed);
     let mut out: TrainArgs = serde_json::from_value(Value::Object(merged))
         .map_err(|e| anyhow!("{}: {e}", path.display()))?;
@@ -84,6 +103,17 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnO
     out.resume = args.resume;
     let table = others;
     Ok((out, OwnOptions { path, table }))
+}
+
+/// Whether a folder, as an option names it, is the one this file lies in.
+fn holds(folder: &Value, file: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    let own = file.parent().map(|p| match p.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => p,
+    });
+    let named = folder.as_str().and_then(|f| real(Path::new(f)));
+    named.is_some() && own.and_then(real) == named
 }
 
 /// A value that the flag of this key takes; a number where it takes a word ("0.06", "10%") may stand unquoted.
@@ -237,6 +267,17 @@ pub fn truncate(args: &ColumnArgs) -> Result<Truncate> {
     word("truncate", args.truncate.as_deref(), "head")
 }
 
+/// Most word pieces of a text: as many as are asked for, else the model's limit.
+pub fn max_length(asked: Option<usize>, config: &Config) -> Result<usize> {
+    match asked {
+        Some(n) if !(3..=config.positions).contains(&n) => bail!(
+            "--max-length {n}: from 3 to the model's {} positions was expected",
+            config.positions
+        ),
+        asked => Ok(asked.unwrap_or(config.positions)),
+    }
+}
+
 /// Where validation texts come from.
 pub fn valid_source(args: &TrainArgs) -> Result<ValidSource> {
     match &args.valid {
@@ -305,10 +346,14 @@ pub fn options(
         None => Select::Best,
     };
     if select == Select::Best && args.select.is_some() && valid_rows == 0 {
-        bail!("--select best needs validation rows; --valid none leaves none");
+        bail!(
+            "--select best needs validation rows, and none are held out; --valid 0.1 holds out a tenth"
+        );
     }
     if args.patience.is_some() && valid_rows == 0 {
-        bail!("--patience needs validation rows; --valid none leaves none");
+        bail!(
+            "--patience needs validation rows, and none are held out; --valid 0.1 holds out a tenth"
+        );
     }
     if let Some(n) = args.reinit_top.filter(|n| *n > config.layers) {
         bail!("--reinit-top {n}: the model has {} layers", config.layers);

@@ -2,6 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
+use crate::folder::Output;
 use crate::recipe::Ask;
 use crate::study_arms::{self, ArmArgs};
 use crate::{Exit, augment, command, crossval, fetch, interrupt, out, settings, train};
@@ -44,8 +45,8 @@ pub struct StudyArgs {
     /// A pair holds out one of so many parts of the texts; there is a look after so many pairs [default: 5]
     #[arg(long, value_name = "K", help_heading = "Study")]
     pub folds: Option<usize>,
-    /// Differences of the metric up to this are not worth having: an arm that is surely within is no difference
-    /// [default: 0.005, half a point; none for loss, rmse and mae, whose unit only you know: without it no arm is said to make
+    /// Differences of the metric up to this are not worth having: an arm whose interval lies within is reported as no
+    /// difference [default: 0.005, half a point; none for loss, rmse and mae, whose unit only you know: without it no arm is said to make
     /// no difference]
     #[arg(long, value_name = "X", help_heading = "Study")]
     pub margin: Option<f64>,
@@ -58,14 +59,23 @@ pub struct StudyArgs {
     pub train: TrainArgs,
 }
 
-const OWN: [&str; 6] = ["arms", "practices", "pairs", "folds", "margin", "alpha"];
+/// `arm` is the flag's name, `arms` what a record says.
+const OWN: [&str; 7] = [
+    "arms",
+    "arm",
+    "practices",
+    "pairs",
+    "folds",
+    "margin",
+    "alpha",
+];
 
 impl StudyArgs {
     /// Lays the flags over the file that `--config` names.
     fn with_config(self) -> Result<StudyArgs> {
         let (train, file) = settings::with_config_and(self.train, &OWN)?;
         Ok(StudyArgs {
-            arms: file.list("arms", self.arms)?,
+            arms: file.list("arm", file.list("arms", self.arms)?)?,
             practices: file.list("practices", self.practices)?,
             pairs: file.number("pairs", self.pairs)?,
             folds: file.number("folds", self.folds)?,
@@ -211,7 +221,7 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
         recipes.push((arm, options, augmenter));
     }
     let design = args.design(&base.metric)?;
-    let folder = crossval::output_folder(&args.train, &data, "study", "study.json")?;
+    let folder = Output::open(&args.train, &data, "study", "study.json")?;
     record(&args, design, &folder, name)?;
     let job = settings::job(
         &args.train,
@@ -305,7 +315,7 @@ fn record(args: &StudyArgs, design: Design, folder: &Path, model: &str) -> Resul
 fn execute<B: Backend>(
     backend: &Arc<B>,
     study: &Study<'_>,
-    folder: &Path,
+    folder: &Output,
     json: bool,
 ) -> Result<Exit> {
     let stop = interrupt::watch()?;
@@ -314,7 +324,7 @@ fn execute<B: Backend>(
     let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
     let report = study.run(backend, &mut sink, stop);
     drop(sink);
-    let Some(report) = train::or_release(report, folder)? else {
+    let Some(report) = folder.or_release(report)? else {
         say!(
             "interrupted; finished trials are kept; go on with: hone study --resume --out {}",
             command::path(folder)

@@ -2,9 +2,11 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
-use crate::recipe;
-use crate::{Exit, augment, command, demo, fetch, interrupt, listing, settings, trust};
-use anyhow::{Context, Result, bail};
+use crate::folder::Output;
+use crate::{
+    Exit, augment, command, demo, fetch, folder, interrupt, listing, recipe, settings, trust,
+};
+use anyhow::{Context, Result};
 use hone_bert::{Config, Task};
 use hone_data::are_pairs;
 use hone_kernels::Backend;
@@ -12,12 +14,8 @@ use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say, show}
 use hone_train::metrics::Metrics;
 use hone_train::recipe::Recipe;
 use hone_train::{Ending, Job, Options, Sink, Summary, TrainError, task_of, write_beside};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-/// Where runs are that nobody names a folder for.
-const RUNS: &str = "runs";
 
 /// Runs the verb.
 pub fn run(args: TrainArgs) -> Result<Exit> {
@@ -48,7 +46,7 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         say!("warning: {flag} is about validation texts, of which there are none");
     }
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
-    let out = output_folder(&args, &data)?;
+    let out = Output::open(&args, &data, "run", "summary.json")?;
     let job = settings::job(
         &args,
         &model,
@@ -72,7 +70,7 @@ pub fn stopped() -> Exit {
 fn execute<B: Backend>(
     backend: Arc<B>,
     job: &Job<'_>,
-    out: &Path,
+    out: &Output,
     args: &TrainArgs,
 ) -> Result<Exit> {
     let stop = interrupt::watch()?;
@@ -83,13 +81,17 @@ fn execute<B: Backend>(
         Err(TrainError::Interrupted) => {
             match job.resume && out.join("checkpoints").exists() {
                 true => go_on("interrupted", out),
-                false => say!("{}", TrainError::Interrupted),
+                false => {
+                    say!("{}", TrainError::Interrupted);
+                    drop(sink);
+                    out.give_back(&[]);
+                }
             }
             return Ok(Exit::Interrupted);
         }
         done => {
             drop(sink);
-            or_release(done, out)?
+            out.or_release(done)?
         }
     };
     if done.ending == Ending::Interrupted {
@@ -100,8 +102,8 @@ fn execute<B: Backend>(
         return Ok(Exit::Interrupted);
     }
     // Now that there is a model in it.
-    if is_newest(args, out) {
-        point_latest(out);
+    if folder::is_newest(args, out) {
+        folder::point_latest(out);
     }
     if args.json {
         crate::out::line(serde_json::to_string(&done.summary)?)?;
@@ -206,97 +208,6 @@ pub fn by_class(metrics: &Metrics) {
     show!("{table}");
 }
 
-/// The folder a run writes to: `--out`, else a new one named after the data.
-pub fn output_folder(args: &TrainArgs, data: &Path) -> Result<PathBuf> {
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None if args.resume => bail!("--resume needs --out, the folder of the run to continue"),
-        None => next_run(data)?,
-    };
-    claim(&out, args.resume)?;
-    Ok(out)
-}
-
-/// `runs/NAME-N`, the first N that is free.
-pub fn next_run(data: &Path) -> Result<PathBuf> {
-    next_run_as(data, "")
-}
-
-/// The same with a word behind the name.
-pub fn next_run_as(data: &Path, word: &str) -> Result<PathBuf> {
-    let stem = data
-        .file_name()
-        .and_then(|n| n.to_str())
-        .map_or("run", |n| n.split('.').next().unwrap_or("run"));
-    // A folder's train.csv says less than the folder.
-    let name = match (stem, data.parent().and_then(Path::file_name)) {
-        ("train", Some(parent)) => parent.to_string_lossy().into_owned(),
-        _ => stem.to_owned(),
-    };
-    let runs = Path::new(RUNS);
-    fs::create_dir_all(runs).with_context(|| runs.display().to_string())?;
-    (1..)
-        .map(|n| runs.join(format!("{name}{word}-{n}")))
-        .find(|p| !p.exists())
-        .context("no free name under runs/")
-}
-
-/// An output folder that holds another run is not written to.
-fn claim(out: &Path, resume: bool) -> Result<()> {
-    let holds = |name: &str| out.join(name).exists();
-    if resume {
-        if holds("summary.json") {
-            bail!(
-                "{}: this run is done; nothing is left to resume",
-                out.display()
-            );
-        }
-    } else if [
-        "run.toml",
-        "summary.json",
-        "checkpoints",
-        "model.safetensors",
-    ]
-    .into_iter()
-    .any(holds)
-    {
-        bail!(
-            "{}: this folder already holds a run; continue it with --resume or choose another --out",
-            out.display()
-        );
-    }
-    make_folder(out)
-}
-
-/// Makes the folder that `--out` names.
-pub fn make_folder(out: &Path) -> Result<()> {
-    if out.is_file() {
-        bail!(
-            "--out {}: this is a file; a folder was expected",
-            out.display()
-        );
-    }
-    fs::create_dir_all(out).with_context(|| out.display().to_string())
-}
-
-/// What was done; else a folder in which nothing began is given back, so that the mended command can have it. What a step
-/// left stays.
-pub fn or_release<T>(done: Result<T, TrainError>, out: &Path) -> Result<T> {
-    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap_or_default();
-    let stepped = || read("metrics.jsonl").contains("\"event\":\"step\"");
-    // A search's journal begins with a line of its own.
-    let tried = || read("trials.jsonl").lines().count() > 1;
-    if done.is_err() && !out.join("checkpoints").exists() && !stepped() && !tried() {
-        for name in ["run.toml", "plan.json", "trials.jsonl", "metrics.jsonl"] {
-            let _ = fs::remove_file(out.join(name));
-        }
-        // Only where nothing else is in them.
-        let _ = fs::remove_dir(out.join("work"));
-        let _ = fs::remove_dir(out);
-    }
-    Ok(done?)
-}
-
 /// `run.toml`: every option as it was decided, in the words of the command line.
 pub fn record(
     out: &Path,
@@ -353,33 +264,4 @@ pub fn record_as(
         toml::to_string(&table)?
     );
     Ok(write_beside(&out.join("run.toml"), &text)?)
-}
-
-/// Whether a finished run is the newest of those that name themselves: one that went on was named by what it printed.
-pub fn is_newest(args: &TrainArgs, out: &Path) -> bool {
-    args.out.is_none() || args.resume && out.parent() == Some(Path::new(RUNS))
-}
-
-/// `runs/latest`, which predict and eval use when no model is named.
-pub fn point_latest(out: &Path) {
-    if let (Some(name), Some(parent)) = (out.file_name(), out.parent()) {
-        point_latest_at(parent, Path::new(name));
-    }
-}
-
-/// The same for a model in `parent/target`.
-pub fn point_latest_at(parent: &Path, target: &Path) {
-    let latest = parent.join("latest");
-    let beside = parent.join("latest.part");
-    let _ = fs::remove_file(&beside);
-    #[cfg(unix)]
-    let linked = std::os::unix::fs::symlink(target, &beside);
-    #[cfg(not(unix))]
-    let linked = fs::write(&beside, target.to_string_lossy().as_bytes());
-    if let Err(error) = linked.and_then(|()| fs::rename(&beside, &latest)) {
-        say!(
-            "warning: {}: {error}; name the run with --model",
-            latest.display()
-        );
-    }
 }

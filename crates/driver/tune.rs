@@ -6,9 +6,10 @@
 use crate::args::TrainArgs;
 use crate::command::{self, train_command};
 use crate::device::{self, on_device};
+use crate::folder::{self, Output};
 use crate::recipe::{Ask, Valid};
 use crate::tune_report::{as_text, measured_any, picture};
-use crate::{Exit, augment, crossval, fetch, interrupt, out, settings, train};
+use crate::{Exit, augment, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::Config;
@@ -34,7 +35,8 @@ pub struct TuneArgs {
     /// budget has room for]
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub trials: Option<usize>,
-    /// What is tuned, and nothing else: NAME=LOW..HIGH, NAME=A|B|C, or NAME alone for its usual range, joined by commas.
+    /// What is tuned, and nothing else: NAME=LOW..HIGH, NAME=A|B|C, or NAME alone for its usual range, joined by commas (quote
+    /// it: | is a pipe to the shell).
     /// Names: lr, epochs, batch-size, head-ratio (--head-lr over --lr), layer-decay, warmup, dropout, weight-decay,
     /// attention-dropout, label-smoothing, l2-sp, mixout, r-drop, init-head, pool, schedule [default: the first eight:
     /// lr and head-ratio a quarter to four times what is given, epochs and batch-size a half to twice, layer-decay
@@ -328,7 +330,7 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         train: train_args,
         ..args
     };
-    let folder = crossval::output_folder(&args.train, &data, "search", "tune.json")?;
+    let folder = Output::open(&args.train, &data, "search", "tune.json")?;
     record(
         &args,
         limit,
@@ -427,7 +429,7 @@ struct Finish<'a> {
     valid: Option<String>,
     space: &'a Space,
     model: &'a str,
-    folder: &'a Path,
+    folder: &'a Output,
 }
 
 fn execute<B: Backend>(backend: &Arc<B>, tune: &Tune<'_>, done: &Finish<'_>) -> Result<Exit> {
@@ -438,7 +440,7 @@ fn execute<B: Backend>(backend: &Arc<B>, tune: &Tune<'_>, done: &Finish<'_>) -> 
     let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
     let report = tune.run(backend, &mut sink, stop);
     drop(sink);
-    let Some(report) = train::or_release(report, folder)? else {
+    let Some(report) = folder.or_release(report)? else {
         say!(
             "interrupted; finished runs are kept; go on with: hone tune --resume --out {}",
             command::path(folder)
@@ -455,10 +457,10 @@ fn execute<B: Backend>(backend: &Arc<B>, tune: &Tune<'_>, done: &Finish<'_>) -> 
     // Last: its presence says that the search is done.
     let text = serde_json::to_string_pretty(&object)? + "\n";
     write_beside(&folder.join("tune.json"), &text)?;
-    if train::is_newest(done.args, folder)
+    if folder::is_newest(done.args, folder)
         && let (Some(runs), Some(own)) = (folder.parent(), folder.file_name())
     {
-        train::point_latest_at(runs, &PathBuf::from(own).join(BEST));
+        folder::point_latest_at(runs, &PathBuf::from(own).join(BEST));
     }
     match done.args.json {
         true => out::line(serde_json::to_string::<Value>(&object)?)?,

@@ -7,6 +7,8 @@ mod crossval;
 mod demo;
 mod device;
 mod find_lr;
+mod folders;
+mod formats;
 mod knowledge;
 mod practices;
 mod printed;

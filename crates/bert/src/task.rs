@@ -19,6 +19,16 @@ pub enum Task {
 }
 
 impl Task {
+    /// The word of the command line and of reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Classify => "classify",
+            Task::MultiLabel => "multilabel",
+            Task::Regress => "regress",
+            Task::Tag => "tag",
+        }
+    }
+
     /// Whether the head reads one row a text, as the model's [`Pool`](crate::Pool) makes it: `[CLS]` through the pooler, or
     /// the mean over tokens. (Else: every token.)
     pub fn pools(self) -> bool {

@@ -62,7 +62,8 @@ impl Header<'_> {
         DataError::Column {
             path: self.path.to_owned(),
             wanted: wanted.to_owned(),
-            found: listed(self.shown().iter().map(String::as_str)) + self.hint(),
+            found: listed(self.shown().iter().map(String::as_str)),
+            hint: self.hint(),
         }
     }
 
@@ -84,6 +85,9 @@ impl Header<'_> {
         match self.names {
             names if names.iter().any(number) || names.iter().any(|n| n.len() > 60) => {
                 " (the first line names the columns; this seems to be a row)"
+            }
+            names if names.iter().all(|n| !Columns::is_usual(n)) => {
+                " (the first line names the columns; if this is a row, write a line with names above it)"
             }
             _ => "",
         }
@@ -152,6 +156,12 @@ impl Columns {
     pub(crate) fn named(&self) -> Option<&str> {
         let all = [&self.text, &self.text_b, &self.label, &self.group];
         all.into_iter().flatten().next().map(String::as_str)
+    }
+
+    /// Whether this is a usual name of any column.
+    fn is_usual(name: &str) -> bool {
+        let mut all = [TEXT, TEXT_B, LABEL].into_iter().flatten();
+        all.any(|usual| same(name, usual))
     }
 
     /// Whether this is a text's usual name.
@@ -223,6 +233,25 @@ mod tests {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         let found = columns.find(Path::new("a.csv"), &names, false);
         found.map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_first_line_that_may_be_a_row_is_told() {
+        let told = |names: &[&str]| find(&Columns::default(), names).unwrap_err();
+        let row = "(the first line names the columns; if this is a row, write a line with names above it)";
+        let error = told(&["bad film 0", "neg"]);
+        assert_eq!(
+            error,
+            format!(
+                "a.csv: no column text|sentence|review|content|sentence1 (or --text-column); the columns are bad film 0, neg \
+                 {row}"
+            )
+        );
+        assert!(told(&["good", "1"]).contains("this seems to be a row"));
+        for names in [["words", "label"], ["words", "Sentence2"]] {
+            let error = told(&names);
+            assert!(!error.contains("first line"), "{error}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The name's ending says no known format.
-    #[error("{}: formats are .csv, .tsv, .jsonl, .json, .conll (or .bio, .iob: a word and its tag a line), .ft (fastText: __label__NAME and the text a line; any other name too), each also .gz, or a folder with train, valid and test files", path.display())]
+    #[error("{}: formats are .csv, .tsv, .jsonl, .json, .conll (or .bio, .iob: a word and its tag a line), .ft (fastText: __label__NAME and the text a line; any other name too), .txt (a text a line, where no labels are needed), each also .gz, or a folder with train, valid and test files", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A wanted column is absent.
-    #[error("{}: no column {wanted}; the columns are {found}", path.display())]
+    #[error("{}: no column {wanted}; the columns are {found}{hint}", path.display())]
     Column {
         /// The file.
         path: PathBuf,
@@ -46,6 +46,8 @@ pub enum DataError {
         wanted: String,
         /// What there is.
         found: String,
+        /// What may be wrong with the line that should name them, where it names nothing usual; else nothing.
+        hint: &'static str,
     },
     /// Two columns could be meant.
     #[error("{}: {what} could be column {first} or {second}; say which with {flag}", path.display())]
@@ -109,6 +111,14 @@ pub enum DataError {
         path: PathBuf,
         /// That label.
         label: String,
+    },
+    /// All words have one tag.
+    #[error("{}: every word has the tag {tag:?}; at least two are needed to learn a difference", path.display())]
+    OneTag {
+        /// The file.
+        path: PathBuf,
+        /// That tag.
+        tag: String,
     },
     /// No row has any label.
     #[error("{}: no row has a label; at least one is needed to learn from", path.display())]

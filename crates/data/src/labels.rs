@@ -1,11 +1,15 @@
 //! What labels mean: the task they make, the set they form, each row's class.
 
+mod several;
+
 use crate::DataError;
 use crate::columns::listed;
 use crate::row::{Cell, Part, Row};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+
+pub(crate) use several::empty_set;
 
 /// What the labels ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +130,6 @@ const ODD: usize = 10;
 /// The task that labels make, and a line that says why and how to override it.
 pub fn infer(part: &Part) -> (TaskKind, String) {
     let mut fractions = None;
-    let mut several = None;
     let mut comma = None;
     let (mut numbers, mut odd, mut commas) = (0, 0, 0);
     for row in &part.rows {
@@ -156,9 +159,6 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
                 if fractions.is_none() && is_fraction(text) {
                     fractions = Some((row.line, text.to_owned()));
                 }
-                if several.is_none() && parts(text).nth(1).is_some() {
-                    several = Some((row.line, text.to_owned()));
-                }
             }
             Cell::None => {}
         }
@@ -181,13 +181,10 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
         }
         _ => (
             TaskKind::Classify,
-            match several {
+            match several::told(&part.rows) {
                 None => "task: classify, one label a row (override with --task regress|multilabel)"
                     .to_owned(),
-                Some((line, text)) => format!(
-                    "task: classify, one label a row, \"{text}\" of line {line} too (--task multilabel reads it as \
-                     several, parted by |)"
-                ),
+                Some(told) => format!("task: classify, one label a row, {told}"),
             },
         ),
     }
@@ -196,6 +193,18 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
 /// Splits a multi-label field.
 pub(crate) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split('|').map(str::trim).filter(|t| !t.is_empty())
+}
+
+/// What a row has where another kind of label was expected.
+fn kind_of(label: &Cell) -> &'static str {
+    match label {
+        Cell::None => "no label",
+        Cell::Text(text) if text.is_empty() => "no label",
+        Cell::Text(_) => "one label",
+        Cell::List(all) if all.len() > 1 => "several labels",
+        Cell::List(_) => "a list of labels",
+        Cell::Tags(_) => "a tag for each word",
+    }
 }
 
 pub(crate) fn each_label<'a>(task: TaskKind, row: &'a Row, mut f: impl FnMut(&'a str)) {
@@ -257,11 +266,14 @@ impl LabelSet {
             if row.label == Cell::None
                 || row.label == Cell::Text(String::new()) && task != TaskKind::MultiLabel
             {
+                let sets = empty_set(&part.rows).filter(|_| row.label != Cell::None);
+                let advice =
+                    sets.unwrap_or_else(|| "hone check --fix leaves such rows out".to_owned());
                 return Err(DataError::Label {
                     path: part.path.clone(),
                     line: row.line,
                     label: String::new(),
-                    reason: "the label is empty; hone check --fix leaves such rows out".to_owned(),
+                    reason: format!("the label is empty; {advice}"),
                 });
             }
             each_label(task, row, |label| {
@@ -274,15 +286,13 @@ impl LabelSet {
             });
         }
         let distinct: HashSet<Cow<'_, str>> = seen.keys().map(|l| canonical(l)).collect();
-        if task == TaskKind::Classify && distinct.len() == 1 {
-            return Err(DataError::OneClass {
-                path: part.path.clone(),
-                label: seen
-                    .keys()
-                    .next()
-                    .map(|l| l.to_string())
-                    .unwrap_or_default(),
-            });
+        if let (1, Some(only)) = (distinct.len(), seen.keys().next()) {
+            let (path, only) = (part.path.clone(), only.to_string());
+            match task {
+                TaskKind::Classify => return Err(DataError::OneClass { path, label: only }),
+                TaskKind::Tag => return Err(DataError::OneTag { path, tag: only }),
+                TaskKind::MultiLabel | TaskKind::Regress => {}
+            }
         }
         let integers = !seen.is_empty() && seen.keys().all(|l| integer(l).is_some());
         let mut labels: Vec<&str> = seen.keys().copied().collect();
@@ -331,11 +341,18 @@ impl LabelSet {
         names: &[String],
     ) -> Result<(Labels, BTreeMap<String, usize>), DataError> {
         let mut unknown: BTreeMap<String, usize> = BTreeMap::new();
-        let wrong = |row: &Row, label: &str, reason: &str| DataError::Label {
-            path: part.path.clone(),
-            line: row.line,
-            label: label.to_owned(),
-            reason: reason.to_owned(),
+        let wrong = |row: &Row, expected: &str| match &row.label {
+            Cell::Text(label) if !label.is_empty() => DataError::Label {
+                path: part.path.clone(),
+                line: row.line,
+                label: label.to_owned(),
+                reason: expected.to_owned(),
+            },
+            other => DataError::Row {
+                path: part.path.clone(),
+                line: row.line,
+                reason: format!("{}; {expected}", kind_of(other)),
+            },
         };
         let mut known = 0;
         let mut class = |label: &str| {
@@ -350,7 +367,7 @@ impl LabelSet {
             TaskKind::Classify => {
                 let each = |row: &Row| match &row.label {
                     Cell::Text(t) if !t.is_empty() => Ok(class(t)),
-                    _ => Err(wrong(row, "", "one label was expected")),
+                    _ => Err(wrong(row, "one label was expected")),
                 };
                 Labels::Classes(part.rows.iter().map(each).collect::<Result<_, _>>()?)
             }
@@ -358,7 +375,7 @@ impl LabelSet {
                 let (mut sets, mut strangers) = (Vec::new(), Vec::new());
                 for row in &part.rows {
                     if row.label == Cell::None {
-                        return Err(wrong(row, "", "a set of labels was expected, if only []"));
+                        return Err(wrong(row, "a set of labels was expected, if only []"));
                     }
                     let (mut set, mut others) = (Vec::new(), HashSet::new());
                     each_label(task, row, |label| match class(label) {
@@ -381,18 +398,17 @@ impl LabelSet {
                         Ok(v) if v.is_finite() => Ok(v),
                         _ => Err(wrong(
                             row,
-                            t,
                             "a finite number was expected (--task classify takes labels as names)",
                         )),
                     },
-                    _ => Err(wrong(row, "", "a number was expected")),
+                    _ => Err(wrong(row, "a number was expected")),
                 };
                 Labels::Values(part.rows.iter().map(each).collect::<Result<_, _>>()?)
             }
             TaskKind::Tag => {
                 let each = |row: &Row| match &row.label {
                     Cell::Tags(tags) => Ok(tags.iter().map(|t| class(t)).collect()),
-                    _ => Err(wrong(row, "", "a tag for each word was expected")),
+                    _ => Err(wrong(row, "a tag for each word was expected")),
                 };
                 Labels::Tags(part.rows.iter().map(each).collect::<Result<_, _>>()?)
             }

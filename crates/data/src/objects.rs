@@ -1,6 +1,9 @@
 //! Rows that are JSON objects: one a line, or all of them items of one array, as pandas saves them.
 
-use serde::de::IgnoredAny;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
 /// The source of each row.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +40,68 @@ impl<'t> Objects<'t> {
     /// What a reader should be told.
     pub fn note(&self) -> Option<&'static str> {
         self.array.then_some(ITEMS)
+    }
+}
+
+/// The object that a row's source is. An error says what is wrong and where; a key that stands twice is one, since one of
+/// its values would be lost.
+pub(crate) fn object(source: &str) -> Result<Map<String, Value>, String> {
+    let place = |e: serde_json::Error| {
+        let told = e.to_string();
+        let cause = told.rfind(" at line ").map_or(&*told, |end| &told[..end]);
+        let place = match e.line() {
+            0 => String::new(),
+            1 => format!(" at its character {}", e.column()),
+            line => format!(" on its line {line}, character {}", e.column()),
+        };
+        format!("not a JSON object ({cause}{place})")
+    };
+    serde_json::from_str(source)
+        .map(|Object(map)| map)
+        .map_err(place)
+}
+
+/// What is to be said of a file whose objects go over several lines, each of which was taken for a row.
+pub(crate) fn over_lines(text: &str) -> Option<&'static str> {
+    let lines = text.lines().filter(|l| !l.trim().is_empty()).count();
+    let values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let values = values.collect::<Result<Vec<_>, _>>().ok()?.len();
+    match values {
+        _ if !text.trim_start().starts_with('{') || values >= lines => None,
+        1 => Some(
+            "one object a line, or one array of objects, was expected; this is a single object over many lines",
+        ),
+        _ => Some(
+            "one object a line, or one array of objects, was expected; these objects go over several lines each",
+        ),
+    }
+}
+
+/// An object of which no key stands twice.
+struct Object(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Object, A::Error> {
+                let mut map = Map::new();
+                while let Some((key, value)) = entries.next_entry::<String, Value>()? {
+                    if map.contains_key(&key) {
+                        return Err(A::Error::custom(format!("the key {key:?} stands twice")));
+                    }
+                    map.insert(key, value);
+                }
+                Ok(Object(map))
+            }
+        }
+        from.deserialize_map(Keys)
     }
 }
 
@@ -166,6 +231,52 @@ mod tests {
         }
         assert_eq!(joined(false, &rows[..1]), format!("{}\n", rows[0]));
         assert_eq!(joined(false, &[]), "");
+    }
+
+    #[test]
+    fn what_is_no_object() {
+        for (source, cause) in [
+            (
+                r#"{"a": 1, "a": 2}"#,
+                r#"the key "a" stands twice at its character 16"#,
+            ),
+            (r#"{"a": }"#, "expected value at its character 7"),
+            ("{\"a\": 1,\n}", "trailing comma on its line 2, character 1"),
+            (
+                "[1]",
+                "invalid type: sequence, expected an object at its character 0",
+            ),
+            (r#"{"a": 1} x"#, "trailing characters at its character 10"),
+        ] {
+            assert_eq!(
+                object(source).unwrap_err(),
+                format!("not a JSON object ({cause})")
+            );
+        }
+        let nested = object(r#"{"b": {"a": 1}, "a": [2]}"#).unwrap();
+        assert_eq!(nested.keys().collect::<Vec<_>>(), ["b", "a"]);
+    }
+
+    #[test]
+    fn objects_over_many_lines() {
+        for (text, says) in [
+            ("{\n\"a\": 1\n}\n", Some("a single object over many lines")),
+            ("\n{\"a\":\n1}", Some("a single object over many lines")),
+            (
+                "{\n\"a\": 1\n}\n{\n\"a\": 2\n}",
+                Some("these objects go over several lines each"),
+            ),
+            ("{\"a\": 1, \"a\": 2}\n\n{\"a\": 1}\n", None),
+            ("{\n\"a\": }\n", None),
+            ("[\n1]", None),
+        ] {
+            let told = over_lines(text);
+            let right = match says {
+                Some(says) => told.is_some_and(|t| t.ends_with(says)),
+                None => told.is_none(),
+            };
+            assert!(right, "{text:?}: {told:?}");
+        }
     }
 
     #[test]

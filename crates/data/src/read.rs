@@ -1,14 +1,15 @@
-//! Readers: CSV, TSV, JSON lines, CoNLL, fastText. Each says the line of what it cannot read.
+//! Readers: CSV, TSV and fastText here, JSON and CoNLL in modules of their own. Each says the line of what it cannot read.
+
+mod conll;
+mod json;
 
 use crate::DataError;
 use crate::columns::{Columns, Found, listed};
 use crate::dialect::Dialect;
 use crate::fasttext::{Labelled, MARK, begins_with_label};
-use crate::objects::{Objects, line_of};
 use crate::row::{Cell, Part, Row, are_pairs};
 use crate::source::read_text;
-use crate::tagged::{Line, Tagged, is_place, is_tag_column};
-use serde_json::{Map, Value};
+use crate::tagged::{is_place, is_tag_column};
 use std::ops::Range;
 use std::path::Path;
 
@@ -390,95 +391,6 @@ impl Reader<'_> {
         Ok((rows, notes))
     }
 
-    fn json(&self) -> Result<Rows, DataError> {
-        let objects = Objects::of(self.text).map_err(|(at, reason)| self.wrong(at, reason))?;
-        let mut rows = Vec::with_capacity(objects.rows.len());
-        let mut notes = Vec::new();
-        // Of an array the line is found and the item's number told.
-        let placed = |e: DataError| match e {
-            DataError::Row { line, reason, .. } if objects.array => {
-                let item = line.checked_sub(1).and_then(|i| objects.rows.get(i));
-                let line_there = item.map_or(1, |(_, source)| line_of(self.text, source));
-                self.wrong(line_there, format!("item {line}: {reason}"))
-            }
-            other => other,
-        };
-        for &(line, source) in &objects.rows {
-            let row = self.json_row(line, source, &mut notes);
-            rows.push(row.map_err(placed)?);
-        }
-        self.whole(&rows).map_err(placed)?;
-        notes.extend(self.alone(&rows));
-        notes.extend(objects.note().map(str::to_owned));
-        Ok((rows, notes))
-    }
-
-    fn json_row(
-        &self,
-        line: usize,
-        source: &str,
-        notes: &mut Vec<String>,
-    ) -> Result<Row, DataError> {
-        let object: Map<String, Value> = serde_json::from_str(source)
-            .map_err(|e| self.wrong(line, format!("not a JSON object ({e})")))?;
-        let names: Vec<String> = object.keys().cloned().collect();
-        let found = self
-            .columns
-            .find(self.path, &names, self.demands == Demands::Labels)
-            .map_err(|e| match e {
-                DataError::Column { wanted, found, .. } => {
-                    self.wrong(line, format!("no key {wanted}; the keys are {found}"))
-                }
-                other => other,
-            })?;
-        if notes.is_empty() {
-            *notes = self.notes(&names, &found);
-        }
-        let string = |i: usize| match &object[&names[i]] {
-            Value::String(s) => Ok(s.clone()),
-            // As an empty field of a table: no text.
-            Value::Null => Ok(String::new()),
-            other => Err(self.wrong(
-                line,
-                format!("{} must be a string, it is {other}", names[i]),
-            )),
-        };
-        let grouped = |g: usize| match &object[&names[g]] {
-            Value::Null => None,
-            Value::String(s) if s.trim().is_empty() => None,
-            other => Some(other.to_string()),
-        };
-        self.not_empty(Row {
-            line,
-            text: string(found.text)?,
-            text_b: found.text_b.map(string).transpose()?,
-            label: match found.label {
-                None => Cell::None,
-                Some(l) => self.json_label(line, &object[&names[l]])?,
-            },
-            words: Vec::new(),
-            group: found.group.and_then(grouped),
-        })
-    }
-
-    fn json_label(&self, line: usize, value: &Value) -> Result<Cell, DataError> {
-        let one = |v: &Value| match v {
-            Value::String(s) => Ok(self.label(s)),
-            Value::Number(n) => Ok(n.to_string()),
-            Value::Bool(b) => Ok(b.to_string()),
-            other => Err(self.wrong(
-                line,
-                format!("a label must be a string or a number, it is {other}"),
-            )),
-        };
-        match value {
-            // As an empty field of a table: no label.
-            Value::Null => Ok(Cell::None),
-            Value::Array(list) => Ok(Cell::List(list.iter().map(one).collect::<Result<_, _>>()?)),
-            other => Ok(Cell::Text(one(other)?)),
-        }
-    }
-
     /// Columns that were asked for of a format that has none.
     fn unnamed(&self, found: &str) -> Result<(), DataError> {
         match self.columns.named() {
@@ -487,6 +399,7 @@ impl Reader<'_> {
                 path: self.path.to_owned(),
                 wanted: named.to_owned(),
                 found: format!("{found}; they have no names"),
+                hint: "",
             }),
         }
     }
@@ -527,56 +440,6 @@ impl Reader<'_> {
         }
         let note = format!("fastText: labels are the words with {MARK}, the text is behind them");
         Ok((rows, vec![note]))
-    }
-
-    fn conll(&self) -> Result<Rows, DataError> {
-        self.unnamed("a word and, last, its tag")?;
-        let mut rows = Vec::new();
-        let mut words: Vec<String> = Vec::new();
-        let mut tags: Vec<String> = Vec::new();
-        let mut start = 1;
-        let mut flush = |words: &mut Vec<String>, tags: &mut Vec<String>, start: usize| {
-            if !words.is_empty() {
-                rows.push(Row {
-                    line: start,
-                    text: words.join(" "),
-                    text_b: None,
-                    label: Cell::Tags(std::mem::take(tags)),
-                    words: std::mem::take(words),
-                    group: None,
-                });
-            }
-        };
-        let file = Tagged::of(self.text);
-        let mut comments = 0;
-        for (line, number) in self.text.lines().zip(1..) {
-            match file.line(line, !words.is_empty()) {
-                Line::Between => flush(&mut words, &mut tags, start),
-                Line::Comment => comments += 1,
-                Line::Header => {}
-                Line::Word(None) => {
-                    return Err(self.wrong(number, "a word and its tag were expected"));
-                }
-                Line::Word(Some((word, tag))) => {
-                    if words.is_empty() {
-                        start = number;
-                    }
-                    words.push(word.to_owned());
-                    tags.push(tag.to_owned());
-                }
-            }
-        }
-        flush(&mut words, &mut tags, start);
-        let mut notes = vec!["words from the first column, tags from the last".to_owned()];
-        if file.header.is_some() {
-            notes.push("the first line names the columns".to_owned());
-        }
-        if comments > 0 {
-            notes.push(format!(
-                "lines of comment (# …) before sentences: {comments}"
-            ));
-        }
-        Ok((rows, notes))
     }
 }
 

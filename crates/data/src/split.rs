@@ -4,6 +4,7 @@ mod iterative;
 
 use hone_tensor::permutation;
 pub(crate) use iterative::deal_several;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 /// Items that must stay together, with the stratum most of them have.
@@ -45,7 +46,7 @@ pub(crate) fn bundles(keys: &[Vec<String>], strata: &[usize]) -> Vec<Bundle> {
             }
             let stratum = counts
                 .iter()
-                .max_by_key(|(s, n)| (**n, std::cmp::Reverse(**s)))
+                .max_by_key(|(s, n)| (**n, Reverse(**s)))
                 .map_or(0, |(s, _)| *s);
             Bundle { rows, stratum }
         })
@@ -214,7 +215,32 @@ fn deal_strata(
     parts
 }
 
-/// Rows for training and, a `fraction` of all, for validation, each in ascending order.
+/// The rows of which holding them out costs least: the smallest bundle, of equal ones one whose classes have most rows, of
+/// these the first that the seed draws. None where all rows are one bundle.
+fn smallest(keys: &[Vec<String>], classes: &[Vec<u32>], seed: u64) -> Option<Vec<u32>> {
+    let mut all = bundles(keys, &vec![0; keys.len()]);
+    if all.len() < 2 {
+        return None;
+    }
+    let mut rows: HashMap<u32, usize> = HashMap::new();
+    for &class in classes.iter().flatten() {
+        *rows.entry(class).or_default() += 1;
+    }
+    let rarest = |bundle: &Bundle| {
+        let own = bundle.rows.iter().flat_map(|&r| &classes[r as usize]);
+        own.map(|class| rows[class]).min()
+    };
+    let drawn = permutation(all.len(), seed, 0).into_iter();
+    let cost = |&i: &u32| {
+        let bundle = &all[i as usize];
+        (bundle.rows.len(), Reverse(rarest(bundle)))
+    };
+    let chosen = drawn.min_by_key(cost)?;
+    Some(all.swap_remove(chosen as usize).rows)
+}
+
+/// Rows for training and, a `fraction` of all, for validation, each in ascending order. A fraction above 0 holds one row out
+/// at least, with those that stay with it, unless all rows stay together.
 ///
 /// `classes` and `keys` are those of [`folds`](crate::folds()): what is spread alike, and what stays together.
 ///
@@ -233,10 +259,16 @@ pub fn stratified_split(
         "a fraction of {fraction} of the rows: 0 to 1 was expected"
     );
     let mut parts = deal(keys, classes, &[1.0 - fraction, fraction], seed).into_iter();
-    (
+    let (mut train, valid) = (
         parts.next().unwrap_or_default(),
         parts.next().unwrap_or_default(),
-    )
+    );
+    if fraction == 0.0 || !valid.is_empty() {
+        return (train, valid);
+    }
+    let valid = smallest(keys, classes, seed).unwrap_or_default();
+    train.retain(|row| valid.binary_search(row).is_err());
+    (train, valid)
 }
 
 #[cfg(test)]
@@ -385,6 +417,35 @@ mod tests {
             (train.len(), valid.len())
         };
         assert_eq!((sizes(0.0), sizes(1.0)), ((6, 0), (0, 6)));
+    }
+
+    /// Of fifty rows of one class and ten of another a hundredth is rounded to none.
+    #[test]
+    fn a_small_fraction_holds_out_a_row() {
+        let strata: Vec<usize> = (0..60).map(|i| usize::from(i >= 50)).collect();
+        let alone = vec![Vec::new(); 60];
+        for seed in 0..10 {
+            for (several, fraction) in [(false, 0.01), (true, 0.01), (true, 1e-4)] {
+                let mut classes = each(&strata);
+                classes[0].extend(several.then_some(2));
+                let (train, valid) = stratified_split(&alone, &classes, fraction, seed);
+                assert_eq!((train.len(), valid.len()), (59, 1), "seed {seed}");
+                // Of the class that can best do without it.
+                assert!((1..50).contains(&valid[0]) && !train.contains(&valid[0]));
+            }
+        }
+        let held = |keys: &[&str], fraction: f64| {
+            let keys: Vec<Vec<String>> = keys.iter().map(|k| vec![(*k).to_owned()]).collect();
+            let (train, valid) = stratified_split(&keys, &each(&strata[..keys.len()]), fraction, 0);
+            assert_eq!(train.len() + valid.len(), keys.len());
+            valid
+        };
+        assert_eq!(held(&["a", "b"], 0.1).len(), 1);
+        // What stays together is held out together, or not at all.
+        assert_eq!(held(&["a", "a", "a", "b", "b"], 0.01), [3, 4]);
+        assert!(held(&["a", "a"], 0.1).is_empty());
+        assert!(held(&["a"], 0.1).is_empty());
+        assert!(held(&["a", "b", "c"], 0.0).is_empty());
     }
 
     #[test]

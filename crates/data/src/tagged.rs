@@ -11,6 +11,10 @@ pub(crate) enum Line<'t> {
     Header,
     /// A word and its tag, or what should be both.
     Word(Option<(&'t str, &'t str)>),
+    /// A word, in a file whose words have no tags.
+    Untagged(&'t str),
+    /// A word with so many columns, more or fewer than the file has.
+    Ragged(usize),
 }
 
 /// How a file writes its words.
@@ -18,7 +22,8 @@ pub(crate) enum Line<'t> {
 pub(crate) struct Tagged<'t> {
     /// The first line, where it names the columns.
     pub header: Option<&'t str>,
-    columns: usize,
+    /// How many columns it has; 0 where no line tells.
+    pub columns: usize,
     places: bool,
 }
 
@@ -52,10 +57,11 @@ pub(crate) fn is_place(tag: &str) -> bool {
     }
 }
 
+/// Columns of a line: between tabs where it has any, else between spaces. A space that does not break is part of a word.
 fn fields(line: &str) -> Vec<&str> {
     match line.contains('\t') {
         true => line.split('\t').map(str::trim).collect(),
-        false => line.split_whitespace().collect(),
+        false => line.split_ascii_whitespace().collect(),
     }
 }
 
@@ -76,7 +82,7 @@ impl<'t> Tagged<'t> {
         Tagged {
             header,
             columns: first.len(),
-            places: first.last().is_some_and(|tag| is_place(tag)),
+            places: first.len() > 1 && first.last().is_some_and(|tag| is_place(tag)),
         }
     }
 
@@ -99,7 +105,14 @@ impl<'t> Tagged<'t> {
         if !inside && line.starts_with('#') && self.columns > 0 && !fits {
             return Line::Comment;
         }
-        Line::Word((!word.is_empty() && !tag.is_empty()).then_some((word, tag)))
+        match fields[..] {
+            [word] if self.columns == 1 => return Line::Untagged(word),
+            // A word alone lacks its tag, whatever else there should be.
+            [_] | [] => {}
+            _ if self.columns == 0 || fields.len() == self.columns => {}
+            _ => return Line::Ragged(fields.len()),
+        }
+        Line::Word((!word.trim().is_empty() && !tag.is_empty()).then_some((word, tag)))
     }
 }
 
@@ -140,5 +153,26 @@ mod tests {
         for text in ["text O\ntag O\n", "tag token\n", "words\n"] {
             assert_eq!(Tagged::of(text).header, None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn lines_have_as_many_columns_as_the_first() {
+        let word = |w, t| Line::Word(Some((w, t)));
+        let file = Tagged::of("EU NNP B-NP B-ORG\n");
+        assert_eq!(file.line("calls VBZ B-VP O", true), word("calls", "O"));
+        assert_eq!(file.line("rejects O", true), Line::Ragged(2));
+        assert_eq!(file.line("New York NNP B-NP O", false), Line::Ragged(5));
+        assert_eq!(file.line("# text = the film", true), Line::Ragged(5));
+        assert_eq!(file.line("rejects", true), Line::Word(None));
+        // A space that does not break parts no columns.
+        let file = Tagged::of("10\u{a0}000 O\nfilms O\n");
+        assert_eq!(file.line("10\u{a0}000 O", true), word("10\u{a0}000", "O"));
+        assert_eq!(file.line("\u{a0} O", true), Line::Word(None));
+        // Words without tags.
+        let file = Tagged::of("I\nsaw\n#\n");
+        assert_eq!(file.line("I", false), Line::Untagged("I"));
+        assert_eq!(file.line("#", false), Line::Untagged("#"));
+        assert_eq!(file.line("# text = I saw", false), Line::Comment);
+        assert_eq!(file.line("saw\tO", true), Line::Ragged(2));
     }
 }

@@ -36,6 +36,15 @@ impl FromStr for Truncate {
 }
 
 impl Truncate {
+    /// Its name in records of runs, which those that go on are held against; flags have `head-tail`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Truncate::Head => "head",
+            Truncate::Tail => "tail",
+            Truncate::HeadTail => "headtail",
+        }
+    }
+
     /// The positions kept of `len` when `room` fit.
     fn keep(self, len: usize, room: usize) -> impl Iterator<Item = usize> {
         let cut = len.saturating_sub(room);
@@ -412,6 +421,13 @@ mod tests {
             let got = t.encode(text, None, 6, how).unwrap();
             assert_eq!((got.ids, got.truncated), (want, 4), "{how:?}");
         }
+    }
+
+    /// Runs that went before are gone on with by these words.
+    #[test]
+    fn records_have_the_names_they_ever_had() {
+        let all = [Truncate::Head, Truncate::Tail, Truncate::HeadTail];
+        assert_eq!(all.map(Truncate::name), ["head", "tail", "headtail"]);
     }
 
     #[test]

@@ -216,6 +216,60 @@ fn a_part_without_labels_is_left_alone() {
     assert_eq!(fixable(&["three more|", "four now|1"]), Some(true));
 }
 
+/// Rows with these labels.
+fn labelled(labels: &[Cell], task: TaskKind) -> Report {
+    let texts = ["one of many|", "two of it|", "three more|"];
+    let mut part = part(&texts[..labels.len()]);
+    for (row, label) in part.rows.iter_mut().zip(labels) {
+        row.label = label.clone();
+    }
+    let input = Input {
+        parts: &[(Split::Train, &part)],
+        task,
+        names: &[],
+        examples: 1,
+    };
+    check(&input, &|_, _| {})
+}
+
+/// What a report says of a kind, and whether that is mended.
+fn said(report: &Report, kind: Kind) -> Option<(&str, bool)> {
+    let found = report.findings.iter().find(|f| f.kind == kind);
+    found.map(|f| (&*f.what, f.fixable))
+}
+
+/// Where other rows have several labels, an empty field is the empty set, and no row to leave out.
+#[test]
+fn empty_labels_beside_several() {
+    let text = |label: &str| Cell::Text(label.to_owned());
+    let report = labelled(&[text("a"), text(""), text("b")], TaskKind::Classify);
+    let plain = Some(("rows without a label: 1", true));
+    assert_eq!(said(&report, Kind::NoLabel), plain);
+    let report = labelled(&[text("a|b"), text(""), text("b")], TaskKind::Classify);
+    let sets = "rows without a label: 1; --task multilabel reads an empty field as the empty set, and \"a|b\" of line 2 as \
+                several labels";
+    assert_eq!(said(&report, Kind::NoLabel), Some((sets, false)));
+}
+
+#[test]
+fn labels_of_a_list_without_a_name() {
+    let list = |all: &[&str]| Cell::List(all.iter().map(|l| l.to_string()).collect());
+    let sets = [list(&["", "z"]), list(&["z"]), list(&[])];
+    let report = labelled(&sets, TaskKind::MultiLabel);
+    let what = "rows without a label, or with one that has no name: 1";
+    assert_eq!(said(&report, Kind::NoLabel), Some((what, true)));
+}
+
+#[test]
+fn words_of_one_tag() {
+    let tags = |all: &[&str]| Cell::Tags(all.iter().map(|l| l.to_string()).collect());
+    let what = "every training word has the same tag; nothing can be learnt";
+    let report = labelled(&[tags(&["O", "O"]), tags(&["O"])], TaskKind::Tag);
+    assert_eq!(said(&report, Kind::OneLabel), Some((what, false)));
+    let report = labelled(&[tags(&["O", "B-x"]), tags(&["O"])], TaskKind::Tag);
+    assert_eq!(said(&report, Kind::OneLabel), None);
+}
+
 /// Sets are compared as sets, tags in their order.
 #[test]
 fn sets_and_tags() {

@@ -1,17 +1,17 @@
 //! `plan.json`: what work that goes on must have in common with the work it goes on with.
 
-use hone_train::{TrainError, write_beside};
+use hone_train::{Difference, TrainError, write_beside};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// Writes `plan.json` into `out`, or, where work is resumed, compares with the one that lies there. `difference`
-/// names the first setting that would change results, as (what, was, now).
+/// names the first setting that would change results.
 pub(crate) fn same_plan<S: Serialize + DeserializeOwned>(
     out: &Path,
     resume: bool,
     now: &S,
-    difference: impl Fn(&S, &S) -> Option<(String, String, String)>,
+    difference: impl Fn(&S, &S) -> Result<Difference, TrainError>,
 ) -> Result<(), TrainError> {
     let path = out.join("plan.json");
     let damaged = |e: serde_json::Error| TrainError::Checkpoint {
@@ -27,7 +27,7 @@ pub(crate) fn same_plan<S: Serialize + DeserializeOwned>(
         source,
     })?;
     let was: S = serde_json::from_str(&text).map_err(damaged)?;
-    match difference(&was, now) {
+    match difference(&was, now)? {
         None => Ok(()),
         Some((what, was, now)) => Err(TrainError::Changed {
             path,

@@ -114,7 +114,9 @@ impl HeldOutRun<'_> {
             outcome.valid = read_set(&model, &mut acts, valid, batches, |_| true)?;
         }
         let (held_out, logits) = score_once(&model, all, self.held_out)?;
-        let (encoder_sha256, head_sha256) = hashes.unwrap_or_default();
+        let seen =
+            || TrainError::Option("nobody saw the weights that the run began with".to_owned());
+        let (encoder_sha256, head_sha256) = hashes.ok_or_else(seen)?;
         Ok(Some(Judged {
             model,
             encoder_sha256,
@@ -144,7 +146,7 @@ fn score_once<B: Backend>(
     held_out: &[u32],
 ) -> Result<(Metrics, Vec<RowLogits>), TrainError> {
     let examples = all.select(held_out);
-    let mut scorer = Scorer::new(model.task, &model.labels);
+    let mut scorer = Scorer::new(model.task, &model.labels, &examples)?;
     if examples.is_empty() {
         return Ok((scorer.finish(), Vec::new()));
     }
@@ -156,7 +158,7 @@ fn score_once<B: Backend>(
         &examples,
         EvalBatches::USUAL,
         |p| {
-            scorer.push(&examples, p);
+            scorer.push(p);
             let row = held_out[p.index];
             logits.push(RowLogits::of(&examples, row, p, model.classes()));
         },

@@ -172,6 +172,10 @@ impl Packer<'_> {
         with_kernel!(self.path, K => unsafe { self.pack_with::<K>(row, start, band) });
     }
 
+    /// [`Packer::pack`] by a kernel.
+    ///
+    /// # Safety
+    /// Nobody else packs this band meanwhile, and the processor can run `K`.
     unsafe fn pack_with<K: GemmKernel>(&self, row: usize, start: usize, band: &[f32]) {
         let Some(at) = self.packed[row] else {
             return;

@@ -84,7 +84,7 @@ impl Progress {
     fn step(&mut self, step: &Step) {
         let loss = self.recent.add(step.loss);
         let rate = step.train_tokens as f64 / step.train_seconds.max(1e-9);
-        let text = format!("loss {loss:.4}  {} tokens/s", count(rate as usize));
+        let text = format!("loss {}  {} tokens/s", shown(loss), count(rate as usize));
         match &self.bar {
             Some(bar) => {
                 bar.set_length(step.steps as u64);
@@ -199,7 +199,7 @@ impl Sink for Progress {
             } => {
                 let beside = match train_rows {
                     0 => String::new(),
-                    n => format!("; {} training texts: loss {:.4}", count(*n), train.loss),
+                    n => format!("; {} training texts: loss {}", count(*n), shown(train.loss)),
                 };
                 self.say(&format!(
                     "step {step}  epoch {epoch:.2}  valid: {}{beside}{}",
@@ -344,5 +344,12 @@ impl Sink for Progress {
             Event::Note { text } => self.say(text),
             Event::Warning { text } => self.say(&format!("warning: {text}")),
         }
+    }
+}
+/// A loss in few characters, whatever its size.
+fn shown(loss: f64) -> String {
+    match loss.abs() < 1e6 {
+        true => format!("{loss:.4}"),
+        false => format!("{loss:.3e}"),
     }
 }

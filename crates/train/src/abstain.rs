@@ -164,12 +164,25 @@ impl Abstain {
         })
     }
 
-    /// Puts a rule among the fields of a `config.json`, or takes away the one that is there.
-    pub fn write(rule: Option<&Abstain>, fields: &mut Map<String, Value>) {
-        match rule.and_then(|rule| serde_json::to_value(rule).ok()) {
-            Some(value) => drop(fields.insert(FIELD.to_owned(), value)),
-            None => drop(fields.remove(FIELD)),
-        }
+    /// Puts a rule among the fields of a `config.json`, or takes away the one that is there; a rule that could not be read
+    /// again is an error.
+    pub fn write(
+        rule: Option<&Abstain>,
+        fields: &mut Map<String, Value>,
+    ) -> Result<(), TrainError> {
+        let Some(rule) = rule else {
+            fields.remove(FIELD);
+            return Ok(());
+        };
+        let written = serde_json::to_value(rule).and_then(|value| {
+            // What is no number is written as nothing.
+            serde_json::from_value::<Abstain>(value.clone()).map(|_| value)
+        });
+        let value = written.map_err(|e| {
+            TrainError::Option(format!("config.json: {FIELD} would be no rule ({e})"))
+        })?;
+        fields.insert(FIELD.to_owned(), value);
+        Ok(())
     }
 }
 
@@ -313,7 +326,7 @@ mod tests {
         let rows = drawn(2000, 1, |c| c);
         let rule = Abstain::find(&rows, 0.9).unwrap();
         let mut fields = Map::new();
-        Abstain::write(Some(&rule), &mut fields);
+        Abstain::write(Some(&rule), &mut fields).unwrap();
         let text = serde_json::to_string(&fields).unwrap();
         let back = serde_json::from_str(&text).unwrap();
         assert_eq!(Abstain::read(&back).unwrap(), Some(rule));
@@ -321,8 +334,15 @@ mod tests {
         assert_eq!(on.coverage, rule.coverage);
         assert!(on.precision > 0.9);
         fields.insert(FIELD.to_owned(), Value::from(3));
-        assert!(Abstain::read(&fields).is_err());
-        Abstain::write(None, &mut fields);
+        let said = Abstain::read(&fields).unwrap_err().to_string();
+        assert!(said.contains("config.json: hone_abstain"), "{said}");
+        let none = Abstain {
+            above: f64::NAN,
+            ..rule
+        };
+        let said = Abstain::write(Some(&none), &mut fields).unwrap_err();
+        assert!(said.to_string().contains("config.json: hone_abstain"));
+        Abstain::write(None, &mut fields).unwrap();
         assert_eq!(Abstain::read(&fields).unwrap(), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::evaluate::{Prediction, argmax, sigmoid, softmax, word_classes};
 use crate::examples::{Examples, Targets};
+use crate::metrics::given;
 
 /// What a model said of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,12 +84,12 @@ impl RowAnswer {
                     margin: 1.0,
                     wrong_by: 0.0,
                 };
-                let mut given = Vec::new();
+                let mut labels = Vec::new();
                 for (c, &z) in (0u32..).zip(p.logits) {
-                    let (said, is) = (z >= 0.0, gold.contains(&c));
+                    let (said, is) = (given(z), gold.contains(&c));
                     let sure = sigmoid(z.abs());
                     if said {
-                        given.push(c);
+                        labels.push(c);
                     }
                     if said != is {
                         answer.right = false;
@@ -99,7 +100,7 @@ impl RowAnswer {
                     answer.loss += z.max(0.0) - if is { z } else { 0.0 } + (-z.abs()).exp().ln_1p();
                 }
                 answer.loss /= p.logits.len().max(1) as f64;
-                answer.said = Said::Set(given);
+                answer.said = Said::Set(labels);
                 answer
             }
             Targets::Values(all) => {

@@ -29,10 +29,15 @@ pub enum Order {
     File,
 }
 
+/// Optimiser steps, at least 1, of `step_rows` examples each (0 counts as 1) over `rows`; the last may be smaller.
+pub(crate) fn steps_per_epoch(rows: usize, step_rows: usize) -> usize {
+    rows.div_ceil(step_rows.max(1)).max(1)
+}
+
 impl BatchPlan {
-    /// Optimiser steps of an epoch over `rows` examples; the last may be smaller.
+    /// Optimiser steps of an epoch over `rows` examples, at least 1; the last may be smaller.
     pub fn steps_per_epoch(&self, rows: usize) -> usize {
-        rows.div_ceil(self.step_rows.max(1))
+        steps_per_epoch(rows, self.step_rows)
     }
 
     /// Example indices of an epoch, in order.
@@ -167,7 +172,7 @@ mod tests {
             max_tokens: 100,
             order: Order::File,
         };
-        assert_eq!(plan.steps_per_epoch(3), 3);
+        assert_eq!((plan.steps_per_epoch(3), plan.steps_per_epoch(0)), (3, 1));
         let all = [0, 1, 2];
         assert_eq!(
             plan.micro_batches(&e, &all),

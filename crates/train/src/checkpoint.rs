@@ -7,6 +7,7 @@
 use crate::{Options, TrainError};
 use hone_tensor::{put_in_place, settle};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -106,14 +107,25 @@ pub struct Identity {
     pub rows: usize,
 }
 
+/// The first difference between two runs that would change results, as (what, was, now); none where there is none.
+pub type Difference = Option<(String, String, String)>;
+
+/// The fields of a run's options; an error where they are none, since then nothing could be compared.
+fn fields(options: &impl Serialize) -> Result<Map<String, Value>, TrainError> {
+    let reason = match serde_json::to_value(options) {
+        Ok(Value::Object(map)) => return Ok(map),
+        Ok(_) => "they have no names".to_owned(),
+        Err(e) => e.to_string(),
+    };
+    let what = "the options";
+    Err(TrainError::Incomparable { what, reason })
+}
+
 impl Identity {
-    /// The first difference that would change results, as (what, was, now).
-    pub fn difference(&self, now: &Identity) -> Option<(String, String, String)> {
-        let text = |i: &Identity| {
-            let mut map = serde_json::to_value(&i.options)
-                .ok()
-                .and_then(|v| v.as_object().cloned())
-                .unwrap_or_default();
+    /// The first difference that would change results.
+    pub fn difference(&self, now: &Identity) -> Result<Difference, TrainError> {
+        let text = |i: &Identity| -> Result<Map<String, Value>, TrainError> {
+            let mut map = fields(&i.options)?;
             map.insert("max_length".into(), i.max_length.into());
             map.insert("truncate".into(), i.truncate.clone().into());
             for (role, hash) in &i.hashes {
@@ -121,9 +133,9 @@ impl Identity {
             }
             map.insert("kernel path".into(), i.kernel_path.clone().into());
             map.insert("number of training rows".into(), i.rows.into());
-            map
+            Ok(map)
         };
-        let (was, now) = (text(self), text(now));
+        let (was, now) = (text(self)?, text(now)?);
         let keys = was
             .keys()
             .chain(now.keys().filter(|k| !was.contains_key(*k)));
@@ -132,17 +144,16 @@ impl Identity {
             if key == "save_every" || was.get(key) == now.get(key) {
                 continue;
             }
-            let value = |map: &serde_json::Map<String, serde_json::Value>| {
-                map.get(key).map_or("absent".into(), |v| v.to_string())
-            };
+            let value =
+                |map: &Map<String, Value>| map.get(key).map_or("absent".into(), |v| v.to_string());
             let name = if key.contains(' ') {
                 key.clone()
             } else {
                 format!("--{}", key.replace('_', "-"))
             };
-            return Some((name, value(&was), value(&now)));
+            return Ok(Some((name, value(&was), value(&now))));
         }
-        None
+        Ok(None)
     }
 }
 
@@ -266,7 +277,7 @@ impl Checkpoints {
 
     /// Refuses a checkpoint of another run.
     pub fn check(&self, path: &Path, state: &State, now: &Identity) -> Result<(), TrainError> {
-        match state.identity.difference(now) {
+        match state.identity.difference(now)? {
             None => Ok(()),
             Some((what, was, now)) => Err(TrainError::Changed {
                 path: path.to_owned(),
@@ -405,7 +416,7 @@ mod tests {
         let changed = |change: fn(&mut Options)| {
             let mut now = was.clone();
             change(&mut now.options);
-            was.difference(&now)
+            was.difference(&now).unwrap()
         };
         assert_eq!(
             changed(|o| o.save_every = Some(crate::Cadence::Steps(3))),
@@ -413,6 +424,19 @@ mod tests {
         );
         let (what, before, now) = changed(|o| o.eval_every = crate::Cadence::Steps(3)).unwrap();
         assert_eq!([what, before, now], ["--eval-every", "\"100%\"", "\"3\""]);
+    }
+
+    /// What cannot be written down is not the same as anything.
+    #[test]
+    fn options_that_cannot_be_compared_are_not_equal() {
+        assert!(fields(&Options::default()).unwrap().contains_key("lr"));
+        let unnamed = fields(&3).unwrap_err().to_string();
+        assert!(
+            unnamed.contains("the options cannot be compared"),
+            "{unnamed}"
+        );
+        let keys = std::collections::BTreeMap::from([([1, 2], 3)]);
+        assert!(fields(&keys).is_err());
     }
 
     #[test]

@@ -33,6 +33,14 @@ impl HeldOut<'_> {
         }
     }
 
+    /// Rows whose label the model knows: an answer to any other could not be right.
+    pub(crate) fn rows(self, valid: Option<&Examples>) -> usize {
+        match self {
+            HeldOut::Valid => valid.map_or(0, |v| v.targets.known()),
+            HeldOut::OutOfFold(answers) => answers.len(),
+        }
+    }
+
     /// How sure the answers are under a temperature; `valid` is the model's own.
     pub(crate) fn sureness(
         self,
@@ -88,10 +96,21 @@ impl Job<'_> {
         Ok(whole.then_some(all))
     }
 
-    /// `--calibrate` and `--abstain-precision` need classes, and held-out rows enough; `what` names the rows.
+    /// `--calibrate` and `--abstain-precision` need classes, and held-out rows enough; `rows` is the number of those whose
+    /// label is known ([`Targets::known`]), `what` names them.
     pub fn can_conclude(&self, rows: usize, what: &str) -> Result<(), TrainError> {
         self.can_calibrate(rows, what)?;
         self.can_abstain(rows, what)
+    }
+
+    /// The temperature that answers to held-out rows have; too few of them are an error, however they came to be so few.
+    pub(crate) fn temperature(
+        &self,
+        answers: &Answers,
+        by: HeldOut<'_>,
+    ) -> Result<f64, TrainError> {
+        self.can_calibrate(answers.len(), by.name())?;
+        Ok(answers.temperature())
     }
 
     fn can_calibrate(&self, rows: usize, what: &str) -> Result<(), TrainError> {
@@ -101,7 +120,7 @@ impl Job<'_> {
                 wrong("--calibrate is for texts of one class each".to_owned())
             }
             true if rows < LEAST_ROWS => wrong(format!(
-                "--calibrate needs {LEAST_ROWS} {what} at least, there are {rows}{}",
+                "--calibrate needs {LEAST_ROWS} {what} at least, there are {rows} with a known label{}",
                 instead(what, "--calibrate")
             )),
             _ => Ok(()),
@@ -120,10 +139,81 @@ impl Job<'_> {
         }
         if rows < needed {
             return Err(TrainError::Option(format!(
-                "--abstain-precision {wanted} needs {needed} {what} at least, there are {rows}{}",
+                "--abstain-precision {wanted} needs {needed} {what} at least, there are {rows} with a known label{}",
                 instead(what, &format!("--abstain-precision {wanted}"))
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DataSource, FrozenPrefix, JobData, Options, Strictness, ValidSource, WordUpdates};
+    use hone_data::{Columns, Truncate};
+    use std::path::Path;
+
+    fn data() -> JobData {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/trajectory");
+        DataSource {
+            data: folder.join("train.csv"),
+            valid: ValidSource::None,
+            test: None,
+            columns: Columns::default(),
+            kind: None,
+            split_seed: 0,
+        }
+        .read()
+        .unwrap()
+    }
+
+    /// A label that the model does not know tells nothing of what it knows.
+    #[test]
+    fn rows_of_unknown_labels_are_not_counted() {
+        let mut valid = Examples::new(Task::Classify);
+        valid.targets = Targets::Classes(vec![Some(0), None, Some(1), None, None]);
+        assert_eq!(HeldOut::Valid.rows(Some(&valid)), 2);
+        assert_eq!(HeldOut::Valid.rows(None), 0);
+        let mut answers = Answers::new(2);
+        answers.push(&[1.0, 0.0], 1);
+        assert_eq!(HeldOut::OutOfFold(&answers).rows(Some(&valid)), 1);
+    }
+
+    /// Whoever brings the answers, too few of them have no temperature.
+    #[test]
+    fn few_answers_have_no_temperature() {
+        let data = data();
+        let options = Options {
+            calibrate: true,
+            ..Options::default()
+        };
+        let job = Job {
+            model: Path::new("none"),
+            data: &data,
+            options: &options,
+            max_length: None,
+            truncate: Truncate::Head,
+            strict: Strictness::Warn,
+            out: None,
+            resume: false,
+            frozen: FrozenPrefix::Recompute,
+            words: WordUpdates::Deferred,
+            augment: None,
+            recipe: None,
+        };
+        let answers = |rows: usize| {
+            let mut all = Answers::new(2);
+            (0..rows).for_each(|i| all.push(&[1.0, 0.0], i % 2));
+            all
+        };
+        let few = answers(LEAST_ROWS - 1);
+        for by in [HeldOut::Valid, HeldOut::OutOfFold(&few)] {
+            let said = job.temperature(&few, by).unwrap_err().to_string();
+            let says = format!("200 {} at least, there are 199 with", by.name());
+            assert!(said.contains(&says), "{said}");
+        }
+        let enough = answers(LEAST_ROWS);
+        assert!(job.temperature(&enough, HeldOut::Valid).is_ok());
     }
 }

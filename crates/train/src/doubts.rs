@@ -5,9 +5,10 @@ use crate::engine::Engine;
 use crate::events::Event;
 use crate::training::Training;
 use crate::watch::{CollapseGuard, Guard};
-use crate::{Average, Options, TrainError};
+use crate::{Average, InitHead, Options, Targets, TrainError};
 use hone_kernels::Backend;
 use hone_optim::Warmup;
+use hone_tensor::Depth;
 
 impl<B: Backend> Training<'_, B> {
     /// Says what the options will not do in a run of so many steps.
@@ -22,6 +23,7 @@ impl<B: Backend> Training<'_, B> {
             soonest.and_then(|at| self.long_patience(at, steps)),
             engine.unmixed(),
             engine.drawn_and_frozen(self.model, options.reinit_top),
+            self.far_values(),
         ];
         for text in doubts.into_iter().flatten() {
             self.sink.event(&Event::Warning { text });
@@ -30,12 +32,35 @@ impl<B: Backend> Training<'_, B> {
     }
 }
 
+/// Values this far from 0, or apart, are more than a few steps of a head away.
+const FAR: f64 = 20.0;
+
 impl<B: Backend> Training<'_, B> {
+    /// Values that a head which begins at random, near 0, can hardly reach.
+    fn far_values(&self) -> Option<String> {
+        let Targets::Values(values) = &self.train.targets else {
+            return None;
+        };
+        let params = self.model.layout().table.params();
+        let mut rows = params.iter().zip(self.pretrained);
+        let random = self.options.init_head == InitHead::Random
+            && rows.any(|(p, loaded)| p.depth == Depth::Head && !loaded);
+        let values = || values.iter().map(|&v| f64::from(v));
+        let mean = values().sum::<f64>() / values().count().max(1) as f64;
+        let [low, high] = values().fold([f64::INFINITY, f64::NEG_INFINITY], |[l, h], v| {
+            [l.min(v), h.max(v)]
+        });
+        (random && mean.abs().max((high - low) / 2.0) > FAR).then(|| {
+            format!(
+                "the values go from {low} to {high}, and a new head begins near 0 and moves by about its learning rate a step: \
+                 divide them so that they are a few units, or begin with a fitted head (--init-head probe)"
+            )
+        })
+    }
+
     fn eval_every(&self) -> usize {
-        let options = self.options;
-        let step_rows = options.batch_size * options.grad_accum;
-        let per_epoch = self.train.len().div_ceil(step_rows);
-        options.eval_every.steps(per_epoch)
+        let per_epoch = self.options.steps_per_epoch(self.train.len());
+        self.options.eval_every.steps(per_epoch)
     }
 
     /// The first step after which patience can be at its end: the first validation is the best so far.

@@ -1,6 +1,6 @@
 //! Why a run failed, with the facts a user needs.
 
-use hone_bert::BertError;
+use hone_bert::{BertError, Task};
 use hone_kernels::BackendError;
 use hone_tensor::TensorError;
 use std::path::PathBuf;
@@ -50,6 +50,16 @@ pub enum TrainError {
         /// The first such output.
         value: f64,
     },
+    /// What the encoder makes of a text is NaN or infinite.
+    #[error(
+        "row {row}: the encoder makes {value} of its text, which is no number: its weights are damaged, or too large"
+    )]
+    Feature {
+        /// The text's row in its file, from 1.
+        row: usize,
+        /// The first such number.
+        value: f32,
+    },
     /// What is measured is NaN or infinite.
     #[error(
         "{metric} is not a number on the held-out rows; lower --lr, choose another --metric, or fewer --folds"
@@ -78,9 +88,25 @@ pub enum TrainError {
         /// What is wrong.
         reason: String,
     },
+    /// Two runs cannot be held against each other.
+    #[error("{what} cannot be compared with those of the run that goes on: {reason}")]
+    Incomparable {
+        /// What of them.
+        what: &'static str,
+        /// Why not.
+        reason: String,
+    },
     /// The user asked to stop before the first step.
     #[error("interrupted before the first step; nothing was trained")]
     Interrupted,
+    /// A model's answers are to be measured on examples of another task.
+    #[error("the examples have {found}, which is not what a model of the task {task:?} answers")]
+    OtherTask {
+        /// The model's task.
+        task: Task,
+        /// What the examples have.
+        found: &'static str,
+    },
     /// An option cannot be used.
     #[error("{0}")]
     Option(String),

@@ -96,15 +96,9 @@ pub fn evaluate<B: Backend>(
     batches: EvalBatches,
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<crate::metrics::Metrics>, TrainError> {
-    let mut scorer = Scorer::new(model.task, &model.labels);
-    let whole = predict(
-        model,
-        acts,
-        examples,
-        batches,
-        |p| scorer.push(examples, p),
-        progress,
-    )?;
+    let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
+    let each = |p: Prediction<'_>| scorer.push(p);
+    let whole = predict(model, acts, examples, batches, each, progress)?;
     Ok(whole.then(|| scorer.finish()))
 }
 

@@ -42,6 +42,26 @@ impl Targets {
         }
     }
 
+    /// How many examples have an answer that the model could give.
+    pub fn known(&self) -> usize {
+        match self {
+            Targets::Classes(all) => all.iter().flatten().count(),
+            Targets::Sets { sets, .. } => sets.len(),
+            Targets::Values(all) => all.len(),
+            Targets::Tags { words, .. } => words.len(),
+        }
+    }
+
+    /// What they are, in words.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Targets::Classes(_) => "one class each",
+            Targets::Sets { .. } => "any labels",
+            Targets::Values(_) => "a value each",
+            Targets::Tags { .. } => "tagged words",
+        }
+    }
+
     /// The classes by which examples are spread alike over parts, `least` being the number of examples that a range of values
     /// has at least.
     pub fn spread(&self, least: usize) -> Vec<Vec<u32>> {

@@ -24,8 +24,8 @@ impl Features {
     }
 }
 
-/// The last layer's hidden states of each example, pooled; no dropout, whatever head the model has.
-/// `progress` hears how many examples are done; `None` where it asked to stop.
+/// The last layer's hidden states of each example, pooled; no dropout, whatever head the model has. States that are no
+/// numbers are an error. `progress` hears how many examples are done; `None` where it asked to stop.
 ///
 /// Batches change no value: no row depends on the other rows of a batch.
 pub fn features<B: Backend>(
@@ -80,6 +80,7 @@ pub fn features_each<B: Backend>(
             let own = &states[at * hidden..(at + tokens) * hidden];
             at += tokens;
             for (pool, out) in pools.iter().zip(&mut out) {
+                let before = out.values.len();
                 match pool {
                     Pool::Cls => out
                         .values
@@ -95,6 +96,7 @@ pub fn features_each<B: Backend>(
                         out.values.extend(mean);
                     }
                 }
+                finite(&out.values[before..], examples.rows[i as usize])?;
             }
         }
         done += part.len();
@@ -103,6 +105,14 @@ pub fn features_each<B: Backend>(
         }
     }
     Ok(Some(out))
+}
+
+/// Refuses states of a row's text that are no numbers: nothing can be fitted to them.
+fn finite(states: &[f32], row: usize) -> Result<(), TrainError> {
+    match states.iter().find(|x| !x.is_finite()) {
+        Some(&value) => Err(TrainError::Feature { row, value }),
+        None => Ok(()),
+    }
 }
 
 /// The last layer's hidden states of every tagged word (its first piece), and the words' classes; words whose tag the model
@@ -122,13 +132,16 @@ pub(crate) fn word_features<B: Backend>(
         let mut done = 0;
         for part in cut(examples, &order, batches.rows, batches.tokens) {
             model.hidden(&mut acts, &examples.batch(part), &mut states)?;
-            let tagged = part
-                .iter()
-                .flat_map(|&i| &tokens[examples.span(i as usize)]);
-            for (class, state) in tagged.zip(states.chunks_exact(hidden)) {
+            let tagged = part.iter().flat_map(|&i| {
+                let own = &tokens[examples.span(i as usize)];
+                own.iter().map(move |class| (i, class))
+            });
+            for ((i, class), state) in tagged.zip(states.chunks_exact(hidden)) {
                 if let Some(class) = class {
+                    let before = values.len();
                     classes.push(*class as usize);
                     values.extend(state.iter().map(|x| x.to_f64() as f32));
+                    finite(&values[before..], examples.rows[i as usize])?;
                 }
             }
             done += part.len();
@@ -237,6 +250,34 @@ mod tests {
                 read.row(row),
                 last.values[16 * t..16 * (t + 1)].iter().copied(),
             );
+        }
+    }
+
+    /// A text that holds a damaged word is named, however the states are read.
+    #[test]
+    fn states_that_are_no_numbers_are_an_error_that_names_the_row() {
+        let mut tagger = model(Task::Tag);
+        let mut all = examples(Task::Tag);
+        if let Targets::Tags { tokens, .. } = &mut all.targets {
+            *tokens = vec![Some(0); LENGTHS.iter().sum()];
+        }
+        let table = tagger.layout().table.clone();
+        let words = |name: &str| name.ends_with("word_embeddings.weight");
+        let index = table.params().iter().position(|p| words(&p.name)).unwrap();
+        let mut weights = tagger.download().unwrap().swap_remove(index);
+        // The second word of the fourth text alone.
+        weights[16 * 24] = f32::NAN;
+        tagger.set(index, &weights).unwrap();
+        let few = EvalBatches {
+            rows: 2,
+            tokens: 18,
+        };
+        let [mean, cls] =
+            [Pool::Mean, Pool::Cls].map(|pool| features(&tagger, &all, pool, few, |_| true).err());
+        let tagged = word_features(&tagger, &all, few, |_| true).err();
+        for said in [mean, cls, tagged] {
+            let said = said.unwrap().to_string();
+            assert!(said.starts_with("row 4: the encoder makes NaN"), "{said}");
         }
     }
 }

@@ -205,7 +205,7 @@ impl Job<'_> {
         model.config.classifier_dropout =
             (options.head_dropout != options.dropout).then_some(options.head_dropout);
         // What another run found of another model does not hold for this one.
-        Abstain::write(None, &mut model.config.source);
+        Abstain::write(None, &mut model.config.source)?;
         if let Some(begun) = &mut fit.begun {
             begun(&model)?;
         }
@@ -223,7 +223,7 @@ impl Job<'_> {
         let identity = Identity {
             options: self.options.clone(),
             max_length,
-            truncate: format!("{:?}", self.truncate).to_lowercase(),
+            truncate: self.truncate.name().to_owned(),
             hashes: marks.into_iter().collect(),
             kernel_path: model.backend().path(),
             rows: fit.train.len(),

@@ -199,10 +199,7 @@ impl Job<'_> {
         stop: &AtomicBool,
         started: Instant,
     ) -> Result<(Model<B>, Summary, Ending), TrainError> {
-        let held_out = match by {
-            HeldOut::Valid => texts.valid.as_ref().map_or(0, |v| v.examples.len()),
-            HeldOut::OutOfFold(answers) => answers.len(),
-        };
+        let held_out = by.rows(texts.valid.as_ref().map(|v| &v.examples));
         self.can_conclude(held_out, by.name())?;
         // What is found after the last step goes into the model: cut off, it is to be found again.
         let keep = self.options.calibrate || self.options.abstain_precision.is_some();
@@ -230,7 +227,8 @@ impl Job<'_> {
             };
             interrupted = held_out.is_none() || tested.is_some() != test.is_some();
             if let (Some(held_out), false) = (held_out, interrupted) {
-                let (temperature, seed) = (held_out.temperature(), self.options.seed);
+                let temperature = self.temperature(&held_out, by)?;
+                let seed = self.options.seed;
                 model.divide_logits(temperature)?;
                 outcome.valid = None;
                 calibration = Some(Calibration {
@@ -287,7 +285,7 @@ impl Job<'_> {
             (Some(wanted), Some(held_out)) if !interrupted => {
                 let tested = sureness(&test_reading);
                 let found = Abstention::of(wanted, by.name(), &held_out, tested);
-                Abstain::write(found.rule.as_ref(), &mut model.config.source);
+                Abstain::write(found.rule.as_ref(), &mut model.config.source)?;
                 Some(found)
             }
             _ => None,

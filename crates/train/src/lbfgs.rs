@@ -19,7 +19,7 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Minimises `f`, which returns its value and writes its gradient, from `x` on, until no part of the gradient
-/// is larger than `tolerance`, or for `most` steps.
+/// is larger than `tolerance`, or for `most` steps; `x` stays where `f` was last a number.
 pub fn minimise(
     x: &mut [f64],
     tolerance: f64,
@@ -70,7 +70,9 @@ pub fn minimise(
             }
             length *= 0.5;
         }
-        if next_value >= value {
+        // What is no number is no fall either.
+        let falls = next_value < value;
+        if !falls {
             return;
         }
         new.s.clear();
@@ -125,5 +127,21 @@ mod tests {
             (x[0] - 1.0).abs() < 1e-6 && (x[1] - 1.0).abs() < 1e-6,
             "{x:?}"
         );
+    }
+
+    /// Behind a wall the function is no number: the place is the last one where it is.
+    #[test]
+    fn what_is_no_number_is_no_fall() {
+        let mut x = [0.0];
+        minimise(&mut x, 1e-9, 500, |x, g| {
+            g[0] = -1.0;
+            if x[0] <= 0.5 { -x[0] } else { f64::NAN }
+        });
+        assert_eq!(x, [0.5]);
+        minimise(&mut x, 1e-9, 500, |_, g| {
+            g[0] = f64::NAN;
+            f64::NAN
+        });
+        assert_eq!(x, [0.5]);
     }
 }

@@ -56,7 +56,7 @@ pub use augment::{EpochTexts, EpochsDrawn, ModelWords};
 pub use average::Average;
 pub use batches::{BatchPlan, Order};
 pub use calibrate::{Answers, Calibration, Change, Reliability};
-pub use checkpoint::{Best, Checkpoints, Identity, State};
+pub use checkpoint::{Best, Checkpoints, Difference, Identity, State};
 pub use conclude::HeldOut;
 pub use engine::{Engine, Queued, StepDone, StepRates, WordUpdates};
 pub use error::TrainError;

@@ -91,8 +91,9 @@ impl Linear {
             let mut value = 0.5 * dot(body, body);
             slopes.assign(&ArrayView1::from(last));
             general_mat_mul(1.0, &x, &matrix(body, outputs), 1.0, &mut slopes);
-            for (mut slopes, &r) in slopes.rows_mut().into_iter().zip(rows) {
-                value += c * loss(r as usize, slopes.as_slice_mut().unwrap_or_default());
+            for (slopes, &r) in slopes.rows_mut().into_iter().zip(rows) {
+                let slopes = slopes.into_slice().expect("a row in one piece");
+                value += c * loss(r as usize, slopes);
             }
             slopes *= c;
             gradient[..intercept].copy_from_slice(body);

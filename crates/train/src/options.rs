@@ -1,11 +1,13 @@
 //! A run's hyperparameters, all of them decided: what `run.toml` records.
 
+use crate::batches::steps_per_epoch;
 use crate::watch::CollapseGuard;
 use crate::{Average, Init, InitHead, Pool, TrainError};
 use hone_bert::{LossKind, Task};
 use hone_optim::{Multipliers, Pull, Schedule, Warmup};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::str::FromStr;
 
 /// When something recurring happens: an integer is steps; a fraction (`0.5`, `50%`) is of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -319,7 +321,23 @@ impl Options {
                 return wrong(format!("--{flag} {value}: {expected} was expected"));
             }
         }
-        Ok(())
+        writable("schedule", self.schedule)?;
+        writable("warmup", self.warmup)?;
+        writable("l2-sp", self.l2_sp)?;
+        writable("average", self.average)?;
+        writable("eval-every", self.eval_every)?;
+        self.save_every
+            .map_or(Ok(()), |c| writable("save-every", c))
+    }
+
+    /// Training texts of an optimiser step, at least 1.
+    pub fn step_rows(&self) -> usize {
+        self.batch_size.saturating_mul(self.grad_accum).max(1)
+    }
+
+    /// Optimiser steps of an epoch over `rows` training texts, at least 1; the last may have fewer texts.
+    pub fn steps_per_epoch(&self, rows: usize) -> usize {
+        steps_per_epoch(rows, self.step_rows())
     }
 
     /// Optimiser steps of the run.
@@ -327,6 +345,16 @@ impl Options {
         self.max_steps
             .unwrap_or_else(|| (self.epochs * steps_per_epoch as f64).ceil() as usize)
     }
+}
+
+/// Refuses what no file could hold: the word of an option is read as its flag would be.
+fn writable<T: Into<String> + FromStr<Err = String>>(
+    flag: &str,
+    value: T,
+) -> Result<(), TrainError> {
+    let word: String = value.into();
+    let read = word.parse::<T>().map(|_| ());
+    read.map_err(|e| TrainError::Option(format!("--{flag} {e}")))
 }
 
 /// What fits, and what is said where it does not.
@@ -361,8 +389,14 @@ pub fn fits_task(options: &Options, task: Task) -> Result<(), TrainError> {
 /// come again.
 pub(crate) fn can_run(rows: usize, steps: usize) -> Result<(), TrainError> {
     let wrong = |what| Err(TrainError::Option(what));
-    if rows == 0 || steps == 0 {
-        return wrong("there is nothing to train on: no rows, or no steps".to_owned());
+    if rows == 0 {
+        return wrong(
+            "there is nothing to train on: no text is left beside those held out (--valid)"
+                .to_owned(),
+        );
+    }
+    if steps == 0 {
+        return wrong("there is nothing to train: the run has no steps".to_owned());
     }
     match u32::try_from(steps) {
         Ok(_) => Ok(()),
@@ -388,6 +422,25 @@ mod tests {
         assert!(can_run(9, u32::MAX as usize).is_ok());
     }
 
+    #[test]
+    fn an_epoch_has_steps_whatever_the_numbers() {
+        let with = |batch_size, grad_accum| Options {
+            batch_size,
+            grad_accum,
+            ..Options::default()
+        };
+        for (options, step_rows, rows, steps) in [
+            (with(8, 2), 16, 100, 7),
+            (with(8, 2), 16, 96, 6),
+            (with(8, 2), 16, 0, 1),
+            (with(0, 2), 1, 5, 5),
+            (with(usize::MAX, 2), usize::MAX, 5, 1),
+        ] {
+            let found = (options.step_rows(), options.steps_per_epoch(rows));
+            assert_eq!(found, (step_rows, steps), "{rows}");
+        }
+    }
+
     /// A part of an epoch is begun, not left out.
     #[test]
     fn parts_of_epochs_are_whole_steps() {
@@ -410,7 +463,7 @@ mod tests {
 
     #[test]
     fn numbers_of_no_run_are_refused() {
-        let cases: [(fn(&mut Options), &str); 15] = [
+        let cases: [(fn(&mut Options), &str); 27] = [
             (
                 |o| o.batch_size = 0,
                 "--batch-size 0: at least 1 was expected",
@@ -437,6 +490,45 @@ mod tests {
             (
                 |o| o.abstain_precision = Some(1.0),
                 "--abstain-precision 1:",
+            ),
+            (
+                |o| o.schedule = Schedule::Polynomial { power: f64::NAN },
+                "--schedule \"polynomial:NaN\": the power",
+            ),
+            (
+                |o| o.schedule = Schedule::Slanted { ratio: 0.5 },
+                "--schedule \"slanted:0.5\": the ratio",
+            ),
+            (
+                |o| o.schedule = Schedule::Exponential { from: 2.0 },
+                "--schedule \"exponential:2\": a number above 0, at most 1,",
+            ),
+            (
+                |o| o.warmup = Warmup::Fraction(-0.1),
+                "--warmup \"-0.1\": an integer is steps",
+            ),
+            (|o| o.warmup = Warmup::Fraction(f64::NAN), "--warmup"),
+            (|o| o.average = Average::Ema(1.0), "--average ema:1: none,"),
+            (
+                |o| o.average = Average::Tail(0.0),
+                "--average last:0: none,",
+            ),
+            (
+                |o| o.l2_sp = Pull::Rate(-1.0),
+                "--l2-sp -1: a number from 0",
+            ),
+            (|o| o.l2_sp = Pull::Part(1.0), "--l2-sp 100%: a number"),
+            (
+                |o| o.eval_every = Cadence::Steps(0),
+                "--eval-every \"0\": an integer is steps",
+            ),
+            (
+                |o| o.eval_every = Cadence::Epochs(f64::INFINITY),
+                "--eval-every \"inf",
+            ),
+            (
+                |o| o.save_every = Some(Cadence::Epochs(-1.0)),
+                "--save-every",
             ),
         ];
         assert!(Options::default().check().is_ok());

@@ -37,7 +37,7 @@ pub fn read_set<B: Backend>(
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Reading>, TrainError> {
     let classes = model.classes();
-    let mut scorer = Scorer::new(model.task, &model.labels);
+    let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
     let mut lists = RowLists::new(model.task);
     let outside = model.labels.iter().position(|l| l == "O").map(|i| i as u32);
     let mut losses = Vec::with_capacity(examples.len());
@@ -48,7 +48,7 @@ pub fn read_set<B: Backend>(
         examples,
         batches,
         |p| {
-            scorer.push(examples, p);
+            scorer.push(p);
             if let Some(answer) = RowAnswer::of(classes, outside, examples, p) {
                 losses.push(answer.loss as f32);
                 sureness.push(Sureness {

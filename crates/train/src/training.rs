@@ -164,7 +164,7 @@ impl<'a, B: Backend> Training<'a, B> {
         options.check()?;
         let draws = Draws::of(options).count();
         let plan = BatchPlan {
-            step_rows: options.batch_size * options.grad_accum,
+            step_rows: options.step_rows(),
             micro_rows: options.batch_size,
             max_tokens: options.max_tokens / draws,
             order: match options.shuffle {

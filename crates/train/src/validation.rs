@@ -36,7 +36,7 @@ impl<B: Backend> Validation<'_, B> {
 /// Rows that are trained on between two validations.
 fn rows_between(options: &Options, per_epoch: usize, steps: usize) -> usize {
     let every = options.eval_every.steps(per_epoch).min(steps);
-    every * options.batch_size * options.grad_accum
+    every.saturating_mul(options.step_rows())
 }
 
 impl<'a, B: Backend> Training<'a, B> {
@@ -185,5 +185,31 @@ impl<'a, B: Backend> Training<'a, B> {
             .map(|i| constant.step_loss(sample, &[i], &plain) as f32)
             .collect();
         now.history.gap(&self.options.metric, &constant, kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cadence;
+
+    /// A run is never so long that the rows between two of its validations cannot be counted.
+    #[test]
+    fn rows_between_validations_are_counted() {
+        let options = Options {
+            batch_size: 4,
+            grad_accum: 2,
+            eval_every: Cadence::Epochs(0.5),
+            ..Options::default()
+        };
+        assert_eq!(rows_between(&options, 10, 100), 40);
+        assert_eq!(rows_between(&options, 10, 3), 24);
+        let many = Options {
+            batch_size: u32::MAX as usize,
+            grad_accum: u32::MAX as usize,
+            ..options
+        };
+        assert!(many.check().is_ok());
+        assert_eq!(rows_between(&many, 10, 100), usize::MAX);
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::examples::Targets;
 use crate::logistic::cross_entropy;
-use crate::metrics::pearson;
+use crate::metrics::{given, pearson};
 use crate::{argmax, sigmoid, softmax};
 
 /// What each row should be answered with.
@@ -22,12 +22,12 @@ fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-/// Of a text's labels: those given that its outputs answer (at 0 or above), and those given plus those answered. F1 is twice
-/// the first by the second.
-pub fn shared(given: &[u32], outputs: &[f64]) -> [usize; 2] {
-    let answered = (0..outputs.len() as u32).filter(|&l| outputs[l as usize] >= 0.0);
-    let both = answered.clone().filter(|l| given.contains(l)).count();
-    [both, answered.count() + given.len()]
+/// Of a text's labels: those that its outputs give too, and those it has plus those given. F1 is twice the first by the
+/// second.
+pub fn shared(labels: &[u32], outputs: &[f64]) -> [usize; 2] {
+    let answered = (0..outputs.len() as u32).filter(|&l| given(outputs[l as usize]));
+    let both = answered.clone().filter(|l| labels.contains(l)).count();
+    [both, answered.count() + labels.len()]
 }
 
 impl Wanted {

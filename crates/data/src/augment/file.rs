@@ -5,7 +5,7 @@ use super::outcome::{Outcome, Why};
 use super::{Augmenter, Changed};
 use crate::dialect::Dialect;
 use crate::fasttext::{Labelled, on_one_line};
-use crate::objects::{Joiner, Objects};
+use crate::objects::{self, Joiner, Objects};
 use crate::read::{Format, looks_tagged};
 use crate::row::{Part, Row};
 use crate::source::read_text;
@@ -13,7 +13,7 @@ use crate::tagged::{self, Tagged};
 use crate::{Columns, DataError};
 use rayon::prelude::*;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -210,7 +210,9 @@ fn sentences(text: &str) -> Sentences<'_> {
     let mut now = Sentence::default();
     for line in text.lines().map(|l| l.trim_end_matches('\r')) {
         match file.line(line, !now.words.is_empty()) {
-            tagged::Line::Word(_) => now.words.push(line),
+            tagged::Line::Word(_) | tagged::Line::Untagged(_) | tagged::Line::Ragged(_) => {
+                now.words.push(line);
+            }
             tagged::Line::Comment => now.before.push(line),
             tagged::Line::Header if all.header.is_none() => all.header = Some(line),
             tagged::Line::Header => now.before.push(line),
@@ -481,12 +483,11 @@ impl Pen<'_> {
             }
             Raw::Json(objects) => {
                 let (_, source) = objects.rows[i];
-                let mut object: Map<String, Value> =
-                    serde_json::from_str(source).map_err(|e| DataError::Row {
-                        path: self.path.to_owned(),
-                        line: row.line,
-                        reason: format!("not a JSON object ({e})"),
-                    })?;
+                let mut object = objects::object(source).map_err(|reason| DataError::Row {
+                    path: self.path.to_owned(),
+                    line: row.line,
+                    reason,
+                })?;
                 if let Some(copy) = copy {
                     let names: Vec<String> = object.keys().cloned().collect();
                     let found = self.columns.find(self.path, &names, false)?;

@@ -3,7 +3,7 @@
 use super::corpus::{At, Corpus};
 use super::report::{Collected, Example, Finding, Kind, LabelCount, Place, Severity, Split};
 use super::text::excerpt;
-use crate::labels::{canonical, each_label, parts};
+use crate::labels::{canonical, each_label, empty_set, parts};
 use crate::{Cell, Part, Row, TaskKind};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ pub const TOLERANCE: f64 = 0.05;
 pub const UNEVEN: f64 = 10.0;
 
 /// A row's label in one spelling: what two rows of a text are compared by. `None` where there is none (of a
-/// regression: no number).
+/// regression: no number; of a list: where one has no name).
 /// Sets are compared as sets, tags in their order.
 pub(crate) fn label_of(row: &Row, task: TaskKind) -> Option<String> {
     let set = |labels: BTreeSet<Cow<'_, str>>| labels.into_iter().collect::<Vec<_>>().join("|");
@@ -27,6 +27,7 @@ pub(crate) fn label_of(row: &Row, task: TaskKind) -> Option<String> {
             number.then(|| value.to_owned())
         }
         (Cell::Text(t), _) => Some(canonical(t.trim()).into_owned()).filter(|t| !t.is_empty()),
+        (Cell::List(all), _) if all.iter().any(|l| l.trim().is_empty()) => None,
         (Cell::List(all), _) => Some(set(all.iter().map(|l| canonical(l.trim())).collect())),
         (Cell::Tags(all), _) => Some(all.join(" ")),
     }
@@ -328,19 +329,35 @@ pub(crate) fn findings(
             }
         }
     }
+    // Rows that another task would read are not lost for want of a label.
+    let sets = parts.iter().find_map(|(_, part)| match task {
+        TaskKind::Classify => empty_set(&part.rows),
+        _ => None,
+    });
+    fixable &= sets.is_none();
     out.extend(
-        none.finding(Kind::NoLabel, Severity::Warning, fixable, |n| match task {
-            TaskKind::Regress => format!("rows without a number to learn: {n}"),
-            _ => format!("rows without a label: {n}"),
+        none.finding(Kind::NoLabel, Severity::Warning, fixable, |n| {
+            let what = match task {
+                TaskKind::Regress => "rows without a number to learn",
+                TaskKind::MultiLabel => "rows without a label, or with one that has no name",
+                TaskKind::Classify | TaskKind::Tag => "rows without a label",
+            };
+            let told = sets.map_or(String::new(), |told| format!("; {told}"));
+            format!("{what}: {n}{told}")
         }),
     );
 
-    if matches!(task, TaskKind::Classify) && counts.iter().filter(|c| c.train > 0).count() == 1 {
+    let only = match task {
+        TaskKind::Classify => Some("every training row has the same label; nothing can be learnt"),
+        TaskKind::Tag => Some("every training word has the same tag; nothing can be learnt"),
+        TaskKind::MultiLabel | TaskKind::Regress => None,
+    };
+    if let (Some(what), 1) = (only, counts.iter().filter(|c| c.train > 0).count()) {
         out.push(Finding {
             kind: Kind::OneLabel,
             severity: Severity::Warning,
             count: 1,
-            what: "every training row has the same label; nothing can be learnt".to_owned(),
+            what: what.to_owned(),
             examples: Vec::new(),
             examples_left_out: 0,
             fixable: false,

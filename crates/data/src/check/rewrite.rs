@@ -3,14 +3,14 @@
 use super::fix::Edit;
 use crate::dialect::Dialect;
 use crate::fasttext::{Labelled, head, on_one_line};
-use crate::objects::{Joiner, Objects};
+use crate::objects::{self, Joiner, Objects};
 use crate::read::Format;
 use crate::source::read_text;
 use crate::tagged::{Line, Tagged};
 use crate::{Cell, Columns, DataError, Part};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -121,8 +121,7 @@ impl Rewriter<'_> {
                 joiner.add(&mut out, line);
                 continue;
             }
-            let mut object: Map<String, Value> =
-                serde_json::from_str(line).map_err(|e| self.wrong(e.to_string()))?;
+            let mut object = objects::object(line).map_err(|reason| self.wrong(reason))?;
             let names: Vec<String> = object.keys().cloned().collect();
             let found = self.columns.find(&self.part.path, &names, false)?;
             let mut set = |column: Option<usize>, value: Option<Value>| {

@@ -256,3 +256,120 @@ fn labels_of_another_file_are_an_error() {
     assert!(read(&["0|1", ""], TaskKind::MultiLabel).is_err());
     assert!(read(&["", ""], TaskKind::MultiLabel).is_ok());
 }
+
+/// What hone check --fix would leave out is wanted there.
+#[test]
+fn an_empty_label_beside_several_is_the_empty_set() {
+    let says = |labels: &[&str]| {
+        let error = LabelSet::of(&part(labels), TaskKind::Classify, &[]).unwrap_err();
+        error.to_string()
+    };
+    assert_eq!(
+        says(&["a", "", "a|b"]),
+        "a.csv: line 3: label \"\": the label is empty; --task multilabel reads an empty field as the empty set, and \"a|b\" of \
+         line 4 as several labels"
+    );
+    let alone = says(&["a", "", "b|"]);
+    assert!(
+        alone.ends_with("the label is empty; hone check --fix leaves such rows out"),
+        "{alone}"
+    );
+    assert!(LabelSet::of(&part(&["a", "", "a|b"]), TaskKind::MultiLabel, &[]).is_ok());
+}
+
+#[test]
+fn several_labels_are_told_however_they_are_written() {
+    let ways = "which looks like several (part them by | for --task multilabel, or write JSON lines with lists)";
+    for (labels, told) in [
+        (&["['a', 'b']", "['a']"][..], Some("['a', 'b']")),
+        (&["x", "[1, 2]"], Some("[1, 2]")),
+        (&["a", "a,b", "b", "a, c", "c"], Some("a,b")),
+        (&["a;b", "a;c", "b;c"], Some("a;b")),
+        // Of names with commas the parts are nowhere else.
+        (&["hotels, bars", "shops, bars", "other"], None),
+        (&["a,b", "c"], None),
+        (&["[UNK]", "a", "b,"], None),
+        (&["a,b", "b", "b,a", ""], Some("a,b")),
+        (&["a,,b", "a", "b"], None),
+    ] {
+        let (task, said) = infer(&part(labels));
+        assert_eq!(task, TaskKind::Classify);
+        let right = match told {
+            Some(label) => said.contains(&format!("\"{label}\" of line")) && said.ends_with(ways),
+            None => said.ends_with("(override with --task regress|multilabel)"),
+        };
+        assert!(right, "{labels:?}: {said}");
+    }
+}
+
+fn labelled(label: Cell) -> Part {
+    let mut part = part(&["x"]);
+    part.rows[0].label = label;
+    part
+}
+
+fn list(all: &[&str]) -> Vec<String> {
+    all.iter().map(|l| l.to_string()).collect()
+}
+
+#[test]
+fn one_tag_teaches_nothing() {
+    let of = |tags: &[&str]| {
+        let part = labelled(Cell::Tags(list(tags)));
+        LabelSet::of(&part, TaskKind::Tag, &[]).map(|set| set.names().len())
+    };
+    let error = of(&["O", "O"]).unwrap_err().to_string();
+    let says = "a.csv: every word has the tag \"O\"; at least two are needed to learn a difference";
+    assert_eq!(error, says);
+    assert_eq!(of(&["O", "B-x"]).unwrap(), 2);
+}
+
+#[test]
+fn labels_of_another_kind_are_told() {
+    let set = LabelSet::new(list(&["neg", "pos"]));
+    for (label, task, says) in [
+        (
+            Cell::List(list(&["pos", "neg"])),
+            TaskKind::Classify,
+            "several labels; one label was expected",
+        ),
+        (
+            Cell::List(list(&["pos"])),
+            TaskKind::Classify,
+            "a list of labels; one label was expected",
+        ),
+        (
+            Cell::Tags(list(&["O"])),
+            TaskKind::Classify,
+            "a tag for each word; one label was expected",
+        ),
+        (
+            Cell::Text(String::new()),
+            TaskKind::Classify,
+            "no label; one label was expected",
+        ),
+        (
+            Cell::Text("pos".to_owned()),
+            TaskKind::Tag,
+            "label \"pos\": a tag for each word was expected",
+        ),
+        (
+            Cell::List(list(&["pos", "neg"])),
+            TaskKind::Tag,
+            "several labels; a tag for each word was expected",
+        ),
+        (
+            Cell::Tags(list(&["O"])),
+            TaskKind::Regress,
+            "a tag for each word; a number was expected",
+        ),
+        (
+            Cell::None,
+            TaskKind::MultiLabel,
+            "no label; a set of labels was expected, if only []",
+        ),
+    ] {
+        let error = set.labels(&labelled(label), task, &[]).unwrap_err();
+        assert_eq!(error.to_string(), format!("a.csv: line 2: {says}"));
+    }
+}

@@ -3,7 +3,7 @@
 use crate::held_out::RowLogits;
 use hone_bert::{Model, Task};
 use hone_kernels::Backend;
-use hone_train::metrics::{Metrics, entities};
+use hone_train::metrics::{self, Metrics, entities};
 use hone_train::{
     EvalBatches, Examples, Prediction, Scorer, Targets, TrainError, argmax, predict, sigmoid,
     softmax, word_classes,
@@ -40,7 +40,7 @@ pub fn answers<B: Backend>(
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Answers>, TrainError> {
     let mut acts = model.plan_eval(EvalBatches::USUAL.limits(examples))?;
-    let mut scorer = Scorer::new(model.task, &model.labels);
+    let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
     let mut rows = Vec::with_capacity(examples.len());
     let whole = predict(
         model,
@@ -48,8 +48,8 @@ pub fn answers<B: Backend>(
         examples,
         EvalBatches::USUAL,
         |p| {
-            scorer.push(examples, p);
-            rows.push(answer(model.task, &model.labels, examples, p));
+            scorer.push(p);
+            rows.push(answer(&model.labels, examples, p));
         },
         progress,
     )?;
@@ -65,8 +65,8 @@ pub(crate) fn answers_of(
     labels: &[String],
     examples: &Examples,
     logits: &[RowLogits],
-) -> Answers {
-    let mut scorer = Scorer::new(task, labels);
+) -> Result<Answers, TrainError> {
+    let mut scorer = Scorer::new(task, labels, examples)?;
     let mut rows = Vec::with_capacity(logits.len());
     for kept in logits {
         let all = kept.as_predicted(examples, labels.len());
@@ -74,16 +74,17 @@ pub(crate) fn answers_of(
             index: kept.row as usize,
             logits: &all,
         };
-        scorer.push(examples, p);
-        rows.push(answer(task, labels, examples, p));
+        scorer.push(p);
+        rows.push(answer(labels, examples, p));
     }
-    Answers {
+    Ok(Answers {
         rows,
         metrics: scorer.finish(),
-    }
+    })
 }
 
-fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>) -> Answer {
+/// The answer to one of `examples`, which are of the model's task.
+fn answer(labels: &[String], examples: &Examples, p: Prediction<'_>) -> Answer {
     let i = p.index;
     let plain = |said: String, probability: f64, right: bool| Answer {
         said,
@@ -92,8 +93,8 @@ fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>)
         error: 0.0,
         parts: [0.0; 3],
     };
-    match (task, &examples.targets) {
-        (Task::Classify, Targets::Classes(all)) => {
+    match &examples.targets {
+        Targets::Classes(all) => {
             let best = argmax(p.logits);
             let probability = softmax(p.logits)[best];
             plain(
@@ -102,9 +103,9 @@ fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>)
                 all[i] == Some(best as u32),
             )
         }
-        (Task::MultiLabel, Targets::Sets { sets, unknown }) => {
+        Targets::Sets { sets, unknown } => {
             let given: Vec<u32> = (0..labels.len() as u32)
-                .filter(|&c| p.logits[c as usize] >= 0.0)
+                .filter(|&c| metrics::given(p.logits[c as usize]))
                 .collect();
             let mut names: Vec<&str> = given.iter().map(|&c| labels[c as usize].as_str()).collect();
             // Two models may number the same labels differently.
@@ -118,7 +119,7 @@ fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>)
                 ..plain(names.join("|"), least.fold(1.0, f64::min), exact)
             }
         }
-        (Task::Regress, Targets::Values(all)) => {
+        Targets::Values(all) => {
             let (value, truth) = (p.logits[0], f64::from(all[i]));
             Answer {
                 error: (value - truth).abs(),
@@ -126,15 +127,12 @@ fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>)
                 ..plain(value.to_string(), 0.0, false)
             }
         }
-        (
-            Task::Tag,
-            Targets::Tags {
-                words,
-                first_pieces,
-                unknown,
-                ..
-            },
-        ) => {
+        Targets::Tags {
+            words,
+            first_pieces,
+            unknown,
+            ..
+        } => {
             let said = word_classes(&first_pieces[i], p, labels.len());
             let name = |c: &Option<u32>, other: &'static str| -> String {
                 c.map_or(other.to_owned(), |c| labels[c as usize].clone())
@@ -156,7 +154,6 @@ fn answer(task: Task, labels: &[String], examples: &Examples, p: Prediction<'_>)
                 ..plain(said.join(" "), 0.0, said == gold)
             }
         }
-        _ => plain(String::new(), 0.0, false),
     }
 }
 
@@ -180,7 +177,9 @@ mod tests {
             logits: vec![2.0, -2.0],
         });
         let labels = ["a", "b"].map(str::to_owned);
-        let found = answers_of(Task::MultiLabel, &labels, &examples, &logits);
+        let found = answers_of(Task::MultiLabel, &labels, &examples, &logits).unwrap();
+        // A model of another task answers nothing of them.
+        assert!(answers_of(Task::Classify, &labels, &examples, &logits).is_err());
         let right: Vec<bool> = found.rows.iter().map(|r| r.right).collect();
         assert_eq!(right, [true, false]);
         assert_eq!(found.rows[1].parts, [1.0, 1.0, 2.0]);

@@ -163,7 +163,7 @@ mod tests {
                 logits: own.to_vec(),
             })
             .collect();
-        answers_of(task, &labels, &examples, &kept)
+        answers_of(task, &labels, &examples, &kept).unwrap()
     }
 
     /// What two models answer, compared.

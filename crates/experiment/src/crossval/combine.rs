@@ -96,7 +96,7 @@ pub fn vote<B: Backend>(
     let Some((task, labels)) = judge else {
         return Ok(None);
     };
-    let mut scorer = Scorer::new(task, &labels);
+    let mut scorer = Scorer::new(task, &labels, examples)?;
     for (index, sum) in sums.iter().enumerate() {
         // Logits whose probabilities are the means.
         let logits: Vec<f64> = sum
@@ -111,7 +111,7 @@ pub fn vote<B: Backend>(
             })
             .collect();
         let logits = &logits[..];
-        scorer.push(examples, Prediction { index, logits });
+        scorer.push(Prediction { index, logits });
     }
     Ok(Some(scorer.finish()))
 }

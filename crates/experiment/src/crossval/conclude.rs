@@ -65,9 +65,8 @@ impl Length {
         }
         let steps: Vec<f64> = steps.iter().map(|&n| n as f64).collect();
         let steps = median(&steps).round() as usize;
-        let per_epoch = rows.div_ceil(options.batch_size * options.grad_accum);
         Length {
-            epochs: steps as f64 / per_epoch.max(1) as f64,
+            epochs: steps as f64 / options.steps_per_epoch(rows) as f64,
             steps: Some(steps),
         }
     }
@@ -201,7 +200,7 @@ impl CrossVal<'_> {
             metrics,
             interval_method: INTERVAL_METHOD,
             held_out_to_training: ratio,
-            pooled: oof.pooled(),
+            pooled: oof.pooled()?,
             encoder_sha256: of(|r| &r.encoder_sha256),
             head_sha256: of(|r| &r.head_sha256),
             plan_sha256: plan.sha256.clone(),
@@ -249,7 +248,7 @@ impl CrossVal<'_> {
                 let folder = out.join("soup");
                 self.job.save_model(&model, &folder)?;
                 Some(Combined {
-                    how: "soup",
+                    how: self.combine.name(),
                     models,
                     folder: Some(PathBuf::from("soup")),
                     test: test.map(|t| score(&model, t)).transpose()?.flatten(),
@@ -260,7 +259,7 @@ impl CrossVal<'_> {
                     "vote: the mean probability of {models} folds' models"
                 ));
                 Some(Combined {
-                    how: "vote",
+                    how: self.combine.name(),
                     models,
                     folder: None,
                     test: test

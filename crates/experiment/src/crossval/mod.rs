@@ -19,7 +19,7 @@ mod tests;
 pub use combine::Combined;
 pub use conclude::{CrossValReport, FinalFit};
 pub use plan::{Fold, FoldPlan};
-pub(crate) use plan::{derived, hex};
+pub(crate) use plan::{can_pair, can_repeat, derived, hex};
 pub use record::FoldRecord;
 pub use results::{OutOfFold, SuspectReport};
 pub use runner::{Combine, CrossVal};

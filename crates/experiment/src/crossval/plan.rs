@@ -34,6 +34,47 @@ pub struct FoldPlan {
     pub sha256: String,
 }
 
+/// Most repeats, of folds or of a range test.
+const MOST_REPEATS: usize = 1000;
+/// Most pairs of a study.
+const MOST_PAIRS: usize = 10_000;
+/// Most fits of a plan, whose rows are all written down before the first.
+const MOST_FITS: usize = 100_000;
+
+/// Refuses numbers of repeats that nobody waits for.
+pub(crate) fn can_repeat(repeats: usize) -> Result<(), TrainError> {
+    between("repeats", repeats, 1, MOST_REPEATS)
+}
+
+/// The same of pairs; of one alone nothing can be told.
+pub(crate) fn can_pair(pairs: usize) -> Result<(), TrainError> {
+    between("pairs", pairs, 2, MOST_PAIRS)
+}
+
+fn between(flag: &str, n: usize, least: usize, most: usize) -> Result<(), TrainError> {
+    match (least..=most).contains(&n) {
+        true => Ok(()),
+        false => Err(TrainError::Option(format!(
+            "--{flag} {n}: from {least} to {most} were expected"
+        ))),
+    }
+}
+
+/// Refuses folds that so many rows cannot fill, and more fits than can be planned.
+fn can_plan(rows: usize, k: usize, repeats: usize) -> Result<(), TrainError> {
+    if k > rows {
+        return Err(TrainError::Option(format!(
+            "--folds {k}: there are only {rows} rows, and each fold holds out one at least"
+        )));
+    }
+    match k.checked_mul(repeats) {
+        Some(fits) if fits <= MOST_FITS => Ok(()),
+        _ => Err(TrainError::Option(format!(
+            "--folds {k}: {repeats} times as many fits are too many, at most {MOST_FITS} were expected"
+        ))),
+    }
+}
+
 /// A seed that is a pure function of another and of a place; it fits the numbers of JSON exactly.
 pub(crate) fn derived(seed: u64, a: usize, b: usize) -> u64 {
     Philox::new(seed).u64_at(a as u64, b as u64) >> 11
@@ -52,6 +93,7 @@ impl FoldPlan {
         split_seed: u64,
         seed: u64,
     ) -> Result<FoldPlan, TrainError> {
+        can_plan(examples.len(), k, repeats)?;
         if repeats == 0 {
             return Err(TrainError::Option(
                 "--repeats 0: at least 1 was expected".to_owned(),
@@ -208,6 +250,19 @@ mod tests {
         let none = FoldPlan::new(&e, &keys, 3, 1, None, 0, 0).unwrap();
         assert!(none.folds.iter().all(|f| f.valid.is_empty()));
         assert!(FoldPlan::new(&e, &keys, 3, 0, None, 0, 0).is_err());
+        for (k, repeats, says) in [
+            (91, 1, "--folds 91: there are only 90 rows"),
+            (
+                usize::MAX,
+                2,
+                "--folds 18446744073709551615: there are only",
+            ),
+            (3, usize::MAX, "--folds 3: 18446744073709551615 times"),
+            (90, 2000, "at most 100000 were expected"),
+        ] {
+            let error = FoldPlan::new(&e, &keys, k, repeats, None, 0, 0).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+        }
         for part in [1.0, 1.5, -0.1, f64::NAN] {
             let error = FoldPlan::new(&e, &keys, 3, 1, Some(part), 0, 0).unwrap_err();
             assert!(error.to_string().contains("--valid"), "{error}");

@@ -6,7 +6,7 @@ use crate::suspects::{ConfidentJoint, RankBy, confident_joint, suspects};
 use crate::table::csv_text;
 use hone_bert::Task;
 use hone_data::Part;
-use hone_train::metrics::Metrics;
+use hone_train::metrics::{self, Metrics};
 use hone_train::{
     Answers, Examples, Prediction, Scorer, Targets, TrainError, argmax, sigmoid, softmax,
     word_classes, write_beside,
@@ -81,17 +81,17 @@ impl<'a> OutOfFold<'a> {
     }
 
     /// Metrics of all rows of each repeat, every row answered by the model that did not see it.
-    pub fn pooled(&self) -> Vec<Metrics> {
+    pub fn pooled(&self) -> Result<Vec<Metrics>, TrainError> {
         self.entries
             .chunk_by(|a, b| a.repeat == b.repeat)
             .map(|repeat| {
-                let mut scorer = Scorer::new(self.task, self.labels);
+                let mut scorer = Scorer::new(self.task, self.labels, self.examples)?;
                 for entry in repeat {
                     let logits = entry.said.as_predicted(self.examples, self.labels.len());
                     let (index, logits) = (entry.said.row as usize, &logits[..]);
-                    scorer.push(self.examples, Prediction { index, logits });
+                    scorer.push(Prediction { index, logits });
                 }
-                scorer.finish()
+                Ok(scorer.finish())
             })
             .collect()
     }
@@ -160,7 +160,7 @@ impl<'a> OutOfFold<'a> {
             }
             Targets::Sets { sets: all, .. } => {
                 let given: Vec<u32> = (0..logits.len() as u32)
-                    .filter(|&c| logits[c as usize] >= 0.0)
+                    .filter(|&c| metrics::given(logits[c as usize]))
                     .collect();
                 let p = logits.iter().map(|&z| sigmoid(z)).collect();
                 (names(&all[i]), names(&given), p)

@@ -1,7 +1,7 @@
 //! Runs the folds one after another, each with all memory to itself.
 
 use super::conclude::CrossValReport;
-use super::plan::{Fold, FoldPlan};
+use super::plan::{Fold, FoldPlan, can_repeat};
 use super::record::{FoldFolder, FoldRecord};
 use crate::held_out::{HeldOutRun, Judged, News, Once, RowLogits, lacking};
 use hone_bert::Model;
@@ -24,6 +24,17 @@ pub enum Combine {
     Soup,
     /// The mean of their probabilities on the test part.
     Vote,
+}
+
+impl Combine {
+    /// Its name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Combine::Nothing => "nothing",
+            Combine::Soup => "soup",
+            Combine::Vote => "vote",
+        }
+    }
 }
 
 /// A cross-validation to do.
@@ -62,6 +73,8 @@ impl CrossVal<'_> {
         stop: &AtomicBool,
     ) -> Result<Option<CrossValReport>, TrainError> {
         let job = self.job;
+        job.options.check()?;
+        can_repeat(self.repeats)?;
         let out = job.out.ok_or_else(|| {
             TrainError::Option("a cross-validation needs an output folder".to_owned())
         })?;
@@ -76,7 +89,7 @@ impl CrossVal<'_> {
         }
         let examples = &texts.train.examples;
         if self.final_fit {
-            job.can_conclude(examples.len(), "out-of-fold rows")?;
+            job.can_conclude(examples.targets.known(), "out-of-fold rows")?;
         } else if job.options.calibrate || job.options.abstain_precision.is_some() {
             return Err(TrainError::Option(
                 "--calibrate and --abstain-precision are for one model that is kept: add --final-fit, the model of all rows"
@@ -208,9 +221,7 @@ impl CrossVal<'_> {
             seconds,
         } = judged;
         let train_rows = fold.train.len();
-        let per_epoch = train_rows
-            .div_ceil(options.batch_size * options.grad_accum)
-            .max(1);
+        let per_epoch = options.steps_per_epoch(train_rows);
         let record = FoldRecord {
             repeat: fold.repeat,
             fold: fold.fold,

@@ -3,7 +3,7 @@
 use super::plan::FoldPlan;
 use super::runner::{Combine, CrossVal};
 use crate::guard::same_plan;
-use hone_train::{Identity, Texts, TrainError};
+use hone_train::{Difference, Identity, Texts, TrainError};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -38,7 +38,7 @@ impl CrossVal<'_> {
             identity: Identity {
                 options: self.job.options.clone(),
                 max_length: texts.max_length,
-                truncate: format!("{:?}", self.job.truncate).to_lowercase(),
+                truncate: self.job.truncate.name().to_owned(),
                 hashes: hashes.into_iter().collect(),
                 kernel_path,
                 rows: texts.train.examples.len(),
@@ -50,7 +50,7 @@ impl CrossVal<'_> {
 
 impl Settings {
     /// The first difference that would change results, as (what, was, now).
-    fn difference(was: &Settings, now: &Settings) -> Option<(String, String, String)> {
+    fn difference(was: &Settings, now: &Settings) -> Result<Difference, TrainError> {
         let inner = |s: &Settings| s.inner.map_or("none".to_owned(), |f| f.to_string());
         let pairs = [
             ("--folds", was.folds.to_string(), now.folds.to_string()),
@@ -62,8 +62,8 @@ impl Settings {
             ("--valid", inner(was), inner(now)),
             (
                 "--soup or --vote",
-                format!("{:?}", was.combine).to_lowercase(),
-                format!("{:?}", now.combine).to_lowercase(),
+                was.combine.name().to_owned(),
+                now.combine.name().to_owned(),
             ),
             (
                 "--keep-folds",
@@ -72,7 +72,27 @@ impl Settings {
             ),
         ];
         let differs = pairs.into_iter().find(|(_, was, now)| was != now);
-        let differs = differs.map(|(what, was, now)| (what.to_owned(), was, now));
-        differs.or_else(|| was.identity.difference(&now.identity))
+        match differs {
+            Some((what, was, now)) => Ok(Some((what.to_owned(), was, now))),
+            None => was.identity.difference(&now.identity),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cross-validations that went before are gone on with by these words.
+    #[test]
+    fn what_is_made_of_the_folds_is_written_as_ever() {
+        for (combine, word) in [
+            (Combine::Nothing, "nothing"),
+            (Combine::Soup, "soup"),
+            (Combine::Vote, "vote"),
+        ] {
+            assert_eq!(combine.name(), word);
+            assert_eq!(serde_json::to_value(combine).unwrap(), word);
+        }
     }
 }

@@ -587,6 +587,48 @@ fn what_belongs_to_one_model_needs_one() {
     assert!(said.unwrap_err().to_string().contains("--final-fit"));
 }
 
+/// Numbers that no file of rows can have, and options of no run, are said before anything is read.
+#[test]
+fn numbers_of_no_cross_validation_are_refused() {
+    let (data, out) = (data(), tempfile::tempdir().unwrap());
+    let wrong = Options {
+        batch_size: 0,
+        ..options()
+    };
+    for (options, folds, repeats, says) in [
+        (
+            options(),
+            3,
+            100_000_000_000_000,
+            "--repeats 100000000000000: from 1",
+        ),
+        (
+            options(),
+            1_000_000_000_000_000_000,
+            1,
+            "--folds 1000000000000000000: there",
+        ),
+        (options(), usize::MAX, 1000, "only 400 rows"),
+        (wrong, 3, 1, "--batch-size 0"),
+    ] {
+        let case = usual(&data, &options, out.path());
+        let job = case.job();
+        let said = case.with(|c| {
+            let asked = CrossVal {
+                job: &job,
+                folds,
+                repeats,
+                ..*c
+            };
+            let stop = AtomicBool::new(false);
+            let ran = asked.run(&Arc::new(CpuBackend::new(1)), &mut (), &stop);
+            ran.map(|_| ()).unwrap_err().to_string()
+        });
+        assert!(said.contains(says), "{said}");
+    }
+    assert!(!out.path().join("plan.json").exists());
+}
+
 #[test]
 fn changed_texts_are_made_of_the_fitted_rows_alone() {
     let data = data();

@@ -1,6 +1,7 @@
 //! Runs the range test: short trainings on a part of the training rows, the loss of the others measured on the way.
 
 use super::rule::{RangeCurve, RangeMean, SuggestedRate, suggest_rate};
+use crate::crossval::can_repeat;
 use hone_bert::Model;
 use hone_data::stratified_split;
 use hone_kernels::Backend;
@@ -190,6 +191,7 @@ impl RangeTest<'_> {
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Option<RangeReport>, TrainError> {
+        self.check()?;
         let texts = self.job.tokenise(sink)?;
         let rows = texts.train.examples.len();
         if rows < LEAST_ROWS {
@@ -256,13 +258,49 @@ impl RangeTest<'_> {
         }))
     }
 
+    /// Refuses numbers with which nothing can be found, before anything is read.
+    fn check(&self) -> Result<(), TrainError> {
+        let options = self.job.options;
+        options.check()?;
+        let wrong = |what: String| Err(TrainError::Option(what));
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        for (flag, rate) in [
+            ("from", self.from),
+            ("to", self.to),
+            // The head's rate is to the body's what it is in the options.
+            ("lr", options.lr),
+        ] {
+            if !positive(rate) {
+                return wrong(format!("--{flag} {rate}: a positive number was expected"));
+            }
+        }
+        if !(options.head_lr / options.lr).is_finite() {
+            return wrong(format!(
+                "--head-lr {:e}, --lr {:e}: no number could hold how many times the other the one is",
+                options.head_lr, options.lr
+            ));
+        }
+        if self.from >= self.to {
+            return wrong(format!(
+                "--from {:e} --to {:e}: the rate must grow; --to must be the larger one",
+                self.from, self.to
+            ));
+        }
+        for (flag, count) in [("steps", self.steps), ("held-out", Some(self.held_out))] {
+            if count == Some(0) {
+                return wrong(format!("--{flag} 0: at least 1 was expected"));
+            }
+        }
+        can_repeat(self.repeats)
+    }
+
     /// Steps of a repeat, where there are so many training rows.
     fn steps(&self, rows: usize) -> usize {
         let options = self.job.options;
         let fitted = rows - self.held_out.min(rows / 5);
-        let per_epoch = fitted.div_ceil(options.batch_size * options.grad_accum);
+        let passes = PASSES.saturating_mul(options.steps_per_epoch(fitted));
         self.steps
-            .unwrap_or_else(|| (PASSES * per_epoch).clamp(LEAST_STEPS, STEPS))
+            .unwrap_or_else(|| passes.clamp(LEAST_STEPS, STEPS))
     }
 
     /// Rows of one text or group stay on one side; classes are spread alike.

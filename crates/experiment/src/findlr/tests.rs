@@ -8,8 +8,8 @@ use hone_data::{Columns, Truncate};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_train::{
-    DataSource, Event, FrozenPrefix, Job, JobData, Options, Sink, Strictness, ValidSource,
-    WordUpdates,
+    DataSource, Event, FrozenPrefix, Job, JobData, Options, Sink, Strictness, TrainError,
+    ValidSource, WordUpdates,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -242,6 +242,14 @@ impl Sink for Eyes<'_> {
 }
 
 fn run(options: &Options, to: f64, watch: &mut Watch) -> Option<RangeReport> {
+    attempt(options, |test| test.to = to, watch).unwrap()
+}
+
+fn attempt(
+    options: &Options,
+    change: impl FnOnce(&mut RangeTest<'_>),
+    watch: &mut Watch,
+) -> Result<Option<RangeReport>, TrainError> {
     let (folder, data) = (model(), data());
     let job = Job {
         model: &folder,
@@ -257,18 +265,60 @@ fn run(options: &Options, to: f64, watch: &mut Watch) -> Option<RangeReport> {
         augment: None,
         recipe: None,
     };
-    let test = RangeTest {
+    let mut test = RangeTest {
         job: &job,
         from: 1e-5,
-        to,
+        to: 0.1,
         steps: Some(30),
         repeats: 2,
         held_out: 50,
     };
+    change(&mut test);
     let Watch { stop, after, steps } = watch;
     let backend = Arc::new(CpuBackend::new(2));
     test.run(&backend, &mut Eyes(steps, stop, *after), stop)
-        .unwrap()
+}
+
+/// What a program sets is refused as what is typed is, before anything is divided by it.
+#[test]
+fn numbers_of_no_range_test_are_refused() {
+    let plain = Options::default;
+    let of = |change: fn(&mut Options)| {
+        let mut options = plain();
+        change(&mut options);
+        options
+    };
+    let as_it_is = |_: &mut RangeTest<'_>| {};
+    let cases: [(Options, fn(&mut RangeTest<'_>), &str); 11] = [
+        (of(|o| o.batch_size = 0), as_it_is, "--batch-size 0: at"),
+        (
+            of(|o| o.grad_accum = 0),
+            |t| t.steps = None,
+            "--grad-accum 0",
+        ),
+        (of(|o| o.lr = 0.0), as_it_is, "--lr 0: a positive number"),
+        (
+            of(|o| (o.lr, o.head_lr) = (1e-300, 1e300)),
+            as_it_is,
+            "--head-lr 1e300, --lr 1e-300: no number",
+        ),
+        (plain(), |t| t.from = 0.0, "--from 0: a positive number"),
+        (plain(), |t| t.to = f64::NAN, "--to NaN: a positive"),
+        (plain(), |t| t.to = 1e-6, "--from 1e-5 --to 1e-6: the rate"),
+        (plain(), |t| t.steps = Some(0), "--steps 0: at least 1"),
+        (plain(), |t| t.held_out = 0, "--held-out 0: at least 1"),
+        (plain(), |t| t.repeats = 0, "--repeats 0: from 1 to 1000"),
+        (
+            plain(),
+            |t| t.repeats = usize::MAX,
+            "--repeats 18446744073709551615: from",
+        ),
+    ];
+    for (options, change, says) in cases {
+        let said = attempt(&options, change, &mut Watch::default());
+        let said = said.unwrap_err().to_string();
+        assert!(said.contains(says), "{said}");
+    }
 }
 
 #[test]

@@ -68,8 +68,7 @@ impl<B: Backend> Blend<B> {
             self.exchange();
         }
         let own = self.threshold.as_ref().filter(|_| alpha == 1.0);
-        Abstain::write(own, &mut self.model.config.source);
-        Ok(())
+        Abstain::write(own, &mut self.model.config.source)
     }
 
     fn exchange(&mut self) {

@@ -245,7 +245,7 @@ fn a_blend_is_either_end_and_the_line_between_them() {
         coverage: 0.5,
         rows: 300,
     };
-    Abstain::write(Some(&promise), &mut tuned.config.source);
+    Abstain::write(Some(&promise), &mut tuned.config.source).unwrap();
     let mut blend = Blend::new(base, tuned).unwrap();
     for alpha in [0.25, 1.0, 0.0, 0.5, 0.0, 1.0, 0.75] {
         blend.set(alpha).unwrap();

@@ -1,7 +1,7 @@
 //! How contenders' answers are judged: scores and their intervals, by sums over rows.
 
 use crate::compare::bootstrap;
-use hone_train::metrics::wilson;
+use hone_train::metrics::{Confusion, f1, wilson};
 use hone_train::{Wanted, argmax, shared};
 
 /// Resamples whose answers are spread by less than this part of all rows' spread do not tell what is explained of it.
@@ -157,24 +157,16 @@ pub(super) fn micro_f1(said: &[Vec<f64>], gold: &[Vec<u32>]) -> f64 {
         both += right;
         either += all;
     }
-    2.0 * both as f64 / either.max(1) as f64
+    f1(both, either, 0)
 }
 
-/// Mean over the classes that occur of each one's F1.
+/// Mean over the classes that occur of each one's F1, as every evaluation has it.
 pub(super) fn macro_f1(said: &[usize], gold: &[usize], classes: usize) -> f64 {
-    let mut hit = vec![0usize; classes];
-    let mut given = vec![0usize; classes];
-    let mut there = vec![0usize; classes];
-    for (&s, &g) in said.iter().zip(gold) {
-        given[s] += 1;
-        there[g] += 1;
-        hit[g] += usize::from(s == g);
+    let mut counts = Confusion::new(classes);
+    for (&said, &gold) in said.iter().zip(gold) {
+        counts.add(Some(gold), said, 0.0);
     }
-    let present = (0..classes).filter(|&c| there[c] > 0);
-    let f1: Vec<f64> = present
-        .map(|c| 2.0 * hit[c] as f64 / (given[c] + there[c]) as f64)
-        .collect();
-    f1.iter().sum::<f64>() / f1.len().max(1) as f64
+    counts.finish(&[]).macro_f1
 }
 
 #[cfg(test)]
@@ -248,10 +240,25 @@ mod tests {
         assert!(low < 0.0 && high > 0.0);
     }
 
+    /// Among the answers too, as of a model: the third class is said once and never right, the fourth is nowhere.
     #[test]
     fn macro_f1_is_the_mean_over_classes_that_occur() {
-        let f1 = macro_f1(&[0, 0, 1, 2], &[0, 1, 1, 0], 3);
-        let want = (2.0 / 4.0 + 2.0 / 3.0) / 2.0;
+        let f1 = macro_f1(&[0, 0, 1, 2], &[0, 1, 1, 0], 4);
+        let want = (2.0 / 4.0 + 2.0 / 3.0 + 0.0) / 3.0;
         assert!((f1 - want).abs() < 1e-12, "{f1}");
+    }
+
+    /// Of several labels a text the figure is that of a model's evaluation.
+    #[test]
+    fn micro_f1_is_that_of_an_evaluation() {
+        let said = [vec![1.0, 0.0, -2.0], vec![-1.0, 2.0, 3.0]];
+        let gold = [vec![0], vec![1, 2]];
+        let mut counts = hone_train::metrics::MultiLabelCounts::new(3);
+        for (said, gold) in said.iter().zip(&gold) {
+            counts.add(gold, 0, said);
+        }
+        let want = counts.finish(&["a", "b", "c"].map(str::to_owned)).micro_f1;
+        assert_eq!(micro_f1(&said, &gold), want);
+        assert_eq!(micro_f1(&[vec![-1.0]], &[vec![]]), 0.0);
     }
 }

@@ -1,6 +1,8 @@
 //! How much is looked, and how much of the probability of a false claim each look may spend.
 
+use crate::crossval::can_pair;
 use crate::special::{normal_above, normal_exceeded};
+use hone_train::TrainError;
 use serde::{Deserialize, Serialize};
 
 /// What decides when a study ends and what it says.
@@ -22,11 +24,33 @@ pub struct Design {
 impl Design {
     /// Pairs after which a look is taken: whole repeats, in which every row was held out equally often, and the end.
     pub fn looks(&self) -> Vec<usize> {
-        let whole = (1..).map(|r| r * self.folds);
-        whole
-            .take_while(|&n| n < self.pairs)
-            .chain([self.pairs])
-            .collect()
+        let folds = self.folds.max(1);
+        let whole = (folds..self.pairs).step_by(folds);
+        whole.chain([self.pairs]).collect()
+    }
+
+    /// Refuses numbers by which nothing can be decided, in the words of `hone study`; folds are held against the rows later.
+    pub fn check(&self) -> Result<(), TrainError> {
+        can_pair(self.pairs)?;
+        let wrong = |what: String| Err(TrainError::Option(what));
+        let Design {
+            folds,
+            alpha,
+            margin,
+            ..
+        } = *self;
+        if folds < 2 {
+            return wrong(format!("--folds {folds}: at least 2 were expected"));
+        }
+        if !(alpha > 0.0 && alpha < 0.5) {
+            return wrong(format!(
+                "--alpha {alpha}: a number above 0 and below 0.5 was expected"
+            ));
+        }
+        match margin >= 0.0 && margin.is_finite() {
+            true => Ok(()),
+            false => wrong(format!("--margin {margin}: a number from 0 was expected")),
+        }
     }
 
     /// The two-sided level of the test at the look after `pairs` pairs, where an arm may spend `share` over all
@@ -67,8 +91,32 @@ mod tests {
             (12, 5, vec![5, 10, 12]),
             (3, 5, vec![3]),
             (5, 5, vec![5]),
+            (10, usize::MAX, vec![10]),
+            (usize::MAX, usize::MAX - 1, vec![usize::MAX - 1, usize::MAX]),
         ] {
             assert_eq!(design(pairs, folds).looks(), want);
+        }
+    }
+
+    #[test]
+    fn numbers_of_no_study_are_refused() {
+        assert!(design(10, 5).check().is_ok());
+        let with = |alpha: f64, margin: f64| Design {
+            alpha,
+            margin,
+            ..design(10, 5)
+        };
+        for (design, says) in [
+            (design(1, 5), "--pairs 1: from 2 to 10000"),
+            (design(usize::MAX, 5), "--pairs 18446744073709551615: from"),
+            (design(10, 0), "--folds 0: at least 2"),
+            (with(0.5, 0.0), "--alpha 0.5: a number above 0"),
+            (with(f64::NAN, 0.0), "--alpha NaN"),
+            (with(0.05, -0.1), "--margin -0.1: a number from 0"),
+            (with(0.05, f64::INFINITY), "--margin inf"),
+        ] {
+            let said = design.check().unwrap_err().to_string();
+            assert!(said.contains(says), "{said}");
         }
     }
 

@@ -79,26 +79,27 @@ pub(crate) fn without(
     groups: &[u32],
     logits: &[RowLogits],
     metric: &str,
-) -> Vec<(u32, f64)> {
+) -> Result<Vec<(u32, f64)>, TrainError> {
     let mut present: Vec<u32> = logits.iter().map(|r| groups[r.row as usize]).collect();
     present.sort_unstable();
     present.dedup();
     if present.len() < 2 {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let said: Vec<(usize, Vec<f64>)> = logits
         .iter()
         .map(|r| (r.row as usize, r.as_predicted(all, labels.len())))
         .collect();
-    let value = |group: u32| {
-        let mut scorer = Scorer::new(task, labels);
+    let value = |group: u32| -> Result<f64, TrainError> {
+        let mut scorer = Scorer::new(task, labels, all)?;
         for (index, logits) in said.iter().filter(|(row, _)| groups[*row] != group) {
             let index = *index;
-            scorer.push(all, Prediction { index, logits });
+            scorer.push(Prediction { index, logits });
         }
-        scorer.finish().value(metric).unwrap_or(f64::NAN)
+        Ok(scorer.finish().value(metric).unwrap_or(f64::NAN))
     };
-    present.into_iter().map(|g| (g, value(g))).collect()
+    let each = |group: u32| Ok((group, value(group)?));
+    present.into_iter().map(each).collect()
 }
 
 /// A trial's folder.

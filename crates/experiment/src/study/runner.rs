@@ -63,6 +63,7 @@ impl Study<'_> {
         stop: &AtomicBool,
     ) -> Result<Option<StudyReport>, TrainError> {
         let (job, design) = (self.job, self.design);
+        self.check()?;
         let out = job
             .out
             .ok_or_else(|| TrainError::Option("a study needs an output folder".to_owned()))?;
@@ -186,6 +187,16 @@ impl Study<'_> {
         Ok(Some(report))
     }
 
+    /// Refuses options and numbers of no use before anything is read; those of an arm are named with it.
+    fn check(&self) -> Result<(), TrainError> {
+        self.design.check()?;
+        self.job.options.check()?;
+        self.arms.iter().try_for_each(|arm| {
+            let named = |e| TrainError::Option(format!("{}: {e}", arm.name));
+            arm.options.check().map_err(named)
+        })
+    }
+
     /// The baseline and the arms.
     fn recipes(&self) -> Vec<Arm<'_>> {
         let baseline = Arm {
@@ -274,7 +285,7 @@ impl Study<'_> {
             trial.groups,
             &logits,
             metric,
-        );
+        )?;
         let value = held_out.value(metric).unwrap_or(f64::NAN);
         if !(value.is_finite() && without.iter().all(|(_, v)| v.is_finite())) {
             return Err(TrainError::Metric {

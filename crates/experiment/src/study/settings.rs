@@ -4,7 +4,7 @@ use super::design::Design;
 use super::runner::{Arm, Study};
 use crate::crossval::FoldPlan;
 use crate::guard::same_plan;
-use hone_train::{Identity, Texts, TrainError};
+use hone_train::{Difference, Identity, Texts, TrainError};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -43,7 +43,7 @@ impl Study<'_> {
                 identity: Identity {
                     options: arm.options.clone(),
                     max_length: texts.max_length,
-                    truncate: format!("{:?}", self.job.truncate).to_lowercase(),
+                    truncate: self.job.truncate.name().to_owned(),
                     hashes: hashes.into_iter().collect(),
                     kernel_path: kernel_path.to_owned(),
                     rows: texts.train.examples.len(),
@@ -61,7 +61,7 @@ impl Study<'_> {
 
 impl Settings {
     /// The first difference that would change results, as (what, was, now).
-    fn difference(was: &Settings, now: &Settings) -> Option<(String, String, String)> {
+    fn difference(was: &Settings, now: &Settings) -> Result<Difference, TrainError> {
         let inner = |s: &Settings| s.inner.map_or("none".to_owned(), |f| f.to_string());
         let names = |s: &Settings| {
             let all: Vec<&str> = s.recipes.iter().map(|r| r.name.as_str()).collect();
@@ -78,12 +78,13 @@ impl Settings {
         ];
         let differs = pairs.into_iter().find(|(_, was, now)| was != now);
         if let Some((what, was, now)) = differs {
-            return Some((what.to_owned(), was, now));
+            return Ok(Some((what.to_owned(), was, now)));
         }
-        let both = was.recipes.iter().zip(&now.recipes);
-        both.into_iter().find_map(|(was, now)| {
-            let (what, a, b) = was.identity.difference(&now.identity)?;
-            Some((format!("{what} of {}", was.name), a, b))
-        })
+        for (was, now) in was.recipes.iter().zip(&now.recipes) {
+            if let Some((what, a, b)) = was.identity.difference(&now.identity)? {
+                return Ok(Some((format!("{what} of {}", was.name), a, b)));
+            }
+        }
+        Ok(None)
     }
 }

@@ -104,6 +104,25 @@ fn run(
 }
 
 #[test]
+fn numbers_of_no_study_are_refused_and_an_arms_are_named() {
+    let (data, out) = (data(ValidSource::None), tempfile::tempdir().unwrap());
+    let said = |arms: &[Arm<'_>], pairs: usize| {
+        let stop = AtomicBool::new(false);
+        with(&data, out.path(), false, arms, pairs, |s| {
+            let ran = s.run(&Arc::new(CpuBackend::new(1)), &mut (), &stop);
+            ran.map(|_| ()).unwrap_err().to_string()
+        })
+    };
+    assert!(said(&[], usize::MAX).contains("--pairs 18446744073709551615"));
+    let wrong = Options {
+        grad_accum: 0,
+        ..options()
+    };
+    let said = said(&[arm("slow", wrong)], 3);
+    assert!(said.starts_with("slow: --grad-accum 0"), "{said}");
+}
+
+#[test]
 fn a_stopped_study_goes_on_bit_for_bit() {
     let data = data(ValidSource::None);
     let arms = [

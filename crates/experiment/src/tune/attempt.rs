@@ -93,8 +93,7 @@ impl<B: Backend> Course<'_, B> {
         let readings = match self.tune.chooser {
             Chooser::Folds(_) => 1.0,
             Chooser::Valid => {
-                let step = (options.batch_size * options.grad_accum).max(1) as f64;
-                let per_epoch = (rows / step).ceil().max(1.0) as usize;
+                let per_epoch = options.steps_per_epoch(rows as usize);
                 (options.steps(per_epoch) / options.eval_every.steps(per_epoch)).max(1) as f64
             }
         };
@@ -329,8 +328,7 @@ const REPLICATE: usize = 0x5245;
 
 /// Rows times passes; a text that is read twice counts twice.
 fn row_passes(options: &Options, rows: usize) -> f64 {
-    let step = (options.batch_size * options.grad_accum).max(1);
-    let per_epoch = rows.div_ceil(step).max(1);
+    let per_epoch = options.steps_per_epoch(rows);
     let passes = options.steps(per_epoch) as f64 / per_epoch as f64;
     let draws = if options.r_drop > 0.0 { 2.0 } else { 1.0 };
     draws * passes * rows as f64

@@ -281,13 +281,13 @@ impl<B: Backend> Course<'_, B> {
                 };
                 let own = self.read_logits(&tuned.run)?;
                 let other = self.read_logits(&given.run)?;
-                first_models.get_or_insert_with(|| {
-                    let [given, tuned] =
-                        [&other, &own].map(|logits| answers_of(task, labels, examples, logits));
-                    compare(task, &given, &tuned, job.options.seed)
-                });
-                let [own, other] = [&own, &other]
-                    .map(|logits| without(task, labels, examples, &groups, logits, metric));
+                if first_models.is_none() {
+                    let answers = |logits| answers_of(task, labels, examples, logits);
+                    let (given, tuned) = (answers(&other)?, answers(&own)?);
+                    first_models = Some(compare(task, &given, &tuned, job.options.seed));
+                }
+                let without = |logits| without(task, labels, examples, &groups, logits, metric);
+                let (own, other) = (without(&own)?, without(&other)?);
                 differences.push(Difference {
                     // The same rows are judged in every pair.
                     repeat: p + 1,
@@ -413,7 +413,7 @@ impl<B: Backend> Course<'_, B> {
         };
         let examples = self.untouched();
         let mut acts = model.plan_eval(EvalBatches::USUAL.limits(examples))?;
-        let mut scorer = Scorer::new(model.task, &model.labels);
+        let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
         let mut logits = Vec::with_capacity(examples.len());
         let (classes, batches) = (model.classes(), EvalBatches::USUAL);
         predict(
@@ -422,7 +422,7 @@ impl<B: Backend> Course<'_, B> {
             examples,
             batches,
             |p| {
-                scorer.push(examples, p);
+                scorer.push(p);
                 logits.push(RowLogits::of(examples, p.index as u32, p, classes));
             },
             |_| true,

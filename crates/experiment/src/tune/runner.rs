@@ -26,6 +26,16 @@ pub enum Chooser {
     Valid,
 }
 
+impl Chooser {
+    /// Its name in records.
+    pub fn name(self) -> String {
+        match self {
+            Chooser::Folds(k) => format!("Folds({k})"),
+            Chooser::Valid => "Valid".to_owned(),
+        }
+    }
+}
+
 /// Which rows no trial sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untouched {
@@ -123,6 +133,7 @@ impl Tune<'_> {
         stop: &AtomicBool,
     ) -> Result<Option<TuneReport>, TrainError> {
         let job = self.job;
+        job.options.check()?;
         let out = job
             .out
             .ok_or_else(|| TrainError::Option("a search needs an output folder".to_owned()))?;

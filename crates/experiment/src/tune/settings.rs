@@ -37,7 +37,7 @@ impl Tune<'_> {
             ("--trials", limit(self.limit.trials.map(|n| n.to_string()))),
             ("--seeds", self.seeds.to_string()),
             ("--sensitivity", self.sensitivity.name().to_owned()),
-            ("rows that choose", format!("{:?}", self.chooser)),
+            ("rows that choose", self.chooser.name()),
             (
                 "rows that no trial sees",
                 match self.untouched {
@@ -53,18 +53,30 @@ impl Tune<'_> {
             identity: Identity {
                 options: self.job.options.clone(),
                 max_length: texts.max_length,
-                truncate: format!("{:?}", self.job.truncate).to_lowercase(),
+                truncate: self.job.truncate.name().to_owned(),
                 hashes: hashes.into_iter().collect(),
                 kernel_path,
                 rows: texts.train.examples.len(),
             },
         };
         same_plan(out, self.job.resume, &now, |was, now| {
-            let both = was.own.iter().zip(&now.own);
-            both.into_iter()
-                .find(|(was, now)| was != now)
-                .map(|(was, now)| (was.0.clone(), was.1.clone(), now.1.clone()))
-                .or_else(|| was.identity.difference(&now.identity))
+            let mut both = was.own.iter().zip(&now.own);
+            match both.find(|(was, now)| was != now) {
+                Some((was, now)) => Ok(Some((was.0.clone(), was.1.clone(), now.1.clone()))),
+                None => was.identity.difference(&now.identity),
+            }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Chooser;
+
+    /// Searches that went before are gone on with by these words.
+    #[test]
+    fn who_chooses_is_written_as_ever() {
+        assert_eq!(Chooser::Folds(5).name(), "Folds(5)");
+        assert_eq!(Chooser::Valid.name(), "Valid");
     }
 }

@@ -12,7 +12,7 @@ pub struct Constants {
     first: f32,
     second: f32,
     second_rest: f32,
-    inverse_correction: f32,
+    correction: f32,
     eps: f32,
     size: f32,
     pull: f32,
@@ -29,7 +29,7 @@ impl Constants {
             first: (1.0 - step.beta1) as f32,
             second: step.beta2 as f32,
             second_rest: (1.0 - step.beta2) as f32,
-            inverse_correction: correction2 as f32,
+            correction: correction2 as f32,
             eps: step.eps as f32,
             size: (row.lr / correction1) as f32,
             pull: (row.lr * row.start_decay) as f32,
@@ -43,7 +43,7 @@ fn advance(k: &Constants, w: &mut f32, grad: f32, m: &mut f32, v: &mut f32) {
     let g = k.coefficient * grad;
     *m += k.first * (g - *m);
     *v = k.second * *v + k.second_rest * g * g;
-    let root = v.sqrt() / k.inverse_correction + k.eps;
+    let root = v.sqrt() / k.correction + k.eps;
     *w = *w * k.keep - k.size * (*m / root);
 }
 

@@ -6,7 +6,7 @@ mod regression;
 mod tagging;
 
 pub use classification::{ClassReport, Classification, Confusion};
-pub use multilabel::{MultiLabel, MultiLabelCounts};
+pub use multilabel::{MultiLabel, MultiLabelCounts, THRESHOLD, given};
 pub(crate) use regression::pearson;
 pub use regression::{Pairs, Regression};
 pub use tagging::{Entities, EntityScore, Tagging, entities};
@@ -165,7 +165,7 @@ pub fn wilson(right: usize, n: usize) -> [f64; 2] {
 }
 
 /// `2pr/(p+r)` from counts; 0 where there is nothing to find and nothing found, as scikit-learn.
-pub(crate) fn f1(right: usize, predicted: usize, gold: usize) -> f64 {
+pub fn f1(right: usize, predicted: usize, gold: usize) -> f64 {
     match predicted + gold {
         0 => 0.0,
         n => 2.0 * right as f64 / n as f64,

@@ -37,6 +37,11 @@ pub struct MultiLabel {
 /// Probability from which a label is given.
 pub const THRESHOLD: f64 = 0.5;
 
+/// Whether a label of this logit is given: its probability σ(z) reaches [`THRESHOLD`] exactly where z ≥ 0.
+pub fn given(logit: f64) -> bool {
+    logit >= 0.0
+}
+
 impl MultiLabelCounts {
     /// Nothing counted yet.
     pub fn new(labels: usize) -> Self {
@@ -58,8 +63,7 @@ impl MultiLabelCounts {
         let mut loss = 0.0;
         for (c, &z) in logits.iter().enumerate() {
             let is = gold.contains(&(c as u32));
-            // σ(z) ≥ 0.5 exactly where z ≥ 0.
-            let said = z >= 0.0;
+            let said = given(z);
             exact &= is == said;
             self.gold[c] += usize::from(is);
             self.predicted[c] += usize::from(said);
@@ -128,6 +132,15 @@ mod tests {
             + bce(-2.0, 0.0))
             / 6.0;
         assert!((m.loss - want).abs() < 1e-12);
+    }
+
+    /// The sign of a logit says what its probability does, at the threshold too.
+    #[test]
+    fn a_label_is_given_from_the_threshold_on() {
+        for z in [-30.0, -1e-3, -0.0, 0.0, 1e-3, 30.0] {
+            assert_eq!(given(z), crate::sigmoid(z) >= THRESHOLD, "{z}");
+        }
+        assert!(!given(f64::NAN));
     }
 
     #[test]

@@ -124,11 +124,7 @@ impl Entities {
         self.rows += 1;
         self.words += gold.len();
         self.cut_words += predicted.iter().filter(|p| p.is_none()).count();
-        self.words_right += gold
-            .iter()
-            .zip(predicted)
-            .filter(|(g, p)| Some(**g) == **p)
-            .count();
+        self.words_right += gold.iter().zip(&said).filter(|(g, s)| g == s).count();
     }
 
     /// Takes a word's cross-entropy.
@@ -239,14 +235,15 @@ mod tests {
     #[test]
     fn entities_cut_off_count_as_missed() {
         let mut e = Entities::default();
+        // Of the two words that were cut off the last is outside, which is what it is predicted to be.
         e.add(
-            &["B-a", "I-a", "O", "B-b"],
-            &[Some("B-a"), Some("I-a"), Some("B-b"), None],
+            &["B-a", "I-a", "O", "B-b", "O"],
+            &[Some("B-a"), Some("I-a"), Some("B-b"), None, None],
         );
         let m = e.finish();
-        assert_eq!((m.cut_words, m.words), (1, 4));
+        assert_eq!((m.cut_words, m.words), (2, 5));
         assert!((m.entity_recall - 0.5).abs() < 1e-12);
         assert!((m.entity_precision - 0.5).abs() < 1e-12);
-        assert!((m.accuracy - 0.5).abs() < 1e-12);
+        assert!((m.accuracy - 3.0 / 5.0).abs() < 1e-12);
     }
 }

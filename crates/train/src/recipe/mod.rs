@@ -50,7 +50,7 @@ pub struct Facts {
     pub task: Task,
     /// Training texts of a fit, those that would be held out for validation among them.
     pub texts: usize,
-    /// Training texts of each class; of other tasks the labels or tags, none of them counted.
+    /// Training texts of each class, of all that there are; of other tasks the labels or tags, none of them counted.
     pub classes: Vec<usize>,
     /// Parameters of the model.
     pub parameters: usize,
@@ -293,7 +293,14 @@ fn shape(facts: &Facts) -> String {
                 (Some(low), Some(high)) => format!("{low} to {high} texts"),
                 _ => "no texts".to_owned(),
             };
-            format!("{texts} training texts, {labels} classes of {spread}")
+            // A fit by folds has fewer texts than there are, and it is all of them whose classes are counted.
+            match facts.classes.iter().sum::<usize>() {
+                all if all > facts.texts => format!(
+                    "{texts} training texts of the {}, whose {labels} classes have {spread}",
+                    grouped(all)
+                ),
+                _ => format!("{texts} training texts, {labels} classes of {spread}"),
+            }
         }
         Task::MultiLabel => format!("{texts} training texts, any of {labels} labels"),
         Task::Regress => format!("{texts} training texts with a value each"),

@@ -148,6 +148,43 @@ fn what_it_was_not_derived_for_is_standard_and_says_so() {
     }
 }
 
+/// Folds fit a part of the texts; the classes are those of all.
+#[test]
+fn the_texts_of_a_fit_are_told_from_all_of_them() {
+    for (texts, classes, says) in [
+        (
+            60,
+            [30, 30],
+            "60 training texts, 2 classes of 30 texts each;",
+        ),
+        (
+            60,
+            [20, 40],
+            "60 training texts, 2 classes of 20 to 40 texts;",
+        ),
+        (
+            48,
+            [30, 30],
+            "48 training texts of the 60, whose 2 classes have 30 texts each;",
+        ),
+        (
+            1000,
+            [250, 1000],
+            "1 000 training texts of the 1 250, whose 2 classes have 250 to 1000 texts;",
+        ),
+    ] {
+        let facts = Facts {
+            classes: classes.to_vec(),
+            ..facts(texts)
+        };
+        let recipe = choose(&facts, &Given::new());
+        assert!(recipe.facts.starts_with(says), "{}", recipe.facts);
+        // Whatever the classes, the choices are those of the fit's size.
+        let even = choose(&self::facts(texts), &Given::new());
+        assert_eq!(recipe.chosen, even.chosen);
+    }
+}
+
 /// Other tasks have the same numbers, in words of their own; tags are read from each word, so no pool is chosen.
 #[test]
 fn every_task_has_its_recipe() {

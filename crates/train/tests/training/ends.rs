@@ -1,8 +1,9 @@
 //! What comes after the last step can be interrupted, and is done again where the model needs it.
 
 use crate::common::{Record, Run, data, options, weights};
+use hone_data::Columns;
 use hone_kernels_cpu::CpuBackend;
-use hone_train::{Cadence, Ending, Options, Select, ValidSource, WordUpdates};
+use hone_train::{Cadence, DataSource, Ending, Options, Select, ValidSource, WordUpdates};
 use std::sync::Arc;
 
 const STEPS: usize = 12;
@@ -92,4 +93,75 @@ fn a_temperature_is_found_after_a_run_that_stopped_early() {
         ..few_steps()
     };
     check(options, Ending::Interrupted, true);
+}
+
+/// Rows whose label no training text has tell neither a temperature nor a threshold, however many they are: that is said
+/// before the first step.
+#[test]
+fn rows_of_unknown_labels_are_not_counted() {
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str, rows: &[(usize, &str)]| {
+        let path = files.path().join(name);
+        let rows = rows.iter().flat_map(|&(n, label)| {
+            (0..n).map(move |i| format!("{} film,{label}\n", ["slow", "rich"][i % 2]))
+        });
+        std::fs::write(&path, "text,label\n".to_owned() + &rows.collect::<String>()).unwrap();
+        path
+    };
+    let said = |valid: [usize; 2], options: Options| {
+        let known = valid[0] / 2;
+        let data = DataSource {
+            data: file("train.csv", &[(20, "good"), (20, "bad")]),
+            valid: ValidSource::File(file(
+                "valid.csv",
+                &[
+                    (known, "good"),
+                    (valid[0] - known, "bad"),
+                    (valid[1], "odd"),
+                ],
+            )),
+            test: None,
+            columns: Columns::default(),
+            kind: None,
+            split_seed: 0,
+        };
+        let mut record = Record::default();
+        let run = Run {
+            data: &data.read().unwrap(),
+            options: &options,
+            out: None,
+            resume: false,
+            words: WordUpdates::Deferred,
+        };
+        let done = run.on(Arc::new(CpuBackend::new(2)), &mut record);
+        assert_eq!(done.is_err(), record.losses.is_empty());
+        match done {
+            Ok(done) => format!("{:?}", done.summary.calibration.map(|c| c.held_out.rows)),
+            Err(error) => error.to_string(),
+        }
+    };
+    let calibrate = || Options {
+        calibrate: true,
+        max_steps: Some(2),
+        ..few_steps()
+    };
+    let told = said([2, 240], calibrate());
+    assert!(
+        told.starts_with("--calibrate needs 200 validation rows at least, there are 2 with"),
+        "{told}"
+    );
+    assert_eq!(said([200, 42], calibrate()), "Some(200)");
+    let told = said(
+        [2, 240],
+        Options {
+            abstain_precision: Some(0.9),
+            ..few_steps()
+        },
+    );
+    assert!(
+        told.starts_with(
+            "--abstain-precision 0.9 needs 29 validation rows at least, there are 2 with"
+        ),
+        "{told}"
+    );
 }

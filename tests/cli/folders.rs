@@ -1,0 +1,150 @@
+//! Nothing that `hone` did not write is overwritten or removed, and a run has a folder of its own.
+
+use crate::world::{World, fixture};
+use std::fs;
+
+fn names(world: &World, folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(world.path(folder)).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_folder_with_something_in_it_is_left_alone() {
+    let world = World::new();
+    world.reviews();
+    world.write("own/metrics.jsonl.bak", "mine");
+    let model = fixture();
+    let model = model.to_str().unwrap();
+    for verb in ["train", "crossval", "study", "tune", "find-lr"] {
+        let words = [
+            verb,
+            "--model",
+            model,
+            "--data",
+            "reviews.csv",
+            "--out",
+            "own",
+        ];
+        let practices: &[&str] = match verb {
+            "study" => &["--practices", "r-drop"],
+            _ => &[],
+        };
+        world
+            .hone(&[&words[..], practices].concat())
+            .fails(&["own: this folder is not empty (metrics.jsonl.bak)"]);
+    }
+    assert_eq!(names(&world, "own"), ["metrics.jsonl.bak"]);
+    // An empty folder is taken, and given back empty where nothing began in it.
+    fs::create_dir(world.path("empty")).unwrap();
+    for out in ["empty", "new"] {
+        let words = ["--max-steps", "2", "--max-length", "2", "--out", out];
+        world.train(&words).fails(&["--max-length 2"]);
+    }
+    assert_eq!(names(&world, "empty"), [""; 0]);
+    assert!(!world.path("new").exists());
+    world.train(&["--max-steps", "2", "--out", "empty"]).ok();
+}
+
+#[test]
+fn files_of_results_take_the_place_of_their_own_kind_only() {
+    let world = World::new();
+    let data = world.reviews();
+    world.train(&["--max-steps", "2", "--out", "run"]).ok();
+    let before = world.read(data);
+    let eval = ["eval", "--model", "run", "--data", data];
+    let eval = |more: &[&str]| world.hone(&[&eval[..], more].concat());
+    eval(&["--errors", data]).fails(&["--errors reviews.csv: this command reads that file"]);
+    eval(&["--errors", "a.csv", "--uncertain", "a.csv"]).fails(&["same file"]);
+    let weights = "run/model.safetensors";
+    for (words, why) in [
+        (
+            vec![
+                "eval",
+                "--model",
+                "run",
+                "--data",
+                data,
+                "--uncertain",
+                weights,
+            ],
+            "--uncertain",
+        ),
+        (vec!["report", "run", "--svg", weights], "--svg"),
+        (
+            vec!["compare", "run", "run", "--data", data, "--out", weights],
+            "--out",
+        ),
+    ] {
+        world
+            .hone(&words)
+            .fails(&[why, "there is another file of this name"]);
+    }
+    assert_eq!(world.read(data), before);
+    // Twice the same is no mistake.
+    for _ in 0..2 {
+        eval(&["--errors", "errors.csv", "--uncertain", "uncertain.csv"]).ok();
+        world.hone(&["report", "run", "--svg", "run.svg"]).ok();
+    }
+    // A task is the model's, not the reader's.
+    eval(&["--task", "regress"]).fails(&["--task regress", "run was trained to classify"]);
+}
+
+/// The record of a run trains another one like it, in another folder; what is typed beside it wins, and what of it stays is said.
+#[test]
+fn a_record_is_run_again() {
+    let world = World::new();
+    world
+        .train(&["--max-steps", "3", "--lr", "1e-3", "--out", "run"])
+        .ok();
+    let again = |more: &[&str]| {
+        let words = ["train", "--config", "run/run.toml"];
+        world.hone(&[&words[..], more].concat()).ok()
+    };
+    let said = again(&[]).err;
+    assert!(!said.contains("head-lr"), "{said}");
+    let weights = world.read("run/model.safetensors");
+    assert_eq!(weights, world.read("runs/trajectory-1/model.safetensors"));
+    let said = again(&["--lr", "1e-4", "--max-steps", "2", "--out", "other"]).err;
+    assert!(
+        said.contains("note: --head-lr 0.01 is what run/run.toml says"),
+        "{said}"
+    );
+    let both = ["--max-steps", "2", "--epochs", "1"];
+    let done = world.train(&both);
+    assert_eq!(done.code, Some(2), "{}", done.err);
+}
+
+/// Values that a new head can hardly reach are told before the first step.
+#[test]
+fn far_values_are_told() {
+    let world = World::new();
+    let rows: String = (0..40)
+        .map(|i| format!("film {},{}.5\n", ["good", "bad"][i % 2], 300_000 + 7 * i))
+        .collect();
+    world.write("prices.csv", format!("text,score\n{rows}"));
+    let model = fixture();
+    let words = [
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--data",
+        "prices.csv",
+        "--max-steps",
+        "2",
+        "--valid",
+        "none",
+    ];
+    let told = |more: &[&str]| {
+        world
+            .hone(&[&words[..], more].concat())
+            .ok()
+            .err
+            .contains("divide them")
+    };
+    assert!(told(&[]));
+    assert!(!told(&["--init-head", "probe"]));
+}
