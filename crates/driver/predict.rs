@@ -29,9 +29,20 @@ pub fn predict(args: PredictArgs) -> Result<Exit> {
         true => Vec::new(),
         false => texts(&args)?,
     };
+    let (rows, empty): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|r| !r.lacks_text(false));
+    if !empty.is_empty() {
+        say!(
+            "warning: empty texts, which have no answer: {}",
+            empty.len()
+        );
+    }
+    if rows.is_empty() && !empty.is_empty() {
+        bail!("every text is empty");
+    }
+    let empty = empty.iter().map(|row| row.line).collect();
     let device = device::choose(&args.machine)?;
     device.tell_card();
-    on_device!(device, backend => predict_on(backend, &path, &args, rows))
+    on_device!(device, backend => predict_on(backend, &path, &args, rows, empty))
 }
 
 /// The texts to answer: arguments, the lines of standard input that hold one, or a file. Rows are numbered as arguments
@@ -86,6 +97,7 @@ fn predict_on<B: Backend>(
     path: &Path,
     args: &PredictArgs,
     rows: Vec<Row>,
+    empty: Vec<usize>,
 ) -> Result<Exit> {
     let opened = open(backend, path, &args.columns)?;
     let abstain = abstain(args.abstain, path, &opened.model)?;
@@ -97,24 +109,32 @@ fn predict_on<B: Backend>(
         // On a terminal the answers themselves say how far it is.
         let silent = std::io::stdout().is_terminal();
         let mut progress = progress(rows.len());
-        answers.write(rows, &mut to, |rows| silent || progress(rows))?;
+        answers.write(rows, &empty, &mut to, |rows| silent || progress(rows))?;
         return Ok(Exit::Done);
     }
     for (line, number) in std::io::stdin().lock().split(b'\n').zip(1..) {
         // Who writes a line waits for one: what cannot be answered is told in its place.
         let line = match read_line(line.context("standard input")?, number) {
-            Ok(line) if line.trim().is_empty() => Err("an empty text"),
+            Ok(line) if line.trim().is_empty() => Err(EMPTY),
             read => read,
         };
         match line {
-            Ok(line) => answers.write(vec![Row::text(number, &line)], &mut to, |_| true)?,
+            Ok(line) => answers.write(vec![Row::text(number, &line)], &[], &mut to, |_| true)?,
             Err(why) => {
-                writeln!(to, "{}", json!({"row": number, "error": why}))?;
+                writeln!(to, "{}", unanswered(number, why))?;
                 to.flush()?;
             }
         }
     }
     Ok(Exit::Done)
+}
+
+/// Why an empty text has no answer.
+const EMPTY: &str = "an empty text";
+
+/// What stands in the place of an answer.
+fn unanswered(row: usize, why: &str) -> Value {
+    json!({"row": row, "error": why})
 }
 
 /// A line of standard input without its end, and without the byte-order mark that may stand before the first.
@@ -134,10 +154,12 @@ struct Answers<B: Backend> {
 }
 
 impl<B: Backend> Answers<B> {
-    /// A line for each of these rows, which are read together. `progress` hears how many are done and says whether to go on.
+    /// A line for each of these rows, which are read together, and for each of the rows that are empty. `progress` hears how
+    /// many are done and says whether to go on.
     fn write(
         &self,
         rows: Vec<Row>,
+        empty: &[usize],
         to: &mut impl Write,
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<()> {
@@ -152,6 +174,7 @@ impl<B: Backend> Answers<B> {
         let mut acts = model.plan_eval(batches.limits(&examples))?;
         // Answers that nobody can read are not computed.
         let failed = RefCell::new(None);
+        let mut empty = empty.iter().copied().peekable();
         run_model(
             model,
             &mut acts,
@@ -172,15 +195,24 @@ impl<B: Backend> Answers<B> {
                     self.abstain.as_ref(),
                 );
                 let mut failed = failed.borrow_mut();
-                if failed.is_none() {
-                    *failed = writeln!(to, "{object}").err();
+                let before = std::iter::from_fn(|| empty.next_if(|&at| at < rows[p.index].line));
+                let lines = before.map(|at| unanswered(at, EMPTY)).chain([object]);
+                for line in lines {
+                    if failed.is_none() {
+                        *failed = writeln!(to, "{line}").err();
+                    }
                 }
             },
             |rows| failed.borrow().is_none() && progress(rows),
         )?;
         match failed.into_inner() {
             Some(error) => Err(error.into()),
-            None => Ok(to.flush()?),
+            None => {
+                for at in empty {
+                    writeln!(to, "{}", unanswered(at, EMPTY))?;
+                }
+                Ok(to.flush()?)
+            }
         }
     }
 }

@@ -574,3 +574,34 @@ fn pairs_tags_numbers_and_sets_of_labels_all_run() {
     let said = "the training part holds single texts, but the test part pairs";
     assert!(world.hone(&mixed).ok().err.contains(said));
 }
+
+/// One empty text costs the others nothing, and has a line in its place.
+#[test]
+fn empty_texts_of_a_file_are_told_in_their_place() {
+    let world = World::new();
+    world.train(&["--max-steps", "2", "--out", "run"]).ok();
+    let rows = |texts: &[&str]| "text\n".to_owned() + &texts.join("\n") + "\n";
+    world.write("some.csv", rows(&["a film", "\" \"", "a plot", "\"\""]));
+    world.write("none.csv", rows(&["\" \"", "\"\""]));
+    let predict = |file: &str| world.hone(&["predict", "--model", "run", "--data", file]);
+    let said = predict("some.csv").ok();
+    let answers: Vec<Value> = said
+        .out
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let rows: Vec<u64> = answers.iter().map(|a| a["row"].as_u64().unwrap()).collect();
+    assert_eq!(rows, [2, 3, 4, 5]);
+    let told: Vec<bool> = answers
+        .iter()
+        .map(|a| a["error"] == "an empty text")
+        .collect();
+    assert_eq!(told, [false, true, false, true]);
+    assert!(
+        said.err
+            .contains("warning: empty texts, which have no answer: 2"),
+        "{}",
+        said.err
+    );
+    predict("none.csv").fails(&["every text is empty"]);
+}

@@ -1,7 +1,7 @@
 //! Running text: one text a line (a paragraph, a sentence), nothing labelled.
 
 use crate::DataError;
-use crate::read::Format;
+use crate::read::{Format, read_questions};
 use crate::row::{Part, Row};
 use crate::source::read_text;
 use crate::{Columns, read_file};
@@ -13,11 +13,11 @@ fn is_plain(path: &Path) -> bool {
     name.strip_suffix(".gz").unwrap_or(&name).ends_with(".txt")
 }
 
-/// Reads texts that may lack labels: a data file, or the lines of a `.txt`.
+/// Reads texts to be answered: a data file, whose rows may lack labels and texts, or the lines of a `.txt`.
 pub fn read_texts(path: &Path, columns: &Columns) -> Result<Part, DataError> {
     match is_plain(path) {
         true => read_plain(path, columns),
-        false => read_file(path, columns),
+        false => read_questions(path, columns),
     }
 }
 

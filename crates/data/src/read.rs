@@ -49,15 +49,22 @@ impl Format {
 enum Demands {
     /// Texts that are empty.
     Texts,
-    /// These, pairs with one text, and files without a label column.
+    /// Neither these nor labels: whoever answers says of an empty text that it has no answer.
+    Questions,
+    /// Texts that are empty, pairs with one text, and files without a label column.
     Labels,
-    /// Neither; labels keep the spaces around them.
+    /// None of these; labels keep the spaces around them.
     Nothing,
 }
 
 /// Reads a file; labels may be absent.
 pub fn read_file(path: &Path, columns: &Columns) -> Result<Part, DataError> {
     read(path, columns, Demands::Texts)
+}
+
+/// Reads a file of texts to be answered, which may be empty and need no label.
+pub(crate) fn read_questions(path: &Path, columns: &Columns) -> Result<Part, DataError> {
+    read(path, columns, Demands::Questions)
 }
 
 /// Reads a file in which every row must have a label.
@@ -255,7 +262,8 @@ impl Reader<'_> {
 
     /// A text that is all space carries nothing to learn from.
     fn not_empty(&self, row: Row) -> Result<Row, DataError> {
-        match row.lacks_text(false) && self.demands != Demands::Nothing {
+        let may = matches!(self.demands, Demands::Nothing | Demands::Questions);
+        match row.lacks_text(false) && !may {
             true => Err(self.wrong(row.line, "the text is empty; remove the row")),
             false => Ok(row),
         }

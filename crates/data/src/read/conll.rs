@@ -53,7 +53,9 @@ impl Reader<'_> {
                 Line::Comment => comments += 1,
                 Line::Header => {}
                 Line::Word(Some((word, tag))) => now.add(number, word, Some(tag)),
-                Line::Untagged(word) if self.demands == Demands::Texts => {
+                Line::Untagged(word)
+                    if matches!(self.demands, Demands::Texts | Demands::Questions) =>
+                {
                     now.add(number, word, None);
                 }
                 Line::Word(None) | Line::Untagged(_) => {

@@ -163,7 +163,7 @@ impl Reader<'_> {
     /// Lists of labels hold names.
     fn names_labels(&self, rows: &[Row]) -> Result<(), DataError> {
         match (self.demands, places(rows)) {
-            (Demands::Texts, _) | (_, None) => Ok(()),
+            (Demands::Texts | Demands::Questions, _) | (_, None) => Ok(()),
             (_, Some(labels)) => {
                 let reason = format!(
                     "lists of label names were expected; each row has a list of {labels} numbers that are 0 or 1, one for \
