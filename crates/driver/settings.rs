@@ -307,6 +307,16 @@ pub fn frozen(args: &TrainArgs) -> FrozenPrefix {
     }
 }
 
+/// A metric under the name that figures have in JSON is the one that is chosen by.
+fn short_name(metric: String) -> String {
+    match metric.as_str() {
+        "root_mean_squared_error" => "rmse".to_owned(),
+        "mean_absolute_error" => "mae".to_owned(),
+        "subset_accuracy" => "accuracy".to_owned(),
+        _ => metric,
+    }
+}
+
 /// All hyperparameters, decided.
 pub fn options(
     args: &TrainArgs,
@@ -332,6 +342,7 @@ pub fn options(
     let clip = args.clip.unwrap_or(1.0);
     let names = metrics::names(task);
     let metric = args.metric.as_deref().unwrap_or(names[0]).replace('-', "_");
+    let metric = short_name(metric);
     if !names.contains(&metric.as_str()) {
         bail!(
             "--metric {metric}: for this task one of {} was expected",
@@ -518,6 +529,14 @@ mod tests {
             (0.0, 0.0, 0.1)
         );
         assert_eq!(o.metric, "pearson");
+        for (asked, task, metric) in [
+            ("root-mean-squared-error", Task::Regress, "rmse"),
+            ("mae", Task::Regress, "mae"),
+            ("subset_accuracy", Task::MultiLabel, "accuracy"),
+        ] {
+            let o = options(&args(&["--metric", asked]), &bert(), task, 100).unwrap();
+            assert_eq!(o.metric, metric);
+        }
     }
 
     #[test]
