@@ -25,6 +25,45 @@ pub struct Output {
     resumed: bool,
 }
 
+/// What is in a folder.
+#[derive(Debug, PartialEq, Eq)]
+enum Held {
+    /// Nothing, or there is none.
+    Nothing,
+    /// A run, by this file.
+    Run(String),
+    /// What is no run's, this first.
+    Others(String),
+}
+
+impl Held {
+    /// `done` is what tells that work of the kind that asks is in it.
+    fn of(path: &Path, done: &str) -> Result<Held> {
+        if path.is_file() {
+            bail!(
+                "--out {}: this is a file; a folder was expected",
+                path.display()
+            );
+        }
+        if !path.exists() {
+            return Ok(Held::Nothing);
+        }
+        let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let mut names: Vec<String> = names
+            .collect::<std::io::Result<_>>()
+            .with_context(|| path.display().to_string())?;
+        names.sort();
+        let own = |name: &str| name == done || BEGUN.contains(&name) || KEPT.contains(&name);
+        let run = names.iter().position(|name| own(name));
+        Ok(match (run, names.is_empty()) {
+            (Some(at), _) => Held::Run(names.swap_remove(at)),
+            (None, false) => Held::Others(names.swap_remove(0)),
+            (None, true) => Held::Nothing,
+        })
+    }
+}
+
 impl Deref for Output {
     type Target = Path;
 
@@ -45,13 +84,19 @@ impl Output {
             None => next_run(data, "")?,
         };
         // Whoever always says --resume, as a script that begins again after a failure does, begins where nothing is yet.
-        let begun = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
-        if !(args.resume && begun) {
+        let held = Held::of(&path, done)?;
+        if !args.resume || held == Held::Nothing {
             return Output::new(path, done);
         }
         if path.join(done).exists() {
             bail!(
                 "{}: this {what} is done; nothing is left to resume",
+                path.display()
+            );
+        }
+        if let Held::Others(found) = held {
+            bail!(
+                "{}: no {what} is here to go on with, but {found}; a run needs a folder of its own",
                 path.display()
             );
         }
@@ -68,30 +113,23 @@ impl Output {
         // From here on an interrupt is answered, and leaves nothing half written.
         interrupt::watch()?;
         let made = !path.exists();
-        make(&path)?;
-        let entries = fs::read_dir(&path).with_context(|| path.display().to_string())?;
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-            .collect();
-        names.sort();
-        let run = |name: &&String| {
-            let name = name.as_str();
-            name == done || BEGUN.contains(&name) || KEPT.contains(&name)
-        };
-        match (names.iter().find(run), names.first()) {
-            (Some(found), _) => bail!(
+        match Held::of(&path, done)? {
+            Held::Run(found) => bail!(
                 "{}: this folder already holds a run ({found}); continue it with --resume or choose another --out",
                 path.display()
             ),
-            (None, Some(found)) => bail!(
+            Held::Others(found) => bail!(
                 "{}: this folder is not empty ({found}); a run needs a folder of its own, choose another --out",
                 path.display()
             ),
-            (None, None) => Ok(Output {
-                path,
-                made,
-                resumed: false,
-            }),
+            Held::Nothing => {
+                fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+                Ok(Output {
+                    path,
+                    made,
+                    resumed: false,
+                })
+            }
         }
     }
 
@@ -143,16 +181,6 @@ pub fn next_run(data: &Path, word: &str) -> Result<PathBuf> {
         .map(|n| runs.join(format!("{name}{word}-{n}")))
         .find(|p| !p.exists())
         .context("no free name under runs/")
-}
-
-fn make(out: &Path) -> Result<()> {
-    if out.is_file() {
-        bail!(
-            "--out {}: this is a file; a folder was expected",
-            out.display()
-        );
-    }
-    fs::create_dir_all(out).with_context(|| out.display().to_string())
 }
 
 /// Whether a finished run is the newest of those that name themselves: one that went on was named by what it printed.

@@ -37,6 +37,10 @@ fn a_folder_with_something_in_it_is_left_alone() {
             .hone(&[&words[..], practices].concat())
             .fails(&["own: this folder is not empty (metrics.jsonl.bak)"]);
     }
+    let words = ["--max-steps", "2", "--out", "own", "--resume"];
+    world
+        .train(&words)
+        .fails(&["own: no run is here to go on with, but metrics.jsonl.bak"]);
     assert_eq!(names(&world, "own"), ["metrics.jsonl.bak"]);
     // An empty folder is taken, and given back empty where nothing began in it.
     fs::create_dir(world.path("empty")).unwrap();
@@ -147,4 +151,25 @@ fn far_values_are_told() {
     };
     assert!(told(&[]));
     assert!(!told(&["--init-head", "probe"]));
+}
+
+/// Whenever a run is interrupted, its folder is gone, or there is a checkpoint in it to go on from.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_a_checkpoint_or_nothing() {
+    let world = World::new();
+    let (model, data) = (fixture(), fixture().join("train.csv"));
+    for (line, out) in [
+        ("computing on", "a"),
+        ("loaded", "b"),
+        ("forecast", "c"),
+        ("step 1/", "d"),
+    ] {
+        let mut words = vec!["train", "--model", model.to_str().unwrap()];
+        words.extend(["--data", data.to_str().unwrap(), "--out", out]);
+        words.extend(["--max-steps", "100000"]);
+        world.interrupted(&words, line);
+        let kept = world.path(out).join("checkpoints").is_dir();
+        assert!(kept || !world.path(out).exists(), "{line}");
+    }
 }
