@@ -6,7 +6,7 @@ use crate::{Exit, infer, out};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Task;
-use hone_data::{Cell, Part, Row};
+use hone_data::Part;
 use hone_experiment::{Answers, Change, Comparison, answers, compare};
 use hone_kernels::Backend;
 use hone_report::{Table, count, say};
@@ -176,16 +176,6 @@ struct Rows<'a> {
     b: &'a Answers,
 }
 
-/// The label as it stands in the file.
-fn label(row: &Row) -> String {
-    match &row.label {
-        Cell::None => String::new(),
-        Cell::Text(text) => text.clone(),
-        Cell::List(all) => all.join("|"),
-        Cell::Tags(all) => all.join(" "),
-    }
-}
-
 impl Rows<'_> {
     fn write(&self, found: &Comparison, path: &Path) -> Result<()> {
         let pairs = self.part.rows.iter().any(|r| r.text_b.is_some());
@@ -198,7 +188,7 @@ impl Rows<'_> {
             let mut line = vec![
                 row.line.to_string(),
                 change.name().to_owned(),
-                label(row),
+                row.label.to_string(),
                 a.said.clone(),
                 b.said.clone(),
                 a.probability.to_string(),
@@ -237,7 +227,7 @@ impl Rows<'_> {
                     "  line {}: {:?} is {}; A says {}, B {}\n",
                     row.line,
                     row.text.chars().take(80).collect::<String>(),
-                    label(row),
+                    row.label,
                     a.said,
                     b.said
                 );

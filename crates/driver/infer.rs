@@ -206,7 +206,7 @@ pub fn labelled_for<B: Backend>(
 pub fn tell_words<B: Backend>(model: &Model<B>, rows: &[Row]) {
     if model.task != Task::Tag && rows.iter().any(|row| !row.words.is_empty()) {
         say!(
-            "warning: these are words with a tag each, and this model tags none: it reads the words between two blank \
+            "warning: these are words, one a line, and this model tags none: it reads the words between two blank \
              lines as one text"
         );
     }

@@ -1,5 +1,6 @@
 //! Rows as they stand in a file, before labels have a meaning.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// A label as it was written.
@@ -13,6 +14,18 @@ pub enum Cell {
     List(Vec<String>),
     /// A tag for each word.
     Tags(Vec<String>),
+}
+
+/// In one field of a table: several labels parted by `|`, tags by spaces.
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cell::None => Ok(()),
+            Cell::Text(text) => f.write_str(text),
+            Cell::List(all) => f.write_str(&all.join("|")),
+            Cell::Tags(all) => f.write_str(&all.join(" ")),
+        }
+    }
 }
 
 /// One row of a file.

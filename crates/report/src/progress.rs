@@ -38,8 +38,9 @@ impl Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             // A wrong template would be a mistake in this file; the default style is no worse than a panic.
+            // The text is last: it is cut where the terminal ends.
             if let Ok(style) =
-                ProgressStyle::with_template("{bar:28} {pos}/{len} steps  {msg}  {eta} left")
+                ProgressStyle::with_template("{bar:20} {pos}/{len} steps  {eta} left  {wide_msg}")
             {
                 bar.set_style(style);
             }
@@ -114,7 +115,7 @@ impl Progress {
     fn evaluating(&mut self, rows: usize, total: usize, seconds: f64) {
         let left = seconds / rows.max(1) as f64 * total.saturating_sub(rows) as f64;
         let text = format!(
-            "validating {}/{} texts, {} left",
+            "reading {}/{} texts, {} left",
             count(rows),
             count(total),
             duration(left)

@@ -19,7 +19,11 @@ pub(crate) fn cross_entropy(class: usize, scores: &mut [f64]) -> f64 {
 
 impl Logistic {
     /// Fits to some rows and their classes below `classes`. `c` is the inverse strength of the penalty:
-    /// C·Σ cross-entropy + ½‖W‖² is minimised, as scikit-learn's `LogisticRegression` does.
+    /// C·Σ cross-entropy + ½‖W‖² is minimised, as scikit-learn's `LogisticRegression` does. `rows` are places in `features` and
+    /// in `labels`.
+    ///
+    /// # Panics
+    /// When a row is in one of them only, or its label is not below `classes`.
     pub fn fit(
         features: &Features,
         rows: &[u32],

@@ -8,7 +8,7 @@ use crate::answer::{RowAnswer, Said};
 use crate::examples::{Examples, Targets};
 use crate::{TrainError, write_beside};
 use hone_bert::Task;
-use hone_data::{Cell, Part};
+use hone_data::Part;
 use serde::Serialize;
 use std::path::Path;
 
@@ -320,12 +320,7 @@ fn said(said: &Said, labels: &[String]) -> String {
 
 /// The row's label by the model's names; as the file has it where the model does not know it.
 fn gold(set: &Examples, part: &Part, index: usize, labels: &[String]) -> String {
-    let written = || match &part.rows[index].label {
-        Cell::None => String::new(),
-        Cell::Text(text) => text.clone(),
-        Cell::List(all) => all.join("|"),
-        Cell::Tags(all) => all.join(" "),
-    };
+    let written = || part.rows[index].label.to_string();
     match &set.targets {
         Targets::Classes(all) => match all[index].and_then(|c| labels.get(c as usize)) {
             Some(name) => name.clone(),
