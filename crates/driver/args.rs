@@ -18,8 +18,7 @@ pub struct Cli {
 }
 
 /// What these are in `hone find-lr`.
-const FOLDER: &str =
-    "Folder for the plot and the curve: lr.svg, lr.csv, lr.json [default: runs/NAME-lr-N]";
+const FOLDER: &str = "Folder for the plot and the curve (lr.svg, lr.csv, lr.json), new or empty [default: runs/NAME-lr-N]";
 /// What these are in `hone tune`.
 const CHOOSERS: &str = "Validation texts: a file, or none; they choose where there is a test file too, else they are \
     kept for the last figure [default: the folder's]";
@@ -191,7 +190,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
-    /// Output folder [default: runs/NAME-N]
+    /// Output folder, which must be new or empty [default: runs/NAME-N]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<PathBuf>,

@@ -21,9 +21,9 @@ pub struct Regression {
     pub root_mean_squared_error: f64,
     /// Mean absolute error.
     pub mean_absolute_error: f64,
-    /// Linear correlation.
+    /// Linear correlation; 0 where labels or answers do not vary, of which there is none.
     pub pearson: f64,
-    /// Rank correlation, ties sharing their mean rank.
+    /// Rank correlation, ties sharing their mean rank; 0 likewise.
     pub spearman: f64,
 }
 
