@@ -7,6 +7,7 @@ use hone_bert::{Config, weight_files};
 use hone_data::{Columns, DataError, LabelSet, Labels, Part, TaskKind, infer, read_file};
 use hone_report::{Table, bytes, count};
 use hone_tensor::SafetensorsFile;
+use hone_train::task_of;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -146,7 +147,8 @@ fn data(path: &Path) -> Result<(String, Value)> {
         count(part.rows.len()),
         part.notes.join("\n")
     );
-    let mut object = json!({"rows": part.rows.len(), "sha256": part.sha256, "task": format!("{kind:?}").to_lowercase()});
+    let mut object =
+        json!({"rows": part.rows.len(), "sha256": part.sha256, "task": task_of(kind).name()});
     let counts = counted(&part, kind);
     if let Err(why) = &counts {
         text += &format!("labels are not counted: {why}\n");

@@ -14,7 +14,7 @@ pub fn watch() -> anyhow::Result<&'static AtomicBool> {
     }
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
-            say!("stopped at once; what was done since the newest checkpoint is lost");
+            say!("stopped at once; what was not saved yet is lost");
             std::process::exit(130);
         }
         say!("stopping after this step; interrupt again to stop at once");

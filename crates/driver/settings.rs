@@ -307,16 +307,6 @@ pub fn frozen(args: &TrainArgs) -> FrozenPrefix {
     }
 }
 
-/// A metric under the name that figures have in JSON is the one that is chosen by.
-fn short_name(metric: String) -> String {
-    match metric.as_str() {
-        "root_mean_squared_error" => "rmse".to_owned(),
-        "mean_absolute_error" => "mae".to_owned(),
-        "subset_accuracy" => "accuracy".to_owned(),
-        _ => metric,
-    }
-}
-
 /// All hyperparameters, decided.
 pub fn options(
     args: &TrainArgs,
@@ -342,8 +332,8 @@ pub fn options(
     let clip = args.clip.unwrap_or(1.0);
     let names = metrics::names(task);
     let metric = args.metric.as_deref().unwrap_or(names[0]).replace('-', "_");
-    let metric = short_name(metric);
-    if !names.contains(&metric.as_str()) {
+    let metric = metrics::short(&metric);
+    if !names.contains(&metric) {
         bail!(
             "--metric {metric}: for this task one of {} was expected",
             names.join(", ")
@@ -431,7 +421,7 @@ pub fn options(
         shuffle: !args.no_shuffle,
         augment: augment::plan(&args.augmenting)?.to_string(),
         eval_every: word("eval-every", args.eval_every.as_deref(), "1.0")?,
-        metric,
+        metric: metric.to_owned(),
         patience: args.patience,
         select,
         calibrate: args.calibrate,

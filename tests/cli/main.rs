@@ -13,6 +13,7 @@ mod knowledge;
 mod practices;
 mod printed;
 mod recipe;
+mod resume;
 mod runs;
 mod study;
 mod tune;

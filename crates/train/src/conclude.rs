@@ -41,6 +41,12 @@ impl HeldOut<'_> {
         }
     }
 
+    /// The temperature of answers to these rows; too few of them are an error, however they came to be so few.
+    pub(crate) fn temperature(self, answers: &Answers) -> Result<f64, TrainError> {
+        enough(answers.len(), self.name())?;
+        Ok(answers.temperature())
+    }
+
     /// How sure the answers are under a temperature; `valid` is the model's own.
     pub(crate) fn sureness(
         self,
@@ -61,6 +67,17 @@ fn instead(what: &str, flag: &str) -> String {
             "; hone crossval --final-fit {flag} reads the folds' answers to every row instead"
         ),
         false => String::new(),
+    }
+}
+
+/// Refuses a temperature of too few rows.
+fn enough(rows: usize, what: &str) -> Result<(), TrainError> {
+    match rows < LEAST_ROWS {
+        true => Err(TrainError::Option(format!(
+            "--calibrate needs {LEAST_ROWS} {what} at least, there are {rows} with a known label{}",
+            instead(what, "--calibrate")
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -103,27 +120,13 @@ impl Job<'_> {
         self.can_abstain(rows, what)
     }
 
-    /// The temperature that answers to held-out rows have; too few of them are an error, however they came to be so few.
-    pub(crate) fn temperature(
-        &self,
-        answers: &Answers,
-        by: HeldOut<'_>,
-    ) -> Result<f64, TrainError> {
-        self.can_calibrate(answers.len(), by.name())?;
-        Ok(answers.temperature())
-    }
-
     fn can_calibrate(&self, rows: usize, what: &str) -> Result<(), TrainError> {
-        let wrong = |what: String| Err(TrainError::Option(what));
-        match self.options.calibrate {
-            true if task_of(self.data.kind) != Task::Classify => {
-                wrong("--calibrate is for texts of one class each".to_owned())
-            }
-            true if rows < LEAST_ROWS => wrong(format!(
-                "--calibrate needs {LEAST_ROWS} {what} at least, there are {rows} with a known label{}",
-                instead(what, "--calibrate")
+        match (self.options.calibrate, task_of(self.data.kind)) {
+            (false, _) => Ok(()),
+            (true, Task::Classify) => enough(rows, what),
+            (true, _) => Err(TrainError::Option(
+                "--calibrate is for texts of one class each".to_owned(),
             )),
-            _ => Ok(()),
         }
     }
 
@@ -150,23 +153,6 @@ impl Job<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DataSource, FrozenPrefix, JobData, Options, Strictness, ValidSource, WordUpdates};
-    use hone_data::{Columns, Truncate};
-    use std::path::Path;
-
-    fn data() -> JobData {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/trajectory");
-        DataSource {
-            data: folder.join("train.csv"),
-            valid: ValidSource::None,
-            test: None,
-            columns: Columns::default(),
-            kind: None,
-            split_seed: 0,
-        }
-        .read()
-        .unwrap()
-    }
 
     /// A label that the model does not know tells nothing of what it knows.
     #[test]
@@ -183,25 +169,6 @@ mod tests {
     /// Whoever brings the answers, too few of them have no temperature.
     #[test]
     fn few_answers_have_no_temperature() {
-        let data = data();
-        let options = Options {
-            calibrate: true,
-            ..Options::default()
-        };
-        let job = Job {
-            model: Path::new("none"),
-            data: &data,
-            options: &options,
-            max_length: None,
-            truncate: Truncate::Head,
-            strict: Strictness::Warn,
-            out: None,
-            resume: false,
-            frozen: FrozenPrefix::Recompute,
-            words: WordUpdates::Deferred,
-            augment: None,
-            recipe: None,
-        };
         let answers = |rows: usize| {
             let mut all = Answers::new(2);
             (0..rows).for_each(|i| all.push(&[1.0, 0.0], i % 2));
@@ -209,11 +176,10 @@ mod tests {
         };
         let few = answers(LEAST_ROWS - 1);
         for by in [HeldOut::Valid, HeldOut::OutOfFold(&few)] {
-            let said = job.temperature(&few, by).unwrap_err().to_string();
+            let said = by.temperature(&few).unwrap_err().to_string();
             let says = format!("200 {} at least, there are 199 with", by.name());
             assert!(said.contains(&says), "{said}");
         }
-        let enough = answers(LEAST_ROWS);
-        assert!(job.temperature(&enough, HeldOut::Valid).is_ok());
+        assert!(HeldOut::Valid.temperature(&answers(LEAST_ROWS)).is_ok());
     }
 }

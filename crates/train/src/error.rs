@@ -100,7 +100,7 @@ pub enum TrainError {
     #[error("interrupted before the first step; nothing was trained")]
     Interrupted,
     /// A model's answers are to be measured on examples of another task.
-    #[error("the examples have {found}, which is not what a model of the task {task:?} answers")]
+    #[error("the examples have {found}, which is not what a model of the task {} answers", task.name())]
     OtherTask {
         /// The model's task.
         task: Task,

@@ -227,7 +227,7 @@ impl Job<'_> {
             };
             interrupted = held_out.is_none() || tested.is_some() != test.is_some();
             if let (Some(held_out), false) = (held_out, interrupted) {
-                let temperature = self.temperature(&held_out, by)?;
+                let temperature = by.temperature(&held_out)?;
                 let seed = self.options.seed;
                 model.divide_logits(temperature)?;
                 outcome.valid = None;

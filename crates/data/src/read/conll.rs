@@ -89,3 +89,54 @@ impl Reader<'_> {
         Ok((rows, notes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::read::tests::*;
+    use crate::read::*;
+
+    #[test]
+    fn lines_of_words_have_the_columns_of_the_first() {
+        let text = "EU NNP B-NP B-ORG\nrejects O\n\nPeter NNP B-NP B-PER\n";
+        let says = "line 2: 2 columns; 4 were expected, as in the lines before";
+        check_error("a.conll", text.as_bytes(), says);
+        let (_folder, path) = file("a.conll", text.as_bytes());
+        for read in [read_file, read_as_is] {
+            let error = read(&path, &Columns::default()).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        let says = "line 3: 3 columns; 2 were expected";
+        check_error("a.conll", b"EU\tO\n\nNew York O\n", says);
+        check_error("a.conll", b"EU O\nrejects\n", "line 2: a word and its tag");
+    }
+
+    #[test]
+    fn words_may_lack_tags_where_labels_are_not_asked_for() {
+        let text = "-DOCSTART-\n\n# id 1\nI\nsaw\r\n#\n\n\nPeter\n";
+        let (_folder, path) = file("a.conll", text.as_bytes());
+        let part = crate::read_texts(&path, &Columns::default()).unwrap();
+        let found: Vec<(usize, &str)> = part.rows.iter().map(|r| (r.line, &*r.text)).collect();
+        assert_eq!(found, [(4, "I saw #"), (9, "Peter")]);
+        assert_eq!(part.rows[0].words, ["I", "saw", "#"]);
+        assert!(part.rows.iter().all(|r| r.label == Cell::None));
+        assert_eq!(part.notes[0], "a word a line, without tags");
+        check_error(
+            "a.conll",
+            text.as_bytes(),
+            "line 4: a word and its tag were expected",
+        );
+        assert!(read_as_is(&path, &Columns::default()).is_err());
+        // Some tags are a mistake somewhere.
+        for (text, says) in [
+            (
+                "I\nsaw O\n",
+                "line 2: a word alone was expected, as in the lines before",
+            ),
+            ("I O\nsaw\n", "line 2: a word and its tag were expected"),
+        ] {
+            let (_folder, path) = file("a.conll", text.as_bytes());
+            let error = read_file(&path, &Columns::default()).unwrap_err();
+            assert!(error.to_string().ends_with(says), "{error}");
+        }
+    }
+}

@@ -174,3 +174,95 @@ impl Reader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::read::tests::*;
+    use crate::read::*;
+
+    /// A number for each label is what models' heads are given; names are what is asked for here.
+    #[test]
+    fn lists_of_numbers_are_no_names() {
+        let rows = |lists: &[&str]| -> String {
+            let row = |list: &&str| format!("{{\"text\": \"x\", \"labels\": {list}}}\n");
+            "\n".to_owned() + &lists.iter().map(row).collect::<String>()
+        };
+        for (lists, labels) in [
+            (&["[1.0, 0.0, 1.0]", "[0, 1, 0]"][..], 3),
+            (&["[0, 1]", "[1, 1]"], 2),
+            (&["[true, false, false]"], 3),
+        ] {
+            let text = rows(lists);
+            let says = format!(
+                "line 2: lists of label names were expected; each row has a list of {labels} numbers that are 0 or 1"
+            );
+            check_error("a.jsonl", text.as_bytes(), &says);
+            let (_folder, path) = file("a.jsonl", text.as_bytes());
+            let read = |read: fn(&Path, &Columns) -> Result<Part, DataError>| {
+                read(&path, &Columns::default())
+            };
+            assert!(read(read_as_is).is_err());
+            // Who asks for no labels gets the texts.
+            assert_eq!(read(read_file).unwrap().rows.len(), lists.len());
+        }
+        let array = b"[\n{\"text\": \"x\", \"labels\": [1, 1]}]";
+        check_error("a.json", array, "line 2: item 1: lists of label names");
+        for lists in [
+            &["[0, 1]", "[1, 0]"][..],
+            &["[0, 1, 1]", "[1]"],
+            &["[0, 2, 2]", "[1, 0, 0]"],
+            &["[1, 1]", "\"1\""],
+            &["[1]", "[0]"],
+            &["[]"],
+        ] {
+            let (_folder, path) = file("a.jsonl", rows(lists).as_bytes());
+            assert!(
+                read_labelled(&path, &Columns::default()).is_ok(),
+                "{lists:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_label_of_a_list_has_a_name() {
+        let text =
+            b"{\"text\": \"x\", \"labels\": []}\n{\"text\": \"y\", \"labels\": [\" \", \"z\"]}\n";
+        check_error("a.jsonl", text, "line 2: a label without a name");
+        let (_folder, path) = file("a.jsonl", text);
+        let part = read_as_is(&path, &Columns::default()).unwrap();
+        assert_eq!(part.rows[1].label, Cell::List(vec![" ".into(), "z".into()]));
+    }
+
+    #[test]
+    fn words_with_tags_in_json_are_sent_to_conll() {
+        let says = "words with a tag each are read as CoNLL (.conll)";
+        for (text, place) in [
+            (
+                "{\"tokens\": [\"EU\", \"rejects\"], \"ner_tags\": [3, 0]}",
+                "line 1: no key text|sentence|review|content|sentence1 (or --text-column); the keys are tokens, ner_tags; ",
+            ),
+            (
+                "{\"text\": [\"EU\", \"rejects\"], \"labels\": [\"B-ORG\", \"O\"]}",
+                "line 1: text must be a string, it is a list; ",
+            ),
+        ] {
+            check_error("a.jsonl", text.as_bytes(), &format!("{place}{says}"));
+        }
+        for (text, end) in [
+            // Columns, not words.
+            (
+                "{\"text\": [\"a film\", \"plot\"], \"label\": [\"neg\", \"pos\"]}",
+                "it is a list",
+            ),
+            ("{\"text\": {}, \"label\": 1}", "it is an object"),
+            (
+                "{\"words\": \"x\", \"tags\": [\"a\"]}",
+                "the keys are words, tags",
+            ),
+        ] {
+            let (_folder, path) = file("a.jsonl", text.as_bytes());
+            let error = read_labelled(&path, &Columns::default()).unwrap_err();
+            assert!(error.to_string().ends_with(end), "{error}");
+        }
+    }
+}

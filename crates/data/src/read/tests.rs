@@ -3,14 +3,14 @@
 use super::*;
 use std::path::PathBuf;
 
-fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+pub(super) fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
     (folder, path)
 }
 
-fn check_error(name: &str, bytes: &[u8], says: &str) {
+pub(super) fn check_error(name: &str, bytes: &[u8], says: &str) {
     let (_folder, path) = file(name, bytes);
     let error = read_labelled(&path, &Columns::default())
         .unwrap_err()
@@ -486,134 +486,4 @@ fn a_carriage_return_alone_ends_a_line() {
         b"text,label\ra,1\r ,0\r",
         "line 3: the text is empty",
     );
-}
-
-/// A number for each label is what models' heads are given; names are what is asked for here.
-#[test]
-fn lists_of_numbers_are_no_names() {
-    let rows = |lists: &[&str]| -> String {
-        let row = |list: &&str| format!("{{\"text\": \"x\", \"labels\": {list}}}\n");
-        "\n".to_owned() + &lists.iter().map(row).collect::<String>()
-    };
-    for (lists, labels) in [
-        (&["[1.0, 0.0, 1.0]", "[0, 1, 0]"][..], 3),
-        (&["[0, 1]", "[1, 1]"], 2),
-        (&["[true, false, false]"], 3),
-    ] {
-        let text = rows(lists);
-        let says = format!(
-            "line 2: lists of label names were expected; each row has a list of {labels} numbers that are 0 or 1"
-        );
-        check_error("a.jsonl", text.as_bytes(), &says);
-        let (_folder, path) = file("a.jsonl", text.as_bytes());
-        let read =
-            |read: fn(&Path, &Columns) -> Result<Part, DataError>| read(&path, &Columns::default());
-        assert!(read(read_as_is).is_err());
-        // Who asks for no labels gets the texts.
-        assert_eq!(read(read_file).unwrap().rows.len(), lists.len());
-    }
-    let array = b"[\n{\"text\": \"x\", \"labels\": [1, 1]}]";
-    check_error("a.json", array, "line 2: item 1: lists of label names");
-    for lists in [
-        &["[0, 1]", "[1, 0]"][..],
-        &["[0, 1, 1]", "[1]"],
-        &["[0, 2, 2]", "[1, 0, 0]"],
-        &["[1, 1]", "\"1\""],
-        &["[1]", "[0]"],
-        &["[]"],
-    ] {
-        let (_folder, path) = file("a.jsonl", rows(lists).as_bytes());
-        assert!(
-            read_labelled(&path, &Columns::default()).is_ok(),
-            "{lists:?}"
-        );
-    }
-}
-
-#[test]
-fn each_label_of_a_list_has_a_name() {
-    let text =
-        b"{\"text\": \"x\", \"labels\": []}\n{\"text\": \"y\", \"labels\": [\" \", \"z\"]}\n";
-    check_error("a.jsonl", text, "line 2: a label without a name");
-    let (_folder, path) = file("a.jsonl", text);
-    let part = read_as_is(&path, &Columns::default()).unwrap();
-    assert_eq!(part.rows[1].label, Cell::List(vec![" ".into(), "z".into()]));
-}
-
-#[test]
-fn words_with_tags_in_json_are_sent_to_conll() {
-    let says = "words with a tag each are read as CoNLL (.conll)";
-    for (text, place) in [
-        (
-            "{\"tokens\": [\"EU\", \"rejects\"], \"ner_tags\": [3, 0]}",
-            "line 1: no key text|sentence|review|content|sentence1 (or --text-column); the keys are tokens, ner_tags; ",
-        ),
-        (
-            "{\"text\": [\"EU\", \"rejects\"], \"labels\": [\"B-ORG\", \"O\"]}",
-            "line 1: text must be a string, it is a list; ",
-        ),
-    ] {
-        check_error("a.jsonl", text.as_bytes(), &format!("{place}{says}"));
-    }
-    for (text, end) in [
-        // Columns, not words.
-        (
-            "{\"text\": [\"a film\", \"plot\"], \"label\": [\"neg\", \"pos\"]}",
-            "it is a list",
-        ),
-        ("{\"text\": {}, \"label\": 1}", "it is an object"),
-        (
-            "{\"words\": \"x\", \"tags\": [\"a\"]}",
-            "the keys are words, tags",
-        ),
-    ] {
-        let (_folder, path) = file("a.jsonl", text.as_bytes());
-        let error = read_labelled(&path, &Columns::default()).unwrap_err();
-        assert!(error.to_string().ends_with(end), "{error}");
-    }
-}
-
-#[test]
-fn lines_of_words_have_the_columns_of_the_first() {
-    let text = "EU NNP B-NP B-ORG\nrejects O\n\nPeter NNP B-NP B-PER\n";
-    let says = "line 2: 2 columns; 4 were expected, as in the lines before";
-    check_error("a.conll", text.as_bytes(), says);
-    let (_folder, path) = file("a.conll", text.as_bytes());
-    for read in [read_file, read_as_is] {
-        let error = read(&path, &Columns::default()).unwrap_err().to_string();
-        assert!(error.contains(says), "{error}");
-    }
-    let says = "line 3: 3 columns; 2 were expected";
-    check_error("a.conll", b"EU\tO\n\nNew York O\n", says);
-    check_error("a.conll", b"EU O\nrejects\n", "line 2: a word and its tag");
-}
-
-#[test]
-fn words_may_lack_tags_where_labels_are_not_asked_for() {
-    let text = "-DOCSTART-\n\n# id 1\nI\nsaw\r\n#\n\n\nPeter\n";
-    let (_folder, path) = file("a.conll", text.as_bytes());
-    let part = crate::read_texts(&path, &Columns::default()).unwrap();
-    let found: Vec<(usize, &str)> = part.rows.iter().map(|r| (r.line, &*r.text)).collect();
-    assert_eq!(found, [(4, "I saw #"), (9, "Peter")]);
-    assert_eq!(part.rows[0].words, ["I", "saw", "#"]);
-    assert!(part.rows.iter().all(|r| r.label == Cell::None));
-    assert_eq!(part.notes[0], "a word a line, without tags");
-    check_error(
-        "a.conll",
-        text.as_bytes(),
-        "line 4: a word and its tag were expected",
-    );
-    assert!(read_as_is(&path, &Columns::default()).is_err());
-    // Some tags are a mistake somewhere.
-    for (text, says) in [
-        (
-            "I\nsaw O\n",
-            "line 2: a word alone was expected, as in the lines before",
-        ),
-        ("I O\nsaw\n", "line 2: a word and its tag were expected"),
-    ] {
-        let (_folder, path) = file("a.conll", text.as_bytes());
-        let error = read_file(&path, &Columns::default()).unwrap_err();
-        assert!(error.to_string().ends_with(says), "{error}");
-    }
 }

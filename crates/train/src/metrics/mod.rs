@@ -27,6 +27,16 @@ pub enum Metrics {
     Tagging(Tagging),
 }
 
+/// The command-line name of a metric that is given by its name in figures.
+pub fn short(name: &str) -> &str {
+    match name {
+        "root_mean_squared_error" => "rmse",
+        "mean_absolute_error" => "mae",
+        "subset_accuracy" => "accuracy",
+        other => other,
+    }
+}
+
 impl Metrics {
     /// The value of a metric by its command-line name, where this task measures it.
     pub fn value(&self, name: &str) -> Option<f64> {
