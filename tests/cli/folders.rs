@@ -1,7 +1,8 @@
 //! Nothing that `hone` did not write is overwritten or removed, and a run has a folder of its own.
 
-use crate::world::{World, fixture};
+use crate::world::{World, fixture, said};
 use std::fs;
+use std::process::Command;
 
 fn names(world: &World, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(world.path(folder)).unwrap();
@@ -172,4 +173,53 @@ fn an_interrupted_run_leaves_a_checkpoint_or_nothing() {
         let kept = world.path(out).join("checkpoints").is_dir();
         assert!(kept || !world.path(out).exists(), "{line}");
     }
+}
+
+/// A disk that the model would not go onto is told before the first step, not after the last; one without room for a
+/// checkpoint is a warning. The disks are made in a user namespace of their own, where the system lets everybody have one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_too_small_is_said_at_the_start() {
+    let world = World::new();
+    world.reviews();
+    fs::create_dir(world.path("disk")).unwrap();
+    let train = |kilobytes: usize| {
+        let hone = world.command(&[
+            "train",
+            "--model",
+            fixture().to_str().unwrap(),
+            "--data",
+            "reviews.csv",
+            "--max-steps",
+            "2",
+            "--out",
+            "disk",
+        ]);
+        let mut command = Command::new("unshare");
+        let script = format!("mount -t tmpfs -o size={kilobytes}k none disk && exec \"$0\" \"$@\"");
+        command.args(["-rm", "sh", "-c", &script]);
+        command.arg(hone.get_program()).args(hone.get_args());
+        let set = hone
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        command.envs(set).current_dir(world.path(""));
+        said(command.output().unwrap())
+    };
+    let usable = Command::new("unshare")
+        .args(["-rm", "sh", "-c", "mount -t tmpfs none disk"])
+        .current_dir(world.path(""))
+        .status();
+    if !usable.is_ok_and(|s| s.success()) {
+        eprintln!("skipped: this system lets nobody mount a small disk");
+        return;
+    }
+    let said = train(24);
+    said.fails(&["disk: the model will need 0.0 MB, the disk has 0.0 MB left; make room"]);
+    let warned = |kilobytes| {
+        train(kilobytes)
+            .ok()
+            .err
+            .contains("may not be able to leave one")
+    };
+    assert!(warned(96) && !warned(4096));
 }

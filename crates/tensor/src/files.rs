@@ -12,6 +12,20 @@ fn beside(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Bytes that the file system of an existing folder has left for this user, where the system says.
+pub fn free_space(folder: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let found = rustix::fs::statvfs(folder).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        None
+    }
+}
+
 /// Writes a file beside `path` (`NAME.part`), waits until the disk has it, and renames it into place.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let part = beside(path);

@@ -23,7 +23,7 @@ mod views;
 
 pub use element::{DType, Element, Real};
 pub use error::TensorError;
-pub use files::{put_in_place, replace_file, settle};
+pub use files::{free_space, put_in_place, replace_file, settle};
 pub use init::{PhiloxRng, normal};
 pub use ragged::{Filler, Ragged, TokenBuckets};
 pub use rng::{DropKey, Philox, permutation};

@@ -5,7 +5,7 @@
 //! are averaged), `watched.safetensors` (losses of rows, where there are validation rows) and `state.json`.
 
 use crate::{Options, TrainError};
-use hone_tensor::{put_in_place, settle};
+use hone_tensor::{free_space, put_in_place, settle};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fs;
@@ -184,6 +184,12 @@ impl Checkpoints {
         Checkpoints {
             folder: out.join("checkpoints"),
         }
+    }
+
+    /// Bytes that their disk has left, where the system says.
+    pub(crate) fn free_space(&self) -> Option<u64> {
+        // Their folder is made with the first of them.
+        free_space(self.folder.parent()?)
     }
 
     fn error(&self, path: &Path) -> impl Fn(io::Error) -> TrainError {

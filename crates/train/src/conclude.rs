@@ -1,95 +1,286 @@
-//! What is asked of a model once it is trained: answers to calibrate on, and whether there are rows enough to be sure of
-//! anything.
+//! What is asked of a model once it is trained, in this order: a temperature, what it says of the validation and the test
+//! rows, a threshold of abstention. Then it is summed up and saved.
 
-use crate::abstain::least_rows;
-use crate::calibrate::{Answers, LEAST_ROWS};
+use crate::abstain::{Abstain, Abstention};
+use crate::calibrate::{Answers, Calibration};
 use crate::evaluate::{EvalBatches, Prediction, predict};
 use crate::events::{Event, Sink};
 use crate::examples::Targets;
+use crate::fit::{Fit, Fitted, Prepared, Texts};
+use crate::held_out::HeldOut;
 use crate::job::Job;
-use crate::prepare::task_of;
-use crate::reading::Sureness;
-use crate::{Examples, TrainError};
-use hone_bert::{Model, Task};
+use crate::memory::peak_memory;
+use crate::reading::{Reading, Sureness, read_set};
+use crate::row_lists::Listed;
+use crate::save::PAIRS;
+use crate::summary::{PartSummary, Summary};
+use crate::{Ending, Examples, Select, TrainError};
+use hone_bert::Model;
+use hone_data::{Part, are_pairs};
 use hone_kernels::Backend;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Whose answers calibrate a finished model and find its threshold of abstention.
-#[derive(Debug, Clone, Copy)]
-pub enum HeldOut<'a> {
-    /// The model's own, to the validation part.
-    Valid,
-    /// Those of a cross-validation's models, each to rows that it did not see, for a model of all rows.
-    OutOfFold(&'a Answers),
+/// Reads whole sets with a finished model, says how far it is, and gives up where the user asks to stop.
+struct Reader<'a> {
+    sink: &'a mut dyn Sink,
+    stop: &'a AtomicBool,
+    started: Instant,
 }
 
-impl HeldOut<'_> {
-    /// As people are told.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            HeldOut::Valid => "validation rows",
-            HeldOut::OutOfFold(_) => "out-of-fold rows",
-        }
-    }
-
-    /// Rows whose label the model knows: an answer to any other could not be right.
-    pub(crate) fn rows(self, valid: Option<&Examples>) -> usize {
-        match self {
-            HeldOut::Valid => valid.map_or(0, |v| v.targets.known()),
-            HeldOut::OutOfFold(answers) => answers.len(),
-        }
-    }
-
-    /// The temperature of answers to these rows; too few of them are an error, however they came to be so few.
-    pub(crate) fn temperature(self, answers: &Answers) -> Result<f64, TrainError> {
-        enough(answers.len(), self.name())?;
-        Ok(answers.temperature())
-    }
-
-    /// How sure the answers are under a temperature; `valid` is the model's own.
-    pub(crate) fn sureness(
-        self,
-        temperature: f64,
-        valid: Option<&[Sureness]>,
-    ) -> Option<Vec<Sureness>> {
-        match self {
-            HeldOut::Valid => valid.map(<[Sureness]>::to_vec),
-            HeldOut::OutOfFold(answers) => Some(answers.sureness(temperature)),
-        }
-    }
+/// What was found after the last step.
+#[derive(Default)]
+struct Found {
+    calibration: Option<Calibration>,
+    valid: Option<Reading>,
+    test: Option<Reading>,
+    /// Parts whose reading was interrupted, where nothing but their figures is missing.
+    unread: Vec<&'static str>,
+    abstention: Option<Abstention>,
+    /// Whether the run is to be gone on with: the model is not what was asked for yet.
+    interrupted: bool,
 }
 
-/// What gives more rows that the model did not see, where validation rows are too few.
-fn instead(what: &str, flag: &str) -> String {
-    match what.starts_with("validation") {
-        true => format!(
-            "; hone crossval --final-fit {flag} reads the folds' answers to every row instead"
-        ),
-        false => String::new(),
-    }
-}
-
-/// Refuses a temperature of too few rows.
-fn enough(rows: usize, what: &str) -> Result<(), TrainError> {
-    match rows < LEAST_ROWS {
-        true => Err(TrainError::Option(format!(
-            "--calibrate needs {LEAST_ROWS} {what} at least, there are {rows} with a known label{}",
-            instead(what, "--calibrate")
-        ))),
-        false => Ok(()),
-    }
+/// The set whose rows are listed.
+struct ListedSet<'a> {
+    name: &'static str,
+    reading: &'a Reading,
+    examples: &'a Examples,
+    part: &'a Part,
 }
 
 impl Job<'_> {
-    /// Logits and labels of a part, rows without a known label left out; `None` where the user asked to stop.
-    pub(crate) fn answers<B: Backend>(
+    /// Fits, measures and, where there is an output folder, saves: a run on texts that are already tokens.
+    pub fn conclude<B: Backend>(
         &self,
-        model: &Model<B>,
-        examples: &Examples,
+        texts: &Texts,
+        fit: Fit<'_, B>,
+        by: HeldOut<'_>,
+        backend: Arc<B>,
         sink: &mut dyn Sink,
         stop: &AtomicBool,
         started: Instant,
+    ) -> Result<(Model<B>, Summary, Ending), TrainError> {
+        let held_out = by.rows(texts.valid.as_ref().map(|v| &v.examples));
+        self.can_conclude(held_out, by.name())?;
+        self.can_save()?;
+        let keep = self.adds_to_the_model();
+        let mut fitted = self.fit_and_keep(fit, keep, backend, sink, stop)?;
+        let mut reader = Reader {
+            sink,
+            stop,
+            started,
+        };
+        let found = self.ask(&mut fitted, texts, by, &mut reader)?;
+        let pairs = are_pairs(&self.data.train.rows);
+        let fields = &mut fitted.model.config.source;
+        fields.insert(PAIRS.to_owned(), pairs.into());
+        let ending = match found.interrupted {
+            true => Ending::Interrupted,
+            false => fitted.outcome.ending,
+        };
+        let listed = found.listed(self, texts);
+        let labels = &fitted.model.labels;
+        let rows = listed.as_ref().map(|set| set.summary(labels));
+        let summary = self.summary(&fitted, texts, &found, rows, ending, started);
+        if let (Some(out), false) = (self.out, found.interrupted) {
+            self.save_model(&fitted.model, out)?;
+            if let Some(set) = &listed {
+                set.write(out, labels)?;
+            }
+            self.save_summary(&summary, out)?;
+        }
+        Ok((fitted.model, summary, ending))
+    }
+
+    /// Whether what is found after the last step goes into the model: cut off there, it is to be found again.
+    fn adds_to_the_model(&self) -> bool {
+        self.options.calibrate || self.options.abstain_precision.is_some()
+    }
+
+    /// Asks a trained model what the options want to know of it.
+    fn ask<B: Backend>(
+        &self,
+        fitted: &mut Fitted<B>,
+        texts: &Texts,
+        by: HeldOut<'_>,
+        reader: &mut Reader<'_>,
+    ) -> Result<Found, TrainError> {
+        let mut found = Found {
+            interrupted: fitted.outcome.ending == Ending::Interrupted,
+            ..Found::default()
+        };
+        if self.options.calibrate && !found.interrupted {
+            found.calibration = self.calibrate(&mut fitted.model, texts, by, reader)?;
+            found.interrupted = found.calibration.is_none();
+        }
+        // What the last validation said was said without the temperature.
+        let last = fitted.outcome.valid.take();
+        found.valid = last.filter(|_| found.calibration.is_none());
+        if found.interrupted {
+            return Ok(found);
+        }
+        let parts = [
+            ("valid", &texts.valid, &mut found.valid),
+            ("test", &texts.test, &mut found.test),
+        ];
+        for (name, part, reading) in parts {
+            if let (Some(part), None) = (part, &reading) {
+                *reading = reader.reading(&fitted.model, &part.examples)?;
+                if reading.is_none() {
+                    found.unread.push(name);
+                }
+            }
+        }
+        if !found.unread.is_empty() {
+            found.interrupted = self.adds_to_the_model();
+            if !found.interrupted {
+                let text = "interrupted while validation or test texts were read: their figures are missing; hone eval gives them";
+                reader.sink.event(&Event::Warning { text: text.into() });
+            }
+        }
+        if !found.interrupted {
+            found.abstention = self.abstain(&mut fitted.model, by, &found)?;
+        }
+        Ok(found)
+    }
+
+    /// Finds the temperature and divides the model's logits by it; `None` where the user asked to stop.
+    fn calibrate<B: Backend>(
+        &self,
+        model: &mut Model<B>,
+        texts: &Texts,
+        by: HeldOut<'_>,
+        reader: &mut Reader<'_>,
+    ) -> Result<Option<Calibration>, TrainError> {
+        let mut answers =
+            |part: &Option<Prepared>| part.as_ref().map(|p| reader.answers(model, &p.examples));
+        let held_out = match by {
+            HeldOut::OutOfFold(answers) => Some(answers.clone()),
+            HeldOut::Valid => answers(&texts.valid).transpose()?.flatten(),
+        };
+        let Some(held_out) = held_out else {
+            return Ok(None);
+        };
+        let tested = match answers(&texts.test).transpose()? {
+            Some(None) => return Ok(None),
+            tested => tested.flatten(),
+        };
+        let temperature = by.temperature(&held_out)?;
+        let seed = self.options.seed;
+        model.divide_logits(temperature)?;
+        Ok(Some(Calibration {
+            temperature,
+            by: by.name(),
+            held_out: held_out.change(temperature, seed),
+            test: tested.map(|t| t.change(temperature, seed)),
+        }))
+    }
+
+    /// Finds the threshold of abstention and writes it into the model's configuration.
+    fn abstain<B: Backend>(
+        &self,
+        model: &mut Model<B>,
+        by: HeldOut<'_>,
+        found: &Found,
+    ) -> Result<Option<Abstention>, TrainError> {
+        fn sureness(reading: &Option<Reading>) -> Option<&[Sureness]> {
+            reading.as_ref().map(|r| &r.sureness[..])
+        }
+        let divided = found.calibration.as_ref().map_or(1.0, |c| c.temperature);
+        let held_out = by.sureness(divided, sureness(&found.valid));
+        let (Some(wanted), Some(held_out)) = (self.options.abstain_precision, held_out) else {
+            return Ok(None);
+        };
+        let abstention = Abstention::of(wanted, by.name(), &held_out, sureness(&found.test));
+        Abstain::write(abstention.rule.as_ref(), &mut model.config.source)?;
+        Ok(Some(abstention))
+    }
+
+    /// Sums the run up.
+    fn summary<B: Backend>(
+        &self,
+        fitted: &Fitted<B>,
+        texts: &Texts,
+        found: &Found,
+        listed: Option<Listed>,
+        ending: Ending,
+        started: Instant,
+    ) -> Summary {
+        let Fitted {
+            model,
+            outcome,
+            hashes,
+            weights,
+        } = fitted;
+        let selected = self.options.select == Select::Best || outcome.ending == Ending::Early;
+        let part = |reading: &Option<Reading>, part: &Option<Prepared>, selected: bool| {
+            Some(PartSummary {
+                used_for_selection: selected,
+                metrics: reading.as_ref()?.metrics.clone(),
+                texts: part.as_ref()?.receipt.clone(),
+            })
+        };
+        Summary {
+            valid: part(&found.valid, &texts.valid, selected),
+            test: part(&found.test, &texts.test, false),
+            gap: outcome.gap.clone(),
+            restart: outcome.restart,
+            calibration: found.calibration.clone(),
+            abstention: found.abstention.clone(),
+            listed,
+            train_loss: outcome.train_loss,
+            train_texts: texts.train.receipt.clone(),
+            best_step: outcome.selected_step,
+            steps: outcome.steps,
+            ending: ending.name(),
+            unread: found.unread.clone(),
+            train_tokens: outcome.train_tokens,
+            tokens_per_s: outcome.train_tokens as f64 / outcome.train_seconds.max(1e-9),
+            planned_memory_bytes: outcome.planned_bytes,
+            peak_memory_bytes: peak_memory(model.backend().as_ref()),
+            seconds: outcome.seconds.max(started.elapsed().as_secs_f64()),
+            seed: self.options.seed,
+            kernel_path: model.backend().path(),
+            version: env!("CARGO_PKG_VERSION"),
+            hashes: hashes.clone(),
+            weights: weights.clone(),
+            recipe: self.recipe.cloned(),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Hears how many rows of a set are read; false where the user asked to stop.
+    fn heard(&mut self, rows: usize, total: usize) -> bool {
+        self.sink.event(&Event::Evaluating {
+            rows,
+            total,
+            seconds: self.started.elapsed().as_secs_f64(),
+        });
+        !self.stop.load(Ordering::SeqCst)
+    }
+
+    /// All that is said of a set; `None` where the user asked to stop.
+    fn reading<B: Backend>(
+        &mut self,
+        model: &Model<B>,
+        examples: &Examples,
+    ) -> Result<Option<Reading>, TrainError> {
+        let batches = EvalBatches::USUAL;
+        let mut acts = model.plan_eval(batches.limits(examples))?;
+        read_set(model, &mut acts, examples, batches, |rows| {
+            self.heard(rows, examples.len())
+        })
+    }
+
+    /// Logits and labels of a set, rows without a known label left out; `None` where the user asked to stop.
+    fn answers<B: Backend>(
+        &mut self,
+        model: &Model<B>,
+        examples: &Examples,
     ) -> Result<Option<Answers>, TrainError> {
         let batches = EvalBatches::USUAL;
         let mut acts = model.plan_eval(batches.limits(examples))?;
@@ -101,85 +292,43 @@ impl Job<'_> {
                 all.push(p.logits, class as usize);
             }
         };
-        let total = examples.len();
         let whole = predict(model, &mut acts, examples, batches, &mut each, |rows| {
-            sink.event(&Event::Evaluating {
-                rows,
-                total,
-                seconds: started.elapsed().as_secs_f64(),
-            });
-            !stop.load(Ordering::SeqCst)
+            self.heard(rows, examples.len())
         })?;
         Ok(whole.then_some(all))
     }
+}
 
-    /// `--calibrate` and `--abstain-precision` need classes, and held-out rows enough; `rows` is the number of those whose
-    /// label is known ([`Targets::known`]), `what` names them.
-    pub fn can_conclude(&self, rows: usize, what: &str) -> Result<(), TrainError> {
-        self.can_calibrate(rows, what)?;
-        self.can_abstain(rows, what)
-    }
-
-    fn can_calibrate(&self, rows: usize, what: &str) -> Result<(), TrainError> {
-        match (self.options.calibrate, task_of(self.data.kind)) {
-            (false, _) => Ok(()),
-            (true, Task::Classify) => enough(rows, what),
-            (true, _) => Err(TrainError::Option(
-                "--calibrate is for texts of one class each".to_owned(),
-            )),
+impl Found {
+    /// The set whose rows are listed: the test part, else the validation part; none where the run is to be gone on with.
+    fn listed<'a>(&'a self, job: &'a Job<'_>, texts: &'a Texts) -> Option<ListedSet<'a>> {
+        if self.interrupted {
+            return None;
         }
-    }
-
-    fn can_abstain(&self, rows: usize, what: &str) -> Result<(), TrainError> {
-        let Some(wanted) = self.options.abstain_precision else {
-            return Ok(());
-        };
-        let needed = least_rows(wanted);
-        if task_of(self.data.kind) != Task::Classify {
-            return Err(TrainError::Option(
-                "--abstain-precision is for texts of one class each".to_owned(),
-            ));
-        }
-        if rows < needed {
-            return Err(TrainError::Option(format!(
-                "--abstain-precision {wanted} needs {needed} {what} at least, there are {rows} with a known label{}",
-                instead(what, &format!("--abstain-precision {wanted}"))
-            )));
-        }
-        Ok(())
+        let sets = [
+            ("test", &self.test, &texts.test, &job.data.test),
+            ("valid", &self.valid, &texts.valid, &job.data.valid),
+        ];
+        sets.into_iter()
+            .find_map(|(name, reading, prepared, part)| {
+                Some(ListedSet {
+                    name,
+                    reading: reading.as_ref()?,
+                    examples: &prepared.as_ref()?.examples,
+                    part: part.as_ref()?,
+                })
+            })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A label that the model does not know tells nothing of what it knows.
-    #[test]
-    fn rows_of_unknown_labels_are_not_counted() {
-        let mut valid = Examples::new(Task::Classify);
-        valid.targets = Targets::Classes(vec![Some(0), None, Some(1), None, None]);
-        assert_eq!(HeldOut::Valid.rows(Some(&valid)), 2);
-        assert_eq!(HeldOut::Valid.rows(None), 0);
-        let mut answers = Answers::new(2);
-        answers.push(&[1.0, 0.0], 1);
-        assert_eq!(HeldOut::OutOfFold(&answers).rows(Some(&valid)), 1);
+impl ListedSet<'_> {
+    fn summary(&self, labels: &[String]) -> Listed {
+        let lists = &self.reading.lists;
+        lists.summary(self.name, self.examples, self.part, labels)
     }
 
-    /// Whoever brings the answers, too few of them have no temperature.
-    #[test]
-    fn few_answers_have_no_temperature() {
-        let answers = |rows: usize| {
-            let mut all = Answers::new(2);
-            (0..rows).for_each(|i| all.push(&[1.0, 0.0], i % 2));
-            all
-        };
-        let few = answers(LEAST_ROWS - 1);
-        for by in [HeldOut::Valid, HeldOut::OutOfFold(&few)] {
-            let said = by.temperature(&few).unwrap_err().to_string();
-            let says = format!("200 {} at least, there are 199 with", by.name());
-            assert!(said.contains(&says), "{said}");
-        }
-        assert!(HeldOut::Valid.temperature(&answers(LEAST_ROWS)).is_ok());
+    fn write(&self, out: &Path, labels: &[String]) -> Result<(), TrainError> {
+        let lists = &self.reading.lists;
+        lists.write_both(out, self.examples, self.part, labels)
     }
 }

@@ -1,6 +1,7 @@
 //! Options that do less than they seem to in the run that is planned: said before its first step, or an error where the run
 //! would do nothing.
 
+use crate::course::Course;
 use crate::engine::Engine;
 use crate::events::Event;
 use crate::training::Training;
@@ -12,15 +13,15 @@ use hone_tensor::Depth;
 
 impl<B: Backend> Training<'_, B> {
     /// Says what the options will not do in a run of so many steps.
-    pub(crate) fn doubts(&mut self, engine: &Engine<B>, steps: usize) -> Result<(), TrainError> {
-        let options = self.options;
-        let soonest = self.soonest_stop();
+    pub(crate) fn doubts(&mut self, engine: &Engine<B>, course: &Course) -> Result<(), TrainError> {
+        let (options, steps) = (self.options, course.steps);
+        let soonest = self.soonest_stop(course);
         let doubts = [
             long_warmup(options, steps)?,
             engine.asleep(self.model),
             early_average(options, soonest.is_some_and(|at| at < steps)),
             one_draw(options),
-            soonest.and_then(|at| self.long_patience(at, steps)),
+            soonest.and_then(|at| self.long_patience(at, course)),
             engine.unmixed(),
             engine.drawn_and_frozen(self.model, options.reinit_top),
             self.far_values(),
@@ -58,25 +59,20 @@ impl<B: Backend> Training<'_, B> {
         })
     }
 
-    fn eval_every(&self) -> usize {
-        let per_epoch = self.options.steps_per_epoch(self.train.len());
-        self.options.eval_every.steps(per_epoch)
-    }
-
     /// The first step after which patience can be at its end: the first validation is the best so far.
-    fn soonest_stop(&self) -> Option<usize> {
+    fn soonest_stop(&self, course: &Course) -> Option<usize> {
         let patience = self.options.patience.filter(|_| self.valid.is_some())?;
-        Some(patience.saturating_add(1).saturating_mul(self.eval_every()))
+        Some(patience.saturating_add(1).saturating_mul(course.every))
     }
 
     /// Patience that is longer than the run, or that may end a run before the collapse guard has judged it.
-    fn long_patience(&self, soonest: usize, steps: usize) -> Option<String> {
-        let options = self.options;
+    fn long_patience(&self, soonest: usize, course: &Course) -> Option<String> {
+        let (options, steps) = (self.options, course.steps);
         let patience = options.patience.unwrap_or(0);
         if soonest >= steps {
             return Some(format!(
                 "--patience {patience}: the run has {} validations, so it cannot stop before its last",
-                steps.div_ceil(self.eval_every())
+                steps.div_ceil(course.every)
             ));
         }
         let judged = Guard::judged_at(options.rising_steps(steps), steps)?;

@@ -16,6 +16,19 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A model would not go into its folder.
+    #[error(
+        "{}: the model will need {:.1} MB, the disk has {:.1} MB left; make room, or choose another --out",
+        path.display(), *needed as f64 / 1e6, *free as f64 / 1e6
+    )]
+    Space {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes of the model.
+        needed: u64,
+        /// Bytes that are left.
+        free: u64,
+    },
     /// The loss is NaN or infinite.
     #[error(
         "step {step}: the loss is {loss} (rows {rows}); lower --lr, lengthen --warmup, or look at these rows"

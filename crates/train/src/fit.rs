@@ -4,7 +4,8 @@
 use crate::abstain::Abstain;
 use crate::checkpoint::{Checkpoints, Identity};
 use crate::events::{Event, Sink};
-use crate::job::{Job, memory_now};
+use crate::job::Job;
+use crate::memory::memory_now;
 use crate::prefix::PrefixCache;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
 use crate::start::{self, Started};

@@ -2,12 +2,13 @@
 //! and what the verdict on the fit is made of.
 
 use crate::checkpoint::Best;
+use crate::course::Course;
 use crate::evaluate::EvalBatches;
 use crate::events::Event;
 use crate::reading::{Reading, read_set};
 use crate::training::{Progress, Training};
 use crate::watch::{ConstantAnswer, Gap, Losses, Point, Score, Watch, sample};
-use crate::{Examples, Options, Select, TargetRule, TrainError};
+use crate::{Examples, Select, TargetRule, TrainError};
 use hone_bert::{Acts, Limits};
 use hone_kernels::Backend;
 use std::sync::atomic::Ordering;
@@ -34,24 +35,27 @@ impl<B: Backend> Validation<'_, B> {
 }
 
 /// Rows that are trained on between two validations.
-fn rows_between(options: &Options, per_epoch: usize, steps: usize) -> usize {
-    let every = options.eval_every.steps(per_epoch).min(steps);
-    every.saturating_mul(options.step_rows())
+fn rows_between(course: &Course) -> usize {
+    let every = course.every.min(course.steps);
+    every.saturating_mul(course.plan.step_rows)
 }
 
 impl<'a, B: Backend> Training<'a, B> {
     /// Chooses the sample and plans both readings; `None` without a validation part.
     pub(crate) fn validation(
         &self,
-        per_epoch: usize,
-        steps: usize,
+        course: &Course,
     ) -> Result<Option<Validation<'a, B>>, TrainError> {
         let Some(valid) = self.valid else {
             return Ok(None);
         };
-        let between = rows_between(self.options, per_epoch, steps);
         let sample = match self.watch {
-            Watch::Sample => sample(self.train, valid.len(), between, self.options.seed),
+            Watch::Sample => sample(
+                self.train,
+                valid.len(),
+                rows_between(course),
+                self.options.seed,
+            ),
             Watch::Nothing => self.train.select(&[]),
         };
         let batches = EvalBatches::USUAL;
@@ -68,7 +72,7 @@ impl<'a, B: Backend> Training<'a, B> {
     pub(crate) fn evaluate(
         &mut self,
         validation: &mut Option<Validation<'a, B>>,
-        per_epoch: usize,
+        course: &Course,
         now: &mut Progress<B>,
     ) -> Result<bool, TrainError> {
         let Some(Validation {
@@ -124,7 +128,7 @@ impl<'a, B: Backend> Training<'a, B> {
             .is_none_or(|best| crate::metrics::better(&self.options.metric, selected, best.value));
         self.sink.event(&Event::Evaluated {
             step: now.step,
-            epoch: now.step as f64 / per_epoch as f64,
+            epoch: course.epoch_at(now.step),
             metrics: Box::new(reading.metrics.clone()),
             selected,
             best: better,
@@ -191,7 +195,7 @@ impl<'a, B: Backend> Training<'a, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Cadence;
+    use crate::{Cadence, Options};
 
     /// A run is never so long that the rows between two of its validations cannot be counted.
     #[test]
@@ -202,14 +206,23 @@ mod tests {
             eval_every: Cadence::Epochs(0.5),
             ..Options::default()
         };
-        assert_eq!(rows_between(&options, 10, 100), 40);
-        assert_eq!(rows_between(&options, 10, 3), 24);
+        let between = |options: &Options, steps| {
+            let max_steps = Some(steps);
+            let options = Options {
+                max_steps,
+                ..options.clone()
+            };
+            rows_between(&Course::of(&options, 80, 1).unwrap())
+        };
+        assert_eq!(between(&options, 100), 40);
+        assert_eq!(between(&options, 3), 24);
         let many = Options {
             batch_size: u32::MAX as usize,
             grad_accum: u32::MAX as usize,
+            eval_every: Cadence::Steps(5),
             ..options
         };
         assert!(many.check().is_ok());
-        assert_eq!(rows_between(&many, 10, 100), usize::MAX);
+        assert_eq!(between(&many, 100), usize::MAX);
     }
 }

@@ -10,6 +10,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 impl<B: Backend> Engine<B> {
+    /// Bytes of what [`Engine::save`] writes.
+    pub fn saved_bytes(&self, model: &Model<B>) -> u64 {
+        let arenas = 1 + usize::from(self.average.is_some());
+        let numbers = arenas * model.layout().table.len() + 2 * self.grads.layout().len;
+        (numbers * size_of::<f32>()) as u64
+    }
+
     /// Writes weights, m and v; [`Engine::settle`] comes before.
     pub fn save(&self, model: &Model<B>, folder: &Path) -> Result<(), TrainError> {
         let b = model.backend().as_ref();
