@@ -187,7 +187,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
     ] {
         own.insert(key.into(), value.into());
     }
-    train::record_as(
+    folder.or_release(train::record_as(
         "crossval",
         own,
         &folder,
@@ -195,7 +195,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         &options,
         recipe.as_ref(),
         name,
-    )?;
+    ))?;
     let job = settings::job(
         &args.train,
         &model,

@@ -36,12 +36,17 @@ macro_rules! on_device {
 }
 pub(crate) use on_device;
 
+/// More threads than any machine has processors for; each costs memory and time to start.
+const MOST_THREADS: usize = 1024;
+
 /// Lowers `--threads`, which holds for kernels and for work on texts.
 pub fn threads(args: &DeviceArgs) -> Result<usize> {
     let threads = match args.threads {
-        Some(0) => bail!("--threads 0: at least 1 was expected"),
+        Some(n) if !(1..=MOST_THREADS).contains(&n) => {
+            bail!("--threads {n}: from 1 to {MOST_THREADS} was expected")
+        }
         Some(n) => n,
-        None => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        None => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
     };
     hone_data::use_threads(threads);
     Ok(threads)

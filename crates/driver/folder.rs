@@ -4,13 +4,15 @@ use crate::args::TrainArgs;
 use crate::interrupt;
 use anyhow::{Context, Result, bail};
 use hone_report::say;
-use hone_train::TrainError;
-use std::fs;
+use hone_train::Checkpoints;
+use std::fs::{self, File, TryLockError};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 /// Where runs are that nobody names a folder for.
 const RUNS: &str = "runs";
+/// What points at the newest of them.
+const LATEST: &str = "latest";
 /// What a run leaves in its folder before its first step, or by which a folder is known to hold one.
 const BEGUN: [&str; 4] = ["run.toml", "plan.json", "trials.jsonl", "metrics.jsonl"];
 /// The same of one that got further.
@@ -23,6 +25,25 @@ pub struct Output {
     made: bool,
     /// Whether a run goes on in it.
     resumed: bool,
+    /// Held until the work is done, so that no other takes the same folder.
+    _lock: Option<File>,
+}
+
+/// Keeps other processes out of a folder for as long as the file is open. A file system that cannot do that lets everybody
+/// in.
+fn lock(path: &Path) -> Result<Option<File>> {
+    // Only Unix opens folders.
+    let Ok(folder) = File::open(path) else {
+        return Ok(None);
+    };
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => bail!(
+            "{}: another hone is at work in this folder; wait for it, or choose another --out",
+            path.display()
+        ),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
 }
 
 /// What is in a folder.
@@ -88,7 +109,13 @@ impl Output {
         if !args.resume || held == Held::Nothing {
             return Output::new(path, done);
         }
+        let lock = lock(&path)?;
         if path.join(done).exists() {
+            // What an end that was cut off left to be tidied.
+            Checkpoints::of(&path).clear()?;
+            if is_newest(args, &path) && !Path::new(RUNS).join(LATEST).exists() {
+                point_latest(&path);
+            }
             bail!(
                 "{}: this {what} is done; nothing is left to resume",
                 path.display()
@@ -105,6 +132,7 @@ impl Output {
             path,
             made: false,
             resumed: true,
+            _lock: lock,
         })
     }
 
@@ -113,6 +141,10 @@ impl Output {
         // From here on an interrupt is answered, and leaves nothing half written.
         interrupt::watch()?;
         let made = !path.exists();
+        let lock = match made {
+            true => None,
+            false => lock(&path)?,
+        };
         match Held::of(&path, done)? {
             Held::Run(found) => bail!(
                 "{}: this folder already holds a run ({found}); continue it with --resume or choose another --out",
@@ -125,6 +157,10 @@ impl Output {
             Held::Nothing => {
                 fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
                 Ok(Output {
+                    _lock: match lock {
+                        None => self::lock(&path)?,
+                        held => held,
+                    },
                     path,
                     made,
                     resumed: false,
@@ -135,7 +171,7 @@ impl Output {
 
     /// What was done; else a folder in which nothing began is given back, so that the mended command can have it. What a
     /// step left stays.
-    pub fn or_release<T>(&self, done: Result<T, TrainError>) -> Result<T> {
+    pub fn or_release<T, E: Into<anyhow::Error>>(&self, done: Result<T, E>) -> Result<T> {
         let read = |name: &str| fs::read_to_string(self.join(name)).unwrap_or_default();
         let stepped = || read("metrics.jsonl").contains("\"event\":\"step\"");
         // A search's journal begins with a line of its own.
@@ -143,7 +179,7 @@ impl Output {
         if done.is_err() && !self.join("checkpoints").exists() && !stepped() && !tried() {
             self.give_back(&["work"]);
         }
-        Ok(done?)
+        done.map_err(Into::into)
     }
 
     /// Removes what a new run wrote at its start, these folders, and then itself, where it was made for this and nothing else
@@ -197,8 +233,8 @@ pub fn point_latest(out: &Path) {
 
 /// The same for a model in `parent/target`.
 pub fn point_latest_at(parent: &Path, target: &Path) {
-    let latest = parent.join("latest");
-    let beside = parent.join("latest.part");
+    let latest = parent.join(LATEST);
+    let beside = parent.join(format!("{LATEST}.part"));
     let _ = fs::remove_file(&beside);
     #[cfg(unix)]
     let linked = std::os::unix::fs::symlink(target, &beside);

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, StdoutLock, Write};
 use std::path::Path;
 
 /// How a picture begins.
@@ -51,7 +51,27 @@ pub fn text(text: impl Display) -> std::io::Result<()> {
     named(write!(std::io::stdout().lock(), "{text}"))
 }
 
+/// Standard output written in blocks, for many lines.
+pub struct Blocks(BufWriter<StdoutLock<'static>>);
+
+impl Blocks {
+    /// Nothing written yet.
+    pub fn new() -> Blocks {
+        Blocks(BufWriter::new(std::io::stdout().lock()))
+    }
+}
+
+impl Write for Blocks {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        named(self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        named(self.0.flush())
+    }
+}
+
 /// The error says where it was; its kind, by which a reader that went away is known, stays.
-fn named(done: std::io::Result<()>) -> std::io::Result<()> {
+fn named<T>(done: std::io::Result<T>) -> std::io::Result<T> {
     done.map_err(|e| std::io::Error::new(e.kind(), format!("standard output: {e}")))
 }

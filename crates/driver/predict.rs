@@ -102,7 +102,7 @@ fn predict_on<B: Backend>(
     let opened = open(backend, path, &args.columns)?;
     let abstain = abstain(args.abstain, path, &opened.model)?;
     let answers = Answers { opened, abstain };
-    let mut to = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut to = crate::out::Blocks::new();
     tell_pairs(&answers.opened.model, &rows);
     tell_words(&answers.opened.model, &rows);
     if !args.stream {

@@ -314,6 +314,7 @@ pub fn options(
     task: Task,
     valid_rows: usize,
 ) -> Result<Options> {
+    max_length(args.columns.max_length, config)?;
     let schedule = word::<Schedule>("schedule", args.schedule.as_deref(), "linear")?;
     // Some rise by themselves; a warm-up that is given is the rising part of one-cycle and slanted.
     let usual = match schedule.rises_by_itself() {

@@ -222,7 +222,7 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
     }
     let design = args.design(&base.metric)?;
     let folder = Output::open(&args.train, &data, "study", "study.json")?;
-    record(&args, design, &folder, name)?;
+    folder.or_release(record(&args, design, &folder, name))?;
     let job = settings::job(
         &args.train,
         &model,

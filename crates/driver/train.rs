@@ -56,7 +56,7 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         recipe.as_ref(),
         Some(&out),
     )?;
-    record(&out, &args, &options, recipe.as_ref(), &name)?;
+    out.or_release(record(&out, &args, &options, recipe.as_ref(), &name))?;
     device.tell();
     on_device!(device, backend => execute(backend, &job, &out, &args))
 }
@@ -250,7 +250,7 @@ pub fn record_as(
     if shuffle == Some(toml::Value::Boolean(false)) {
         table.insert("no_shuffle".into(), toml::Value::Boolean(true));
     }
-    let typed = toml::Table::try_from(args)?;
+    let typed = toml::Table::try_from(args).context("run.toml")?;
     for (key, value) in typed {
         table.entry(key).or_insert(value);
     }

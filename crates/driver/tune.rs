@@ -331,7 +331,7 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         ..args
     };
     let folder = Output::open(&args.train, &data, "search", "tune.json")?;
-    record(
+    folder.or_release(record(
         &args,
         limit,
         &space,
@@ -342,7 +342,7 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         recipe.as_ref(),
         &folder,
         name,
-    )?;
+    ))?;
     let mut rows = rows;
     rows.data.notes.extend(unmoved.map(str::to_owned));
     if rows.chooser != Chooser::Valid && base.eval_every != Options::default().eval_every {

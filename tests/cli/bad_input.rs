@@ -374,6 +374,7 @@ fn wrong_values_and_wrong_usage() {
         (&["--device", "cuda:99"], "use --device cpu"),
         (&["--device", "cuda:one"], "cuda[:N]"),
         (&["--threads", "0"], "--threads"),
+        (&["--threads", "100000"], "--threads 100000: from 1 to 1024"),
         (&["--resume"], "--out"),
         (&["--valid", "1.5"], "--valid"),
         (&["--task", "poetry"], "--task"),

@@ -46,8 +46,11 @@ fn a_folder_with_something_in_it_is_left_alone() {
     // An empty folder is taken, and given back empty where nothing began in it.
     fs::create_dir(world.path("empty")).unwrap();
     for out in ["empty", "new"] {
-        let words = ["--max-steps", "2", "--max-length", "2", "--out", out];
-        world.train(&words).fails(&["--max-length 2"]);
+        for length in ["2", "18446744073709551615"] {
+            let words = ["--max-steps", "2", "--max-length", length, "--out", out];
+            let told = format!("--max-length {length}: from 3 to");
+            world.train(&words).fails(&[&told]);
+        }
     }
     assert_eq!(names(&world, "empty"), [""; 0]);
     assert!(!world.path("new").exists());
@@ -222,4 +225,36 @@ fn a_disk_too_small_is_said_at_the_start() {
             .contains("may not be able to leave one")
     };
     assert!(warned(96) && !warned(4096));
+}
+
+/// Two processes never work in one folder; the second says so.
+#[cfg(unix)]
+#[test]
+fn a_folder_is_for_one_at_a_time() {
+    let world = World::new();
+    world.train(&["--max-steps", "2", "--out", "run"]).ok();
+    fs::create_dir(world.path("new")).unwrap();
+    for (out, resume) in [("run", true), ("new", false), ("new", true)] {
+        let held = fs::File::open(world.path(out)).unwrap();
+        held.lock().unwrap();
+        let mut words = vec!["--max-steps", "2", "--out", out];
+        words.extend(resume.then_some("--resume"));
+        let words = &words;
+        world
+            .train(words)
+            .fails(&["another hone is at work in this folder"]);
+    }
+    world.train(&["--max-steps", "2", "--out", "new"]).ok();
+}
+
+/// An end that was cut off is tidied by whoever comes back to it.
+#[test]
+fn a_run_that_is_done_is_tidied() {
+    let world = World::new();
+    world.train(&["--max-steps", "2", "--out", "run"]).ok();
+    world.write("run/checkpoints/step-2.gone/weights.safetensors", "half");
+    world
+        .train(&["--max-steps", "2", "--out", "run", "--resume"])
+        .fails(&["this run is done"]);
+    assert!(!world.path("run/checkpoints").exists());
 }

@@ -64,12 +64,10 @@ fn a_full_standard_error_is_no_failure() {
     let found = said(eval.stderr(full).output().unwrap()).ok();
     assert!(found.out.contains("accuracy"), "{}", found.out);
     // Results that are lost are a failure, which says where.
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let found = said(
-        eval.stdout(full)
-            .stderr(std::process::Stdio::piped())
-            .output()
-            .unwrap(),
-    );
-    found.fails(&["standard output", "No space left"]);
+    let predict = world.command(&["predict", "a film"]);
+    for mut command in [eval, predict] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        command.stdout(full).stderr(std::process::Stdio::piped());
+        said(command.output().unwrap()).fails(&["standard output", "No space left"]);
+    }
 }

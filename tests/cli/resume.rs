@@ -21,7 +21,7 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
     let with_out = |out: &'static str| [&options[..], &["--out", out]].concat();
     world.train(&with_out("whole")).ok();
 
-    let (model, data) = (fixture(), fixture().join("train.csv"));
+    let (model, data) = (world.model("bert"), fixture().join("train.csv"));
     let mut words = vec![
         "train",
         "--model",
@@ -47,6 +47,15 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
     changed.extend(["--resume", "--split-seed", "9"]);
     world.hone(&changed).fails(&["rows", "--split-seed"]);
     words.push("--resume");
+    // So is another arithmetic.
+    let config = String::from_utf8(world.read("bert/config.json")).unwrap();
+    let other = config.replace("\"gelu\"", "\"relu\"");
+    assert_ne!(config, other);
+    world.write("bert/config.json", other);
+    world
+        .hone(&words)
+        .fails(&["contents of the model's config.json"]);
+    world.write("bert/config.json", config);
     let resumed = world.hone(&words).ok();
     assert!(
         resumed.err.contains("resumed after step"),

@@ -72,6 +72,9 @@ fn name_of(activation: Activation) -> &'static str {
 const PROBABILITY: &str = "a number from 0 to below 1";
 const POSITIVE: &str = "a positive number";
 
+/// What a size is.
+const SIZE: &str = "a positive integer below 2^31";
+
 fn is_size(n: u64) -> bool {
     (1..1 << 31).contains(&n)
 }
@@ -105,7 +108,7 @@ impl Fields<'_> {
     fn size(&self, field: &str) -> Result<usize, BertError> {
         match self.map.get(field).and_then(Value::as_u64) {
             Some(n) if is_size(n) => Ok(n as usize),
-            _ => Err(self.wrong(field, "a positive integer")),
+            _ => Err(self.wrong(field, SIZE)),
         }
     }
 
@@ -265,7 +268,7 @@ impl Config {
             ("type_vocab_size", self.types),
         ];
         if let Some((field, n)) = sizes.iter().find(|(_, n)| !is_size(*n as u64)) {
-            return Some(format!("{field} must be a positive integer, it is {n}"));
+            return Some(format!("{field} must be {SIZE}, it is {n}"));
         }
         let (hidden, heads, layers) = (self.hidden, self.heads, self.layers);
         if hidden % heads != 0 {

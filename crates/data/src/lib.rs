@@ -34,6 +34,9 @@ pub mod spread;
 mod tagged;
 mod tokenize;
 
+use std::sync::RwLock;
+use std::thread;
+
 pub use columns::Columns;
 pub use error::DataError;
 pub use folder::{Files, find};
@@ -47,12 +50,32 @@ pub use split::{bundle_of, stratified_split};
 pub use tokenize::{Encoded, Tokenizer, Truncate};
 
 /// On how many threads this crate, and whatever else shares rayon's threads, works on many texts at once: all processors
-/// where nobody says so before the first such work. No result depends on it.
+/// where nobody says so before the first such work. Where the system lets a process have fewer, on as many as it does. No
+/// result depends on it.
 pub fn use_threads(threads: usize) {
+    // Rayon gets one try: a pool that could not be started is never started again.
+    let builder = rayon::ThreadPoolBuilder::new();
+    let builder = match possible_threads(threads) {
+        0 => builder.num_threads(1).use_current_thread(),
+        n => builder.num_threads(n),
+    };
     // Said once; a second word finds the threads at work and changes nothing.
-    let _ = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global();
+    let _ = builder.build_global();
+}
+
+/// As many of these threads as the system starts beside each other.
+fn possible_threads(threads: usize) -> usize {
+    let all_started = RwLock::new(());
+    let waiting = all_started.write();
+    thread::scope(|scope| {
+        let start = |_| {
+            let wait = || drop(all_started.read());
+            thread::Builder::new().spawn_scoped(scope, wait).ok()
+        };
+        let started = (0..threads).map_while(start).count();
+        drop(waiting);
+        started
+    })
 }
 
 /// The examples of the crate's README, which `cargo test --doc` compiles and runs.

@@ -43,6 +43,11 @@ impl SafetensorsFile {
             reason,
         };
         let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.is_dir() {
+            return Err(malformed(
+                "this is a folder, a file was expected".to_owned(),
+            ));
+        }
         // SAFETY: the map is only read; a file that another process truncates meanwhile is outside
         // what a reader can guard against, as for every memory-mapped model loader.
         #[allow(unsafe_code)]

@@ -4,10 +4,12 @@
 //! `best.safetensors` (the best weights, where they are not the running ones), `average.safetensors` (where weights
 //! are averaged), `watched.safetensors` (losses of rows, where there are validation rows) and `state.json`.
 
-use crate::{Options, TrainError};
+use crate::TrainError;
+use crate::identity::Identity;
+use hone_data::sha256_file;
 use hone_tensor::{free_space, put_in_place, settle};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,9 @@ pub struct State {
     pub restart: Option<crate::watch::Restart>,
     /// The run's identity: a changed one is an error.
     pub identity: Identity,
+    /// SHA-256 of the files beside it, by name. Checkpoints of older versions do not tell.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 /// The best evaluation so far.
@@ -90,73 +95,6 @@ pub(crate) fn no_count(checkpoint: &Path, tensor: &str) -> TrainError {
     }
 }
 
-/// What decides a run's bits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Every hyperparameter.
-    pub options: Options,
-    /// Most tokens of a text.
-    pub max_length: usize,
-    /// What is kept of a longer text.
-    pub truncate: String,
-    /// SHA-256 of the training and validation files and of the model's weights, by role.
-    pub hashes: Vec<(String, String)>,
-    /// The arithmetic path (`avx2`, `portable`, …).
-    pub kernel_path: String,
-    /// Training examples.
-    pub rows: usize,
-}
-
-/// The first difference between two runs that would change results, as (what, was, now); none where there is none.
-pub type Difference = Option<(String, String, String)>;
-
-/// The fields of a run's options; an error where they are none, since then nothing could be compared.
-fn fields(options: &impl Serialize) -> Result<Map<String, Value>, TrainError> {
-    let reason = match serde_json::to_value(options) {
-        Ok(Value::Object(map)) => return Ok(map),
-        Ok(_) => "they have no names".to_owned(),
-        Err(e) => e.to_string(),
-    };
-    let what = "the options";
-    Err(TrainError::Incomparable { what, reason })
-}
-
-impl Identity {
-    /// The first difference that would change results.
-    pub fn difference(&self, now: &Identity) -> Result<Difference, TrainError> {
-        let text = |i: &Identity| -> Result<Map<String, Value>, TrainError> {
-            let mut map = fields(&i.options)?;
-            map.insert("max_length".into(), i.max_length.into());
-            map.insert("truncate".into(), i.truncate.clone().into());
-            for (role, hash) in &i.hashes {
-                map.insert(format!("contents of the {role}"), hash.clone().into());
-            }
-            map.insert("kernel path".into(), i.kernel_path.clone().into());
-            map.insert("number of training rows".into(), i.rows.into());
-            Ok(map)
-        };
-        let (was, now) = (text(self)?, text(now)?);
-        let keys = was
-            .keys()
-            .chain(now.keys().filter(|k| !was.contains_key(*k)));
-        for key in keys {
-            // How often a run is saved changes no result.
-            if key == "save_every" || was.get(key) == now.get(key) {
-                continue;
-            }
-            let value =
-                |map: &Map<String, Value>| map.get(key).map_or("absent".into(), |v| v.to_string());
-            let name = if key.contains(' ') {
-                key.clone()
-            } else {
-                format!("--{}", key.replace('_', "-"))
-            };
-            return Ok(Some((name, value(&was), value(&now))));
-        }
-        Ok(None)
-    }
-}
-
 /// The run folder's checkpoints.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
@@ -165,6 +103,42 @@ pub struct Checkpoints {
 
 /// What the name of a checkpoint ends with while another of the same step takes its place.
 const ASIDE: &str = ".old";
+/// What the name of a folder ends with while it is being removed.
+const GONE: &str = ".gone";
+
+/// The name of a folder that is being removed.
+fn gone(folder: &Path) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(GONE);
+    PathBuf::from(name)
+}
+
+/// Removes a folder that may not be there: wherever a crash comes, under its name it is found whole or not at all.
+fn remove(folder: &Path) -> io::Result<()> {
+    let gone = gone(folder);
+    let removed = |done: io::Result<()>| match done {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    };
+    removed(fs::remove_dir_all(&gone))?;
+    removed(fs::rename(folder, &gone))?;
+    removed(fs::remove_dir_all(&gone))
+}
+
+/// SHA-256 of the files of a folder, by name.
+fn hashes(folder: &Path) -> Result<BTreeMap<String, String>, TrainError> {
+    let io = |source| TrainError::Io {
+        path: folder.to_owned(),
+        source,
+    };
+    let entries = fs::read_dir(folder).map_err(io)?;
+    let hash = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        Ok((name, sha256_file(&entry.path())?))
+    };
+    entries.map(hash).collect()
+}
 
 /// Steps of a checkpoint's folder name, and whether it is the one in its place, not the one aside.
 fn place_of(path: &Path) -> Option<(usize, bool)> {
@@ -215,10 +189,16 @@ impl Checkpoints {
         }
         fs::create_dir_all(&beside).map_err(self.error(&beside))?;
         let filled = fill(&beside).and_then(|()| {
-            let text = serde_json::to_string_pretty(state).map_err(|e| TrainError::Checkpoint {
-                path: beside.clone(),
-                reason: e.to_string(),
-            })?;
+            let files = hashes(&beside)?;
+            let state = State {
+                files,
+                ..state.clone()
+            };
+            let text =
+                serde_json::to_string_pretty(&state).map_err(|e| TrainError::Checkpoint {
+                    path: beside.clone(),
+                    reason: e.to_string(),
+                })?;
             let path = beside.join("state.json");
             fs::write(&path, text).map_err(self.error(&path))?;
             // Older checkpoints go once the disk has this one, not before.
@@ -232,22 +212,20 @@ impl Checkpoints {
         // One of the same step steps aside, where it is still found: at no time is there none.
         if whole.exists() {
             let aside = self.folder.join(format!("{name}{ASIDE}"));
-            if aside.exists() {
-                fs::remove_dir_all(&aside).map_err(self.error(&aside))?;
-            }
+            remove(&aside).map_err(self.error(&aside))?;
             fs::rename(&whole, &aside).map_err(self.error(&aside))?;
         }
         put_in_place(&beside, &whole).map_err(self.error(&whole))?;
-        for old in self.whole()? {
+        for old in self.all()? {
             if old != whole {
-                fs::remove_dir_all(&old).map_err(self.error(&old))?;
+                remove(&old).map_err(self.error(&old))?;
             }
         }
         Ok(whole)
     }
 
-    /// Whole checkpoints, oldest first; one aside comes before the one in its place.
-    fn whole(&self) -> Result<Vec<PathBuf>, TrainError> {
+    /// Checkpoints, oldest first; one aside comes before the one in its place.
+    fn all(&self) -> Result<Vec<PathBuf>, TrainError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -256,7 +234,7 @@ impl Checkpoints {
         let mut found = Vec::new();
         for entry in entries {
             let path = entry.map_err(self.error(&self.folder))?.path();
-            if step_of(&path).is_some() && path.join("state.json").is_file() {
+            if step_of(&path).is_some() {
                 found.push(path);
             }
         }
@@ -264,12 +242,17 @@ impl Checkpoints {
         Ok(found)
     }
 
-    /// The newest whole checkpoint, where there is one; one that is damaged or of another format is an error.
+    /// The newest checkpoint, where there is one; one that is damaged or of another format is an error. Its other files are
+    /// looked at by [`Checkpoints::check`].
     pub fn newest(&self) -> Result<Option<(PathBuf, State)>, TrainError> {
-        let Some(path) = self.whole()?.pop() else {
+        let Some(path) = self.all()?.pop() else {
             return Ok(None);
         };
         let file = path.join("state.json");
+        if !file.is_file() {
+            let reason = "it is missing: this checkpoint is damaged".to_owned();
+            return Err(TrainError::Checkpoint { path: file, reason });
+        }
         let text = fs::read_to_string(&file).map_err(self.error(&file))?;
         let state: State = serde_json::from_str(&text).map_err(|e| TrainError::Checkpoint {
             path: file.clone(),
@@ -281,25 +264,36 @@ impl Checkpoints {
         Ok(Some((path, state)))
     }
 
-    /// Refuses a checkpoint of another run.
+    /// Refuses a checkpoint of another run, and one whose files are not as they were written.
     pub fn check(&self, path: &Path, state: &State, now: &Identity) -> Result<(), TrainError> {
-        match state.identity.difference(now)? {
-            None => Ok(()),
-            Some((what, was, now)) => Err(TrainError::Changed {
+        if let Some((what, was, now)) = state.identity.difference(now)? {
+            return Err(TrainError::Changed {
                 path: path.to_owned(),
                 what,
                 was,
                 now,
-            }),
+            });
         }
+        for (name, hash) in &state.files {
+            let file = path.join(name);
+            let reason = match file.is_file() {
+                false => "it is missing: this checkpoint is damaged",
+                true if sha256_file(&file)? != *hash => {
+                    "it is damaged: it does not hold what was written"
+                }
+                true => continue,
+            };
+            return Err(TrainError::Checkpoint {
+                path: file,
+                reason: reason.to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Removes all checkpoints: the run is done and its model saved.
     pub fn clear(&self) -> Result<(), TrainError> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.error(&self.folder)(e)),
-            _ => Ok(()),
-        }
+        remove(&self.folder).map_err(self.error(&self.folder))
     }
 }
 
@@ -321,14 +315,8 @@ mod tests {
             points: Vec::new(),
             guard: None,
             restart: None,
-            identity: Identity {
-                options: Options::default(),
-                max_length: 64,
-                truncate: "head".to_owned(),
-                hashes: Vec::new(),
-                kernel_path: "portable".to_owned(),
-                rows: 9,
-            },
+            identity: Identity::of_tests(),
+            files: BTreeMap::new(),
         }
     }
 
@@ -415,34 +403,54 @@ mod tests {
         );
     }
 
-    /// How often a run is saved changes no result; whatever else was asked for does.
+    /// A checkpoint that lost a file, or whose file holds something else, is not gone on with.
     #[test]
-    fn a_resumed_run_may_be_saved_more_or_less_often() {
-        let was = state().identity;
-        let changed = |change: fn(&mut Options)| {
-            let mut now = was.clone();
-            change(&mut now.options);
-            was.difference(&now).unwrap()
+    fn damage_is_said() {
+        let says = |damage: &dyn Fn(&Path), words: &str| {
+            let out = tempfile::tempdir().unwrap();
+            let checkpoints = Checkpoints::of(out.path());
+            let fill =
+                |folder: &Path| Ok(fs::write(folder.join("best.safetensors"), "12").unwrap());
+            let path = checkpoints.write(&state(), fill).unwrap();
+            damage(&path);
+            let found = checkpoints.newest();
+            let checked = found.and_then(|found| {
+                let (path, state) = found.expect("a checkpoint");
+                checkpoints.check(&path, &state, &state.identity)
+            });
+            match checked {
+                Ok(()) => assert_eq!(words, ""),
+                Err(error) => assert!(error.to_string().contains(words), "{error}"),
+            }
         };
-        assert_eq!(
-            changed(|o| o.save_every = Some(crate::Cadence::Steps(3))),
-            None
+        says(&|_| {}, "");
+        let best = |path: &Path| path.join("best.safetensors");
+        says(
+            &|path| fs::remove_file(best(path)).unwrap(),
+            "best.safetensors: it is missing",
         );
-        let (what, before, now) = changed(|o| o.eval_every = crate::Cadence::Steps(3)).unwrap();
-        assert_eq!([what, before, now], ["--eval-every", "\"100%\"", "\"3\""]);
+        says(
+            &|path| fs::write(best(path), "13").unwrap(),
+            "best.safetensors: it is damaged",
+        );
+        says(
+            &|path| fs::remove_file(path.join("state.json")).unwrap(),
+            "state.json: it is missing",
+        );
     }
 
-    /// What cannot be written down is not the same as anything.
+    /// What a crash left of a removal is no checkpoint, and goes with the next removal.
     #[test]
-    fn options_that_cannot_be_compared_are_not_equal() {
-        assert!(fields(&Options::default()).unwrap().contains_key("lr"));
-        let unnamed = fields(&3).unwrap_err().to_string();
-        assert!(
-            unnamed.contains("the options cannot be compared"),
-            "{unnamed}"
-        );
-        let keys = std::collections::BTreeMap::from([([1, 2], 3)]);
-        assert!(fields(&keys).is_err());
+    fn what_is_being_removed_is_not_found() {
+        let out = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::of(out.path());
+        let path = checkpoints.write(&state(), |_| Ok(())).unwrap();
+        fs::rename(&path, gone(&path)).unwrap();
+        assert!(checkpoints.newest().unwrap().is_none());
+        checkpoints.write(&state(), |_| Ok(())).unwrap();
+        checkpoints.clear().unwrap();
+        checkpoints.clear().unwrap();
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
     }
 
     #[test]

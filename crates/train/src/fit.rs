@@ -2,8 +2,9 @@
 //! fitted to some of them.
 
 use crate::abstain::Abstain;
-use crate::checkpoint::{Checkpoints, Identity};
+use crate::checkpoint::Checkpoints;
 use crate::events::{Event, Sink};
+use crate::identity::Identity;
 use crate::job::Job;
 use crate::memory::memory_now;
 use crate::prefix::PrefixCache;

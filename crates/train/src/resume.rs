@@ -7,6 +7,7 @@ use crate::events::Event;
 use crate::training::{Progress, Training};
 use crate::watch::History;
 use hone_kernels::Backend;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ impl<B: Backend> Training<'_, B> {
             guard: now.guard.as_ref().map(|guard| guard.state),
             restart: self.restart,
             identity: self.identity.clone(),
+            // They are written first.
+            files: BTreeMap::new(),
         };
         let model = &*self.model;
         let path = checkpoints.write(&state, |folder| {

@@ -1,9 +1,10 @@
 //! The training loop: steps, evaluations, selection, early stopping, checkpoints.
 
-use crate::checkpoint::{Best, Checkpoints, Identity};
+use crate::checkpoint::{Best, Checkpoints};
 use crate::course::Course;
 use crate::engine::{Draws, Engine, WordUpdates};
 use crate::events::{Event, Plan, Sink};
+use crate::identity::Identity;
 use crate::prefix::PrefixCache;
 use crate::reading::Reading;
 use crate::validation::Validation;
