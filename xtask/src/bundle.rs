@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<()> {
             &folder.join("inputs/trajectory").join(file.file_name()),
         )?;
     }
-    for script in ["run.py", "torch_step.py", "torch_ops.py"] {
+    for script in ["run.py", "document.py", "torch_step.py", "torch_ops.py"] {
         copy(
             &root.join("xtask/python/gpu").join(script),
             &folder.join(script),
