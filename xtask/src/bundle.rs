@@ -149,7 +149,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn prepare_images(root: &Path, nvrtc: Option<&Path>) -> Result<()> {
     let folder = root.join("target/cuda-images");
     let wanted = images::all();
-    if wanted.iter().all(|name| folder.join(name).is_file()) {
+    if wanted.iter().all(|name| images::is_kept(&folder, name)) {
         return Ok(());
     }
     let nvrtc = Nvrtc::load(nvrtc).map_err(|said| {
