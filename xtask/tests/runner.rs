@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Trains at 1000 tokens a second; waits amid its turns where it is told to.
 const HONE: &str = r#"#!/bin/sh
-case "$*" in *--back-to-back*) [ -n "$STUB_HANG" ] && touch "$STUB_HANG" && sleep 100;; esac
+case "$*" in *--back-to-back*) [ -n "$STUB_HANG" ] && touch "$STUB_HANG" && exec sleep 100;; esac
 echo '{"tokens_per_s": 1000, "peak_fraction": 0.6, "peak_gflop_per_s": 1}'
 "#;
 const HONE_CARD: &str = "#!/bin/sh\necho '{\"ok\": true, \"path\": \"cuda-stub\"}'\n";
