@@ -105,7 +105,8 @@ fn opened<A: Act>(number: usize, args: &DeviceArgs) -> Result<Arc<CudaBackend<Ca
         true => Choice::Timed,
         false => Choice::Heuristic,
     };
-    let card = Card::with(number, A::NUMBER, images.as_deref(), choice)?;
+    let tell = Arc::new(|note: &str| say!("{note}"));
+    let card = Card::with(number, A::NUMBER, images.as_deref(), choice, tell)?;
     let backend = CudaBackend::new(card)?;
     Ok(Arc::new(match args.no_graphs {
         true => backend,

@@ -47,15 +47,17 @@ fn embed() -> Result<(), String> {
     let folder = of("HONE_CUDA_IMAGES").unwrap_or(usual);
     let folder = std::path::absolute(&folder).map_err(|e| e.to_string())?;
     println!("cargo::rerun-if-changed={}", folder.display());
+    let out = of("OUT_DIR").ok_or("cargo names no OUT_DIR")?;
     let mut table = "[\n".to_owned();
     let mut missing = Vec::new();
     for name in naming::all() {
-        let path = folder.join(&name);
-        let image = std::fs::read(&path).unwrap_or_default();
-        if !naming::is_whole(&image) {
+        let kept = std::fs::read(folder.join(&name)).unwrap_or_default();
+        let Some(image) = naming::content(&kept) else {
             missing.push(name);
             continue;
-        }
+        };
+        let path = out.join(&name);
+        std::fs::write(&path, image).map_err(|e| format!("{}: {e}", path.display()))?;
         table += &format!("    ({name:?}, &Aligned(*include_bytes!({path:?})).0),\n");
     }
     if let [first, ..] = missing.as_slice() {
@@ -68,6 +70,5 @@ fn embed() -> Result<(), String> {
         ));
     }
     table += "]\n";
-    let out = of("OUT_DIR").ok_or("cargo names no OUT_DIR")?;
     std::fs::write(out.join("embedded.rs"), table).map_err(|e| e.to_string())
 }

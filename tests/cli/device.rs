@@ -213,9 +213,12 @@ fn a_card_that_cannot_be_opened_is_told_of_and_not_used() {
     assert!(told.contains("computing on the CPU ("), "{told}");
     std::fs::remove_file(world.path("cv/crossval.json")).unwrap();
     let mut plan = world.json("cv/plan.json");
-    plan["identity"]["kernel_path"] = "cuda-sm_90a-132sm-cublaslt130100-f32".into();
+    plan["identity"]["kernel_path"] = "cuda-nvidia-h200-sm_90a-132sm-cublaslt130100-f32".into();
     world.write("cv/plan.json", plan.to_string());
     let told = hone(&words(&resumed));
     assert!(told.err.starts_with(WHY), "{}", told.err);
-    told.fails(&["kernel path", "cuda-sm_90a-132sm-cublaslt130100-f32"]);
+    told.fails(&[
+        "kernel path",
+        "cuda-nvidia-h200-sm_90a-132sm-cublaslt130100-f32",
+    ]);
 }

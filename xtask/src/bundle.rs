@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<()> {
             &folder.join("inputs/trajectory").join(file.file_name()),
         )?;
     }
-    for script in ["run.py", "torch_step.py", "torch_ops.py"] {
+    for script in ["run.py", "document.py", "torch_step.py", "torch_ops.py"] {
         copy(
             &root.join("xtask/python/gpu").join(script),
             &folder.join(script),
@@ -149,7 +149,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn prepare_images(root: &Path, nvrtc: Option<&Path>) -> Result<()> {
     let folder = root.join("target/cuda-images");
     let wanted = images::all();
-    if wanted.iter().all(|name| folder.join(name).is_file()) {
+    if wanted.iter().all(|name| images::is_kept(&folder, name)) {
         return Ok(());
     }
     let nvrtc = Nvrtc::load(nvrtc).map_err(|said| {

@@ -48,62 +48,39 @@ pub fn all() -> Vec<String> {
     names
 }
 
-/// Whether bytes are a whole image: an ELF file (64 bits, as cards load them) whose headers and sections lie in it.
-pub fn is_whole(image: &[u8]) -> bool {
-    let number = |at: usize, bytes: usize| {
-        let mut word = [0; 8];
-        word[..bytes].copy_from_slice(image.get(at..at + bytes)?);
-        usize::try_from(u64::from_le_bytes(word)).ok()
-    };
-    // Offset, size of an entry, entries.
-    let table = |at: [usize; 3]| Some((number(at[0], 8)?, number(at[1], 2)?, number(at[2], 2)?));
-    let inside =
-        |from: usize, bytes: usize| from.checked_add(bytes).is_some_and(|to| to <= image.len());
-    let whole = || {
-        let (segments, size, count) = table([0x20, 0x36, 0x38])?;
-        let (sections, section, of_them) = table([0x28, 0x3a, 0x3c])?;
-        let mut good = inside(segments, size * count) && inside(sections, section * of_them);
-        for k in 0..of_them {
-            let at = sections + k * section;
-            // What takes no room in the file.
-            const NOBITS: usize = 8;
-            good &= number(at + 4, 4)? == NOBITS
-                || inside(number(at + 0x18, 8)?, number(at + 0x20, 8)?);
-        }
-        Some(good)
-    };
-    image.starts_with(b"\x7fELF\x02") && whole() == Some(true)
+/// Bytes of the digest behind an image.
+const DIGEST: usize = 32;
+
+/// An image as files hold it: with its SHA-256 behind it, where tools that read the image do not look.
+pub fn sealed(image: &[u8]) -> Vec<u8> {
+    [image, &Sha256::digest(image)].concat()
+}
+
+/// The image that a file holds; none where its bytes are not those that were written.
+pub fn content(kept: &[u8]) -> Option<&[u8]> {
+    let (image, digest) = kept.split_at(kept.len().checked_sub(DIGEST)?);
+    (image.starts_with(b"\x7fELF") && Sha256::digest(image)[..] == *digest).then_some(image)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A header, and one section of 16 bytes between it and the table of sections.
-    fn image() -> Vec<u8> {
-        let mut image = vec![0; 64 + 16 + 64];
-        image[..5].copy_from_slice(b"\x7fELF\x02");
-        image[0x28] = 80;
-        image[0x3a] = 64;
-        image[0x3c] = 1;
-        image[80 + 4] = 1;
-        image[80 + 0x18] = 64;
-        image[80 + 0x20] = 16;
-        image
-    }
-
     #[test]
-    fn an_image_that_was_cut_is_none() {
-        let whole = image();
-        assert!(is_whole(&whole));
+    fn an_image_that_was_cut_or_changed_is_none() {
+        let image = b"\x7fELF and what follows";
+        let whole = sealed(image);
+        assert_eq!(content(&whole), Some(&image[..]));
         for len in 0..whole.len() {
-            assert!(!is_whole(&whole[..len]), "{len} bytes");
+            assert_eq!(content(&whole[..len]), None, "{len} bytes");
         }
-        let mut section_outside = image();
-        section_outside[80 + 0x20] = 255;
-        assert!(!is_whole(&section_outside));
-        section_outside[80 + 4] = 8;
-        assert!(is_whole(&section_outside));
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            assert_eq!(content(&changed), None, "byte {at}");
+        }
+        assert_eq!(content(&sealed(b"something else")), None);
+        assert_eq!(content(image), None, "without a digest");
     }
 
     #[test]

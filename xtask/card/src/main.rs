@@ -204,7 +204,8 @@ impl On {
     }
 
     fn choosing<A: Act>(&self, choice: Choice) -> Result<CudaBackend<Card, A>> {
-        let card = Card::with(0, A::NUMBER, Some(&self.images), choice)?;
+        let tell = std::sync::Arc::new(|note: &str| eprintln!("{note}"));
+        let card = Card::with(0, A::NUMBER, Some(&self.images), choice, tell)?;
         Ok(CudaBackend::new(card)?)
     }
 

@@ -23,13 +23,16 @@ cells say why not. Steps run in this order, what must be right before what is fa
     sst2         G9: MiniLM on SST-2, three seeds
 
 Every result is in the JSON document as soon as it is known (written beside and renamed), so a killed run loses nothing;
-run again, it goes on with the steps that are not done. `--device cpu` does the same work on the CPU at tiny sizes: it
-proves this runner, not the card. The exit code is 1 where a step failed.
+run again, it goes on with the steps that are not done, and in those that time with what is not measured. A step is not
+done while an opponent that is here lacks turns. A document is of one card (`document.py`). `--device cpu` does the same
+work on the CPU at tiny sizes: it proves this runner, not the card. The exit code is 1 where a step failed.
 """
 
 from concurrent import futures
 
 import argparse, ctypes, glob, gzip, hashlib, json, os, platform, queue, shutil, signal, statistics, subprocess, sys, threading, time
+
+from document import BEGAN, Document, Step, clock
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,7 +41,7 @@ p.add_argument("--only", default="", help="only these steps, by name or its begi
 p.add_argument("--minutes", type=float, default=0, help="stop in time for a lease of this length")
 p.add_argument("--most", type=float, default=float("inf"), metavar="SECONDS", help="end any one program after so long")
 p.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-p.add_argument("--again", action="store_true", help="repeat steps that are done")
+p.add_argument("--again", action="store_true", help="repeat steps and cells that are done")
 p.add_argument("--dry", action="store_true", help="print the commands and run none")
 p.add_argument("--repeats", type=int, default=5, help="turns of each opponent (default: 5)")
 p.add_argument("--python", default=sys.executable or "python3", help="a Python with torch")
@@ -49,14 +52,9 @@ a = p.parse_args()
 
 CARD = a.device == "cuda"
 WORK = os.path.abspath(a.work)
-BEGAN = time.monotonic()
 DEADLINE = BEGAN + a.minutes * 60 - 10 if a.minutes else float("inf")
 # Large products are held against one of this size.
 PRODUCT = 8192 if CARD else 512
-BARS = dict(
-    G1=(0.45, 0.58, 0.66), G2=(0.42, 0.55, 0.63), G3=(1.4, 1.8, 2.5), G4=(1.0, 1.25, 1.5),
-    G5_eager=(1.8, 3, 4), G5_compiled=(1.1, 1.4, 1.8), G6=(2, 3, 5), G9=(0.903, 0.907, 0.911),
-)
 # Seconds that opponents may take to start. On an H200's machine of 16 cores max-autotune took 492 from nothing.
 STARTS = {"eager": 150, "max-autotune-products": 560, "max-autotune": 780}
 # Seconds that a turn of all may take; so many are left for the turns however long an opponent is in starting.
@@ -66,92 +64,6 @@ RACES = ("rows", "sequences", "losses,arenas", "wide,sums", "products", "manyrow
 # Loaded here: a program that begins must not load anything before it is one.
 LIBC = ctypes.CDLL(None)
 children = set()
-
-
-# ---- the document ---------------------------------------------------------------------------------------------------
-
-
-class Document:
-    """Steps and their cells, on disk after every change."""
-
-    def __init__(self, path):
-        self.path = path
-        self.steps, self.runs = {}, []
-        try:
-            with open(path, encoding="utf8") as f:
-                old = json.load(f)
-            self.steps, self.runs = old["steps"], old["runs"]
-            if any(run["device"] != a.device for run in self.runs):
-                sys.exit(f"{path}: of another --device; give another --out")
-        except FileNotFoundError:
-            pass
-        except (ValueError, KeyError) as error:
-            sys.exit(f"{path}: not a document of this runner ({error}); give another --out")
-        self.runs.append(dict(device=a.device, only=a.only, minutes=a.minutes, began_unix=round(time.time())))
-
-    def bars(self):
-        found = {}
-        for step in self.steps.values():
-            found.update(step.get("cells", {}).get("bars", {}))
-        return found
-
-    def object(self):
-        return dict(bars=self.bars(), runs=self.runs, steps=self.steps)
-
-    def save(self):
-        if a.dry:
-            return
-        beside = f"{self.path}.{os.getpid()}"
-        with open(beside, "w", encoding="utf8") as f:
-            json.dump(self.object(), f, indent=1)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(beside, self.path)
-
-
-class Step:
-    """One step of the document; what is put into it is kept at once."""
-
-    def __init__(self, name):
-        self.name = name
-        self.began = time.monotonic()
-        # Where a part is asked for, what the other parts said stays.
-        old = doc.steps.get(name, {}) if self.parts() else {}
-        self.record = doc.steps[name] = dict(state="running", cells=old.get("cells", {}))
-        self.met = False
-        doc.save()
-
-    def parts(self):
-        """The parts of it that --only names."""
-        named = [x.split("/", 1) for x in a.only.split(",") if "/" in x]
-        return [part for step, part in named if self.name.startswith(step)]
-
-    def asked(self, part):
-        """Whether a part of it is to be done: all, or those that --only names."""
-        parts = self.parts()
-        found = not parts or any(part.startswith(x) for x in parts)
-        self.met |= found
-        return found
-
-    def put(self, name, value, quiet=False):
-        self.record["cells"][name] = value
-        doc.save()
-        if not quiet:
-            shown = json.dumps(value)
-            print(f"[{time.monotonic() - BEGAN:6.1f} s] {self.name}: {name}: {shown[:300]}", flush=True)
-        return value
-
-    def end(self, state):
-        self.record.update(state=state, seconds=round(time.monotonic() - self.began, 1))
-        doc.save()
-
-    def bar(self, name, value):
-        if value is None or not CARD:
-            return
-        passed = [word for word, bar in zip(("pass", "good", "moonshot"), BARS[name]) if value >= bar]
-        bars = self.record["cells"].setdefault("bars", {})
-        bars[name] = dict(value=value, bars=BARS[name], reached=(passed or ["none"])[-1])
-        self.put("bars", bars)
 
 
 # ---- other programs -------------------------------------------------------------------------------------------------
@@ -323,7 +235,7 @@ def unpack():
 
 
 def doc_torch():
-    return doc.steps.get("about", {}).get("cells", {}).get("torch", {})
+    return doc.cells("about").get("torch", {})
 
 
 def hone_env():
@@ -362,17 +274,18 @@ def sha256(path):
 # ---- steps ----------------------------------------------------------------------------------------------------------
 
 
-def about(s):
-    s.put("machine", dict(system=platform.platform(), libc=" ".join(platform.libc_ver()), python=platform.python_version(), cores=os.cpu_count()))
+def ask():
+    """The cells of `about`: what is here now."""
+    cells = dict(machine=dict(system=platform.platform(), libc=" ".join(platform.libc_ver()), python=platform.python_version(), cores=os.cpu_count()))
     smi = shutil.which("nvidia-smi") or next(iter(glob.glob("/usr/local/nvidia/bin/nvidia-smi")), None)
     if smi:
         query = "--query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit"
-        s.put("nvidia_smi", run([smi, query, "--format=csv"], 30, expect_json=False))
+        cells["nvidia_smi"] = run([smi, query, "--format=csv"], 30, expect_json=False)
     else:
-        s.put("nvidia_smi", dict(ok=False, error="nvidia-smi is not here"))
-    s.put("libraries", LIBRARIES)
+        cells["nvidia_smi"] = dict(ok=False, error="nvidia-smi is not here")
+    cells["libraries"] = LIBRARIES
     with open(os.path.join(HERE, "bundle.json"), encoding="utf8") as f:
-        s.put("bundle", json.load(f))
+        cells["bundle"] = json.load(f)
     code = (
         "import json, torch; o = dict(torch=torch.__version__, cuda=torch.version.cuda, available=torch.cuda.is_available());"
         "o['card'] = torch.cuda.get_device_name(0) if o['available'] else None\n"
@@ -385,9 +298,15 @@ def about(s):
         found.update(ok=False, error="torch sees no card")
     if found["ok"] and "transformers_error" in found:
         found.update(ok=False, error=found["transformers_error"])
-    s.put("torch", found)
-    answers = [s.put(f"hone {p}", card(["about"], 120, p)) for p in PRECISIONS]
-    return all(x["ok"] for x in answers)
+    cells["torch"] = found
+    cells.update({f"hone {p}": card(["about"], 120, p) for p in PRECISIONS})
+    return cells
+
+
+def about(s):
+    for name, cell in doc.about.items():
+        s.put(name, cell)
+    return all(doc.about[f"hone {p}"]["ok"] for p in PRECISIONS)
 
 
 def conformance(s):
@@ -626,10 +545,30 @@ def median(x):
     return statistics.median(x) if x else None
 
 
+def lacks(cell, mode=None):
+    """Whether an opponent, or Hone itself, has not had all its turns."""
+    turns = cell["rivals"].get(mode, {}).get("tokens_per_s", []) if mode else cell["hone"]
+    return len(turns) < a.repeats
+
+
+def unmeasured(cell, opponents):
+    """The opponents that are here and lack turns."""
+    return [mode for mode in opponents if lacks(cell, mode)] if doc_torch().get("ok") and not a.dry else []
+
+
 def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
-    """Hone (where steps are small with and without graphs) and its opponents by turns; medians of useful tokens a second."""
+    """Hone (where steps are small with and without graphs) and its opponents by turns; medians of useful tokens a second.
+
+    What is measured whole stays. Of a cell that is not, opponents that had all their turns are not started again, if it
+    is of this build; Hone has its turns beside the others, which count with those it had.
+    """
     if not CARD:
         shape, batch, length, steps = "minilm", min(batch, 4), length and 8, 1
+    opponents, revision = ["eager", *modes], doc.run["revision"]
+    old = s.cell(name)
+    if old.get("ok") and not old.get("cut") and not lacks(old) and not unmeasured(old, opponents) and not a.again:
+        print(f"{name}: measured before", flush=True)
+        return old
     lengths = os.path.join(INPUTS, "sst2-lengths.txt")
     size = ["--batch", batch] + (["--length", length] if length else ["--lengths", lengths])
     whole = ["bench", "--shape", shape, *size, "--json", *where("bf16")]
@@ -639,47 +578,61 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
     phases = s.put(f"{name}: phases", hone([*own, "--steps", 5 if CARD else 1], 120))
     if not phases["ok"]:
         return None
-    cell = dict(ok=True, batch=batch, length=length or "SST-2", hone=[], peak_fraction=[], peak_gflop_per_s=[], rivals={})
+    if old and old.get("revision") == revision and not a.again:
+        cell = {k: v for k, v in old.items() if k != "error"}
+    else:
+        cell = dict(revision=revision, batch=batch, length=length or "SST-2", hone=[], peak_fraction=[], peak_gflop_per_s=[], rivals={})
+        # What is to be replaced stays until it is.
+        cell.update(dict(before=old.get("before", old)) if old else {})
+    # So that one which is killed amid its turns is gone on with.
+    cell.update(ok=False, cut="ended amid its turns")
+    error = cut = None
     rivals = []
     try:
-        for mode in ["eager", *modes]:
+        for mode in opponents:
+            if not lacks(cell, mode):
+                continue
             compile = [] if mode == "eager" else ["--compile", mode]
             rival = Rival(mode, [*theirs, *compile], STARTS.get(mode, 300))
-            cell["rivals"][mode] = dict(started=rival.started, tokens_per_s=[])
+            record = cell["rivals"].setdefault(mode, dict(tokens_per_s=[]))
+            record.pop("error", None)
+            record["started"] = rival.started
             s.put(name, cell, quiet=True)
-            print(f"[{time.monotonic() - BEGAN:6.1f} s] {s.name}: {name}: {mode}: {json.dumps(rival.started)[:200]}", flush=True)
+            print(f"{clock()} {s.name}: {name}: {mode}: {json.dumps(rival.started)[:200]}", flush=True)
             # Turns that do not count, until two are alike: its allocator meets the sizes that are to come.
             if rival.started["ok"]:
                 warm, rates = dict(ok=True), []
                 while not a.dry and warm["ok"] and not steady(rates):
                     warm = rival.turn(120)
                     rates += [warm["tokens_per_s"]] if warm["ok"] else []
-                cell["rivals"][mode]["warm_up"] = rates
+                record["warm_up"] = rates
                 if warm["ok"]:
                     rivals.append(rival)
                 else:
-                    cell["rivals"][mode]["error"] = warm["error"]
+                    record["error"] = warm["error"]
         for turn in range(1 if a.dry else a.repeats):
-            order = [None, *(["graphs"] if graphs and CARD else []), *rivals]
+            behind = [rival for rival in rivals if lacks(cell, rival.name)]
+            if not behind and not lacks(cell):
+                break
+            order = [None, *(["graphs"] if graphs and CARD else []), *behind]
             for who in order if turn % 2 == 0 else reversed(order):
                 if time.monotonic() > DEADLINE - 5:
-                    # Not done: it is measured anew when the runner goes on.
-                    cell.update(ok=False, cut=f"out of time after {turn} turns")
+                    cut = f"out of time after {turn} turns"
                     break
                 if who is None:
                     found = hone([*own, "--steps", 3, "--back-to-back", steps], 120)
                     if not found["ok"]:
-                        cell.update(ok=False, error=found.get("error"))
+                        error = found.get("error")
                     elif not a.dry:
                         cell["hone"].append(found["tokens_per_s"])
                         cell["peak_fraction"].append(found["peak_fraction"])
                         cell["peak_gflop_per_s"].append(found["peak_gflop_per_s"])
                 elif who == "graphs":
                     found = hone([*whole, "--steps", 3, "--back-to-back", 3 * steps], 120)
-                    record = cell.setdefault("hone_graphs", dict(ok=True, tokens_per_s=[]))
+                    record = cell.setdefault("hone_graphs", dict(tokens_per_s=[]))
+                    record.update(ok=found["ok"])
                     if not found["ok"]:
-                        record.update(ok=False, error=found.get("error"))
-                        cell["ok"] = False
+                        error = record["error"] = found.get("error")
                     elif not a.dry:
                         record["tokens_per_s"].append(found["tokens_per_s"])
                 else:
@@ -691,11 +644,18 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
                     else:
                         record["error"] = found["error"]
                 s.put(name, cell, quiet=True)
-            if cell.get("cut"):
+            if cut:
                 break
     finally:
         for rival in rivals:
             rival.close()
+    # Not done: it is gone on with when the runner is.
+    missing = ", ".join(unmeasured(cell, opponents))
+    cut = cut or (f"without all turns of {missing}" if missing else None)
+    cell = {k: v for k, v in cell.items() if k != "cut"}
+    cell.update(ok=not error and not cut, **(dict(error=error) if error else {}), **(dict(cut=cut) if cut else {}))
+    if cell["ok"]:
+        cell.pop("before", None)
     mine = cell["hone_tokens_per_s"] = median(cell["hone"])
     if cell.get("hone_graphs"):
         with_graphs = median(cell["hone_graphs"]["tokens_per_s"])
@@ -711,16 +671,15 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
 
 def against(cell, modes):
     """Hone's ratio to the fastest of these opponents; none unless each of them had all its turns."""
-    records = [cell["rivals"].get(m, dict(tokens_per_s=[])) for m in modes]
-    if not records or any(len(record["tokens_per_s"]) < a.repeats for record in records):
+    if not modes or any(lacks(cell, mode) for mode in modes):
         return None
-    ratios = [record["hone_is_faster_by"] for record in records]
+    ratios = [cell["rivals"][mode]["hone_is_faster_by"] for mode in modes]
     return min(ratios) if all(ratios) else None
 
 
 def share(cell):
     """Its part of the peak; none unless it had all its turns."""
-    return cell["hone_peak_fraction"] if len(cell["hone"]) >= a.repeats else None
+    return None if lacks(cell) else cell["hone_peak_fraction"]
 
 
 def modes(usual):
@@ -822,15 +781,15 @@ def main():
         sys.exit(f"--only {a.only}: steps are {', '.join(s.__name__ for s in STEPS)}")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, interrupted)
+    doc.begin(ask())
     bad = False
     for step in STEPS:
         name = step.__name__
         state = doc.steps.get(name, {}).get("state")
-        # What later steps need to know of the machine is asked once in every document.
-        needed = step is about and not doc_torch()
-        if wanted and not needed and not any(name.startswith(w) for w in wanted):
+        # What later steps need to know of the machine is asked in every run: a document outlives a machine.
+        if wanted and step is not about and not any(name.startswith(w) for w in wanted):
             continue
-        if state == "done" and not a.again:
+        if state == "done" and not a.again and step is not about:
             print(f"{name}: done before", flush=True)
             continue
         if time.monotonic() > DEADLINE - 20:
@@ -840,7 +799,7 @@ def main():
             print(f"{name}: not begun, out of time", flush=True)
             continue
         print(f"{name}:", flush=True)
-        s = Step(name)
+        s = Step(doc, name)
         try:
             ok = step(s)
         except Exception as error:  # One step's trouble is no other's.
@@ -853,21 +812,12 @@ def main():
         s.end({True: "part" if s.parts() else "done", None: "skipped", False: "failed"}[ok])
         bad |= ok is False
     doc.save()
-    print(json.dumps(brief()), flush=True)
+    print(json.dumps(doc.brief()), flush=True)
     return 1 if bad else 0
-
-
-def brief():
-    """The document without its long lists: what the end of an output shows."""
-    steps = {}
-    for name, step in doc.steps.items():
-        wrong = [k for k, v in step["cells"].items() if isinstance(v, dict) and v.get("ok") is False]
-        steps[name] = dict(state=step["state"], seconds=step.get("seconds"), **({"failed": wrong} if wrong else {}))
-    return dict(bars=doc.bars(), steps=steps, document=os.path.abspath(a.out))
 
 
 if __name__ == "__main__":
     unpack()
     FOLDERS, LIBRARIES = library_folders() if CARD else ([], {})
-    doc = Document(a.out)
+    doc = Document(a.out, dict(device=a.device, only=a.only, minutes=a.minutes, began_unix=round(time.time())), a.dry)
     sys.exit(main())

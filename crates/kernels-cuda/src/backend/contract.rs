@@ -67,8 +67,9 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
                 ),
             });
         }
-        // A grid's second dimension (classes) and its third (sequences, rounded up) have no more blocks.
+        // A grid's second dimension (classes, chunks of tokens) and its third (sequences, rounded up) have no more blocks.
         for (n, blocks, what) in [
+            (w.tokens, columns::chunks(w.tokens), "tokens in a batch"),
             (w.sequences, bucket(w.sequences), "texts in a batch"),
             (w.classes, w.classes, "classes"),
         ] {

@@ -2,11 +2,15 @@
 //! the file says is preferred to a new measurement, so later runs make the bits of the first.
 //!
 //! Several processes may keep choices at once: each writes the whole file beside and renames it, with what is there by
-//! then; for a shape that two have measured, what was written first stands.
+//! then; for a shape that two have measured, what was written first stands. A file that says something else is never
+//! written over.
 
+use super::Tell;
+use super::machine::plain;
 use crate::images;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// `cublasLtMatmulAlgo_t`'s words. It "can be trivially serialized and later restored for use with the same version of
@@ -24,40 +28,40 @@ pub fn fastest(seconds: &[f64]) -> Option<usize> {
     seconds.iter().position(good)
 }
 
-/// The file's name, for a card and the library's version.
+/// The file's name, for a card (by its name and multiprocessors) and the library's version.
 pub fn file_name(card: &str, library: usize) -> String {
-    let plain = |c: char| match c.is_ascii_alphanumeric() {
-        true => c.to_ascii_lowercase(),
-        false => '-',
-    };
-    let card: String = card.chars().map(plain).collect();
-    format!("products-{card}-cublaslt{library}.txt")
+    format!("products-{}-cublaslt{library}.txt", plain(card))
 }
 
 /// The choices, and where they are kept.
-#[derive(Debug)]
 pub struct Choices {
     folder: PathBuf,
     file: String,
     kept: BTreeMap<String, Words>,
+    tell: Tell,
+    /// Whether it was told that they are no longer kept.
+    told: bool,
 }
 
-/// `SHAPE = WORD … WORD`; lines of another form say nothing.
-fn read(text: &str) -> BTreeMap<String, Words> {
+/// `SHAPE = WORD … WORD`, and lines that begin with `#`; the number of the first line that is neither.
+fn read(text: &str) -> Result<BTreeMap<String, Words>, usize> {
     let mut kept = BTreeMap::new();
-    for line in text.lines() {
-        let Some((shape, words)) = line.split_once(" = ") else {
+    for (number, line) in text.lines().enumerate() {
+        if line.is_empty() || line.starts_with('#') {
             continue;
-        };
-        let words: Option<Vec<u64>> = words
-            .split(' ')
-            .map(|w| u64::from_str_radix(w, 16).ok().filter(|_| w.len() == 16))
-            .collect();
-        if let Some(words) = words.and_then(|w| Words::try_from(w).ok()) {
-            kept.entry(shape.to_owned()).or_insert(words);
         }
+        let choice = line.split_once(" = ").and_then(|(shape, words)| {
+            let word = |w: &str| {
+                let word = u64::from_str_radix(w, 16);
+                word.ok().filter(|_| w.len() == 16)
+            };
+            let words: Option<Vec<u64>> = words.split(' ').map(word).collect();
+            Some((shape, Words::try_from(words?).ok()?))
+        });
+        let (shape, words) = choice.ok_or(number + 1)?;
+        kept.entry(shape.to_owned()).or_insert(words);
     }
-    kept
+    Ok(kept)
 }
 
 fn write(kept: &BTreeMap<String, Words>) -> String {
@@ -73,19 +77,19 @@ fn write(kept: &BTreeMap<String, Words>) -> String {
 }
 
 impl Choices {
-    /// What `folder` keeps in `file`; nothing where that cannot be read.
-    pub fn open(folder: &Path, file: String) -> Choices {
-        let text = std::fs::read_to_string(folder.join(&file)).unwrap_or_default();
-        Choices {
+    /// What `folder` keeps in `file`, which is written once to know that choices can be kept: a run that finds out when
+    /// it has measured has no way back. `tell` hears if they no longer can later on.
+    pub fn open(folder: &Path, file: String, tell: Tell) -> Result<Choices, String> {
+        let mut choices = Choices {
             folder: folder.to_owned(),
             file,
-            kept: read(&text),
-        }
-    }
-
-    /// The file, as messages name it.
-    pub fn path(&self) -> String {
-        self.folder.join(&self.file).display().to_string()
+            kept: BTreeMap::new(),
+            tell,
+            told: false,
+        };
+        let opened = choices.renew(|_| ());
+        opened.map_err(|e| format!("--tune-products keeps what it times: {e}"))?;
+        Ok(choices)
     }
 
     /// What was chosen for a shape.
@@ -93,33 +97,64 @@ impl Choices {
         self.kept.get(shape).copied()
     }
 
+    /// Takes over what the file says by now, changes it, and writes it; as it was where the file says something else
+    /// than choices, or cannot be read or written.
+    fn renew<T>(
+        &mut self,
+        change: impl FnOnce(&mut BTreeMap<String, Words>) -> T,
+    ) -> Result<T, String> {
+        let path = self.folder.join(&self.file);
+        let at = |e: std::io::Error| format!("{}: {e}", path.display());
+        std::fs::create_dir_all(&self.folder).map_err(at)?;
+        // One process at a time reads and writes; where locks are unknown the rename alone keeps the file whole.
+        let lock = File::create(self.folder.join(format!("{}.lock", self.file))).map_err(at)?;
+        let _ = lock.lock();
+        let text = match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+            read => read.map_err(at)?,
+        };
+        let there = read(&text).map_err(|line| {
+            format!(
+                "{}, line {line}: SHAPE = eight words of 16 hexadecimal digits was expected; take the line out, and its \
+                 shape is timed again",
+                path.display()
+            )
+        })?;
+        let mut kept = self.kept.clone();
+        kept.extend(there);
+        let done = change(&mut kept);
+        images::put(&self.folder, &self.file, write(&kept).as_bytes()).map_err(at)?;
+        self.kept = kept;
+        Ok(done)
+    }
+
     /// Keeps a choice; what stands from now on: another process's, where that was written first. `instead` of one that
     /// the library refuses by now, it replaces that.
-    pub fn keep(
-        &mut self,
-        shape: &str,
-        words: Words,
-        instead: Option<Words>,
-    ) -> std::io::Result<Words> {
-        std::fs::create_dir_all(&self.folder)?;
-        // One process at a time reads and writes; where locks are unknown the rename alone keeps the file whole.
-        let lock = File::create(self.folder.join(format!("{}.lock", self.file)))?;
-        let _ = lock.lock();
-        let text = std::fs::read_to_string(self.folder.join(&self.file)).unwrap_or_default();
-        self.kept.extend(read(&text));
-        let stands = match self.kept.get(shape) {
-            Some(&there) if Some(there) != instead => there,
-            _ => words,
-        };
-        self.kept.insert(shape.to_owned(), stands);
-        images::keep(&self.folder, &self.file, write(&self.kept).as_bytes())?;
-        Ok(stands)
+    pub fn keep(&mut self, shape: &str, words: Words, instead: Option<Words>) -> Words {
+        let kept = self.renew(|kept| {
+            let stands = match kept.get(shape) {
+                Some(&there) if Some(there) != instead => there,
+                _ => words,
+            };
+            kept.insert(shape.to_owned(), stands);
+            stands
+        });
+        kept.unwrap_or_else(|error| {
+            if !std::mem::replace(&mut self.told, true) {
+                (self.tell)(&format!(
+                    "timed products are no longer kept, and a later run's bits may be others: {error}"
+                ));
+            }
+            self.kept.insert(shape.to_owned(), words);
+            words
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn the_fastest_is_taken_and_equals_in_the_heuristics_order() {
@@ -140,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_what_is_no_choice_is_passed_over() {
+    fn what_is_written_is_read_and_what_is_no_choice_is_named_by_its_line() {
         let mut kept = BTreeMap::new();
         kept.insert(
             "416x768x768 bf16 f32 tn add 256/16/2".to_owned(),
@@ -148,11 +183,15 @@ mod tests {
         );
         kept.insert("a".to_owned(), [9; 8]);
         let text = write(&kept);
-        assert_eq!(read(&text), kept);
-        let cut = &text[..text.len() - 2];
-        assert_eq!(read(cut).len(), 1, "a line that was cut says nothing");
-        let more = format!("{text}b = 1 2\nc\nd = {}\n", ["zz"; 8].join(" "));
-        assert_eq!(read(&more), kept);
+        assert_eq!(read(&text).as_ref(), Ok(&kept));
+        assert_eq!(read(&text[..text.len() - 2]), Err(4), "a line that was cut");
+        for bad in [
+            "b = 1 2".to_owned(),
+            "c".to_owned(),
+            format!("d = {}", ["zz"; 8].join(" ")),
+        ] {
+            assert_eq!(read(&format!("{text}{bad}\n# more\n")), Err(5), "{bad}");
+        }
     }
 
     fn folder(name: &str) -> PathBuf {
@@ -162,14 +201,65 @@ mod tests {
         folder
     }
 
+    fn open(folder: &Path) -> Choices {
+        let opened = Choices::open(folder, "products.txt".to_owned(), Arc::new(|_| ()));
+        opened.expect("a folder that can be written")
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_is_named_and_left_as_it_is() {
+        let folder = folder("damaged");
+        let path = folder.join("products.txt");
+        let refused = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            let opened = Choices::open(&folder, "products.txt".to_owned(), Arc::new(|_| ()));
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+            opened.err().expect("a damaged file")
+        };
+        open(&folder).keep("x", [1; 8], None);
+        let whole = std::fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        // In the last word of the line.
+        *changed.iter_mut().nth_back(3).unwrap() = b'g';
+        let said = refused(&changed);
+        assert!(said.contains("products.txt, line 3: SHAPE = "), "{said}");
+        *changed.iter_mut().nth_back(3).unwrap() = 0xff;
+        let said = refused(&changed);
+        assert!(said.contains("products.txt: "), "{said}");
+        std::fs::write(&path, whole).unwrap();
+        assert_eq!(open(&folder).get("x"), Some([1; 8]));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn where_nothing_can_be_kept_it_is_said_at_once_and_later_only_told() {
+        let folder = folder("kept");
+        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+        let hears = heard.clone();
+        let tell: Tell = Arc::new(move |note: &str| hears.lock().unwrap().push(note.to_owned()));
+        let mut choices = Choices::open(&folder, "products.txt".to_owned(), tell).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::write(&folder, "no folder").unwrap();
+        let said = Choices::open(&folder, "products.txt".to_owned(), Arc::new(|_| ()));
+        assert!(said.is_err_and(|said| said.contains("hone-choices-kept")));
+        for word in [1, 2] {
+            let shape = word.to_string();
+            assert_eq!(choices.keep(&shape, [word; 8], None), [word; 8]);
+            assert_eq!(choices.get(&shape), Some([word; 8]));
+        }
+        let heard = heard.lock().unwrap();
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        assert!(heard[0].contains("no longer kept"), "{heard:?}");
+        std::fs::remove_file(&folder).unwrap();
+    }
+
     #[test]
     fn what_was_kept_first_stands() {
         let folder = folder("first");
-        let open = || Choices::open(&folder, "products.txt".to_owned());
+        let open = || open(&folder);
         let (mut one, mut other) = (open(), open());
         let keep = |choices: &mut Choices, shape, word, instead: Option<u64>| {
-            let stands = choices.keep(shape, [word; 8], instead.map(|w| [w; 8]));
-            stands.expect("a folder that can be written")[0]
+            choices.keep(shape, [word; 8], instead.map(|w| [w; 8]))[0]
         };
         assert_eq!(keep(&mut one, "x", 1, None), 1);
         assert_eq!(
@@ -198,16 +288,16 @@ mod tests {
             for k in 0..8u64 {
                 let folder = &folder;
                 scope.spawn(move || {
-                    let mut choices = Choices::open(folder, "products.txt".to_owned());
+                    let mut choices = open(folder);
                     for shape in 0..4 {
                         let name = format!("{k} {shape}");
-                        choices.keep(&name, [k; 8], None).expect("written");
-                        choices.keep("one for all", [k; 8], None).expect("written");
+                        choices.keep(&name, [k; 8], None);
+                        choices.keep("one for all", [k; 8], None);
                     }
                 });
             }
         });
-        let all = Choices::open(&folder, "products.txt".to_owned());
+        let all = open(&folder);
         assert_eq!(all.kept.len(), 33);
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -4,6 +4,7 @@
 
 mod choices;
 mod graph;
+mod machine;
 mod pinned;
 mod products;
 mod shape;
@@ -13,7 +14,7 @@ mod stopwatch;
 
 use crate::act::Number;
 use crate::driver::{Driver, Launch, Product};
-use crate::images::Images;
+use crate::images::{Image, Images};
 use crate::live::Held;
 use crate::sources;
 use crate::tape::Tape;
@@ -22,10 +23,11 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 pub use graph::CardGraph;
 use hone_kernels::BackendError;
+use machine::{architectures, driver_words, missing_in_words, plain, words};
+pub use machine::{has_driver, missing};
 use pinned::{Piece, Pinned};
 pub use products::Choice;
 use products::Products;
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
@@ -43,6 +45,10 @@ pub struct Card {
     held: Arc<Mutex<Held>>,
     name: String,
 }
+
+/// Hears, a line each, of what nobody asked about but should know: that kernels are being compiled, that something
+/// could not be kept.
+pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Bytes on their way to the host: in pinned memory, or there already where that was too small.
 pub enum CardComing {
@@ -111,76 +117,21 @@ fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The driver's words for an error.
-fn words(error: DriverError) -> String {
-    match error.error_string() {
-        Ok(text) => text.to_string_lossy().into_owned(),
-        Err(_) => format!("error {:?}", error.0),
-    }
-}
-
-/// Whether an NVIDIA driver can be loaded here: whoever has one expects an answer about its card.
-pub fn has_driver() -> bool {
-    // SAFETY: this tries to load NVIDIA's library, whose initialisers are safe to run.
-    unsafe { sys::is_culib_present() }
-}
-
-/// Which of the libraries of a GPU machine are missing, in words; empty where all are there.
-pub fn missing() -> Vec<&'static str> {
-    let mut out = Vec::new();
-    if !has_driver() {
-        out.push("the NVIDIA driver (libcuda.so.1)");
-    }
-    // SAFETY: this tries to load NVIDIA's library, whose initialisers are safe to run.
-    unsafe {
-        if !cudarc::cublaslt::sys::is_culib_present() {
-            out.push("cuBLASLt (libcublasLt.so.13)");
-        }
-    }
-    out
-}
-
-/// All that is missing, for a machine that cannot run at all: the compiler is named too, although images made
-/// elsewhere can stand in for it.
-fn missing_in_words(mut missing: Vec<&'static str>) -> String {
-    if crate::nvrtc::Nvrtc::load(None).is_err() {
-        missing.push("NVRTC (libnvrtc.so.13)");
-    }
-    match missing.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
-    }
-}
-
-/// The architectures whose images run on a card of this compute capability; kernels are compiled for the first.
-fn architectures(major: i32, minor: i32) -> Result<Vec<String>, String> {
-    let own = format!("sm_{major}{minor}");
-    match (major, minor) {
-        (..=7, _) => Err(format!(
-            "its compute capability is {major}.{minor}; 8.0 (Ampere) is the least"
-        )),
-        (8, 1..) => Ok(vec![own, "sm_80".to_owned()]),
-        // With Hopper's own instructions.
-        (9, 0) => Ok(vec!["sm_90a".to_owned()]),
-        _ => Ok(vec![own]),
-    }
-}
-
 impl Card {
     /// Opens card number `ordinal` for activations of one type: loads the driver and cuBLASLt, and every kernel's image
     /// from the binary or `images` (compiled by NVRTC where it is in neither). Products run cuBLASLt's own first algorithms.
     pub fn open(ordinal: usize, act: Number, images: Option<&Path>) -> Result<Card, BackendError> {
-        Card::with(ordinal, act, images, Choice::Heuristic)
+        Card::with(ordinal, act, images, Choice::Heuristic, Arc::new(|_| ()))
     }
 
     /// [`Card::open`] with a say in how products' algorithms are chosen; what was timed is kept in `images`, which
-    /// must then be a folder.
+    /// must then be a folder. `tell` hears what takes long and what could not be kept.
     pub fn with(
         ordinal: usize,
         act: Number,
         images: Option<&Path>,
         choice: Choice,
+        tell: Tell,
     ) -> Result<Card, BackendError> {
         let device = format!("cuda:{ordinal}");
         let fail = |reason: String| BackendError::Device {
@@ -220,20 +171,21 @@ impl Card {
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
             .map_err(|e| told("a stream", e))?;
         let version = Products::version();
+        let card = result::device::get_name(handle).map_err(|e| told("its name", e))?;
         let choices = match choice {
             Choice::Heuristic => None,
             Choice::Timed => {
-                let card = result::device::get_name(handle).map_err(|e| told("its name", e))?;
                 let file = choices::file_name(&format!("{card}-{units}sm"), version);
                 let Some(folder) = images else {
                     return Err(fail(
                         "timed products need a folder to be kept in".to_owned(),
                     ));
                 };
-                Some(Choices::open(folder, file))
+                Some(Choices::open(folder, file, tell.clone()).map_err(fail)?)
             }
         };
-        let functions = load(&Images::new(images, None), &architectures, act).map_err(fail)?;
+        let images = Images::new(images, None, tell);
+        let functions = load(&images, &architectures, act).map_err(fail)?;
         let products = Products::new(stream, choices).map_err(fail)?;
         Ok(Card {
             context,
@@ -245,7 +197,8 @@ impl Card {
             held: Arc::default(),
             // What the choice of algorithms, and with it a product's bits, depend on beside the shape.
             name: format!(
-                "cuda-{}-{units}sm-cublaslt{version}{}",
+                "cuda-{}-{}-{units}sm-cublaslt{version}{}",
+                plain(&card),
                 architectures[0],
                 match choice {
                     Choice::Heuristic => "",
@@ -295,7 +248,7 @@ fn load(
         .into_iter()
         .filter(|(name, _)| sources::acts(name).contains(&act))
         .collect();
-    let made: Vec<Result<Cow<'static, [u8]>, String>> = std::thread::scope(|scope| {
+    let made: Vec<Result<Image, String>> = std::thread::scope(|scope| {
         let threads: Vec<_> = files
             .iter()
             .map(|&(name, _)| scope.spawn(move || images.get(name, architectures, act)))
@@ -311,15 +264,20 @@ fn load(
     let mut functions = HashMap::new();
     for ((name, text), image) in files.into_iter().zip(made) {
         let image = image?;
-        let at = |e: DriverError| format!("{name}.cu for {}: {}", architectures[0], words(e));
-        // SAFETY: images are whole: compiled now, or written beside their names and renamed. The module is kept to the
-        // end of the process, so its functions stay.
-        let load = |image: &[u8]| unsafe { result::module::load_data(image.as_ptr().cast()) };
+        // SAFETY: images are whole: compiled now, or the bytes that were written. The module is kept to the end of the
+        // process, so its functions stay.
+        let load = |image: &Image| {
+            unsafe { result::module::load_data(image.bytes.as_ptr().cast()) }.map_err(|e| {
+                let (from, why, driver) = (&image.from, words(e), driver_words());
+                format!("kernels that the driver does not load: {from}: {why} ({driver})")
+            })
+        };
         // An image that the driver refuses (another compiler's, say) is made anew, once.
         let module = load(&image).or_else(|refused| {
             let anew = images.compile(name, architectures[0], act);
-            load(&anew.map_err(|_| at(refused))?).map_err(at)
+            load(&anew.map_err(|_| refused)?)
         })?;
+        let at = |e: DriverError| format!("{name}.cu for {}: {}", architectures[0], words(e));
         for kernel in sources::kernels(text) {
             let c_name = CString::new(kernel.name).map_err(|e| e.to_string())?;
             // SAFETY: the module was just loaded.
@@ -534,16 +492,6 @@ impl Driver for Card {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn architectures_by_capability() {
-        let of = |major, minor| architectures(major, minor).map(|found| found.join(" "));
-        assert_eq!(of(8, 0).as_deref(), Ok("sm_80"));
-        assert_eq!(of(8, 9).as_deref(), Ok("sm_89 sm_80"));
-        assert_eq!(of(9, 0).as_deref(), Ok("sm_90a"));
-        assert_eq!(of(12, 0).as_deref(), Ok("sm_120"));
-        assert!(of(7, 5).is_err_and(|said| said.contains("7.5") && said.contains("8.0")));
-    }
 
     #[test]
     fn no_kernel_has_more_arguments_than_a_launch_has_room_for() {

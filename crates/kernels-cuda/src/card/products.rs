@@ -7,9 +7,9 @@
 //! for the very product. Both are the same whatever ran before.
 
 use super::choices::{Choices, fastest};
+use super::machine::{driver_words, words};
 use super::shape::Shape;
 use super::stopwatch::Stopwatch;
-use super::words;
 use crate::act::Number;
 use crate::driver::Product;
 use cudarc::cublaslt::result::{self, CublasError};
@@ -220,7 +220,8 @@ impl Products {
         stream: cudarc::driver::sys::CUstream,
         choices: Option<Choices>,
     ) -> Result<Products, String> {
-        let handle = result::create_handle().map_err(|e| said("its start", e))?;
+        let handle = result::create_handle()
+            .map_err(|e| format!("{} ({})", said("its start", e), driver_words()))?;
         // SAFETY: the memory stays to the end of the process.
         let workspace = unsafe { driver::malloc_sync(WORKSPACE) };
         Ok(Products {
@@ -376,9 +377,7 @@ impl Products {
             return Ok(candidates[0]);
         };
         // Another process's, if that was first.
-        let data = choices
-            .keep(&name, candidates[at].data, kept)
-            .map_err(|e| format!("{}: a timed choice could not be kept: {e}", choices.path()))?;
+        let data = choices.keep(&name, candidates[at].data, kept);
         let stands = Algorithm { data };
         match self.takes(plan, &stands) {
             true => Ok(stands),

@@ -303,7 +303,10 @@ fn the_fastest_is_kept_and_replayed(standin: &Standin, folder: &Path) {
     let (out, input) = LARGE;
     // As long as 400 tokens need, and no longer: what is timed at the border has memory of its own.
     let at = [400 * out, input * out, input * out, out].map(|n| memory(&vec![1.0; n]));
-    let open = || Choices::open(&folder.join("kept"), "products.txt".to_owned());
+    let open = || {
+        let file = "products.txt".to_owned();
+        Choices::open(&folder.join("kept"), file, std::sync::Arc::new(|_| ())).unwrap()
+    };
     let queue = |products: &Products, form, tokens, sizes| {
         let [.., before, alive] = standin.counts();
         products.queue(&product(form, tokens, sizes, at)).unwrap();
@@ -340,7 +343,7 @@ fn the_fastest_is_kept_and_replayed(standin: &Standin, folder: &Path) {
     let mut choices = open();
     let name = shape("dgrad", 400);
     let kept = choices.get(&name);
-    choices.keep(&name, [99; 8], kept).unwrap();
+    choices.keep(&name, [99; 8], kept);
     let mended = start(Some(open()));
     assert_eq!(queue(&mended, "dgrad", 400, LARGE), 5 * 41 + 1);
     assert_eq!(open().get(&name), kept);

@@ -67,6 +67,11 @@ impl Geometry {
     }
 }
 
+/// Chunks of a sum over up to `rows` rows: blocks of a grid's second dimension.
+pub fn chunks(rows: usize) -> usize {
+    Geometry::new(crate::step::bucket(rows), 1, 1).chunks
+}
+
 /// Elements of scratch for sums over up to `rows` rows of `width`.
 pub fn scratch_len(rows: usize, width: usize) -> usize {
     Geometry::new(crate::step::bucket(rows), width, 1).partials(width)

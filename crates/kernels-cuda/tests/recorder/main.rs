@@ -55,9 +55,9 @@ fn every_kernel_is_launched_with_the_threads_it_is_bound_to() {
 #[test]
 fn more_than_a_grid_holds_is_refused_beforehand() {
     let b = backend();
-    let reserved = |sequences: usize, classes: usize| {
+    let with = |tokens: usize, sequences: usize, classes: usize| {
         b.reserve(&Workspace {
-            tokens: 8,
+            tokens,
             sequences,
             longest: 1,
             hidden: 8,
@@ -67,6 +67,7 @@ fn more_than_a_grid_holds_is_refused_beforehand() {
         })
         .map_err(|e| e.to_string())
     };
+    let reserved = |sequences, classes| with(8, sequences, classes);
     assert_eq!(reserved(61_440, 65_535), Ok(()));
     let said = reserved(61_441, 2).unwrap_err();
     assert!(
@@ -74,6 +75,13 @@ fn more_than_a_grid_holds_is_refused_beforehand() {
         "{said}"
     );
     assert!(reserved(1, 65_536).unwrap_err().contains("65536 classes"));
+    // Rounded up to the next of eight borders a doubling, in chunks of 128: 7.5 · 2²⁰ tokens are the last that fit.
+    assert_eq!(with(7_864_320, 8, 2), Ok(()));
+    let said = with(7_864_321, 8, 2).unwrap_err();
+    assert!(
+        said.contains("7864321 tokens") && said.contains("65536 blocks"),
+        "{said}"
+    );
 }
 
 #[test]
