@@ -8,7 +8,7 @@ use crate::{Exit, check_table, fetch, out, settings};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use hone_data::check::{self, Fixed, Input, Report, Source, Split};
-use hone_data::{Files, Part, TaskKind, find, infer, label_names, read_as_is};
+use hone_data::{Files, Part, TaskKind, find, infer, label_names, numbering, read_as_is};
 use hone_report::say;
 use hone_train::parse_task;
 use serde::Serialize;
@@ -117,6 +117,7 @@ fn read(args: &CheckArgs) -> Result<Splits> {
         (Some(path), TaskKind::Classify | TaskKind::MultiLabel) => label_names(path)?,
         _ => Vec::new(),
     };
+    let names = numbering(&train, task, &names)?.to_vec();
     let mut parts = vec![(Split::Train, train)];
     for (split, path) in [
         (Split::Valid, args.valid.clone().or(files.valid)),

@@ -1,5 +1,6 @@
 //! What labels mean: the task they make, the set they form, each row's class.
 
+mod numbering;
 mod several;
 
 use crate::DataError;
@@ -9,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
+pub use numbering::numbering;
 pub(crate) use several::empty_set;
 
 /// What the labels ask for.
@@ -256,7 +258,7 @@ fn repeated(names: &[(usize, String)]) -> Option<&(usize, String)> {
 
 impl LabelSet {
     /// The labels of a training part: in order of number if all are integers, else of the alphabet;
-    /// integers take their names from `names` (`labels.txt`), where there are any.
+    /// integers take their names from `names` ([`numbering`]), where there are any.
     pub fn of(part: &Part, task: TaskKind, names: &[String]) -> Result<LabelSet, DataError> {
         if task == TaskKind::Regress {
             return Ok(LabelSet::new(vec!["value".to_owned()]));
@@ -323,17 +325,17 @@ impl LabelSet {
         Ok(LabelSet::new(names.to_vec()))
     }
 
-    /// Class of a label as written: by name, by number through `names`, or by a number in another spelling.
-    fn resolve(&self, label: &str, names: &[String]) -> Option<u32> {
-        let named = || self.class(names.get(place(label)?)?);
+    /// Class of a name, if it is a number in whichever spelling.
+    fn named(&self, label: &str) -> Option<u32> {
         let spelt = || {
             integer(label)?;
             self.numbers.get(&*canonical(label)).copied()
         };
-        self.class(label).or_else(named).or_else(spelt)
+        self.class(label).or_else(spelt)
     }
 
     /// Labels of a part's rows, and how many rows each label unknown to the set has; an error where all of them are.
+    /// `names` are those that numbers stand for ([`numbering`]).
     pub fn labels(
         &self,
         part: &Part,
@@ -355,8 +357,9 @@ impl LabelSet {
             },
         };
         let mut known = 0;
+        let resolve = self.resolver(names);
         let mut class = |label: &str| {
-            let found = self.resolve(label, names);
+            let found = resolve(label);
             match found {
                 Some(_) => known += 1,
                 None => *unknown.entry(label.to_owned()).or_default() += 1,

@@ -3,8 +3,8 @@
 use crate::TrainError;
 use hone_data::check::{Split, quick, text_key};
 use hone_data::{
-    Cell, Columns, LabelSet, Labels, Part, Row, TaskKind, find, infer, label_names, read_labelled,
-    stratified_split,
+    Cell, Columns, LabelSet, Labels, Part, Row, TaskKind, find, infer, label_names, numbering,
+    read_labelled, stratified_split,
 };
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub struct JobData {
     pub kind: TaskKind,
     /// The model's outputs.
     pub labels: LabelSet,
-    /// Names of integer labels, from `labels.txt`.
+    /// Names of integer labels, from `labels.txt` ([`numbering`]).
     pub names: Vec<String>,
     /// Training part.
     pub train: Part,
@@ -97,7 +97,7 @@ pub struct Undivided {
     pub kind: TaskKind,
     /// The model's outputs.
     pub labels: LabelSet,
-    /// Names of integer labels, from `labels.txt`.
+    /// Names of integer labels, from `labels.txt` ([`numbering`]).
     pub names: Vec<String>,
     /// All training texts.
     pub train: Part,
@@ -141,14 +141,17 @@ impl DataSource {
         };
         let number =
             |row: &Row| matches!(&row.label, Cell::Text(t) if t.trim().parse::<usize>().is_ok());
-        if let (Some(path), false) = (&files.labels, names.is_empty())
+        let counted = numbering(&train, kind, &names)?.to_vec();
+        if let (Some(path), Some(first)) = (&files.labels, names.first())
             && train.rows.iter().any(number)
         {
-            notes.push(format!(
-                "labels that are numbers are named by {}",
-                path.display()
-            ));
+            let (path, none) = (path.display(), counted.is_empty());
+            notes.push(match none {
+                false => format!("labels that are numbers are named by {path}, 0 being {first:?}"),
+                true => format!("labels that are numbers are names, not lines of {path}"),
+            });
         }
+        let names = counted;
         let labels = LabelSet::of(&train, kind, &names)?;
         let test = self.test.clone().or(files.test);
         let test = test.map(|p| read_labelled(&p, &self.columns)).transpose()?;

@@ -44,7 +44,54 @@ fn a_number_is_one_label_however_a_table_writes_it() {
     // Codes that begin with zeros are not told to be numbers.
     let codes = LabelSet::of(&part(&["07", "7", "8"]), TaskKind::Classify, &[]).unwrap();
     assert_eq!(codes.names().len(), 3);
-    assert_eq!(codes.resolve("9.0", &[]), None);
+    assert_eq!(codes.resolver(&[])("9.0"), None);
+}
+
+/// Labels are numbers and names at once: the one reading that fits all of the training part holds for every part.
+#[test]
+fn names_that_are_numbers_are_read_in_one_way() {
+    let stars = list(&["1", "2", "3", "4", "5"]);
+    let read = |train: &[&str], names: &[String], other: &[&str]| {
+        let (train, task) = (part(train), TaskKind::Classify);
+        let names = numbering(&train, task, names).unwrap();
+        let set = LabelSet::of(&train, task, names).unwrap();
+        let (found, _) = set.labels(&part(other), task, names).unwrap();
+        let Labels::Classes(found) = found else {
+            panic!("classes");
+        };
+        let name = |class: Option<u32>| class.map_or("-", |c| &set.names()[c as usize]).to_owned();
+        found.into_iter().map(name).collect::<Vec<_>>().join(" ")
+    };
+    let from_0 = ["0", "1", "2", "3", "4"];
+    assert_eq!(read(&from_0, &stars, &from_0), "1 2 3 4 5");
+    // A name that is no line's number is unknown, not the class of another number.
+    assert_eq!(read(&from_0, &stars, &["4", "5"]), "5 -");
+    let from_1 = ["1", "2", "3", "4", "5.0"];
+    assert_eq!(read(&from_1, &stars, &["0", "1", "5"]), "- 1 5.0");
+    let tens = list(&["10", "20"]);
+    assert_eq!(read(&["0", "1"], &tens, &["1", "20"]), "20 20");
+    assert_eq!(read(&["20", "10"], &tens, &["10", "20"]), "10 20");
+    let turned = list(&["1", "0"]);
+    assert_eq!(read(&["1", "0", "x"], &turned, &["1", "0"]), "1 0");
+    for (labels, names, line) in [
+        (&["1", "2", "3"][..], &stars, 2),
+        (&["0", "1"], &turned, 2),
+        (&["0", "1", "2", "3", "4", "5"], &stars, 3),
+    ] {
+        let refused = numbering(&part(labels), TaskKind::Classify, names).unwrap_err();
+        let says = refused.to_string();
+        assert!(says.starts_with(&format!("a.csv: line {line}: ")), "{says}");
+        assert!(says.contains("take labels.txt away"), "{says}");
+    }
+    // A model's own labels decide where it is asked.
+    let set = LabelSet::new(stars.clone());
+    let of = |labels: &[&str]| {
+        set.numbering(&part(labels), TaskKind::Classify, &stars)
+            .ok()
+    };
+    assert_eq!(of(&["0", "4"]), Some(&*stars));
+    assert_eq!(of(&["1", "5"]), Some(&[][..]));
+    assert_eq!(of(&["1", "4"]), None);
 }
 
 #[test]
