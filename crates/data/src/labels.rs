@@ -95,14 +95,15 @@ pub(crate) fn place(label: &str) -> Option<usize> {
     usize::try_from(integer(label)?).ok()
 }
 
-/// A label in the one spelling that its number has: tables of floating-point columns write `1.0` for `1`.
+/// Whether digits begin with a zero that the number would not have: `007` may be a code.
+pub(crate) fn is_code(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// A label in the one spelling that its number has: tables of floating-point columns write `1.0` for `1`, people `+1`. Codes
+/// that begin with zeros stay as they are.
 pub(crate) fn canonical(text: &str) -> Cow<'_, str> {
-    match text
-        .parse::<i64>()
-        .is_err()
-        .then(|| integer(text))
-        .flatten()
-    {
+    match integer(text).filter(|_| !is_code(text)) {
         Some(number) => Cow::Owned(number.to_string()),
         None => Cow::Borrowed(text),
     }
@@ -304,7 +305,7 @@ impl LabelSet {
             ));
         }
         // Of one number in several spellings the plainest stays.
-        labels.sort_by_key(|l| (integer(l).unwrap_or(0), l.len()));
+        labels.sort_by_cached_key(|l| (integer(l).unwrap_or(0), canonical(l), l.len()));
         labels.dedup_by_key(|l| canonical(l));
         if names.is_empty() {
             return Ok(LabelSet::new(
