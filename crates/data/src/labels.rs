@@ -219,8 +219,8 @@ pub(crate) fn each_label<'a>(task: TaskKind, row: &'a Row, mut f: impl FnMut(&'a
     }
 }
 
-/// Names in `labels.txt`: one a line, line 0 first; or with their numbers before them, where these count from 0 and the
-/// rest of the lines are names still ("1 star" and "2 stars" are names as they stand).
+/// Names in `labels.txt`: one a line, line 0 first; or with their numbers before them, where these are all from 0 on, in
+/// whichever order, and the rest of the lines are names still ("1 star" and "2 stars" are names as they stand).
 pub fn label_names(path: &Path) -> Result<Vec<String>, DataError> {
     let text = std::fs::read_to_string(path).map_err(|source| DataError::Io {
         path: path.to_owned(),
@@ -231,13 +231,8 @@ pub fn label_names(path: &Path) -> Result<Vec<String>, DataError> {
         .map(|(line, text)| (line, text.trim()))
         .filter(|(_, text)| !text.is_empty())
         .collect();
-    let behind_number = |(k, (line, text)): (usize, &(usize, &'_ str))| {
-        let (number, name) = text.split_once(['\t', ' ', ','])?;
-        (number.parse() == Ok(k)).then(|| (*line, name.trim().to_owned()))
-    };
     let whole = || lines.iter().map(|&(l, t)| (l, t.to_owned())).collect();
-    let numbered: Option<Vec<_>> = lines.iter().enumerate().map(behind_number).collect();
-    let names = numbered
+    let names = by_number(&lines)
         .filter(|names| repeated(names).is_none())
         .unwrap_or_else(whole);
     match repeated(&names) {
@@ -249,6 +244,20 @@ pub fn label_names(path: &Path) -> Result<Vec<String>, DataError> {
         }),
         None => Ok(names.into_iter().map(|(_, name)| name).collect()),
     }
+}
+
+/// Lines and the names on them, by the numbers before these, where the numbers are all from 0 on.
+fn by_number(lines: &[(usize, &str)]) -> Option<Vec<(usize, String)>> {
+    let mut names = vec![None; lines.len()];
+    for &(line, text) in lines {
+        let (number, name) = text.split_once(['\t', ' ', ','])?;
+        let name = Some((line, name.trim().to_owned()));
+        let free = names.get_mut(number.parse::<usize>().ok()?)?;
+        if std::mem::replace(free, name).is_some() {
+            return None;
+        }
+    }
+    names.into_iter().collect()
 }
 
 /// The first line whose name is one of a line above.

@@ -171,6 +171,9 @@ fn names_stand_alone_or_behind_their_numbers() {
         &["negative", "very positive"],
     );
     check("0,bad\r\n1,good\r\n", &["bad", "good"]);
+    check("2 good\n0 bad\n1 fair\n", &["bad", "fair", "good"]);
+    check("1 bad\n2 good\n", &["1 bad", "2 good"]);
+    check("0 bad\n0 good\n", &["0 bad", "0 good"]);
     check(
         "1 star\n2 stars\n3 stars\n",
         &["1 star", "2 stars", "3 stars"],
