@@ -1,11 +1,12 @@
 //! A cleaned copy of a data set, and the list of what was changed (`--fix`).
 //!
 //! In this order: texts of all splits are repaired (encoding, entities, markup, control characters, outer space;
-//! tagged words stay as they are); label spellings that differ only in case or space become the most frequent one; rows
-//! without a text or a label go, pairs without one of their texts too; validation rows whose text stands in test go,
-//! training rows whose text stands in validation or test; training and validation texts with more than one label go with
-//! all their rows, since nobody can say which is right; of equal rows the first stays. Test rows go only where they cannot
-//! be read at all, so that figures stay comparable. Near duplicates are left to the user's judgement.
+//! tagged words stay as they are); label spellings that differ only in case, space, composed accents or leading zeros
+//! become the most frequent one; rows without a text or a label go, pairs without one of their texts too; validation rows
+//! whose text stands in test go, training rows whose text stands in validation or test; training and validation texts
+//! with more than one label go with all their rows, since nobody can say which is right; of equal rows the first stays.
+//! Test rows go only where they cannot be read at all, so that figures stay comparable. Near duplicates are left to the
+//! user's judgement.
 
 use super::corpus::{At, group};
 use super::labels::{Agreement, chosen, folded, label_of, spellings};

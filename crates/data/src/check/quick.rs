@@ -2,7 +2,7 @@
 //! that are one but for their spelling, labels that look like names of rows.
 
 use super::corpus::{At, group};
-use super::labels::{Agreement, counted, look_like_names, spellings};
+use super::labels::{ALIKE, Agreement, counted, look_like_names, spellings};
 use super::naming::{lent, numbered};
 use super::report::Split;
 use crate::labels::each_label;
@@ -95,7 +95,7 @@ pub fn quick(parts: &[(Split, &Part)], task: TaskKind, names: &[String]) -> Vec<
     out
 }
 
-/// Labels that differ only in case or space, which a model keeps apart.
+/// Labels that differ only in [`ALIKE`], which a model keeps apart.
 fn spelt(parts: &[(Split, &Part)], task: TaskKind) -> Option<String> {
     const SHOWN: usize = 3;
     let found = spellings(parts, task);
@@ -109,7 +109,7 @@ fn spelt(parts: &[(Split, &Part)], task: TaskKind) -> Option<String> {
     };
     (n > 0).then(|| {
         format!(
-            "labels with spellings that differ only in case or space: {n} ({}{more}){mend}",
+            "labels with spellings that differ only in {ALIKE}: {n} ({}{more}){mend}",
             shown.join("; ")
         )
     })
@@ -218,9 +218,15 @@ mod tests {
         );
         assert_eq!(
             quick(&[(Split::Train, &spelt)], TaskKind::Classify, &[])[0],
-            "labels with spellings that differ only in case or space: 1 (\"True\" 1×, \"true\" 1×); hone check --fix \
-             makes them one"
+            "labels with spellings that differ only in case, space, composed accents or leading zeros: 1 (\"True\" 1×, \
+             \"true\" 1×); hone check --fix makes them one"
         );
+        for (one, other) in [("caf\u{e9}", "cafe\u{301}"), ("007", "7"), ("00", "0")] {
+            let spelt = part("a.csv", &[("one", one), ("two", other), ("three", "tea")]);
+            let said = quick(&[(Split::Train, &spelt)], TaskKind::Classify, &[]);
+            let says = format!("leading zeros: 1 ({:?} 1×", one.min(other));
+            assert!(said[0].contains(&says), "{said:?}");
+        }
         let named = part(
             "a.csv",
             &[("one", "r1"), ("two", "r2"), ("three", "x"), ("four", "x")],

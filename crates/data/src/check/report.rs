@@ -65,7 +65,7 @@ pub enum Kind {
     Empty,
     /// Rows without a label.
     NoLabel,
-    /// Labels that differ only in case or space.
+    /// Labels that differ only in case, space, composed accents or zeros before a number.
     LabelSpelling,
     /// Labels that a split lacks.
     LabelMissing,
