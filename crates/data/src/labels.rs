@@ -175,10 +175,14 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
         ),
         _ if commas > 0 && commas == odd => {
             let (line, text) = comma.unwrap_or_default();
+            let mut plain = text.replace(',', ".");
+            // Three digits behind the comma may be thousands.
+            if plain.rsplit_once('.').is_some_and(|(_, rest)| rest.len() == 3) {
+                plain = format!("{plain} (or {} if it parts thousands)", text.replace(',', ""));
+            }
             let said = format!(
                 "task: classify, one label a row, though they look like numbers with a decimal comma (line {line}: \
-                 {text}); write {} for --task regress",
-                text.replace(',', ".")
+                 {text}); write {plain} for --task regress",
             );
             (TaskKind::Classify, said)
         }

@@ -212,6 +212,9 @@ fn tasks_are_inferred() {
 
 #[test]
 fn decimal_commas_are_told() {
+    let (_, said) = infer(&part(&["1,000", "2,50"]));
+    let says = "(line 2: 1,000); write 1.000 (or 1000 if it parts thousands) for --task regress";
+    assert!(said.ends_with(says), "{said}");
     let says = "decimal comma (line 2: 4,5); write 4.5 for --task regress";
     for (labels, told) in [
         (&["4,5", "3,0", "-2,5"][..], true),
