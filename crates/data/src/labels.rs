@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 pub use numbering::numbering;
-pub(crate) use several::empty_set;
+pub(crate) use several::{empty_set, unparted};
 
 /// What the labels ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,8 +177,14 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
             let (line, text) = comma.unwrap_or_default();
             let mut plain = text.replace(',', ".");
             // Three digits behind the comma may be thousands.
-            if plain.rsplit_once('.').is_some_and(|(_, rest)| rest.len() == 3) {
-                plain = format!("{plain} (or {} if it parts thousands)", text.replace(',', ""));
+            if plain
+                .rsplit_once('.')
+                .is_some_and(|(_, rest)| rest.len() == 3)
+            {
+                plain = format!(
+                    "{plain} (or {} if it parts thousands)",
+                    text.replace(',', "")
+                );
             }
             let said = format!(
                 "task: classify, one label a row, though they look like numbers with a decimal comma (line {line}: \

@@ -3,7 +3,7 @@
 use super::corpus::{At, Corpus};
 use super::report::{Collected, Example, Finding, Kind, LabelCount, Place, Severity, Split};
 use super::text::{composed, excerpt};
-use crate::labels::{canonical, each_label, empty_set, is_code, parts};
+use crate::labels::{canonical, each_label, empty_set, is_code, parts, unparted};
 use crate::{Cell, Part, Row, TaskKind};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -271,6 +271,22 @@ fn lone(task: TaskKind, counts: &[LabelCount], most: usize) -> Option<Finding> {
     })
 }
 
+/// Where a label of `--task multilabel` looks like several: a line that says so of each part that has one.
+pub(super) fn joined(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
+    let said = |(_, part): &(Split, &Part)| {
+        let (line, label) = unparted(&part.rows)?;
+        Some(format!(
+            "labels that look like several and are read as one: {label:?} (line {line} of {}); part them by |, or write \
+             JSON lines with lists",
+            part.path.display()
+        ))
+    };
+    match task {
+        TaskKind::MultiLabel => parts.iter().filter_map(said).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// All that is to be said about the set of labels.
 pub(crate) fn findings(
     parts: &[(Split, &Part)],
@@ -315,6 +331,16 @@ pub(crate) fn findings(
         task != TaskKind::Tag,
         |n| format!("labels with spellings that differ only in {ALIKE}: {n}"),
     ));
+
+    out.extend(joined(parts, task).into_iter().map(|what| Finding {
+        kind: Kind::JoinedLabels,
+        severity: Severity::Warning,
+        count: 1,
+        what,
+        examples: Vec::new(),
+        examples_left_out: 0,
+        fixable: false,
+    }));
 
     let present: Vec<Split> = parts.iter().map(|p| p.0).collect();
     let mut none = Collected::new(most);

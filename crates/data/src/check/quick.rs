@@ -2,7 +2,7 @@
 //! that are one but for their spelling, labels that look like names of rows.
 
 use super::corpus::{At, group};
-use super::labels::{ALIKE, Agreement, counted, look_like_names, spellings};
+use super::labels::{ALIKE, Agreement, counted, joined, look_like_names, spellings};
 use super::naming::{lent, numbered};
 use super::report::Split;
 use crate::labels::each_label;
@@ -91,6 +91,7 @@ pub fn quick(parts: &[(Split, &Part)], task: TaskKind, names: &[String]) -> Vec<
         ));
     }
     out.extend(spelt(written, task));
+    out.extend(joined(written, task));
     out.extend(part(Split::Train).and_then(|train| named(train, task)));
     out
 }
@@ -234,6 +235,23 @@ mod tests {
         assert_eq!(
             quick(&[(Split::Train, &named)], TaskKind::Classify, &[]),
             ["labels that a single training row has: 2 of 3; are these labels (--label-column)?"]
+        );
+        // What only --task multilabel reads as several would be a label of its own.
+        let rows = [
+            ("one", "x, y"),
+            ("two", "x"),
+            ("three", "y|z"),
+            ("four", "x|z"),
+        ];
+        let sets = part("a.csv", &rows);
+        let said = |task| quick(&[(Split::Train, &sets)], task, &[]);
+        let says = "labels that look like several and are read as one: \"x, y\" (line 2 of a.csv); part them by |, or write \
+                    JSON lines with lists";
+        assert_eq!(said(TaskKind::MultiLabel)[0], says);
+        assert!(
+            !said(TaskKind::Classify)
+                .iter()
+                .any(|s| s.contains("several"))
         );
         let clean = part("a.csv", &[("one", "1"), ("two", "0")]);
         assert!(quick(&[(Split::Train, &clean)], TaskKind::Classify, &[]).is_empty());

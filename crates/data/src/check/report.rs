@@ -67,6 +67,8 @@ pub enum Kind {
     NoLabel,
     /// Labels that differ only in case, space, composed accents or zeros before a number.
     LabelSpelling,
+    /// Several labels that are read as one.
+    JoinedLabels,
     /// Labels that a split lacks.
     LabelMissing,
     /// A single label.
