@@ -113,9 +113,10 @@ fn is_number(text: &str) -> bool {
     text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// A number that is no integer: what makes a task a regression.
+/// A number that is no integer: what makes a task a regression. An integer that is too long for a number is a name.
 fn is_fraction(text: &str) -> bool {
-    integer(text).is_none() && is_number(text)
+    let digits = text.trim_start_matches(['+', '-']);
+    integer(text).is_none() && is_number(text) && !digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// A number with a decimal comma (`4,5`).
