@@ -289,6 +289,7 @@ pub fn read(
     }
     if let Some(path) = &args.text {
         let part = read_plain(path, &Columns::default())?;
+        part.notes.iter().for_each(|note| say!("{note}"));
         let rows = sample(&part.rows, args, how)?;
         let (examples, receipt) = unlabelled(&rows, Task::Classify, how)?;
         if examples.tokens() < TOKENS_A_FEATURE * hidden {
