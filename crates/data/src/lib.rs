@@ -36,7 +36,7 @@ mod tokenize;
 
 pub use columns::Columns;
 pub use error::DataError;
-pub use folder::{Files, find};
+pub use folder::{Files, find, unread};
 pub use folds::folds;
 pub use labels::{LabelSet, Labels, TaskKind, infer, label_names, numbering};
 pub use plain::{read_plain, read_texts};
