@@ -8,7 +8,7 @@ use crate::{Exit, check_table, fetch, out, settings};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use hone_data::check::{self, Fixed, Input, Report, Source, Split};
-use hone_data::{Files, Part, TaskKind, find, infer, label_names, read_as_is};
+use hone_data::{Files, Part, TaskKind, find, infer, label_names, numbering, read_as_is, unread};
 use hone_report::say;
 use hone_train::parse_task;
 use serde::Serialize;
@@ -117,14 +117,25 @@ fn read(args: &CheckArgs) -> Result<Splits> {
         (Some(path), TaskKind::Classify | TaskKind::MultiLabel) => label_names(path)?,
         _ => Vec::new(),
     };
+    let names = numbering(&train, task, &names)?.to_vec();
     let mut parts = vec![(Split::Train, train)];
-    for (split, path) in [
-        (Split::Valid, args.valid.clone().or(files.valid)),
-        (Split::Test, args.test.clone().or(files.test)),
+    for (split, option, given, own) in [
+        (Split::Valid, "--valid", &args.valid, files.valid),
+        (Split::Test, "--test", &args.test, files.test),
     ] {
+        if let (Some(own), Some(given)) = (&own, given)
+            && let Some(line) = unread(own, Some(given), option)
+        {
+            say!("{line}");
+        }
         // As in training, none is no file.
+        let path = given.clone().or(own);
         if let Some(path) = path.filter(|p| p.as_os_str() != "none") {
-            parts.push((split, read_as_is(&path, &columns)?));
+            let part = read_as_is(&path, &columns)?;
+            for note in part.notes_beside(&parts[0].1) {
+                say!("{note}");
+            }
+            parts.push((split, part));
         }
     }
     Ok(Splits {

@@ -96,6 +96,8 @@ pub fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
     source.valid = valid;
     let mut found = source.read()?;
     if own && let Some(file) = hone_data::find(data)?.valid {
+        let told = format!("{} is not read: ", file.display());
+        found.notes.retain(|note| !note.starts_with(&told));
         found.notes.push(format!(
             "{} is not read: each fold selects by a part of its own training texts (--valid FILE selects by that)",
             file.display()

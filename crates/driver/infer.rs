@@ -191,8 +191,9 @@ pub fn labelled_for<B: Backend>(
     tell_pairs(model, &part.rows);
     tell_words(model, &part.rows);
     let set = LabelSet::new(model.labels.clone());
+    let names = set.numbering(&part, hone_train::kind_of(model.task), &names)?;
     let how = opened.tokenising();
-    let (examples, receipt) = labelled(&part, &set, model.task, &names, how)?;
+    let (examples, receipt) = labelled(&part, &set, model.task, names, how)?;
     for line in receipt.lines("data") {
         if columns.strict {
             bail!("{line} (an error under --strict)");

@@ -5,7 +5,9 @@ use crate::fetch;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::{Config, Model, Pool, Task, weight_files};
-use hone_data::{Columns, Tokenizer, label_names, read_labelled, read_plain, sha256_file};
+use hone_data::{
+    Columns, TaskKind, Tokenizer, label_names, numbering, read_labelled, read_plain, sha256_file,
+};
 use hone_experiment::knowledge::{Measures, ProbeSet, TextPairs, load_base};
 use hone_kernels::Backend;
 use hone_report::{count, say};
@@ -240,6 +242,7 @@ fn labelled_part(path: &Path) -> Result<(hone_data::Part, Vec<String>)> {
         Some(path) => label_names(path)?,
         None => Vec::new(),
     };
+    let names = numbering(&part, TaskKind::Classify, &names)?.to_vec();
     Ok((part, names))
 }
 
@@ -286,6 +289,7 @@ pub fn read(
     }
     if let Some(path) = &args.text {
         let part = read_plain(path, &Columns::default())?;
+        part.notes.iter().for_each(|note| say!("{note}"));
         let rows = sample(&part.rows, args, how)?;
         let (examples, receipt) = unlabelled(&rows, Task::Classify, how)?;
         if examples.tokens() < TOKENS_A_FEATURE * hidden {

@@ -24,7 +24,7 @@ fn a_table_json_a_copy_and_strict() {
     for words in [
         "texts that stand in train and in test: 1",
         "texts with more than one label: 1 (1 within train)",
-        "labels with spellings that differ only in case or space: 1",
+        "labels with spellings that differ only in case, space, composed accents or leading zeros: 1",
         "labels of test that train lacks (their rows count as wrong): 1",
         "cafÃ© → café",
         "texts with HTML tags: 1",

@@ -449,10 +449,12 @@ fn labels_of(fields: &Fields<'_>, class: Option<&str>) -> Result<Vec<String>, Be
     };
     (0..map.len())
         .map(|i| {
-            map.get(&i.to_string())
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-                .ok_or_else(wrong)
+            match map.get(&i.to_string()) {
+                Some(Value::String(name)) => Ok(name.clone()),
+                // Names that were numbers when the model was made.
+                Some(Value::Number(number)) if !number.is_f64() => Ok(number.to_string()),
+                _ => Err(wrong()),
+            }
         })
         .collect()
 }
@@ -489,6 +491,9 @@ mod tests {
         assert_eq!((c.hidden, c.layers, c.heads, c.head_dim()), (24, 2, 3, 8));
         assert_eq!(c.labels, ["bad", "good"]);
         assert_eq!(c.activation, Activation::GeluTanh);
+        let numbers = text(|m| drop(m.insert("id2label".into(), json!({"0": 0, "1": -1}))));
+        let c = Config::parse(&numbers, Path::new("config.json")).unwrap();
+        assert_eq!(c.labels, ["0", "-1"]);
     }
 
     /// transformers has several names for one function.
@@ -583,6 +588,10 @@ mod tests {
         check_error(
             |m| drop(m.insert("hidden_dropout_prob".into(), json!(1.5))),
             "hidden_dropout_prob",
+        );
+        check_error(
+            |m| drop(m.insert("id2label".into(), json!({"0": 0.5, "1": "x"}))),
+            "id2label",
         );
         check_error(
             |m| drop(m.insert("id2label".into(), json!({"1": "x"}))),

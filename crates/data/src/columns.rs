@@ -93,12 +93,25 @@ impl Header<'_> {
         }
     }
 
-    /// The column that a user named.
+    /// The column that a user named; two of that name are ambiguous.
     fn named(&self, wanted: &str) -> Result<usize, DataError> {
-        let exact = self.names.iter().position(|n| n == wanted);
-        exact
-            .or_else(|| self.names.iter().position(|n| same(n, wanted)))
-            .ok_or_else(|| self.absent(wanted))
+        let all = |is: &dyn Fn(&str) -> bool| -> Vec<usize> {
+            let names = self.names.iter().enumerate();
+            names.filter(|(_, n)| is(n)).map(|(i, _)| i).collect()
+        };
+        let mut found = all(&|name| name == wanted);
+        if found.is_empty() {
+            found = all(&|name| same(name, wanted));
+        }
+        match *found {
+            [] => Err(self.absent(wanted)),
+            [one] => Ok(one),
+            [..] => Err(DataError::Option(format!(
+                "{}: {} columns are named {wanted}; the one that is read needs a name of its own",
+                self.path.display(),
+                found.len()
+            ))),
+        }
     }
 
     /// Takes the columns that the user named: whoever is looked for by usual names comes after all of them.
@@ -283,6 +296,11 @@ mod tests {
             twice,
             "a.csv: --text-column and --text-b-column both name the column label"
         );
+        let both = find(&of(Some("body"), None, None), &["body", "label", "body"]).unwrap_err();
+        let says = "a.csv: 2 columns are named body; the one that is read needs a name of its own";
+        assert_eq!(both, says);
+        let exact = find(&of(Some("body"), None, None), &["Body", "body", "label"]).unwrap();
+        assert_eq!(exact.text, 1);
         // A label column read as the text is no label.
         assert_eq!(
             find(&of(Some("label"), None, None), &pairs).unwrap().label,

@@ -15,7 +15,7 @@ pub(crate) struct Dialect {
 
 /// What a file's first line says its delimiter is.
 fn told(text: &str) -> Option<u8> {
-    let first = text.lines().next()?;
+    let first = text.split(['\r', '\n']).next()?;
     match first
         .get(..4)?
         .eq_ignore_ascii_case("sep=")
@@ -139,6 +139,7 @@ mod tests {
         for (text, delimiter, body) in [
             ("sep=;\r\na,b;label\r\n", b';', "\r\na,b;label\r\n"),
             ("SEP=|\ntext|label\n", b'|', "\ntext|label\n"),
+            ("sep=;\ra,b;label\r", b';', "\ra,b;label\r"),
             ("sep=\t\ntext\tlabel\n", b'\t', "\ntext\tlabel\n"),
         ] {
             let found = Dialect::of(Format::Csv, text);
@@ -146,7 +147,7 @@ mod tests {
             assert_eq!(found.body(text), body);
             let records = found.reader(body).records().count();
             assert_eq!(records, 1);
-            let first = text.lines().next().unwrap();
+            let first = text.split(['\r', '\n']).next().unwrap();
             assert!(
                 found
                     .line(false)

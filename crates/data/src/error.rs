@@ -14,7 +14,12 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The name's ending says no known format.
-    #[error("{}: formats are .csv, .tsv, .jsonl, .json, .conll (or .bio, .iob: a word and its tag a line), .ft (fastText: __label__NAME and the text a line; any other name too), .txt (a text a line, where no labels are needed), each also .gz, or a folder with train, valid and test files", path.display())]
+    #[error(
+        "{}: formats are .csv, .tsv, .jsonl, .json, .conll (or .bio, .iob: a word and its tag a line), .ft (fastText: \
+         __label__NAME and the text a line; any other name too), each also .gz, or a folder with train, valid and test files; \
+         .txt with a text a line is read by hone predict and --text of hone report",
+        path.display()
+    )]
     Format {
         /// The file.
         path: PathBuf,

@@ -41,6 +41,13 @@ impl Files {
     }
 }
 
+/// What is to be said where an option leaves the folder's own file unread, for another file or for none.
+pub fn unread(own: &Path, instead: Option<&Path>, option: &str) -> Option<String> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let same = instead.is_some_and(|path| real(path) == real(own));
+    (!same).then(|| format!("{} is not read: {option} was given", own.display()))
+}
+
 /// Finds the files behind a path.
 pub fn find(path: &Path) -> Result<Files, DataError> {
     let io = |source| DataError::Io {

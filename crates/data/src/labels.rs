@@ -1,5 +1,6 @@
 //! What labels mean: the task they make, the set they form, each row's class.
 
+mod numbering;
 mod several;
 
 use crate::DataError;
@@ -9,7 +10,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-pub(crate) use several::empty_set;
+pub use numbering::numbering;
+pub(crate) use several::{empty_set, unparted};
 
 /// What the labels ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,14 +95,15 @@ pub(crate) fn place(label: &str) -> Option<usize> {
     usize::try_from(integer(label)?).ok()
 }
 
-/// A label in the one spelling that its number has: tables of floating-point columns write `1.0` for `1`.
+/// Whether digits begin with a zero that the number would not have: `007` may be a code.
+pub(crate) fn is_code(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// A label in the one spelling that its number has: tables of floating-point columns write `1.0` for `1`, people `+1`. Codes
+/// that begin with zeros stay as they are.
 pub(crate) fn canonical(text: &str) -> Cow<'_, str> {
-    match text
-        .parse::<i64>()
-        .is_err()
-        .then(|| integer(text))
-        .flatten()
-    {
+    match integer(text).filter(|_| !is_code(text)) {
         Some(number) => Cow::Owned(number.to_string()),
         None => Cow::Borrowed(text),
     }
@@ -110,9 +113,10 @@ fn is_number(text: &str) -> bool {
     text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// A number that is no integer: what makes a task a regression.
+/// A number that is no integer: what makes a task a regression. An integer that is too long for a number is a name.
 fn is_fraction(text: &str) -> bool {
-    integer(text).is_none() && is_number(text)
+    let digits = text.trim_start_matches(['+', '-']);
+    integer(text).is_none() && is_number(text) && !digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// A number with a decimal comma (`4,5`).
@@ -172,10 +176,20 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
         ),
         _ if commas > 0 && commas == odd => {
             let (line, text) = comma.unwrap_or_default();
+            let mut plain = text.replace(',', ".");
+            // Three digits behind the comma may be thousands.
+            if plain
+                .rsplit_once('.')
+                .is_some_and(|(_, rest)| rest.len() == 3)
+            {
+                plain = format!(
+                    "{plain} (or {} if it parts thousands)",
+                    text.replace(',', "")
+                );
+            }
             let said = format!(
                 "task: classify, one label a row, though they look like numbers with a decimal comma (line {line}: \
-                 {text}); write {} for --task regress",
-                text.replace(',', ".")
+                 {text}); write {plain} for --task regress",
             );
             (TaskKind::Classify, said)
         }
@@ -216,8 +230,8 @@ pub(crate) fn each_label<'a>(task: TaskKind, row: &'a Row, mut f: impl FnMut(&'a
     }
 }
 
-/// Names in `labels.txt`: one a line, line 0 first; or with their numbers before them, where these count from 0 and the
-/// rest of the lines are names still ("1 star" and "2 stars" are names as they stand).
+/// Names in `labels.txt`: one a line, line 0 first; or with their numbers before them, where these are all from 0 on, in
+/// whichever order, and the rest of the lines are names still ("1 star" and "2 stars" are names as they stand).
 pub fn label_names(path: &Path) -> Result<Vec<String>, DataError> {
     let text = std::fs::read_to_string(path).map_err(|source| DataError::Io {
         path: path.to_owned(),
@@ -228,13 +242,8 @@ pub fn label_names(path: &Path) -> Result<Vec<String>, DataError> {
         .map(|(line, text)| (line, text.trim()))
         .filter(|(_, text)| !text.is_empty())
         .collect();
-    let behind_number = |(k, (line, text)): (usize, &(usize, &'_ str))| {
-        let (number, name) = text.split_once(['\t', ' ', ','])?;
-        (number.parse() == Ok(k)).then(|| (*line, name.trim().to_owned()))
-    };
     let whole = || lines.iter().map(|&(l, t)| (l, t.to_owned())).collect();
-    let numbered: Option<Vec<_>> = lines.iter().enumerate().map(behind_number).collect();
-    let names = numbered
+    let names = by_number(&lines)
         .filter(|names| repeated(names).is_none())
         .unwrap_or_else(whole);
     match repeated(&names) {
@@ -248,6 +257,20 @@ pub fn label_names(path: &Path) -> Result<Vec<String>, DataError> {
     }
 }
 
+/// Lines and the names on them, by the numbers before these, where the numbers are all from 0 on.
+fn by_number(lines: &[(usize, &str)]) -> Option<Vec<(usize, String)>> {
+    let mut names = vec![None; lines.len()];
+    for &(line, text) in lines {
+        let (number, name) = text.split_once(['\t', ' ', ','])?;
+        let name = Some((line, name.trim().to_owned()));
+        let free = names.get_mut(number.parse::<usize>().ok()?)?;
+        if std::mem::replace(free, name).is_some() {
+            return None;
+        }
+    }
+    names.into_iter().collect()
+}
+
 /// The first line whose name is one of a line above.
 fn repeated(names: &[(usize, String)]) -> Option<&(usize, String)> {
     let mut seen = HashSet::new();
@@ -256,7 +279,7 @@ fn repeated(names: &[(usize, String)]) -> Option<&(usize, String)> {
 
 impl LabelSet {
     /// The labels of a training part: in order of number if all are integers, else of the alphabet;
-    /// integers take their names from `names` (`labels.txt`), where there are any.
+    /// integers take their names from `names` ([`numbering`]), where there are any.
     pub fn of(part: &Part, task: TaskKind, names: &[String]) -> Result<LabelSet, DataError> {
         if task == TaskKind::Regress {
             return Ok(LabelSet::new(vec!["value".to_owned()]));
@@ -302,7 +325,7 @@ impl LabelSet {
             ));
         }
         // Of one number in several spellings the plainest stays.
-        labels.sort_by_key(|l| (integer(l).unwrap_or(0), l.len()));
+        labels.sort_by_cached_key(|l| (integer(l).unwrap_or(0), canonical(l), l.len()));
         labels.dedup_by_key(|l| canonical(l));
         if names.is_empty() {
             return Ok(LabelSet::new(
@@ -323,17 +346,17 @@ impl LabelSet {
         Ok(LabelSet::new(names.to_vec()))
     }
 
-    /// Class of a label as written: by name, by number through `names`, or by a number in another spelling.
-    fn resolve(&self, label: &str, names: &[String]) -> Option<u32> {
-        let named = || self.class(names.get(place(label)?)?);
+    /// Class of a name, if it is a number in whichever spelling.
+    fn named(&self, label: &str) -> Option<u32> {
         let spelt = || {
             integer(label)?;
             self.numbers.get(&*canonical(label)).copied()
         };
-        self.class(label).or_else(named).or_else(spelt)
+        self.class(label).or_else(spelt)
     }
 
     /// Labels of a part's rows, and how many rows each label unknown to the set has; an error where all of them are.
+    /// `names` are those that numbers stand for ([`numbering`]).
     pub fn labels(
         &self,
         part: &Part,
@@ -355,8 +378,9 @@ impl LabelSet {
             },
         };
         let mut known = 0;
+        let resolve = self.resolver(names);
         let mut class = |label: &str| {
-            let found = self.resolve(label, names);
+            let found = resolve(label);
             match found {
                 Some(_) => known += 1,
                 None => *unknown.entry(label.to_owned()).or_default() += 1,

@@ -39,9 +39,9 @@ use std::thread;
 
 pub use columns::Columns;
 pub use error::DataError;
-pub use folder::{Files, find};
+pub use folder::{Files, find, unread};
 pub use folds::folds;
-pub use labels::{LabelSet, Labels, TaskKind, infer, label_names};
+pub use labels::{LabelSet, Labels, TaskKind, infer, label_names, numbering};
 pub use plain::{read_plain, read_texts};
 pub use read::{read_as_is, read_file, read_labelled};
 pub use row::{Cell, Part, Row, are_pairs};

@@ -1,9 +1,11 @@
 //! Rows that are JSON objects: one a line, or all of them items of one array, as pandas saves them.
 
-use std::fmt;
-
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
 
 /// The source of each row.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,20 +47,83 @@ impl<'t> Objects<'t> {
 
 /// The object that a row's source is. An error says what is wrong and where; a key that stands twice is one, since one of
 /// its values would be lost.
-pub(crate) fn object(source: &str) -> Result<Map<String, Value>, String> {
-    let place = |e: serde_json::Error| {
-        let told = e.to_string();
-        let cause = told.rfind(" at line ").map_or(&*told, |end| &told[..end]);
+pub(crate) fn object(source: &str) -> Result<Object<'_>, String> {
+    serde_json::from_str(source).map_err(|e| {
         let place = match e.line() {
             0 => String::new(),
             1 => format!(" at its character {}", e.column()),
             line => format!(" on its line {line}, character {}", e.column()),
         };
-        format!("not a JSON object ({cause}{place})")
-    };
-    serde_json::from_str(source)
-        .map(|Object(map)| map)
-        .map_err(place)
+        format!("not a JSON object ({}{place})", cause(&e))
+    })
+}
+
+/// What is wrong, without the place.
+fn cause(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    let end = told.rfind(" at line ").unwrap_or(told.len());
+    told[..end].to_owned()
+}
+
+/// Keys in their order, and their values as they are written: a number that no `f64` holds goes through unaltered.
+#[derive(Debug, Default)]
+pub(crate) struct Object<'s> {
+    /// The keys, of which none stands twice.
+    pub names: Vec<String>,
+    /// The value of each.
+    pub values: Vec<Cow<'s, str>>,
+}
+
+impl Object<'_> {
+    /// What a value is; an error where it cannot be held.
+    pub fn value(&self, at: usize) -> Result<Value, String> {
+        let name = &self.names[at];
+        serde_json::from_str(&self.values[at])
+            .map_err(|e| format!("not a JSON object ({} in its {name})", cause(&e)))
+    }
+
+    /// Puts a value in the place of another.
+    pub fn set(&mut self, at: usize, value: &Value) {
+        self.values[at] = Cow::Owned(value.to_string());
+    }
+}
+
+/// As it is written on a line.
+impl fmt::Display for Object<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (i, (name, value)) in self.names.iter().zip(&self.values).enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            write!(f, "{comma}{}:{value}", json!(name))?;
+        }
+        f.write_str("}")
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object<'de>, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Object<'de>, A::Error> {
+                let (mut object, mut seen) = (Object::default(), HashSet::new());
+                while let Some((key, value)) = entries.next_entry::<String, &RawValue>()? {
+                    if !seen.insert(key.clone()) {
+                        return Err(A::Error::custom(format!("the key {key:?} stands twice")));
+                    }
+                    object.names.push(key);
+                    object.values.push(Cow::Borrowed(value.get()));
+                }
+                Ok(object)
+            }
+        }
+        from.deserialize_map(Keys)
+    }
 }
 
 /// What is to be said of a file whose objects go over several lines, each of which was taken for a row.
@@ -74,34 +139,6 @@ pub(crate) fn over_lines(text: &str) -> Option<&'static str> {
         _ => Some(
             "one object a line, or one array of objects, was expected; these objects go over several lines each",
         ),
-    }
-}
-
-/// An object of which no key stands twice.
-struct Object(Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Object, A::Error> {
-                let mut map = Map::new();
-                while let Some((key, value)) = entries.next_entry::<String, Value>()? {
-                    if map.contains_key(&key) {
-                        return Err(A::Error::custom(format!("the key {key:?} stands twice")));
-                    }
-                    map.insert(key, value);
-                }
-                Ok(Object(map))
-            }
-        }
-        from.deserialize_map(Keys)
     }
 }
 
@@ -254,7 +291,16 @@ mod tests {
             );
         }
         let nested = object(r#"{"b": {"a": 1}, "a": [2]}"#).unwrap();
-        assert_eq!(nested.keys().collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(nested.names, ["b", "a"]);
+        let mut whole = object("{\"n\\n\": 100000000000000000001, \"t\": \"x\"}").unwrap();
+        whole.set(1, &json!("y"));
+        let half = object(r#"{"t": "\ud800"}"#).unwrap().value(0).unwrap_err();
+        assert!(
+            half.starts_with("not a JSON object (") && half.ends_with(" in its t)"),
+            "{half}"
+        );
+        let written = r#"{"n\n":100000000000000000001,"t":"y"}"#;
+        assert_eq!(whole.to_string(), written);
     }
 
     #[test]

@@ -28,9 +28,13 @@ pub fn read_plain(path: &Path, columns: &Columns) -> Result<Part, DataError> {
         return read_file(path, columns);
     }
     let source = read_text(path)?;
-    let lines = source.text.lines().zip(1..);
+    let (lines, blank): (Vec<_>, Vec<_>) = source
+        .text
+        .lines()
+        .zip(1..)
+        .partition(|(line, _)| !line.trim().is_empty());
     let rows: Vec<Row> = lines
-        .filter(|(line, _)| !line.trim().is_empty())
+        .into_iter()
         .map(|(line, number)| Row::text(number, line.trim()))
         .collect();
     if rows.is_empty() {
@@ -38,11 +42,15 @@ pub fn read_plain(path: &Path, columns: &Columns) -> Result<Part, DataError> {
             path: path.to_owned(),
         });
     }
+    let mut notes: Vec<String> = source.note.map(str::to_owned).into_iter().collect();
+    if !blank.is_empty() {
+        notes.push(format!("blank lines, which are no texts: {}", blank.len()));
+    }
     Ok(Part {
         path: path.to_owned(),
         sha256: source.sha256,
         rows,
-        notes: source.note.map(str::to_owned).into_iter().collect(),
+        notes,
     })
 }
 
@@ -63,9 +71,12 @@ mod tests {
                 .map(|r| (r.line, r.text.as_str()))
                 .collect();
             assert_eq!(found, want, "{name}");
+            part.notes
         };
         let want = [(1, "One, two."), (3, "three")];
-        check("a.txt", "One, two.\n\n  three \n \n", &want);
+        let notes = check("a.txt", "One, two.\n\n  three \n \n", &want);
+        assert_eq!(notes, ["blank lines, which are no texts: 2"]);
+        assert!(check("b.txt", "one\n", &[(1, "one")]).is_empty());
         assert!(is_plain(Path::new("a.TXT")) && is_plain(Path::new("b/a.txt.gz")));
         assert!(!is_plain(Path::new("a.txt/b.csv")) && !is_plain(Path::new("txt")));
         check("no-ending", "One, two.\r\n\r\nthree", &want);

@@ -7,6 +7,7 @@ use crate::DataError;
 use crate::columns::{Columns, Found, listed};
 use crate::dialect::Dialect;
 use crate::fasttext::{Labelled, MARK, begins_with_label};
+use crate::labels::canonical;
 use crate::row::{Cell, Part, Row, are_pairs};
 use crate::source::read_text;
 use crate::tagged::{is_place, is_tag_column};
@@ -188,6 +189,12 @@ fn ends_line(byte: u8, next: Option<&u8>) -> bool {
     byte == b'\n' || byte == b'\r' && next != Some(&b'\n')
 }
 
+/// A group in one spelling, as labels are compared; rows without one stand for themselves.
+fn group(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| canonical(text).into_owned())
+}
+
 /// What is wrong with the quotation marks of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Misquoted {
@@ -237,6 +244,23 @@ fn enclosed(rows: &[Row]) -> Option<String> {
             "quotation marks enclose {} of {} texts and are read as part of them, as .tsv has it; where they only enclose, \
              name the file .csv",
             found.len(),
+            rows.len()
+        )
+    })
+}
+
+/// Fields that begin with a space and then a quotation mark, where most texts do: only a mark that begins a field encloses it.
+fn spaced(rows: &[Row]) -> Option<String> {
+    let told = |text: &str| text.starts_with(' ') && text.trim_start().starts_with('"');
+    let found = rows.iter().filter(|row| {
+        let label = matches!(&row.label, Cell::Text(label) if label.trim_start().starts_with('"'));
+        label || told(&row.text) || row.text_b.as_deref().is_some_and(told)
+    });
+    let found = found.count();
+    (2 * found > rows.len()).then(|| {
+        format!(
+            "rows with a space before a quotation mark: {found} of {}; the marks are read as part of the field, since those \
+             that enclose one stand right behind the separator",
             rows.len()
         )
     })
@@ -309,7 +333,8 @@ impl Reader<'_> {
         }
     }
 
-    fn notes(&self, names: &[String], found: &Found) -> Vec<String> {
+    /// Which columns are read.
+    fn used(&self, names: &[String], found: &Found) -> String {
         let name = |i: usize| names[i].as_str();
         let mut line = format!("text from column {}", name(found.text));
         if let Some(b) = found.text_b {
@@ -318,6 +343,11 @@ impl Reader<'_> {
         if let Some(l) = found.label {
             line += &format!(", label from {}", name(l));
         }
+        line
+    }
+
+    fn notes(&self, names: &[String], found: &Found) -> Vec<String> {
+        let mut line = self.used(names, found);
         let ignored = found.ignored(names);
         if !ignored.is_empty() {
             line += &format!("; columns not used: {}", listed(ignored.into_iter()));
@@ -377,7 +407,6 @@ impl Reader<'_> {
                     ),
                 ));
             }
-            let group = found.group.map(|g| &record[g]);
             rows.push(
                 self.not_empty(Row {
                     line,
@@ -387,15 +416,16 @@ impl Reader<'_> {
                         .label
                         .map_or(Cell::None, |l| Cell::Text(self.label(&record[l]))),
                     words: Vec::new(),
-                    group: group.filter(|g| !g.trim().is_empty()).map(str::to_owned),
+                    group: found.group.and_then(|g| group(&record[g])),
                 })?,
             );
         }
         self.whole(&rows)?;
         notes.extend(self.alone(&rows));
-        if !dialect.quoting {
-            notes.extend(enclosed(&rows));
-        }
+        notes.extend(match dialect.quoting {
+            true => spaced(&rows),
+            false => enclosed(&rows),
+        });
         Ok((rows, notes))
     }
 

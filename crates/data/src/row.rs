@@ -88,6 +88,13 @@ pub fn are_pairs(rows: &[Row]) -> bool {
 }
 
 impl Part {
+    /// What was found and taken here and not in the training part, a line each with the file's name.
+    pub fn notes_beside(&self, train: &Part) -> Vec<String> {
+        let own = self.notes.iter().filter(|note| !train.notes.contains(note));
+        own.map(|note| format!("{}: {note}", self.path.display()))
+            .collect()
+    }
+
     /// The same file without its rows, for a part of them.
     pub fn clone_empty(&self) -> Part {
         Part {

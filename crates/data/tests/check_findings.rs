@@ -251,6 +251,30 @@ fn empty_labels_beside_several() {
     assert_eq!(said(&report, Kind::NoLabel), Some((sets, false)));
 }
 
+/// Fields of --task multilabel that are parted by something else than `|` are one label each.
+#[test]
+fn labels_joined_by_commas_or_in_a_list() {
+    let text = |label: &str| Cell::Text(label.to_owned());
+    for joined in ["x, y", "x;y", "['x', 'y']"] {
+        let labels = [text("x"), text(joined), text("y|x")];
+        let report = labelled(&labels, TaskKind::MultiLabel);
+        let (what, fixable) = said(&report, Kind::JoinedLabels).unwrap();
+        assert!(
+            what.contains(&format!("{joined:?} (line 3 of")) && !fixable,
+            "{what}"
+        );
+        assert_eq!(
+            said(&labelled(&labels, TaskKind::Classify), Kind::JoinedLabels),
+            None
+        );
+    }
+    let whole = labelled(
+        &[text("hotels, bars|shops"), text("shops")],
+        TaskKind::MultiLabel,
+    );
+    assert_eq!(said(&whole, Kind::JoinedLabels), None);
+}
+
 #[test]
 fn labels_of_a_list_without_a_name() {
     let list = |all: &[&str]| Cell::List(all.iter().map(|l| l.to_string()).collect());

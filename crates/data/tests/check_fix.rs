@@ -205,7 +205,7 @@ fn tsv_json_lines_and_gzip() {
         "sep=;\r\ntext;label;a, b\r\n\"a; b\";1;7\r\nbad <3;0;8\r\n"
     );
 
-    let json = "{\"n\": 1, \"text\": \"a <b>film</b>\", \"labels\": [\"Drama\", \"new\"]}\n\n\
+    let json = "{\"n\": 100000000000000000001, \"text\": \"a <b>film</b>\", \"labels\": [\"Drama\", \"new\"]}\n\n\
                 {\"text\":\"untouched\",  \"labels\": []}\n\
                 {\"text\": \"x\", \"labels\": [\"drama\"]}\n{\"text\": \"y\", \"labels\": [\"drama\", \"new\"]}\n";
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -214,7 +214,7 @@ fn tsv_json_lines_and_gzip() {
     let (files, _, fixed) = World::new(&[(Split::Train, "a.jsonl.gz", &packed)]).cleaned();
     assert_eq!(
         files[0],
-        "{\"n\":1,\"text\":\"a film\",\"labels\":[\"drama\",\"new\"]}\n\
+        "{\"n\":100000000000000000001,\"text\":\"a film\",\"labels\":[\"drama\",\"new\"]}\n\
          {\"text\":\"untouched\",  \"labels\": []}\n\
          {\"text\": \"x\", \"labels\": [\"drama\"]}\n{\"text\": \"y\", \"labels\": [\"drama\", \"new\"]}\n"
     );

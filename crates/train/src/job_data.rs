@@ -3,8 +3,8 @@
 use crate::TrainError;
 use hone_data::check::{Split, quick, text_key};
 use hone_data::{
-    Cell, Columns, LabelSet, Labels, Part, Row, TaskKind, find, infer, label_names, read_labelled,
-    stratified_split,
+    Cell, Columns, LabelSet, Labels, Part, Row, TaskKind, find, infer, label_names, numbering,
+    read_labelled, stratified_split, unread,
 };
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub struct JobData {
     pub kind: TaskKind,
     /// The model's outputs.
     pub labels: LabelSet,
-    /// Names of integer labels, from `labels.txt`.
+    /// Names of integer labels, from `labels.txt` ([`numbering`]).
     pub names: Vec<String>,
     /// Training part.
     pub train: Part,
@@ -97,7 +97,7 @@ pub struct Undivided {
     pub kind: TaskKind,
     /// The model's outputs.
     pub labels: LabelSet,
-    /// Names of integer labels, from `labels.txt`.
+    /// Names of integer labels, from `labels.txt` ([`numbering`]).
     pub names: Vec<String>,
     /// All training texts.
     pub train: Part,
@@ -141,15 +141,21 @@ impl DataSource {
         };
         let number =
             |row: &Row| matches!(&row.label, Cell::Text(t) if t.trim().parse::<usize>().is_ok());
-        if let (Some(path), false) = (&files.labels, names.is_empty())
+        let counted = numbering(&train, kind, &names)?.to_vec();
+        if let (Some(path), Some(first)) = (&files.labels, names.first())
             && train.rows.iter().any(number)
         {
-            notes.push(format!(
-                "labels that are numbers are named by {}",
-                path.display()
-            ));
+            let (path, none) = (path.display(), counted.is_empty());
+            notes.push(match none {
+                false => format!("labels that are numbers are named by {path}, 0 being {first:?}"),
+                true => format!("labels that are numbers are names, not lines of {path}"),
+            });
         }
+        let names = counted;
         let labels = LabelSet::of(&train, kind, &names)?;
+        if let (Some(own), Some(given)) = (&files.test, &self.test) {
+            notes.extend(unread(own, Some(given), "--test"));
+        }
         let test = self.test.clone().or(files.test);
         let test = test.map(|p| read_labelled(&p, &self.columns)).transpose()?;
         Ok(Undivided {
@@ -178,6 +184,13 @@ impl DataSource {
             let (found, _) = labels.labels(&train, kind, &names)?;
             Ok(self.split(train, &found, f, notes))
         };
+        if let (Some(own), false) = (&file, *valid == ValidSource::Usual) {
+            let instead = match valid {
+                ValidSource::File(path) => Some(path.as_path()),
+                _ => None,
+            };
+            notes.extend(unread(own, instead, "--valid"));
+        }
         let (train, valid) = match (valid, file) {
             (ValidSource::None, _) => (train, None),
             (ValidSource::File(path), _) => (train, Some(read_labelled(path, &self.columns)?)),
@@ -185,6 +198,9 @@ impl DataSource {
             (ValidSource::Fraction(f), _) => split(train, *f, &mut notes)?,
             (ValidSource::Usual, None) => split(train, 0.1, &mut notes)?,
         };
+        for part in [&valid, &test].into_iter().flatten() {
+            notes.extend(part.notes_beside(&train));
+        }
         let parts: Vec<(Split, &Part)> = [
             (Split::Train, Some(&train)),
             (Split::Valid, valid.as_ref()),
@@ -310,6 +326,52 @@ mod tests {
         let names = vec!["cat".to_owned(), "dog".to_owned()];
         assert_eq!(read("purrs,0\nbarks,1\n"), (names.clone(), true));
         assert_eq!(read("purrs,cat\nbarks,dog\n"), (names, false));
+    }
+
+    #[test]
+    fn parts_that_are_read_otherwise_are_told_and_those_that_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let rows = "text,label\na,x\nb,y\nc,x\nd,y\ne,x\nf,y\n";
+        file("train.csv", rows);
+        let valid = file("valid.csv", "text;label\ng;x\n");
+        let test = file("test.jsonl", "{\"text\": \"h\", \"label\": \"x\"}\n");
+        let other = file("other.csv", "text,label\ni,x\n");
+        let notes = |valid: ValidSource, test: Option<PathBuf>| {
+            let source = DataSource {
+                data: folder.path().to_owned(),
+                valid,
+                test,
+                columns: Columns::default(),
+                kind: None,
+                split_seed: 0,
+            };
+            source.read().unwrap().notes
+        };
+        let unread = |path: &PathBuf, option: &str| {
+            format!("{} is not read: {option} was given", path.display())
+        };
+        let semicolons = format!("{}: fields are separated by semicolons", valid.display());
+        let own = notes(ValidSource::Usual, None);
+        assert!(own.contains(&semicolons), "{own:?}");
+        let told = |name: &str| own.iter().any(|n| n.contains(name));
+        assert!(!told("test.jsonl") && !told("is not read"), "{own:?}");
+        let same = notes(ValidSource::File(valid.clone()), Some(test.clone()));
+        assert!(!same.iter().any(|n| n.contains("is not read:")), "{same:?}");
+        for instead in [
+            ValidSource::Fraction(0.4),
+            ValidSource::None,
+            ValidSource::File(other.clone()),
+        ] {
+            let said = notes(instead, Some(other.clone()));
+            assert!(said.contains(&unread(&valid, "--valid")), "{said:?}");
+            assert!(said.contains(&unread(&test, "--test")), "{said:?}");
+            assert!(!said.contains(&semicolons));
+        }
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub fn unlabelled(
     Ok((examples, receipt))
 }
 
-/// Tokenises a labelled part. `names` are those of `labels.txt`, for integer labels.
+/// Tokenises a labelled part. `names` are those of [`hone_data::numbering`], for integer labels.
 pub fn labelled(
     part: &Part,
     set: &LabelSet,

@@ -13,7 +13,6 @@ use crate::tagged::{self, Tagged};
 use crate::{Columns, DataError};
 use rayon::prelude::*;
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -489,26 +488,27 @@ impl Pen<'_> {
                     reason,
                 })?;
                 if let Some(copy) = copy {
-                    let names: Vec<String> = object.keys().cloned().collect();
-                    let found = self.columns.find(self.path, &names, false)?;
+                    let found = self.columns.find(self.path, &object.names, false)?;
                     let texts = [
                         (Some(found.text), Some(&copy.text)),
                         (found.text_b, copy.text_b.as_ref()),
                     ];
                     for (at, text) in texts {
                         if let (Some(at), Some(text)) = (at, text) {
-                            object.insert(names[at].clone(), text.as_str().into());
+                            object.set(at, &text.as_str().into());
                         }
                     }
                 }
-                if let Some(name) = &self.copies.origin
-                    && object.insert(name.clone(), row.line.into()).is_some()
-                {
-                    return Err(taken(self.path, name));
+                if let Some(name) = &self.copies.origin {
+                    if object.names.contains(name) {
+                        return Err(taken(self.path, name));
+                    }
+                    object.names.push(name.clone());
+                    object.values.push(line.into());
                 }
                 let text = match (copy, &self.copies.origin) {
                     (None, None) => source.to_owned(),
-                    _ => Value::Object(object).to_string(),
+                    _ => object.to_string(),
                 };
                 self.joiner.add(to, &text);
                 Ok(())

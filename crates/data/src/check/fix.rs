@@ -1,11 +1,12 @@
 //! A cleaned copy of a data set, and the list of what was changed (`--fix`).
 //!
 //! In this order: texts of all splits are repaired (encoding, entities, markup, control characters, outer space;
-//! tagged words stay as they are); label spellings that differ only in case or space become the most frequent one; rows
-//! without a text or a label go, pairs without one of their texts too; validation rows whose text stands in test go,
-//! training rows whose text stands in validation or test; training and validation texts with more than one label go with
-//! all their rows, since nobody can say which is right; of equal rows the first stays. Test rows go only where they cannot
-//! be read at all, so that figures stay comparable. Near duplicates are left to the user's judgement.
+//! tagged words stay as they are); label spellings that differ only in case, space, composed accents or leading zeros
+//! become the most frequent one; rows without a text or a label go, pairs without one of their texts too; validation rows
+//! whose text stands in test go, training rows whose text stands in validation or test; training and validation texts
+//! with more than one label go with all their rows, since nobody can say which is right; of equal rows the first stays.
+//! Test rows go only where they cannot be read at all, so that figures stay comparable. Near duplicates are left to the
+//! user's judgement.
 
 use super::corpus::{At, group};
 use super::labels::{Agreement, chosen, folded, label_of, spellings};
@@ -14,7 +15,7 @@ use super::quality;
 use super::report::{Place, Split};
 use super::rewrite::{Rewriter, extension};
 use crate::labels::parts as label_parts;
-use crate::{Cell, Columns, DataError, Part, TaskKind, are_pairs, label_names};
+use crate::{Cell, Columns, DataError, Part, TaskKind, are_pairs, label_names, numbering};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -79,6 +80,11 @@ pub fn fix(source: &Source<'_>, out: &Path) -> Result<Fixed, DataError> {
     let names = match (source.labels, source.task) {
         (Some(path), TaskKind::Classify | TaskKind::MultiLabel) => label_names(path)?,
         _ => Vec::new(),
+    };
+    let train = source.parts.iter().find(|(s, _)| *s == Split::Train);
+    let names = match train {
+        Some((_, train)) => numbering(train, source.task, &names)?,
+        None => &names,
     };
     let mut plan = Plan::new(source, names);
     plan.repair();
@@ -150,7 +156,7 @@ pub fn fix(source: &Source<'_>, out: &Path) -> Result<Fixed, DataError> {
 struct Plan<'a> {
     source: &'a Source<'a>,
     /// What `labels.txt` calls numbers.
-    names: Vec<String>,
+    names: &'a [String],
     /// The rows as they will be; those that are dropped have no text any more.
     now: Vec<(Split, Part)>,
     edits: BTreeMap<Split, Vec<Edit>>,
@@ -161,7 +167,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(source: &'a Source<'a>, names: Vec<String>) -> Self {
+    fn new(source: &'a Source<'a>, names: &'a [String]) -> Self {
         Plan {
             source,
             names,
@@ -332,7 +338,7 @@ impl<'a> Plan<'a> {
 
     fn drop_alike(&mut self) {
         let parts: Vec<(Split, &Part)> = self.now.iter().map(|(s, p)| (*s, p)).collect();
-        let seen = numbered(&parts, self.source.task, &self.names);
+        let seen = numbered(&parts, self.source.task, self.names);
         let parts = lent(&seen);
         let agreement = Agreement::of(self.source.task, &parts);
         let row = |at: At| {

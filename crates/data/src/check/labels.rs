@@ -2,12 +2,14 @@
 
 use super::corpus::{At, Corpus};
 use super::report::{Collected, Example, Finding, Kind, LabelCount, Place, Severity, Split};
-use super::text::excerpt;
-use crate::labels::{canonical, each_label, empty_set, parts};
+use super::text::{composed, excerpt};
+use crate::labels::{canonical, each_label, empty_set, is_code, parts, unparted};
 use crate::{Cell, Part, Row, TaskKind};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// In what spellings of a label differ that a model keeps apart and a person would not.
+pub(super) const ALIKE: &str = "case, space, composed accents or leading zeros";
 /// Part of the range of the training values within which two values of one text agree (regression).
 pub const TOLERANCE: f64 = 0.05;
 /// From so many times as many rows of the most frequent label as of the rarest, labels are called uneven.
@@ -185,7 +187,7 @@ pub(crate) fn counts(
     all
 }
 
-/// Labels whose spellings differ only in case or space: the form they share, and its spellings by rows.
+/// Labels whose spellings differ only in [`ALIKE`]: the form they share, and its spellings by rows.
 pub(crate) fn spellings(
     parts: &[(Split, &Part)],
     task: TaskKind,
@@ -207,10 +209,16 @@ pub(crate) fn spellings(
     forms
 }
 
-/// A label without case and superfluous space.
+/// A label without case, superfluous space and zeros before a number, its accents composed.
 pub(crate) fn folded(label: &str) -> String {
-    let words: Vec<&str> = label.split_whitespace().collect();
-    words.join(" ").to_lowercase()
+    let composed = composed(label);
+    let words: Vec<&str> = composed.split_whitespace().collect();
+    let form = words.join(" ").to_lowercase();
+    match form.trim_start_matches('0') {
+        "" if is_code(&form) => "0".to_owned(),
+        number if is_code(&form) => number.to_owned(),
+        _ => form,
+    }
 }
 
 /// The spelling to keep: of most rows, without outer space; of equally frequent ones the first of the alphabet.
@@ -263,6 +271,22 @@ fn lone(task: TaskKind, counts: &[LabelCount], most: usize) -> Option<Finding> {
     })
 }
 
+/// Where a label of `--task multilabel` looks like several: a line that says so of each part that has one.
+pub(super) fn joined(parts: &[(Split, &Part)], task: TaskKind) -> Vec<String> {
+    let said = |(_, part): &(Split, &Part)| {
+        let (line, label) = unparted(&part.rows)?;
+        Some(format!(
+            "labels that look like several and are read as one: {label:?} (line {line} of {}); part them by |, or write \
+             JSON lines with lists",
+            part.path.display()
+        ))
+    };
+    match task {
+        TaskKind::MultiLabel => parts.iter().filter_map(said).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// All that is to be said about the set of labels.
 pub(crate) fn findings(
     parts: &[(Split, &Part)],
@@ -305,8 +329,18 @@ pub(crate) fn findings(
         Kind::LabelSpelling,
         Severity::Warning,
         task != TaskKind::Tag,
-        |n| format!("labels with spellings that differ only in case or space: {n}"),
+        |n| format!("labels with spellings that differ only in {ALIKE}: {n}"),
     ));
+
+    out.extend(joined(parts, task).into_iter().map(|what| Finding {
+        kind: Kind::JoinedLabels,
+        severity: Severity::Warning,
+        count: 1,
+        what,
+        examples: Vec::new(),
+        examples_left_out: 0,
+        fixable: false,
+    }));
 
     let present: Vec<Split> = parts.iter().map(|p| p.0).collect();
     let mut none = Collected::new(most);

@@ -66,7 +66,7 @@ pub struct Input<'a> {
     pub parts: &'a [(Split, &'a Part)],
     /// What the labels ask for.
     pub task: TaskKind,
-    /// Names of integer labels, from `labels.txt`.
+    /// Names of integer labels, from `labels.txt` ([`numbering`](crate::numbering)).
     pub names: &'a [String],
     /// Most examples kept of a finding.
     pub examples: usize,

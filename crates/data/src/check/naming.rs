@@ -1,13 +1,12 @@
 //! Labels as training sees them: with `labels.txt` a number and the name that it gives to it are one label.
 
 use super::report::Split;
-use crate::labels::{each_label, parts as label_parts, place};
+use crate::labels::{LabelSet, each_label, parts as label_parts, place};
 use crate::{Cell, Part, TaskKind};
 use std::borrow::Cow;
-use std::collections::HashSet;
 
-/// The splits with every label that `names` numbers written as its number, where some labels are numbers and some are
-/// names; else as they are.
+/// The splits with every label that `names` (those of [`numbering`](crate::numbering)) numbers written as its number, where
+/// some labels are numbers and some are names; else as they are.
 pub(crate) fn numbered<'a>(
     splits: &[(Split, &'a Part)],
     task: TaskKind,
@@ -22,36 +21,20 @@ pub(crate) fn numbered<'a>(
     if names.is_empty() {
         return plain();
     }
-    let by_name = |label: &str| names.iter().position(|n| n == label);
+    let set = LabelSet::new(names.to_vec());
+    let resolve = set.resolver(names);
     let by_number = |label: &str| place(label).filter(|n| *n < names.len());
     let (mut numbers, mut named) = (false, false);
-    let mut trained: HashSet<&str> = HashSet::new();
-    for (split, part) in splits {
-        for row in &part.rows {
-            each_label(task, row, |label| {
-                let label = label.trim();
-                numbers |= by_number(label).is_some();
-                named |= by_name(label).is_some();
-                if *split == Split::Train && !label.is_empty() {
-                    trained.insert(label);
-                }
-            });
-        }
+    for row in splits.iter().flat_map(|(_, part)| &part.rows) {
+        each_label(task, row, |label| {
+            numbers |= by_number(label.trim()).is_some();
+            named |= set.class(label.trim()).is_some();
+        });
     }
     if !(numbers && named) {
         return plain();
     }
-    // Where training labels are names, a number among them is a name too.
-    let integers = trained.iter().all(|l| place(l).is_some());
-    let kept: HashSet<usize> = match integers {
-        true => HashSet::new(),
-        false => trained.iter().filter_map(|l| by_number(l)).collect(),
-    };
-    let new = |label: &str| -> Option<String> {
-        let label = label.trim();
-        let number = by_name(label).or_else(|| by_number(label))?;
-        (!kept.contains(&number)).then(|| number.to_string())
-    };
+    let new = |label: &str| resolve(label.trim()).map(|class| class.to_string());
     let all = |labels: &mut dyn Iterator<Item = &str>| -> Vec<String> {
         labels
             .map(|l| new(l).unwrap_or_else(|| l.to_owned()))
@@ -83,7 +66,7 @@ pub(crate) fn lent<'a>(splits: &'a [(Split, Cow<'_, Part>)]) -> Vec<(Split, &'a 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Row;
+    use crate::{Row, numbering};
     use std::path::PathBuf;
 
     fn part(labels: &[&str]) -> Part {
@@ -104,7 +87,7 @@ mod tests {
         let (train, valid) = (part(train), part(valid));
         let splits = [(Split::Train, &train), (Split::Valid, &valid)];
         let names = ["bad".to_owned(), "good".to_owned()];
-        let found = numbered(&splits, task, &names);
+        let found = numbered(&splits, task, numbering(&train, task, &names).unwrap());
         for ((_, part), want) in found.iter().zip(want) {
             let labels: Vec<&Cell> = part.rows.iter().map(|r| &r.label).collect();
             let want: Vec<Cell> = want.iter().map(|l| Cell::Text((*l).to_owned())).collect();
@@ -127,7 +110,7 @@ mod tests {
         );
         seen(&["0", "1.0"], &["1"], one, [&["0", "1.0"], &["1"]]);
         // Of training labels that are no numbers, "1" is one of its own.
-        let own: [&[&str]; 2] = [&["0", "good", "1"], &["0", "1"]];
+        let own: [&[&str]; 2] = [&["bad", "good", "1"], &["0", "1"]];
         seen(&["bad", "good", "1"], &["0", "1"], one, own);
         let sets = TaskKind::MultiLabel;
         seen(&["0|1", ""], &["good|x"], sets, [&["0|1", ""], &["1|x"]]);

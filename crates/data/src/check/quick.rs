@@ -2,7 +2,7 @@
 //! that are one but for their spelling, labels that look like names of rows.
 
 use super::corpus::{At, group};
-use super::labels::{Agreement, counted, look_like_names, spellings};
+use super::labels::{ALIKE, Agreement, counted, joined, look_like_names, spellings};
 use super::naming::{lent, numbered};
 use super::report::Split;
 use crate::labels::each_label;
@@ -91,11 +91,12 @@ pub fn quick(parts: &[(Split, &Part)], task: TaskKind, names: &[String]) -> Vec<
         ));
     }
     out.extend(spelt(written, task));
+    out.extend(joined(written, task));
     out.extend(part(Split::Train).and_then(|train| named(train, task)));
     out
 }
 
-/// Labels that differ only in case or space, which a model keeps apart.
+/// Labels that differ only in [`ALIKE`], which a model keeps apart.
 fn spelt(parts: &[(Split, &Part)], task: TaskKind) -> Option<String> {
     const SHOWN: usize = 3;
     let found = spellings(parts, task);
@@ -109,7 +110,7 @@ fn spelt(parts: &[(Split, &Part)], task: TaskKind) -> Option<String> {
     };
     (n > 0).then(|| {
         format!(
-            "labels with spellings that differ only in case or space: {n} ({}{more}){mend}",
+            "labels with spellings that differ only in {ALIKE}: {n} ({}{more}){mend}",
             shown.join("; ")
         )
     })
@@ -218,9 +219,15 @@ mod tests {
         );
         assert_eq!(
             quick(&[(Split::Train, &spelt)], TaskKind::Classify, &[])[0],
-            "labels with spellings that differ only in case or space: 1 (\"True\" 1×, \"true\" 1×); hone check --fix \
-             makes them one"
+            "labels with spellings that differ only in case, space, composed accents or leading zeros: 1 (\"True\" 1×, \
+             \"true\" 1×); hone check --fix makes them one"
         );
+        for (one, other) in [("caf\u{e9}", "cafe\u{301}"), ("007", "7"), ("00", "0")] {
+            let spelt = part("a.csv", &[("one", one), ("two", other), ("three", "tea")]);
+            let said = quick(&[(Split::Train, &spelt)], TaskKind::Classify, &[]);
+            let says = format!("leading zeros: 1 ({:?} 1×", one.min(other));
+            assert!(said[0].contains(&says), "{said:?}");
+        }
         let named = part(
             "a.csv",
             &[("one", "r1"), ("two", "r2"), ("three", "x"), ("four", "x")],
@@ -228,6 +235,23 @@ mod tests {
         assert_eq!(
             quick(&[(Split::Train, &named)], TaskKind::Classify, &[]),
             ["labels that a single training row has: 2 of 3; are these labels (--label-column)?"]
+        );
+        // What only --task multilabel reads as several would be a label of its own.
+        let rows = [
+            ("one", "x, y"),
+            ("two", "x"),
+            ("three", "y|z"),
+            ("four", "x|z"),
+        ];
+        let sets = part("a.csv", &rows);
+        let said = |task| quick(&[(Split::Train, &sets)], task, &[]);
+        let says = "labels that look like several and are read as one: \"x, y\" (line 2 of a.csv); part them by |, or write \
+                    JSON lines with lists";
+        assert_eq!(said(TaskKind::MultiLabel)[0], says);
+        assert!(
+            !said(TaskKind::Classify)
+                .iter()
+                .any(|s| s.contains("several"))
         );
         let clean = part("a.csv", &[("one", "1"), ("two", "0")]);
         assert!(quick(&[(Split::Train, &clean)], TaskKind::Classify, &[]).is_empty());

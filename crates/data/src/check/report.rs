@@ -65,8 +65,10 @@ pub enum Kind {
     Empty,
     /// Rows without a label.
     NoLabel,
-    /// Labels that differ only in case or space.
+    /// Labels that differ only in case, space, composed accents or zeros before a number.
     LabelSpelling,
+    /// Several labels that are read as one.
+    JoinedLabels,
     /// Labels that a split lacks.
     LabelMissing,
     /// A single label.

@@ -122,11 +122,10 @@ impl Rewriter<'_> {
                 continue;
             }
             let mut object = objects::object(line).map_err(|reason| self.wrong(reason))?;
-            let names: Vec<String> = object.keys().cloned().collect();
-            let found = self.columns.find(&self.part.path, &names, false)?;
+            let found = self.columns.find(&self.part.path, &object.names, false)?;
             let mut set = |column: Option<usize>, value: Option<Value>| {
                 if let (Some(i), Some(value)) = (column, value) {
-                    object.insert(names[i].clone(), value);
+                    object.set(i, &value);
                 }
             };
             set(Some(found.text), edit.text.as_ref().map(|t| json!(t)));
@@ -137,7 +136,7 @@ impl Rewriter<'_> {
                 _ => None,
             };
             set(found.label, label);
-            joiner.add(&mut out, &Value::Object(object).to_string());
+            joiner.add(&mut out, &object.to_string());
         }
         out.extend_from_slice(joiner.close().as_bytes());
         Ok(out)

@@ -10,7 +10,7 @@ use unicode_normalization::char::is_combining_mark;
 const BETWEEN: char = '\u{1f}';
 
 /// Characters with their accents composed (Unicode's NFC).
-fn composed(text: &str) -> Cow<'_, str> {
+pub(super) fn composed(text: &str) -> Cow<'_, str> {
     match text.is_ascii() {
         true => Cow::Borrowed(text),
         false => Cow::Owned(text.nfc().collect()),

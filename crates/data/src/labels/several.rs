@@ -33,14 +33,24 @@ pub(super) fn told(rows: &[Row]) -> Option<String> {
             "\"{text}\" of line {line} too (--task multilabel reads it as several, parted by |)"
         ));
     }
-    let list = || written(rows).find(|(_, text)| is_list(text));
-    let (line, text) = list()
-        .or_else(|| joined(rows, ','))
-        .or_else(|| joined(rows, ';'))?;
+    let (line, text) = unparted(rows)?;
     Some(format!(
         "\"{text}\" of line {line} too, which looks like several (part them by | for --task multilabel, or write JSON lines \
          with lists)"
     ))
+}
+
+/// The first label that looks like several without being parted by `|`, and its line.
+pub(crate) fn unparted(rows: &[Row]) -> Option<(usize, &str)> {
+    let list = || each(rows).find(|(_, text)| is_list(text));
+    list()
+        .or_else(|| joined(rows, ','))
+        .or_else(|| joined(rows, ';'))
+}
+
+/// Lines and labels as `--task multilabel` parts them.
+fn each(rows: &[Row]) -> impl Iterator<Item = (usize, &str)> {
+    written(rows).flat_map(|(line, text)| parts(text).map(move |label| (line, label)))
 }
 
 /// Whether a label is a list as Python and JSON write it: brackets, and quotation marks or commas between them.
@@ -57,13 +67,13 @@ fn between(text: &str, separator: char) -> BTreeSet<&str> {
 /// The first label whose every part, between separators, is a label or a part of another label too. A separator within a
 /// name ("hotels, bars") leaves parts that are nowhere else.
 fn joined(rows: &[Row], separator: char) -> Option<(usize, &str)> {
-    let labels: BTreeSet<&str> = written(rows).map(|(_, text)| text).collect();
+    let labels: BTreeSet<&str> = each(rows).map(|(_, text)| text).collect();
     let mut holders: HashMap<&str, usize> = HashMap::new();
     for part in labels.iter().flat_map(|label| between(label, separator)) {
         *holders.entry(part).or_default() += 1;
     }
     let elsewhere = |part: &str| !part.is_empty() && holders.get(part).is_some_and(|&n| n > 1);
-    written(rows).find(|(_, text)| {
+    each(rows).find(|(_, text)| {
         let parts = between(text, separator);
         parts.len() > 1 && parts.into_iter().all(elsewhere)
     })

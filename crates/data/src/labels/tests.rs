@@ -28,6 +28,8 @@ fn a_number_is_one_label_however_a_table_writes_it() {
     for (labels, names) in [
         (["1.0", "0", "1", "0.0"], ["0", "1"]),
         (["1.0", "0.0", "1.0", "0.0"], ["0.0", "1.0"]),
+        (["+1", "1.0", "1", "0"], ["0", "1"]),
+        (["0", "+1", "+1", "-0"], ["0", "+1"]),
     ] {
         let train = part(&labels);
         let set = LabelSet::of(&train, TaskKind::Classify, &[]).unwrap();
@@ -43,8 +45,55 @@ fn a_number_is_one_label_however_a_table_writes_it() {
     assert!(matches!(one, Err(DataError::OneClass { .. })));
     // Codes that begin with zeros are not told to be numbers.
     let codes = LabelSet::of(&part(&["07", "7", "8"]), TaskKind::Classify, &[]).unwrap();
-    assert_eq!(codes.names().len(), 3);
-    assert_eq!(codes.resolve("9.0", &[]), None);
+    assert_eq!(codes.names(), ["07", "7", "8"]);
+    assert_eq!(codes.resolver(&[])("9.0"), None);
+}
+
+/// Labels are numbers and names at once: the one reading that fits all of the training part holds for every part.
+#[test]
+fn names_that_are_numbers_are_read_in_one_way() {
+    let stars = list(&["1", "2", "3", "4", "5"]);
+    let read = |train: &[&str], names: &[String], other: &[&str]| {
+        let (train, task) = (part(train), TaskKind::Classify);
+        let names = numbering(&train, task, names).unwrap();
+        let set = LabelSet::of(&train, task, names).unwrap();
+        let (found, _) = set.labels(&part(other), task, names).unwrap();
+        let Labels::Classes(found) = found else {
+            panic!("classes");
+        };
+        let name = |class: Option<u32>| class.map_or("-", |c| &set.names()[c as usize]).to_owned();
+        found.into_iter().map(name).collect::<Vec<_>>().join(" ")
+    };
+    let from_0 = ["0", "1", "2", "3", "4"];
+    assert_eq!(read(&from_0, &stars, &from_0), "1 2 3 4 5");
+    // A name that is no line's number is unknown, not the class of another number.
+    assert_eq!(read(&from_0, &stars, &["4", "5"]), "5 -");
+    let from_1 = ["1", "2", "3", "4", "5.0"];
+    assert_eq!(read(&from_1, &stars, &["0", "1", "5"]), "- 1 5.0");
+    let tens = list(&["10", "20"]);
+    assert_eq!(read(&["0", "1"], &tens, &["1", "20"]), "20 20");
+    assert_eq!(read(&["20", "10"], &tens, &["10", "20"]), "10 20");
+    let turned = list(&["1", "0"]);
+    assert_eq!(read(&["1", "0", "x"], &turned, &["1", "0"]), "1 0");
+    for (labels, names, line) in [
+        (&["1", "2", "3"][..], &stars, 2),
+        (&["0", "1"], &turned, 2),
+        (&["0", "1", "2", "3", "4", "5"], &stars, 3),
+    ] {
+        let refused = numbering(&part(labels), TaskKind::Classify, names).unwrap_err();
+        let says = refused.to_string();
+        assert!(says.starts_with(&format!("a.csv: line {line}: ")), "{says}");
+        assert!(says.contains("take labels.txt away"), "{says}");
+    }
+    // A model's own labels decide where it is asked.
+    let set = LabelSet::new(stars.clone());
+    let of = |labels: &[&str]| {
+        set.numbering(&part(labels), TaskKind::Classify, &stars)
+            .ok()
+    };
+    assert_eq!(of(&["0", "4"]), Some(&*stars));
+    assert_eq!(of(&["1", "5"]), Some(&[][..]));
+    assert_eq!(of(&["1", "4"]), None);
 }
 
 #[test]
@@ -122,6 +171,9 @@ fn names_stand_alone_or_behind_their_numbers() {
         &["negative", "very positive"],
     );
     check("0,bad\r\n1,good\r\n", &["bad", "good"]);
+    check("2 good\n0 bad\n1 fair\n", &["bad", "fair", "good"]);
+    check("1 bad\n2 good\n", &["1 bad", "2 good"]);
+    check("0 bad\n0 good\n", &["0 bad", "0 good"]);
     check(
         "1 star\n2 stars\n3 stars\n",
         &["1 star", "2 stars", "3 stars"],
@@ -160,6 +212,9 @@ fn tasks_are_inferred() {
 
 #[test]
 fn decimal_commas_are_told() {
+    let (_, said) = infer(&part(&["1,000", "2,50"]));
+    let says = "(line 2: 1,000); write 1.000 (or 1000 if it parts thousands) for --task regress";
+    assert!(said.ends_with(says), "{said}");
     let says = "decimal comma (line 2: 4,5); write 4.5 for --task regress";
     for (labels, told) in [
         (&["4,5", "3,0", "-2,5"][..], true),

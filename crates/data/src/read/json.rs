@@ -1,11 +1,12 @@
 //! Rows that are JSON objects.
 
-use super::{Demands, Reader, Rows};
+use super::{Demands, Reader, Rows, group};
 use crate::DataError;
 use crate::labels::canonical;
-use crate::objects::{self, Objects, line_of};
+use crate::objects::{self, Object, Objects, line_of};
 use crate::row::{Cell, Row};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::HashSet;
 
 /// How words with a tag each are written for Hone.
@@ -14,8 +15,10 @@ const AS_CONLL: &str = "; words with a tag each are read as CoNLL (.conll): a wo
 
 /// Whether an object holds words with a tag each: a list of words, and another list that is as long. Lists with a text among
 /// their items are columns of a table.
-fn holds_tagged_words(object: &Map<String, Value>) -> bool {
-    let lists: Vec<&Vec<Value>> = object.values().filter_map(Value::as_array).collect();
+fn holds_tagged_words(object: &Object<'_>) -> bool {
+    let values = (0..object.names.len()).filter_map(|i| object.value(i).ok());
+    let values: Vec<Value> = values.collect();
+    let lists: Vec<&Vec<Value>> = values.iter().filter_map(Value::as_array).collect();
     let of_texts = |list: &[Value]| {
         let mut texts = list.iter().filter_map(Value::as_str);
         texts.any(|t| t.is_empty() || t.contains(char::is_whitespace))
@@ -50,11 +53,43 @@ fn places(rows: &[Row]) -> Option<usize> {
     (lists.iter().all(alike) && lists.iter().any(repeats)).then_some(len)
 }
 
+/// Which keys the rows' texts and labels stand under.
+#[derive(Default)]
+struct Keys {
+    /// What is said of the first row's.
+    first: Vec<String>,
+    used: String,
+    /// The first row with others, and these.
+    others: Option<(usize, String)>,
+    differ: usize,
+}
+
+impl Keys {
+    fn notes(self) -> Vec<String> {
+        let mut notes = self.first;
+        notes.extend(self.others.map(|(line, used)| {
+            format!(
+                "rows with other keys than the first row: {} (line {line}: {used})",
+                self.differ
+            )
+        }));
+        notes
+    }
+}
+
+/// A value that is no text, in words: an integer as it is written, since no `f64` holds a long one.
+fn number(value: &Value, source: &str) -> String {
+    match source.bytes().all(|b| b == b'-' || b.is_ascii_digit()) {
+        true => source.to_owned(),
+        false => value.to_string(),
+    }
+}
+
 impl Reader<'_> {
     pub(super) fn json(&self) -> Result<Rows, DataError> {
         let objects = Objects::of(self.text).map_err(|(at, reason)| self.wrong(at, reason))?;
         let mut rows = Vec::with_capacity(objects.rows.len());
-        let mut notes = Vec::new();
+        let mut keys = Keys::default();
         // Of an array the line is found and the item's number told.
         let placed = |e: DataError| match e {
             DataError::Row { line, reason, .. } if objects.array => {
@@ -65,22 +100,18 @@ impl Reader<'_> {
             other => other,
         };
         for &(line, source) in &objects.rows {
-            let row = self.json_row(line, source, &mut notes);
+            let row = self.json_row(line, source, &mut keys);
             rows.push(row.map_err(placed)?);
         }
         self.whole(&rows).map_err(placed)?;
         self.names_labels(&rows).map_err(placed)?;
+        let mut notes = keys.notes();
         notes.extend(self.alone(&rows));
         notes.extend(objects.note().map(str::to_owned));
         Ok((rows, notes))
     }
 
-    fn json_row(
-        &self,
-        line: usize,
-        source: &str,
-        notes: &mut Vec<String>,
-    ) -> Result<Row, DataError> {
+    fn json_row(&self, line: usize, source: &str, keys: &mut Keys) -> Result<Row, DataError> {
         let object = objects::object(source).map_err(|reason| {
             let reason = objects::over_lines(self.text).map_or(reason, str::to_owned);
             self.wrong(line, reason)
@@ -89,10 +120,10 @@ impl Reader<'_> {
             true => AS_CONLL,
             false => "",
         };
-        let names: Vec<String> = object.keys().cloned().collect();
+        let names = &object.names;
         let found = self
             .columns
-            .find(self.path, &names, self.demands == Demands::Labels)
+            .find(self.path, names, self.demands == Demands::Labels)
             .map_err(|e| match e {
                 DataError::Column { wanted, found, .. } => {
                     let keys = format!("no key {wanted}; the keys are {found}{}", tagged());
@@ -100,11 +131,18 @@ impl Reader<'_> {
                 }
                 other => other,
             })?;
-        if notes.is_empty() {
-            *notes = self.notes(&names, &found);
+        let used = self.used(names, &found);
+        match keys.first.is_empty() {
+            true => (keys.first, keys.used) = (self.notes(names, &found), used),
+            false if keys.used == used => {}
+            false => {
+                keys.others.get_or_insert((line, used));
+                keys.differ += 1;
+            }
         }
-        let string = |i: usize| match &object[&names[i]] {
-            Value::String(s) => Ok(s.clone()),
+        let value = |i: usize| object.value(i).map_err(|reason| self.wrong(line, reason));
+        let string = |i: usize| match value(i)? {
+            Value::String(s) => Ok(s),
             // As an empty field of a table: no text.
             Value::Null => Ok(String::new()),
             other => Err(self.wrong(
@@ -112,15 +150,15 @@ impl Reader<'_> {
                 format!(
                     "{} must be a string, it is {}{}",
                     names[i],
-                    told(other),
+                    told(&other),
                     tagged()
                 ),
             )),
         };
-        let grouped = |g: usize| match &object[&names[g]] {
-            Value::Null => None,
-            Value::String(s) if s.trim().is_empty() => None,
-            other => Some(other.to_string()),
+        let grouped = |g: usize| match value(g)? {
+            Value::Null => Ok(None),
+            Value::String(s) => Ok(group(&s)),
+            other => Ok(group(&number(&other, &object.values[g]))),
         };
         self.not_empty(Row {
             line,
@@ -128,18 +166,18 @@ impl Reader<'_> {
             text_b: found.text_b.map(string).transpose()?,
             label: match found.label {
                 None => Cell::None,
-                Some(l) => self.json_label(line, &object[&names[l]])?,
+                Some(l) => self.json_label(line, &value(l)?, &object.values[l])?,
             },
             words: Vec::new(),
-            group: found.group.and_then(grouped),
+            group: found.group.map(grouped).transpose()?.flatten(),
         })
     }
 
-    fn json_label(&self, line: usize, value: &Value) -> Result<Cell, DataError> {
-        let one = |v: &Value| match v {
+    /// A label, and as it is written.
+    fn json_label(&self, line: usize, value: &Value, source: &str) -> Result<Cell, DataError> {
+        let one = |v: &Value, source: &str| match v {
             Value::String(s) => Ok(self.label(s)),
-            Value::Number(n) => Ok(n.to_string()),
-            Value::Bool(b) => Ok(b.to_string()),
+            Value::Number(_) | Value::Bool(_) => Ok(number(v, source)),
             other => Err(self.wrong(
                 line,
                 format!("a label must be a string or a number, it is {other}"),
@@ -149,14 +187,18 @@ impl Reader<'_> {
             // As an empty field of a table: no label.
             Value::Null => Ok(Cell::None),
             Value::Array(list) => {
-                let labels: Vec<String> = list.iter().map(one).collect::<Result<_, _>>()?;
+                let sources: Vec<&RawValue> =
+                    serde_json::from_str(source).map_err(|e| self.wrong(line, e.to_string()))?;
+                let each = list.iter().zip(sources);
+                let labels = each.map(|(v, source)| one(v, source.get()));
+                let labels: Vec<String> = labels.collect::<Result<_, _>>()?;
                 if self.demands != Demands::Nothing && labels.iter().any(String::is_empty) {
                     let reason = "a label without a name; each label of a list needs one";
                     return Err(self.wrong(line, reason));
                 }
                 Ok(Cell::List(labels))
             }
-            other => Ok(Cell::Text(one(other)?)),
+            other => Ok(Cell::Text(one(other, source)?)),
         }
     }
 
@@ -221,6 +263,39 @@ mod tests {
                 "{lists:?}"
             );
         }
+    }
+
+    #[test]
+    fn rows_under_other_keys_are_told() {
+        let note = |text: &str| {
+            let (_folder, path) = file("a.jsonl", text.as_bytes());
+            let part = read_labelled(&path, &Columns::default()).unwrap();
+            part.notes.into_iter().find(|n| n.contains("other keys"))
+        };
+        let mixed = "{\"text\": \"a\", \"label\": 1}\n{\"sentence\": \"b\", \"score\": 2}\n\n\
+                     {\"review\": \"c\", \"label\": 1}\n";
+        let says = "rows with other keys than the first row: 2 (line 2: text from column sentence, label from score)";
+        assert_eq!(note(mixed).as_deref(), Some(says));
+        let same = "{\"text\": \"a\", \"label\": 1}\n{\"k\": 1, \"label\": 1, \"text\": \"b\"}\n";
+        assert_eq!(note(same), None);
+    }
+
+    /// No number is rounded into another label.
+    #[test]
+    fn long_integers_are_labels_as_written() {
+        let text = b"{\"text\": \"a\", \"label\": 100000000000000000001}\n\
+                     {\"text\": \"b\", \"label\": [100000000000000000002, 1.0, true]}\n";
+        let (_folder, path) = file("a.jsonl", text);
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(
+            part.rows[0].label,
+            Cell::Text("100000000000000000001".into())
+        );
+        let list = ["100000000000000000002", "1.0", "true"].map(str::to_owned);
+        assert_eq!(part.rows[1].label, Cell::List(list.to_vec()));
+        let (_folder, path) = file("a.csv", b"text,label\na,100000000000000000001\nb,2\n");
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        assert_eq!(crate::infer(&part).0, crate::TaskKind::Classify);
     }
 
     #[test]

@@ -185,7 +185,7 @@ fn bad_files_name_the_place() {
     check_error(
         "a.md",
         b"x",
-        ".txt (a text a line, where no labels are needed)",
+        "; .txt with a text a line is read by hone predict and --text of hone report",
     );
     let missing = read_file(Path::new("/nowhere/x.csv"), &Columns::default()).unwrap_err();
     assert!(missing.to_string().starts_with("/nowhere/x.csv: "));
@@ -448,6 +448,53 @@ fn null_is_an_empty_text() {
     let (_folder, path) = file("a.jsonl", text);
     let part = read_as_is(&path, &Columns::default()).unwrap();
     assert_eq!(part.rows[1].text, "");
+}
+
+#[test]
+fn a_space_before_quotation_marks_is_told() {
+    let told = |text: &[u8]| {
+        let (_folder, path) = file("a.csv", text);
+        let part = read_labelled(&path, &Columns::default()).unwrap();
+        part.notes
+            .into_iter()
+            .find(|n| n.contains("quotation mark"))
+    };
+    let says = "rows with a space before a quotation mark: 2 of 2; the marks are read as part of the field, since those that \
+                enclose one stand right behind the separator";
+    assert_eq!(
+        told(b"label,text\na, \"b c\"\nd, \"e\"\n").as_deref(),
+        Some(says)
+    );
+    assert_eq!(
+        told(b"text,label\nb c, \"a\"\ne, \"d\"\n").as_deref(),
+        Some(says)
+    );
+    assert_eq!(told(b"text,label\n\"b c\",a\ne,\"d\"\n \"f\" g,d\n"), None);
+}
+
+/// However a group is written, its rows stay together.
+#[test]
+fn a_group_has_one_spelling() {
+    let columns = Columns {
+        group: Some("user".to_owned()),
+        ..Columns::default()
+    };
+    let json = |groups: &[&str]| -> String {
+        let row = |g: &&str| format!("{{\"text\": \"a\", \"label\": 1, \"user\": {g}}}\n");
+        groups.iter().map(row).collect()
+    };
+    let csv = "text,label,user\na,1,g1\nb,0,g1 \nc,1,\" g1\"\nd,1,2.0\ne,1,2\nf,1,02\n";
+    let lines = json(&["\"g1\"", "\"g1 \"", "\" g1\"", "2.0", "\"2\"", "\"02\""]);
+    for (name, text) in [("a.csv", csv), ("a.jsonl", &lines)] {
+        let (_folder, path) = file(name, text.as_bytes());
+        let part = read_labelled(&path, &columns).unwrap();
+        let groups: Vec<&str> = part.rows.iter().flat_map(|r| r.group.as_deref()).collect();
+        assert_eq!(groups, ["g1", "g1", "g1", "2", "2", "02"], "{name}");
+    }
+    let long = json(&["100000000000000000001", "100000000000000000002"]);
+    let (_folder, path) = file("a.jsonl", long.as_bytes());
+    let part = read_labelled(&path, &columns).unwrap();
+    assert_ne!(part.rows[0].group, part.rows[1].group);
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn thinned(drawn: Vec<u32>, rows: usize, seed: u64) -> Vec<u32> {
 
 impl ProbeSet {
     /// At most `rows` rows of a data file, drawn by `seed` with the labels as frequent as in the file; one label a
-    /// row. `names` are those of `labels.txt`.
+    /// row. `names` are those of [`hone_data::numbering`].
     pub fn read(
         name: String,
         part: &Part,

@@ -19,8 +19,8 @@ fn a_file_keeps_its_columns_and_its_format() {
         ),
         (
             "a.jsonl",
-            "{\"k\": 1, \"text\": \"a good film\", \"label\": [\"p\"]}\n{\"text\": \"the big plot\", \"label\": []}\n",
-            "[\"p\"]",
+            "{\"k\": 1e99, \"text\": \"a good film\", \"label\": [\"p\"]}\n{\"text\": \"the big plot\", \"label\": []}\n",
+            "1e99,",
         ),
         (
             "a.json",
