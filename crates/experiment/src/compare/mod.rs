@@ -251,7 +251,7 @@ mod tests {
                 .map(|w| (1..=w.len() as u32).map(Some).collect())
                 .collect(),
             words,
-            unknown: String::new(),
+            unknown: Vec::new(),
         };
         let both = [
             [say(&[1, 0, 0]), say(&[1, 1]), say(&[0, 0])],

@@ -142,7 +142,7 @@ mod tests {
             tokens: [None, Some(0), None, Some(0), None, Some(1), None, Some(2)].to_vec(),
             words: Vec::new(),
             first_pieces: Vec::new(),
-            unknown: String::new(),
+            unknown: Vec::new(),
         };
         let tags = examples(Task::Tag, tags);
         check(Task::Tag, 3, &tags, &plain, h(&[0.5, 0.25, 0.25]));
