@@ -399,8 +399,8 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Watching")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub calibrate: bool,
-    /// Find, on the validation texts (of crossval by the folds' answers), the confidence above which answers are right this often (0.95, say; it holds
-    /// with 95 % certainty); `predict --abstain` then gives no other answers [default: none]
+    /// Find, on the validation texts, the confidence above which answers are right this often (0.95, say; it holds
+    /// with 95 % certainty; of crossval by the folds' answers, an estimate); `predict --abstain` then gives no other answers [default: none]
     #[arg(long, value_name = "P", help_heading = "Watching")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abstain_precision: Option<f64>,

@@ -154,11 +154,24 @@ fn as_text(args: &CompareArgs, found: &Comparison) -> String {
     }
     if let Some(m) = &found.metric {
         text += &format!(
-            "\n{}, B minus A: {:+.4} [{:+.4}, {:+.4}] (95 %, paired bootstrap over rows)\n",
-            m.metric, m.difference, m.interval[0], m.interval[1]
+            "\n{}, B minus A: {:+.4}{} ({})\n",
+            m.metric,
+            m.difference,
+            between(m.interval),
+            match m.interval {
+                Some(_) => "95 %, paired bootstrap over rows",
+                None => "no interval: fewer than 20 rows, or nothing varied over them",
+            }
         );
     }
     text
+}
+
+/// An interval behind a difference, where there is one.
+pub fn between(ends: Option<[f64; 2]>) -> String {
+    ends.map_or(String::new(), |[low, high]| {
+        format!(" [{low:+.4}, {high:+.4}]")
+    })
 }
 
 /// A probability of chance: three digits, however small.

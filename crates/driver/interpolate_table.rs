@@ -1,6 +1,7 @@
 //! What `hone interpolate` shows: its table, what the figures mean, and a picture.
 
 use crate::command;
+use crate::compare::between;
 use crate::interpolate::{InterpolateArgs, Plan, Rows};
 use crate::knowledge::{self, Base, Read};
 use crate::report;
@@ -137,7 +138,7 @@ impl Told<'_> {
         let Some(p) = self.points.iter().find(|p| p.alpha == kept) else {
             return String::new();
         };
-        let interval = |x: f64, i: [f64; 2]| format!("{x:+.4} [{:+.4}, {:+.4}]", i[0], i[1]);
+        let interval = |x: f64, ends: Option<[f64; 2]>| format!("{x:+.4}{}", between(ends));
         let mut parts = Vec::new();
         if let Some(t) = &p.task {
             parts.push(format!(
@@ -148,7 +149,7 @@ impl Told<'_> {
         }
         for m in &p.against_tuned {
             let c = &m.change;
-            let found = interval(c.change, c.change_interval);
+            let found = interval(c.change, Some(c.change_interval));
             parts.push(format!("{} {} {found}", m.measure, m.name));
         }
         let mut text = format!(

@@ -27,7 +27,7 @@ pub fn calibrated(c: &Calibration) -> Vec<String> {
     lines
 }
 
-/// An abstention, line by line; `but` is what its certainty takes for granted.
+/// An abstention, line by line; `but` is what it takes for granted.
 pub fn abstained(found: &Abstention, but: Option<&str>) -> Vec<String> {
     let Some(rule) = &found.rule else {
         return vec![format!(
@@ -36,9 +36,11 @@ pub fn abstained(found: &Abstention, but: Option<&str>) -> Vec<String> {
             found.by, found.wanted
         )];
     };
+    let certain = found.certainty.map_or("by estimate".to_owned(), |c| {
+        format!("with {:.0} % certainty", 100.0 * c)
+    });
     let mut lines = vec![format!(
-        "abstention: with {:.0} % certainty {} of the answers are right{}",
-        100.0 * found.certainty,
+        "abstention: {certain} {} of the answers are right{}",
         found.wanted,
         but.map_or(String::new(), |what| format!(" ({what})"))
     )];

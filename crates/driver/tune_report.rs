@@ -1,5 +1,6 @@
 //! What a search found, as people read it: the last rung, what the winner is worth, and what each setting matters.
 
+use crate::compare::between;
 use hone_experiment::tune::{FACTORS, Judged, Moved, SettingMoves, TuneReport, Verdict};
 use hone_report::{Forest, ForestRow, Table, bytes, duration};
 use std::path::Path;
@@ -150,8 +151,10 @@ fn worth(report: &TuneReport) -> String {
         );
     } else if let Some(m) = refit.first_models.as_ref().and_then(|c| c.metric.as_ref()) {
         text += &format!(
-            "the two models of {seed}: {} {:+.4} [{:+.4}, {:+.4}] (bootstrap over texts)\n",
-            m.metric, m.difference, m.interval[0], m.interval[1]
+            "the two models of {seed}: {} {:+.4}{} (bootstrap over texts)\n",
+            m.metric,
+            m.difference,
+            between(m.interval)
         );
     }
     if let Some(why) = &refit.cut_short {

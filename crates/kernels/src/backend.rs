@@ -539,7 +539,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     // ---- losses --------------------------------------------------------------------------------
 
-    /// Cross-entropy of softmax against soft targets t, with focal exponent γ (Lin et al. 2017):
+    /// Cross-entropy of softmax against soft targets t, which need not sum to 1, with focal exponent γ (Lin et al. 2017):
     /// `loss[r] = w_r · −Σ_c t_c (1 − p_c)^γ log p_c`; `dlogits[R, C]` is its gradient.
     fn softmax_loss(
         &self,

@@ -246,7 +246,9 @@ impl Warmup {
         match self {
             Warmup::Steps(n) => n,
             Warmup::Fraction(f) => {
-                let steps = (f * total as f64).ceil() as usize;
+                // 7 % of 100 steps are 7, though 0.07 · 100 is a little more.
+                let exact = f * total as f64 * (1.0 - 1e-12);
+                let steps = exact.ceil() as usize;
                 steps.min(total.saturating_sub(1))
             }
         }
@@ -353,6 +355,18 @@ mod tests {
         }
         for text in ["-1", "1.5", "200%", "x", ""] {
             assert!(text.parse::<Warmup>().is_err(), "{text}");
+        }
+    }
+
+    /// As whole numbers have it: 0.07 · 100 is 7.000000000000001.
+    #[test]
+    fn percents_are_rounded_up_and_no_further() {
+        for percent in 0..100usize {
+            for total in 1..2000 {
+                let part: Warmup = format!("{percent}%").parse().unwrap();
+                let want = (percent * total).div_ceil(100).min(total - 1);
+                assert_eq!(part.steps(total), want, "{percent} % of {total}");
+            }
         }
     }
 

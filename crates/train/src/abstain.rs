@@ -11,9 +11,11 @@
 //! Geifman & El-Yaniv 2017, whose bound divides the error evenly.) The widest coverage that passes is taken. Where
 //! surer answers are right at least as often, as they should be, the chance that the answers above the threshold are
 //! right less often than wanted is at most 1 − `CERTAINTY`. (Rows that also chose the weights or a temperature flatter
-//! the model a little, and with it the rule.)
+//! the model a little, and with it the rule.) Out of fold the rows were answered by other models than the one that is kept, which
+//! may answer worse above the same threshold: the rule is an estimate then, and has no certainty.
 
 use crate::TrainError;
+use crate::held_out::HeldOut;
 use crate::metrics::wilson;
 use crate::reading::Sureness;
 use crate::special::{binomial_at_least, bisect};
@@ -35,8 +37,9 @@ pub struct Abstain {
     pub above: f64,
     /// Share of right answers among those that are given.
     pub precision: f64,
-    /// How certain that is.
-    pub certainty: f64,
+    /// How certain that is; none where other models answered the held-out rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certainty: Option<f64>,
     /// Share of the held-out rows that were answered.
     pub coverage: f64,
     /// Held-out rows.
@@ -65,13 +68,13 @@ pub struct Answered {
 pub struct Abstention {
     /// Wanted precision.
     pub wanted: f64,
-    /// With how much certainty.
-    pub certainty: f64,
+    /// With how much certainty; none where other models answered the rows, which makes it an estimate.
+    pub certainty: Option<f64>,
     /// What was found; none where no coverage passed.
     pub rule: Option<Abstain>,
     /// Which rows found it: `validation rows` or `out-of-fold rows`.
     pub by: &'static str,
-    /// On those: the lower bound of the precision by itself, at the same certainty.
+    /// On those: the lower bound of the precision by itself, at the same certainty, where there is one.
     pub lower_bound: Option<f64>,
     /// On those.
     pub held_out: Option<Answered>,
@@ -121,7 +124,7 @@ impl Abstain {
                 found = Some(Abstain {
                     above,
                     precision,
-                    certainty: CERTAINTY,
+                    certainty: Some(CERTAINTY),
                     coverage: given as f64 / n as f64,
                     rows: n,
                 });
@@ -187,21 +190,24 @@ impl Abstain {
 }
 
 impl Abstention {
-    /// Finds a rule on held-out rows and reads it on test rows.
+    /// Finds a rule on held-out rows and reads it on test rows; `by` says whose answers to them these are.
     pub fn of(
         wanted: f64,
-        by: &'static str,
+        by: HeldOut<'_>,
         held_out: &[Sureness],
         test: Option<&[Sureness]>,
     ) -> Abstention {
-        let rule = Abstain::find(held_out, wanted);
+        let certainty = by.certainty();
+        let rule = Abstain::find(held_out, wanted).map(|rule| Abstain { certainty, ..rule });
         let answered = rule.map(|r| r.on(held_out));
         Abstention {
             wanted,
-            certainty: CERTAINTY,
+            certainty,
             rule,
-            by,
-            lower_bound: answered.map(|a| lower_bound(a.right, a.answered, CERTAINTY)),
+            by: by.name(),
+            lower_bound: answered
+                .zip(certainty)
+                .map(|(a, certainty)| lower_bound(a.right, a.answered, certainty)),
             held_out: answered,
             test: rule.zip(test).map(|(r, rows)| r.on(rows)),
         }
@@ -330,6 +336,15 @@ mod tests {
         let text = serde_json::to_string(&fields).unwrap();
         let back = serde_json::from_str(&text).unwrap();
         assert_eq!(Abstain::read(&back).unwrap(), Some(rule));
+        // An estimate of other models' answers has no certainty to be read back.
+        let estimate = Abstain {
+            certainty: None,
+            ..rule
+        };
+        let mut other = Map::new();
+        Abstain::write(Some(&estimate), &mut other).unwrap();
+        assert!(other[FIELD].get("certainty").is_none());
+        assert_eq!(Abstain::read(&other).unwrap(), Some(estimate));
         let on = rule.on(&rows);
         assert_eq!(on.coverage, rule.coverage);
         assert!(on.precision > 0.9);

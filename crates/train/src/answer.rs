@@ -214,7 +214,7 @@ mod tests {
                 tokens: vec![None; 3],
                 words: vec![words],
                 first_pieces: vec![pieces],
-                unknown: "B-?".to_owned(),
+                unknown: Vec::new(),
             };
             // Three tokens of two classes: probabilities of class 0 are ¾, ¼ and ⅔.
             let ln = f64::ln;

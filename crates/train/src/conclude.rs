@@ -194,7 +194,7 @@ impl Job<'_> {
         let (Some(wanted), Some(held_out)) = (self.options.abstain_precision, held_out) else {
             return Ok(None);
         };
-        let abstention = Abstention::of(wanted, by.name(), &held_out, sureness(&found.test));
+        let abstention = Abstention::of(wanted, by, &held_out, sureness(&found.test));
         Abstain::write(abstention.rule.as_ref(), &mut model.config.source)?;
         Ok(Some(abstention))
     }

@@ -4,6 +4,7 @@ use hone_bert::Task;
 use hone_data::spread;
 use hone_tensor::Ragged;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// What each example should be answered with.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,8 +29,8 @@ pub enum Targets {
         words: Vec<Vec<Option<u32>>>,
         /// Token (within its example) of each word's first piece; `None` where truncation cut it off.
         first_pieces: Vec<Vec<Option<u32>>>,
-        /// Name that stands for tags the model does not know.
-        unknown: String,
+        /// The text of each tag that the model does not know, by word, `[examples]`; empty where it knows all of them.
+        unknown: Vec<BTreeMap<usize, String>>,
     },
 }
 
@@ -50,6 +51,20 @@ impl Targets {
             Targets::Values(all) => all.len(),
             Targets::Tags { words, .. } => words.len(),
         }
+    }
+
+    /// The gold tags of example `i`, as the entities are read from them: those that the model does not know by their own text, since
+    /// their entities are to be missed, and those beside them to end where they end. Of other tasks none.
+    pub fn gold_tags<'a>(&'a self, i: usize, labels: &'a [String]) -> Vec<&'a str> {
+        let Targets::Tags { words, unknown, .. } = self else {
+            return Vec::new();
+        };
+        let own = |word| Some(unknown.get(i)?.get(&word)?.as_str());
+        let name = |(word, class): (usize, &Option<u32>)| match class {
+            Some(class) => labels[*class as usize].as_str(),
+            None => own(word).unwrap_or("?"),
+        };
+        words[i].iter().enumerate().map(name).collect()
     }
 
     /// What they are, in words.
@@ -108,7 +123,7 @@ impl Examples {
                     tokens: Vec::new(),
                     words: Vec::new(),
                     first_pieces: Vec::new(),
-                    unknown: "B-?".to_owned(),
+                    unknown: Vec::new(),
                 },
             },
         }
@@ -181,7 +196,10 @@ impl Examples {
                     .collect(),
                 words: index.iter().map(|i| words[at(i)].clone()).collect(),
                 first_pieces: index.iter().map(|i| first_pieces[at(i)].clone()).collect(),
-                unknown: unknown.clone(),
+                unknown: match unknown.is_empty() {
+                    true => Vec::new(),
+                    false => index.iter().map(|i| unknown[at(i)].clone()).collect(),
+                },
             },
         };
         let mut chosen = Examples {
@@ -277,11 +295,12 @@ mod tests {
                         tokens,
                         words,
                         first_pieces,
-                        ..
+                        unknown,
                     } => {
                         tokens.extend(ids.iter().map(|&t| Some(t)));
-                        words.push(vec![Some(i)]);
-                        first_pieces.push(vec![Some(0)]);
+                        words.push(vec![Some(i), None]);
+                        first_pieces.push(vec![Some(0), None]);
+                        unknown.push([(1, format!("B-{i}"))].into());
                     }
                 }
             }
@@ -302,7 +321,9 @@ mod tests {
                         tokens[5..],
                         [Some(0), Some(30), Some(31), Some(32), Some(33)]
                     );
-                    assert_eq!(words[0], [Some(4)]);
+                    assert_eq!(words[0], [Some(4), None]);
+                    let labels: Vec<String> = (0..5).map(|c| format!("I-{c}")).collect();
+                    assert_eq!(some.targets.gold_tags(2, &labels), ["I-3", "B-3"]);
                 }
             }
         }

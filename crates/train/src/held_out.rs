@@ -1,7 +1,7 @@
 //! Rows that a finished model did not see, which calibrate it and find its threshold of abstention: whose answers they are,
 //! and whether there are enough of them to be sure of anything.
 
-use crate::abstain::least_rows;
+use crate::abstain::{CERTAINTY, least_rows};
 use crate::calibrate::{Answers, LEAST_ROWS};
 use crate::job::Job;
 use crate::prepare::task_of;
@@ -24,6 +24,15 @@ impl HeldOut<'_> {
         match self {
             HeldOut::Valid => "validation rows",
             HeldOut::OutOfFold(_) => "out-of-fold rows",
+        }
+    }
+
+    /// How certain a rule of abstention is that these rows find: out of fold other models answered them than the one that
+    /// is to answer.
+    pub(crate) fn certainty(self) -> Option<f64> {
+        match self {
+            HeldOut::Valid => Some(CERTAINTY),
+            HeldOut::OutOfFold(_) => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::examples::{Examples, Targets};
 use hone_bert::Task;
-use hone_data::{DataError, LabelSet, Labels, Part, Row, TaskKind, Tokenizer, Truncate};
+use hone_data::{Cell, DataError, LabelSet, Labels, Part, Row, TaskKind, Tokenizer, Truncate};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -170,7 +170,7 @@ pub fn labelled(
                         tokens,
                         words,
                         first_pieces,
-                        ..
+                        unknown,
                     },
                 offsets,
                 ..
@@ -183,6 +183,9 @@ pub fn labelled(
                     }
                 }
             }
+            if !receipt.unknown_labels.is_empty() {
+                *unknown = part.rows.iter().zip(&all).map(strange).collect();
+            }
             *words = all;
         }
         (Labels::Classes(all), e) => e.targets = Targets::Classes(all),
@@ -191,6 +194,17 @@ pub fn labelled(
         (Labels::Tags(_), _) => {}
     }
     Ok((examples, receipt))
+}
+
+/// The tags of a row that have no class, by word.
+fn strange((row, classes): (&Row, &Vec<Option<u32>>)) -> BTreeMap<usize, String> {
+    let Cell::Tags(tags) = &row.label else {
+        return BTreeMap::new();
+    };
+    let each = tags.iter().zip(classes).enumerate();
+    each.filter(|(_, (_, class))| class.is_none())
+        .map(|(word, (tag, _))| (word, tag.clone()))
+        .collect()
 }
 
 /// Reads `--task`: `None` for `auto`.
@@ -257,7 +271,7 @@ mod tests {
             tokens,
             words,
             first_pieces,
-            ..
+            unknown,
         } = targets
         else {
             panic!("tags");
@@ -277,6 +291,7 @@ mod tests {
             [vec![Some(1)], vec![Some(1), Some(3), Some(4), Some(6)]]
         );
         assert_eq!(receipt.unknown_labels, [("B-Y".to_owned(), 1)].into());
+        assert_eq!(unknown, [[].into(), [(2, "B-Y".to_owned())].into()]);
         // Cut after "slow": the last word has no piece left, and is still to be answered.
         let (ids, targets, receipt) = read(6);
         assert_eq!(ids, [2, 5, 41, 38, 9, 3]);

@@ -60,6 +60,9 @@ impl TargetRule {
 
     /// `(targets[R, C], weights[R])` of a micro-batch; weights are divided by `total`, so that the sums
     /// over a step's micro-batches are the step's mean. Rows without a target weigh nothing.
+    ///
+    /// The part that smoothing spreads over the classes weighs as each of them does, and not as the row's own, as PyTorch's
+    /// `cross_entropy(weight, label_smoothing)` has it: the targets of a row then do not sum to 1.
     pub fn rows(
         &self,
         examples: &Examples,
@@ -76,9 +79,15 @@ impl TargetRule {
                 weights.push(0.0);
                 return;
             };
-            targets.resize(start + classes, self.label_smoothing / classes as f32);
+            let (own, spread) = (self.weight(c), self.label_smoothing / classes as f32);
+            // A row that weighs nothing has any targets.
+            let of = |other: u32| match own > 0.0 {
+                true => spread * (self.weight(other) / own),
+                false => spread,
+            };
+            targets.extend((0..classes as u32).map(of));
             targets[start + c as usize] += 1.0 - self.label_smoothing;
-            weights.push((f64::from(self.weight(c)) / total) as f32);
+            weights.push((f64::from(own) / total) as f32);
         };
         match &examples.targets {
             Targets::Classes(all) => index.iter().for_each(|&i| class(all[i as usize])),
@@ -110,6 +119,7 @@ impl TargetRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::softmax;
     use hone_bert::Task;
 
     fn examples() -> Examples {
@@ -135,6 +145,35 @@ mod tests {
         let close = |a: f32, b: f32| (a - b).abs() < 1e-6;
         assert!(close(targets[0], 0.8) && close(targets[1], 0.1) && close(targets[4], 0.8));
         assert!(close(targets[..3].iter().sum(), 1.0));
+    }
+
+    /// `torch.nn.functional.cross_entropy(z, [0, 1, 0, 2], weight=[0.5, 2, 1.25], label_smoothing=0.3)` in double.
+    #[test]
+    fn smoothing_under_class_weights_is_pytorchs() {
+        let mut e = examples();
+        e.targets = Targets::Classes([0, 1, 0, 2].map(Some).to_vec());
+        let rule = TargetRule {
+            label_smoothing: 0.3,
+            class_weights: vec![0.5, 2.0, 1.25],
+        };
+        let all = [0, 1, 2, 3];
+        let (targets, weights) = rule.rows(&e, &all, 3, rule.total(&e, &all));
+        let logits = [
+            [1.0, 0.0, -1.0],
+            [0.5, 2.0, 0.0],
+            [-1.0, 0.0, 3.0],
+            [0.0; 3],
+        ];
+        let loss: f64 = logits
+            .iter()
+            .zip(targets.chunks(3))
+            .zip(&weights)
+            .map(|((z, t), &w)| {
+                let each = softmax(z).into_iter().zip(t);
+                f64::from(w) * each.map(|(p, &t)| -f64::from(t) * p.ln()).sum::<f64>()
+            })
+            .sum();
+        assert!((loss - 1.231_841_624_585_455).abs() < 1e-6, "{loss}");
     }
 
     #[test]

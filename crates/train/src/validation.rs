@@ -7,7 +7,7 @@ use crate::evaluate::EvalBatches;
 use crate::events::Event;
 use crate::reading::{Reading, read_set};
 use crate::training::{Progress, Training};
-use crate::watch::{ConstantAnswer, Gap, Losses, Point, Score, Watch, sample};
+use crate::watch::{ConstantAnswer, Gap, History, Losses, Point, Score, Watch, sample};
 use crate::{Examples, Select, TargetRule, TrainError};
 use hone_bert::{Acts, Limits};
 use hone_kernels::Backend;
@@ -180,22 +180,114 @@ impl<'a, B: Backend> Training<'a, B> {
         if sample.is_empty() {
             return None;
         }
-        // Scores are plain losses, whatever was trained on.
-        let plain = TargetRule::default();
+        let rule = TargetRule {
+            label_smoothing: 0.0,
+            ..self.rule()
+        };
+        let weights = Losses {
+            train: row_weights(sample, &rule),
+            valid: row_weights(self.valid?, &rule),
+        };
         let (task, classes) = (self.model.task, self.model.classes());
-        let constant = ConstantAnswer::best(task, classes, self.train, &plain);
-        let rows = 0..sample.len() as u32;
-        let constant: Vec<f32> = rows
-            .map(|i| constant.step_loss(sample, &[i], &plain) as f32)
-            .collect();
-        now.history.gap(&self.options.metric, &constant, kept)
+        let answer = ConstantAnswer::best(task, classes, self.train, &rule);
+        let constant = constant_losses(&answer, sample);
+        let constant = times(&constant, &weights.train);
+        weighed(&now.history, &weights).gap(&self.options.metric, &constant, kept)
+    }
+}
+
+/// Scores are plain losses, whatever was trained on: those of an answer to each row.
+fn constant_losses(answer: &ConstantAnswer, examples: &Examples) -> Vec<f32> {
+    let plain = TargetRule::default();
+    let rows = 0..examples.len() as u32;
+    rows.map(|i| answer.step_loss(examples, &[i], &plain) as f32)
+        .collect()
+}
+
+/// What each row's loss counts in a mean under the run's class weights (of tags, their mean over the row's words), 1 on average. Who
+/// trains on weighted losses has learned where these fall, and plain ones may rise.
+fn row_weights(examples: &Examples, rule: &TargetRule) -> Vec<f32> {
+    let plain = TargetRule::default();
+    let own = |i: u32| rule.total(examples, &[i]) / plain.total(examples, &[i]);
+    let all: Vec<f64> = (0..examples.len() as u32).map(own).collect();
+    // A row of an unknown label has no loss, and no weight.
+    let known = || all.iter().filter(|w| !w.is_nan());
+    let mean = known().sum::<f64>() / known().count().max(1) as f64;
+    let each = all.iter().map(|w| match mean > 0.0 {
+        true => (w / mean) as f32,
+        false => 1.0,
+    });
+    each.collect()
+}
+
+fn times(losses: &[f32], weights: &[f32]) -> Vec<f32> {
+    losses.iter().zip(weights).map(|(x, w)| x * w).collect()
+}
+
+/// The history with each row's losses times its weight; the points, which are reported, stay plain.
+fn weighed(history: &History, weights: &Losses) -> History {
+    let each = |losses: &Losses| Losses {
+        train: times(&losses.train, &weights.train),
+        valid: times(&losses.valid, &weights.valid),
+    };
+    History {
+        points: history.points.clone(),
+        lowest: each(&history.lowest),
+        before: each(&history.before),
+        last: each(&history.last),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cadence, Options};
+    use crate::watch::Verdict;
+    use crate::{Cadence, Options, Targets};
+    use hone_bert::Task;
+
+    /// 190 rows of one class and 10 of another. A model that was trained on weighted losses and answers the rare class well has
+    /// a larger plain loss than the answer that reads nothing (the entropy, 0.199), and is no worse for it; one that knows
+    /// nothing answers one half, and has learned nothing.
+    #[test]
+    fn class_weights_count_in_the_verdict() {
+        let mut all = Examples::new(Task::Classify);
+        let classes: Vec<Option<u32>> = (0..200).map(|i| Some(u32::from(i % 20 == 0))).collect();
+        for i in 0..200 {
+            all.push(i, i as usize + 2, &[1], &[0]);
+        }
+        all.targets = Targets::Classes(classes.clone());
+        let balanced = TargetRule {
+            class_weights: TargetRule::balanced(&all, 2),
+            ..TargetRule::default()
+        };
+        let verdict = |rule: &TargetRule, losses: [f32; 2]| {
+            let own = row_weights(&all, rule);
+            assert!((own.iter().sum::<f32>() - 200.0).abs() < 1e-3);
+            let weights = Losses {
+                train: own.clone(),
+                valid: own,
+            };
+            let of = |class: &Option<u32>| losses[class.unwrap_or(0) as usize];
+            let rows: Vec<f32> = classes.iter().map(of).collect();
+            let mut history = History::default();
+            let both = Losses {
+                train: rows.clone(),
+                valid: rows,
+            };
+            history.add(Point::default(), both);
+            let answer = ConstantAnswer::best(Task::Classify, 2, &all, rule);
+            let constant = times(&constant_losses(&answer, &all), &weights.train);
+            let gap = weighed(&history, &weights).gap("accuracy", &constant, 0);
+            gap.unwrap().verdict
+        };
+        let plain = TargetRule::default();
+        assert_eq!(verdict(&balanced, [0.3, 0.2]), Verdict::None);
+        assert_eq!(verdict(&plain, [0.3, 0.2]), Verdict::Underfitting);
+        let half = 2.0f32.ln();
+        assert_eq!(verdict(&balanced, [half; 2]), Verdict::Underfitting);
+        assert_eq!(verdict(&plain, [0.02, 0.5]), Verdict::None);
+        assert_eq!(row_weights(&all, &plain), [1.0; 200]);
+    }
 
     /// A run is never so long that the rows between two of its validations cannot be counted.
     #[test]

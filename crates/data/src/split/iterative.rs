@@ -1,14 +1,14 @@
 //! Rows of several labels: iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011).
 
 use super::{Bundle, bundles};
-use hone_tensor::permutation;
-use std::cmp::Reverse;
+use crate::folds::{Orders, class_count};
+use std::cmp::Ordering;
 
 /// Deals the rows into parts whose sizes have the given weights, every class spread alike.
 ///
-/// Rows that stay together first, the largest bundles before the others. Then class after class, the one first of which the
-/// fewest rows are left: its rows go to the part that lacks most of it, of equal ones to the part that lacks most rows. What is
-/// frequent evens out what the rare has left.
+/// Rows that stay together first, large bundles before the others, as small ones then even out what they leave. Then class after
+/// class, the one first of which the fewest rows are left: its rows go to the part that lacks most of it, of equal ones to the part
+/// that lacks most rows. What is frequent evens out what the rare has left.
 pub(crate) fn deal_several(
     keys: &[Vec<String>],
     classes: &[Vec<u32>],
@@ -16,31 +16,35 @@ pub(crate) fn deal_several(
     seed: u64,
 ) -> Vec<Vec<u32>> {
     let all = bundles(keys, &vec![0; classes.len()]);
-    let count = classes
-        .iter()
-        .flatten()
-        .max()
-        .map_or(0, |&c| c as usize + 1);
+    let sum = weights.iter().sum::<f64>();
+    let shares: Vec<f64> = weights.iter().map(|w| w / sum).collect();
+    let deal = |order: Vec<usize>| deal_in(order, &all, classes, &shares);
+    Orders::new(&all, seed).most_even(|_, _| Ordering::Equal, classes, &shares, deal)
+}
+
+/// Deals bundles in one order.
+fn deal_in(
+    order: Vec<usize>,
+    all: &[Bundle],
+    classes: &[Vec<u32>],
+    shares: &[f64],
+) -> Vec<Vec<u32>> {
+    let count = class_count(classes);
     let mut left = vec![0usize; count];
     for &class in classes.iter().flatten() {
         left[class as usize] += 1;
     }
     let mut hands = Hands {
         classes,
-        shares: weights
-            .iter()
-            .map(|w| w / weights.iter().sum::<f64>())
-            .collect(),
-        rows: Dealt::new(classes.len(), weights.len()),
-        each: left.iter().map(|&n| Dealt::new(n, weights.len())).collect(),
-        parts: vec![Vec::new(); weights.len()],
+        shares,
+        rows: Dealt::new(classes.len(), shares.len()),
+        each: left.iter().map(|&n| Dealt::new(n, shares.len())).collect(),
+        parts: vec![Vec::new(); shares.len()],
     };
-    let order = permutation(all.len(), seed, 0).into_iter();
-    let (mut whole, single): (Vec<&Bundle>, Vec<&Bundle>) = order
-        .map(|i| &all[i as usize])
+    let (whole, single): (Vec<&Bundle>, Vec<&Bundle>) = order
+        .into_iter()
+        .map(|i| &all[i])
         .partition(|bundle| bundle.rows.len() > 1);
-    // Large bundles first: small ones then even out what they leave.
-    whole.sort_by_key(|bundle| Reverse(bundle.rows.len()));
     for bundle in whole {
         let part = hands.cheapest(&bundle.rows);
         hands.give(&bundle.rows, part, &mut left);
@@ -96,7 +100,7 @@ impl Dealt {
 struct Hands<'a> {
     classes: &'a [Vec<u32>],
     /// What each part is to get of everything.
-    shares: Vec<f64>,
+    shares: &'a [f64],
     rows: Dealt,
     each: Vec<Dealt>,
     parts: Vec<Vec<u32>>,

@@ -127,27 +127,12 @@ fn answer(labels: &[String], examples: &Examples, p: Prediction<'_>) -> Answer {
                 ..plain(value.to_string(), 0.0, false)
             }
         }
-        Targets::Tags {
-            words,
-            first_pieces,
-            unknown,
-            ..
-        } => {
+        Targets::Tags { first_pieces, .. } => {
+            let name = |class: &Option<u32>| class.map_or("O", |c| labels[c as usize].as_str());
             let said = word_classes(&first_pieces[i], p, labels.len());
-            let name = |c: &Option<u32>, other: &'static str| -> String {
-                c.map_or(other.to_owned(), |c| labels[c as usize].clone())
-            };
-            let said: Vec<String> = said.iter().map(|c| name(c, "O")).collect();
-            let gold: Vec<String> = words[i]
-                .iter()
-                .map(|c| c.map_or(unknown.clone(), |c| labels[c as usize].clone()))
-                .collect();
-            let refs = |x: &[String]| -> Vec<(usize, usize, String)> {
-                let tags: Vec<&str> = x.iter().map(String::as_str).collect();
-                let spans = entities(&tags).into_iter();
-                spans.map(|(s, e, kind)| (s, e, kind.to_owned())).collect()
-            };
-            let (spans, true_spans) = (refs(&said), refs(&gold));
+            let said: Vec<&str> = said.iter().map(name).collect();
+            let gold = examples.targets.gold_tags(i, labels);
+            let (spans, true_spans) = (entities(&said), entities(&gold));
             let right = spans.iter().filter(|s| true_spans.contains(s)).count();
             Answer {
                 parts: [right as f64, spans.len() as f64, true_spans.len() as f64],
@@ -160,6 +145,26 @@ fn answer(labels: &[String], examples: &Examples, p: Prediction<'_>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An entity whose second word has a tag that the model does not know is not the one of one word.
+    #[test]
+    fn entities_of_unknown_tags_are_missed() {
+        let mut examples = Examples::new(Task::Tag);
+        examples.push(0, 1, &[1; 2], &[0; 2]);
+        examples.targets = Targets::Tags {
+            tokens: vec![None; 2],
+            words: vec![vec![Some(1), None]],
+            first_pieces: vec![vec![Some(0), Some(1)]],
+            unknown: vec![[(1, "I-x".to_owned())].into()],
+        };
+        let labels = ["O", "B-x"].map(str::to_owned);
+        let logits = vec![0.0, 1.0, 1.0, 0.0];
+        let said = [RowLogits { row: 0, logits }];
+        let found = answers_of(Task::Tag, &labels, &examples, &said).unwrap();
+        assert_eq!(found.rows[0].parts, [0.0, 1.0, 1.0]);
+        assert!(!found.rows[0].right);
+        assert_eq!(found.metrics.value("entity_f1"), Some(0.0));
+    }
 
     /// Both rows have label 0 and are answered so; the second has one more, which the model does not know.
     #[test]

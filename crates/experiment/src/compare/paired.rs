@@ -6,6 +6,8 @@ use serde::Serialize;
 
 /// Draws of the bootstrap.
 const DRAWS: usize = 2000;
+/// Fewest rows whose resamples say what further rows may be like: of one row all are the same.
+const LEAST_ROWS: usize = 20;
 
 /// Rows by who is right, and what follows from their numbers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -101,19 +103,38 @@ pub struct PairedMetric {
     /// Second minus first.
     pub difference: f64,
     /// 95 % interval: percentiles of the difference over 2 000 resamples of the rows, both models on the same; resamples in
-    /// which the metric is no number are left out.
-    pub interval: [f64; 2],
+    /// which the metric is no number are left out. None of fewer than 20 rows, nor where nothing varied.
+    pub interval: Option<[f64; 2]>,
 }
 
-/// The paired bootstrap: `value(model, rows)` is the metric of model 0 or 1 over the listed rows.
+impl PairedMetric {
+    /// `value(model, rows)` is the metric of model 0 or 1 over the listed rows.
+    pub(crate) fn of(
+        metric: &str,
+        rows: usize,
+        seed: u64,
+        value: impl Fn(usize, &[u32]) -> f64,
+    ) -> PairedMetric {
+        let (models, [low, high]) = bootstrap(rows, seed, value);
+        PairedMetric {
+            metric: metric.to_owned(),
+            a: models[0],
+            b: models[1],
+            difference: models[1] - models[0],
+            interval: (rows >= LEAST_ROWS && low < high).then_some([low, high]),
+        }
+    }
+}
+
+/// The paired bootstrap: `value(model, rows)` is the metric of model 0 or 1 over the listed rows. The value of both over all rows, and
+/// the 95 % interval of the difference.
 pub(crate) fn bootstrap(
-    metric: &str,
     rows: usize,
     seed: u64,
     value: impl Fn(usize, &[u32]) -> f64,
-) -> PairedMetric {
+) -> ([f64; 2], [f64; 2]) {
     let all: Vec<u32> = (0..rows as u32).collect();
-    let (a, b) = (value(0, &all), value(1, &all));
+    let models = [value(0, &all), value(1, &all)];
     let random = Philox::new(seed);
     let mut found: Vec<f64> = (0..DRAWS as u64)
         .map(|draw| {
@@ -132,13 +153,7 @@ pub(crate) fn bootstrap(
         let place = (last * share).round() as usize;
         found.get(place).copied().unwrap_or(f64::NAN)
     };
-    PairedMetric {
-        metric: metric.to_owned(),
-        a,
-        b,
-        difference: b - a,
-        interval: [at(0.025), at(0.975)],
-    }
+    (models, [at(0.025), at(0.975)])
 }
 
 #[cfg(test)]
@@ -197,19 +212,20 @@ mod tests {
     fn the_bootstrap_of_a_mean_is_the_normal_interval() {
         let n = 400;
         let value = |row: u32| f64::from(row % 7) - 3.0;
-        let found = bootstrap("mean", n, 1, |model, rows| match model {
-            0 => 0.0,
-            _ => rows.iter().map(|&r| value(r)).sum::<f64>() / rows.len() as f64,
-        });
+        let of = |n: usize, value: &dyn Fn(u32) -> f64| {
+            PairedMetric::of("mean", n, 1, |model, rows| match model {
+                0 => 0.0,
+                _ => rows.iter().map(|&r| value(r)).sum::<f64>() / rows.len() as f64,
+            })
+        };
+        let found = of(n, &value);
+        let [low, high] = found.interval.unwrap();
         // Values −3 … 3 evenly: standard deviation 2.
         let half = 1.96 * 2.0 / (n as f64).sqrt();
-        assert!(
-            (found.interval[0] + half - found.difference).abs() < 0.012,
-            "{found:?}"
-        );
-        assert!(
-            (found.interval[1] - half - found.difference).abs() < 0.012,
-            "{found:?}"
-        );
+        assert!((low + half - found.difference).abs() < 0.012, "{found:?}");
+        assert!((high - half - found.difference).abs() < 0.012, "{found:?}");
+        // A few rows are no sample of others, and what never varies is not certain.
+        assert!(of(19, &value).interval.is_none() && of(20, &value).interval.is_some());
+        assert!(of(n, &|_| 1.0).interval.is_none());
     }
 }

@@ -202,7 +202,7 @@ mod tests {
                 tokens: Vec::new(),
                 words: (0..n).map(|i| vec![Some(c(i)), Some(0)]).collect(),
                 first_pieces: Vec::new(),
-                unknown: String::new(),
+                unknown: Vec::new(),
             },
         ]
     }

@@ -166,26 +166,17 @@ impl<'a> OutOfFold<'a> {
                 (names(&all[i]), names(&given), p)
             }
             Targets::Values(all) => (all[i].to_string(), logits[0].to_string(), Vec::new()),
-            Targets::Tags {
-                words,
-                first_pieces,
-                unknown,
-                ..
-            } => {
+            Targets::Tags { first_pieces, .. } => {
                 let whole = entry.said.as_predicted(self.examples, self.labels.len());
                 let p = Prediction {
                     index: i,
                     logits: &whole,
                 };
                 let said = word_classes(&first_pieces[i], p, self.labels.len());
-                let join = |tags: &[Option<u32>], other: &str| {
-                    let all: Vec<String> = tags
-                        .iter()
-                        .map(|c| c.map_or(other.to_owned(), name))
-                        .collect();
-                    all.join(" ")
-                };
-                (join(&words[i], unknown), join(&said, "O"), Vec::new())
+                let tags = said.iter().map(|c| c.map_or("O".to_owned(), name));
+                let said = tags.collect::<Vec<_>>().join(" ");
+                let gold = self.examples.targets.gold_tags(i, self.labels);
+                (gold.join(" "), said, Vec::new())
             }
         };
         let mut line = vec![

@@ -241,7 +241,7 @@ fn a_blend_is_either_end_and_the_line_between_them() {
     let promise = Abstain {
         above: 0.9,
         precision: 0.95,
-        certainty: 0.95,
+        certainty: Some(0.95),
         coverage: 0.5,
         rows: 300,
     };

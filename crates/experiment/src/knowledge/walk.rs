@@ -17,8 +17,8 @@ pub struct TaskFigure {
     pub value: f64,
     /// Minus that of the fine-tuned model, on the same rows.
     pub against_tuned: f64,
-    /// Its 95 % interval (Tango's, or a paired bootstrap).
-    pub against_tuned_interval: [f64; 2],
+    /// Its 95 % interval (Tango's, or a paired bootstrap, which says nothing of few rows or where nothing varied).
+    pub against_tuned_interval: Option<[f64; 2]>,
     /// All figures here.
     pub metrics: Metrics,
 }
@@ -199,9 +199,9 @@ impl Walk<'_> {
                 let value = a.metrics.value(metric).unwrap_or(f64::NAN);
                 let found = compare(task, t, a, self.seed);
                 let shares = found.shares.filter(|_| metric == "accuracy");
-                let paired = shares.map(|s| (s.difference, s.interval));
+                let paired = shares.map(|s| (s.difference, Some(s.interval)));
                 let paired = paired.or(found.metric.map(|m| (m.difference, m.interval)));
-                let (difference, interval) = paired.unwrap_or((f64::NAN, [f64::NAN; 2]));
+                let (difference, interval) = paired.unwrap_or((f64::NAN, None));
                 TaskFigure {
                     metric,
                     value,

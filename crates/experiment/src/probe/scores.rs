@@ -112,7 +112,7 @@ impl Judged {
                     0 => 0.0,
                     _ => self.resampled(drawn, whole),
                 };
-                bootstrap("", rows, seed, value).interval
+                bootstrap(rows, seed, value).1
             }
         }
     }
@@ -131,8 +131,8 @@ impl Judged {
             0 => other.resampled(drawn, whole),
             _ => self.resampled(drawn, whole),
         };
-        let found = bootstrap("", rows, seed, value);
-        (found.difference, found.interval)
+        let ([theirs, own], interval) = bootstrap(rows, seed, value);
+        (own - theirs, interval)
     }
 }
 

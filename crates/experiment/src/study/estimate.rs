@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 pub const INTERVAL_METHOD: &str = "repeated interval of the mean difference: half² = max(t²·s²/J, z²·w) + t²·r; s² the \
     variance over J pairs, w that of the rows within pairs, r that of rows which pairs of different repeats share \
     (both by the jackknife over groups of rows); t with J − 1 degrees of freedom and z at the level that looks \
-    (Lan & DeMets 1983) and arms (Holm 1979) leave; where no row changed and the metric has a greatest value, as wide as \
-    the rule of three over the distinct texts; cut where no difference of the metric can be larger";
+    (Lan & DeMets 1983) and arms (Holm 1979) leave; where no row changed, as wide as the rule of three over the distinct \
+    texts for accuracy, and without end for other metrics; cut where no difference of the metric can be larger";
 
 /// What one pair says of an arm: its metric minus the baseline's, on the same held-out rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +20,7 @@ pub struct Difference {
     /// The difference over all its held-out rows.
     pub whole: f64,
     /// The same without one group of them: (group, difference). Rows of one text are in one group, and a group is
-    /// the same rows in every pair. Without any, rows count as certain.
+    /// the same rows in every pair. Without any, pairs alone say how sure it is.
     pub without: Vec<(u32, f64)>,
 }
 
@@ -40,8 +40,8 @@ pub struct Estimate {
     /// What the spread over pairs does not show: the practice does better on some rows and worse on others in every
     /// pair that holds them out, and further texts would be other rows.
     pub rows: f64,
-    /// Distinct texts that were scored, each once however many pairs it was scored in; 0 where rows count as certain, or
-    /// where nothing bounds what one of them may change.
+    /// Distinct texts that were scored, each once however many pairs it was scored in; 0 where nobody counted, or where one of
+    /// them may change more than its share.
     pub scored: usize,
 }
 
@@ -95,7 +95,7 @@ impl Estimate {
         }
     }
 
-    /// The same where each group stands for so many texts; for 0 where a text may change the metric by any amount.
+    /// The same where each group stands for so many texts; for 0 where a text may change the metric by more than its share.
     pub fn standing_for(self, texts_a_group: f64) -> Estimate {
         Estimate {
             scored: (self.scored as f64 * texts_a_group) as usize,
@@ -104,10 +104,12 @@ impl Estimate {
     }
 
     /// What may change after all where nothing did, at a two-sided level: of n texts none of which changed, up to
-    /// 1 − (level/2)^(1/n) of all may (the rule of three), each by 1 at most.
+    /// 1 − (level/2)^(1/n) of all may (the rule of three), each by 1 at most. Nothing bounds it where a text may change more than
+    /// its share, and pairs that are all the same tell nothing either; where pairs differ, they say what is open.
     pub fn unseen(&self, level: f64) -> f64 {
         match self.scored {
-            0 => 0.0,
+            0 if self.between > 0.0 => 0.0,
+            0 => f64::INFINITY,
             n => -(0.5 * level).ln() / n as f64,
         }
     }
@@ -271,9 +273,9 @@ mod tests {
     }
 
     #[test]
-    fn one_pair_knows_nothing_and_equal_pairs_are_certain_only_without_rows() {
+    fn one_pair_knows_nothing_and_equal_pairs_are_not_certain() {
         assert_eq!(Estimate::of(&plain(&[0.1])).half(0.05), f64::INFINITY);
-        assert_eq!(Estimate::of(&plain(&[0.0; 5])).interval(0.05), [0.0, 0.0]);
+        assert_eq!(Estimate::of(&plain(&[0.0; 5])).half(0.05), f64::INFINITY);
         // No row of 500 changed: the exact bound is that of Clopper & Pearson for 0 of 500.
         let still: Vec<Difference> = (0..5)
             .map(|pair| Difference {
@@ -287,7 +289,7 @@ mod tests {
             1.0 - 0.025f64.powf(1.0 / 500.0),
         );
         assert!((got / exact - 1.0).abs() < 0.005, "{got} {exact}");
-        // Held out again they are no further rows, and a loss may change by any amount on others.
+        // Held out again they are no further rows, and a loss or macro F1 may change by any amount on others.
         let again: Vec<Difference> = [1, 2, 3]
             .into_iter()
             .flat_map(|repeat| {
@@ -301,7 +303,8 @@ mod tests {
         assert_eq!(Estimate::of(&again).half(0.05), got);
         let dealt = Estimate::of(&again).standing_for(4.0);
         assert!((dealt.half(0.05) - got / 4.0).abs() < 1e-12);
-        assert_eq!(Estimate::of(&again).standing_for(0.0).half(0.05), 0.0);
+        let open = Estimate::of(&again).standing_for(0.0);
+        assert_eq!(open.half(0.05), f64::INFINITY);
         // So more pairs tell no more of them.
         let design = Design {
             pairs: 15,

@@ -2,15 +2,15 @@
 
 use hone_data::bundle_of;
 use hone_tensor::permutation;
-use hone_train::metrics::range;
+use hone_train::metrics::is_mean_of_rows;
 
 /// Most groups. Leaving out single texts tells most; of larger data this many parts tell as much.
 const MOST: usize = 1000;
 
-/// How many texts a group of these rows stands for; 0 where a text may change the metric by any amount.
+/// How many texts a group of these rows stands for; 0 where a text may change the metric by more than its share of them.
 pub(crate) fn texts_a_group(keys: &[Vec<String>], metric: &str) -> f64 {
     let texts = bundle_of(keys).into_iter().max().map_or(0, |b| b + 1);
-    match range(metric)[1].is_finite() {
+    match is_mean_of_rows(metric) {
         true => (f64::from(texts) / MOST as f64).max(1.0),
         false => 0.0,
     }
@@ -54,6 +54,8 @@ mod tests {
         let keys = |n: usize| -> Vec<Vec<String>> { (0..n).map(|i| vec![i.to_string()]).collect() };
         assert_eq!(texts_a_group(&keys(300), "accuracy"), 1.0);
         assert_eq!(texts_a_group(&keys(2500), "accuracy"), 2.5);
-        assert_eq!(texts_a_group(&keys(2500), "rmse"), 0.0);
+        for metric in ["rmse", "macro_f1", "matthews"] {
+            assert_eq!(texts_a_group(&keys(2500), metric), 0.0, "{metric}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::held_out::RowLogits;
 use crate::special::{normal_exceeded, student_exceeded};
 use crate::study::{Difference, Estimate, groups, texts_a_group, without};
 use hone_kernels::Backend;
-use hone_train::metrics::{better, range};
+use hone_train::metrics::{better, range, widest};
 use hone_train::watch::Watch;
 use hone_train::{
     Ending, EvalBatches, Event, Fit, Fitted, HeldOut, Options, Scorer, Sink, TrainError, predict,
@@ -118,8 +118,8 @@ pub struct Judged {
 /// With y = δ + a(pair) + b(row) + e the mean has the variance `between` + `rows` of the estimate. The first is known from
 /// few pairs, the second from many rows, so the degrees of freedom are Welch & Satterthwaite's for their sum; a study, whose
 /// rows come again only now and then, takes those of its pairs for both, which three pairs of one set of rows
-/// would never survive. It is not narrower than the rows alone leave open, of which nearly none may have changed; what a row may
-/// change of a loss knows no bound, so none is given for it.
+/// would never survive. It is not narrower than the rows alone leave open, of which nearly none may have changed; where none
+/// did, and a row may change more than its share (of a loss, of macro F1), it has no end.
 pub(super) fn interval_of(estimate: &Estimate, rows: usize, level: f64) -> [f64; 2] {
     let Estimate {
         pairs,
@@ -306,7 +306,9 @@ impl<B: Backend> Course<'_, B> {
                 let ends = interval_of(&estimate, first.without.len(), LEVEL);
                 let lacks = |values: &[Option<f64>]| values.iter().any(Option::is_none);
                 verdict = Verdict::of(ends, metric).beside_failures(lacks(&tuned), lacks(&given));
-                (effect, interval) = (Some(estimate), Some(ends));
+                let widest = widest(metric);
+                let cut = ends.map(|end| end.clamp(-widest, widest));
+                (effect, interval) = (Some(estimate), Some(cut));
             }
         }
         let known: Vec<f64> = tuned.iter().flatten().copied().collect();
@@ -536,8 +538,8 @@ mod tests {
             (high - 3.69 / 150.0).abs() < 1e-3 && low == -high,
             "{low} {high}"
         );
-        // What a text may change of a loss has no bound that could be told.
+        // What a text may change of a loss or of macro F1 has no bound that could be told.
         let [low, high] = interval_of(&estimate.standing_for(0.0), rows, LEVEL);
-        assert_eq!((low, high), (0.0, 0.0));
+        assert_eq!((low, high), (f64::NEG_INFINITY, f64::INFINITY));
     }
 }

@@ -13,7 +13,7 @@ use super::setting::{Setting, Value};
 use super::space::{Configuration, Range};
 use crate::special::student_exceeded;
 use hone_kernels::Backend;
-use hone_train::metrics::range;
+use hone_train::metrics::is_mean_of_rows;
 use hone_train::{Options, Sink, TrainError};
 use serde::Serialize;
 use serde_json::json;
@@ -50,9 +50,9 @@ pub(super) fn interval_method(chooser: Chooser, metric: &str) -> String {
     )
 }
 
-/// What one of so many rows can change of a metric; 0 where that knows no bound, as of a loss.
+/// What one of so many rows can change of a metric; 0 where that may be more than its share, as of a loss or of macro F1.
 fn one_row(metric: &str, rows: usize) -> f64 {
-    match range(metric)[1].is_finite() {
+    match is_mean_of_rows(metric) {
         true => 1.0 / rows.max(1) as f64,
         false => 0.0,
     }
@@ -165,7 +165,8 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-/// Sets each move's interval from the spread of its setting's, and whether it is told from nothing.
+/// Sets each move's interval from the spread of its setting's, and whether it is told from nothing. Where nothing varied and a row
+/// may change any amount, nothing is known.
 fn intervals(settings: &mut [SettingMoves], ratio: f64, one_row: f64) {
     let measured = |m: &&Moved| m.failed == 0 && m.differences.len() > 1;
     let all = settings.iter().flat_map(|s| &s.moves);
@@ -175,7 +176,9 @@ fn intervals(settings: &mut [SettingMoves], ratio: f64, one_row: f64) {
         for m in setting.moves.iter_mut().filter(|m| m.failed == 0) {
             let (change, n) = (mean(&m.differences), m.differences.len() as f64);
             m.change = (n > 0.0).then_some(change);
-            if let Some((variance, freedom)) = spread {
+            if let Some((variance, freedom)) = spread
+                && variance.max(one_row) > 0.0
+            {
                 let half = |level: f64| {
                     let t = student_exceeded(0.5 * level, freedom as f64);
                     (t * ((1.0 / n + ratio) * variance).sqrt()).max(one_row)
@@ -492,7 +495,7 @@ mod tests {
 
     #[test]
     fn a_row_bounds_what_has_a_bound() {
-        for (metric, want) in [("accuracy", 0.02), ("pearson", 0.02), ("loss", 0.0)] {
+        for (metric, want) in [("accuracy", 0.02), ("macro_f1", 0.0), ("loss", 0.0)] {
             assert_eq!(one_row(metric, 50), want, "{metric}");
             for chooser in [Chooser::Folds(5), Chooser::Valid] {
                 let said = interval_method(chooser, metric).contains("one row");

@@ -1,15 +1,22 @@
-//! One label of several: accuracy, F1, Matthews, all from the confusion matrix.
+//! One label of several: accuracy, F1, Matthews, all from what the confusion matrix adds up to.
 
 use super::{f1, ratio, wilson};
 use serde::{Deserialize, Serialize};
 
-/// Counts by gold and predicted class; gold labels the model does not know have a row of their own.
+/// Most classes of which the matrix is kept: it grows with their square (of 20 000 it would be 3 GB), and nobody reads a larger one.
+const MOST_CLASSES: usize = 100;
+
+/// Counts by gold and predicted class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Confusion {
-    classes: usize,
-    counts: Vec<usize>,
-    /// Answers to rows whose gold label the model does not know, by class.
-    strays: Vec<usize>,
+    /// Rows of each gold class, answers of each class, and those of them that are right.
+    gold: Vec<usize>,
+    predicted: Vec<usize>,
+    right: Vec<usize>,
+    /// Rows whose gold label the model does not know.
+    unknown: usize,
+    /// Rows by gold (outer) and predicted (inner) class, where there are few.
+    pairs: Option<Vec<Vec<usize>>>,
     loss: f64,
     loss_rows: usize,
 }
@@ -34,8 +41,9 @@ pub struct Classification {
     pub unknown_labels: usize,
     /// One entry a class.
     pub per_class: Vec<ClassReport>,
-    /// Rows by gold (outer) and predicted (inner) class.
-    pub confusion: Vec<Vec<usize>>,
+    /// Rows by gold (outer) and predicted (inner) class; none of more than 100 classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Vec<Vec<usize>>>,
 }
 
 /// One class.
@@ -57,9 +65,11 @@ impl Confusion {
     /// Nothing counted yet.
     pub fn new(classes: usize) -> Self {
         Confusion {
-            classes,
-            counts: vec![0; classes * classes],
-            strays: vec![0; classes],
+            gold: vec![0; classes],
+            predicted: vec![0; classes],
+            right: vec![0; classes],
+            unknown: 0,
+            pairs: (classes <= MOST_CLASSES).then(|| vec![vec![0; classes]; classes]),
             loss: 0.0,
             loss_rows: 0,
         }
@@ -67,39 +77,39 @@ impl Confusion {
 
     /// Counts a row; `loss` is its cross-entropy where the label is known.
     pub fn add(&mut self, gold: Option<usize>, predicted: usize, loss: f64) {
-        match gold {
-            Some(gold) => {
-                self.counts[gold * self.classes + predicted] += 1;
-                self.loss += loss;
-                self.loss_rows += 1;
-            }
-            None => self.strays[predicted] += 1,
+        self.predicted[predicted] += 1;
+        let Some(gold) = gold else {
+            self.unknown += 1;
+            return;
+        };
+        self.gold[gold] += 1;
+        self.right[gold] += usize::from(gold == predicted);
+        if let Some(pairs) = &mut self.pairs {
+            pairs[gold][predicted] += 1;
         }
+        self.loss += loss;
+        self.loss_rows += 1;
     }
 
     /// Sums up.
     pub fn finish(&self, labels: &[String]) -> Classification {
-        let k = self.classes;
-        let at = |g: usize, p: usize| self.counts[g * k + p];
-        let gold: Vec<usize> = (0..k).map(|g| (0..k).map(|p| at(g, p)).sum()).collect();
-        let unknown: usize = self.strays.iter().sum();
-        let of = |p: usize| self.strays[p] + (0..k).map(|g| at(g, p)).sum::<usize>();
-        let predicted: Vec<usize> = (0..k).map(of).collect();
-        let right: usize = (0..k).map(|c| at(c, c)).sum();
+        let k = self.gold.len();
+        let (gold, predicted, unknown) = (&self.gold, &self.predicted, self.unknown);
+        let right: usize = self.right.iter().sum();
         let rows = gold.iter().sum::<usize>() + unknown;
         let per_class: Vec<ClassReport> = (0..k)
             .map(|c| ClassReport {
                 label: labels.get(c).cloned().unwrap_or_else(|| c.to_string()),
-                precision: ratio(at(c, c), predicted[c]),
-                recall: ratio(at(c, c), gold[c]),
-                f1: f1(at(c, c), predicted[c], gold[c]),
+                precision: ratio(self.right[c], predicted[c]),
+                recall: ratio(self.right[c], gold[c]),
+                f1: f1(self.right[c], predicted[c], gold[c]),
                 support: gold[c],
             })
             .collect();
         let occur = (0..k).filter(|&c| gold[c] + predicted[c] > 0);
         let f1s: Vec<f64> = occur.map(|c| per_class[c].f1).collect();
         // What nobody answers: the class of labels that are unknown.
-        let (mut all_gold, mut all_predicted) = (gold, predicted);
+        let (mut all_gold, mut all_predicted) = (gold.clone(), predicted.clone());
         all_gold.push(unknown);
         all_predicted.push(0);
         Classification {
@@ -111,7 +121,7 @@ impl Confusion {
             matthews: matthews(right, rows, &all_gold, &all_predicted),
             unknown_labels: unknown,
             per_class,
-            confusion: (0..k).map(|g| (0..k).map(|p| at(g, p)).collect()).collect(),
+            confusion: self.pairs.clone(),
         }
     }
 }
@@ -147,7 +157,7 @@ mod tests {
         // (5·7 − (2·2 + 2·3 + 3·2)) / √((49 − (4 + 9 + 4))·(49 − (4 + 4 + 9)))
         assert!((m.matthews - 19.0 / 32.0).abs() < 1e-12, "{}", m.matthews);
         assert_eq!(m.loss, 0.5);
-        assert_eq!(m.confusion[2], [1, 0, 2]);
+        assert_eq!(m.confusion.unwrap()[2], [1, 0, 2]);
     }
 
     #[test]
@@ -181,6 +191,25 @@ mod tests {
             "{}",
             m.matthews
         );
+    }
+
+    /// A million classes take what a million counts take; a matrix of them would be 8 TB.
+    #[test]
+    fn many_classes_have_figures_and_no_matrix() {
+        for (classes, shown) in [(100, true), (101, false), (1_000_000, false)] {
+            let mut c = Confusion::new(classes);
+            for (gold, answer) in [(0, 0), (0, 99), (99, 99), (99, 99)] {
+                c.add(Some(gold), answer, 0.1);
+            }
+            let m = c.finish(&[]);
+            assert_eq!(m.confusion.is_some(), shown, "{classes}");
+            assert_eq!(m.accuracy, 0.75);
+            assert!((m.macro_f1 - (2.0 / 3.0 + 0.8) / 2.0).abs() < 1e-12);
+            assert_eq!(
+                serde_json::to_string(&m).unwrap().contains("confusion"),
+                shown
+            );
+        }
     }
 
     #[test]

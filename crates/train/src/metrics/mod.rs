@@ -151,6 +151,12 @@ pub fn range(metric: &str) -> [f64; 2] {
     }
 }
 
+/// Whether a metric is a mean over rows of what each is worth from 0 to 1, so that one of n rows changes it by 1/n at most. A row may
+/// change what is counted by class (the only one of a rare class) by far more.
+pub fn is_mean_of_rows(metric: &str) -> bool {
+    metric == "accuracy"
+}
+
 /// How far apart two values of a metric can be.
 pub fn widest(metric: &str) -> f64 {
     let [least, greatest] = range(metric);

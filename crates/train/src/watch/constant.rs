@@ -12,14 +12,19 @@ pub struct ConstantAnswer {
 }
 
 impl ConstantAnswer {
-    /// The best one over `examples`: of every loss here the minimum is at the weighted mean of the targets.
+    /// The best one over `examples`: of every loss here the minimum is at the weighted mean of the targets, of classes in shares of
+    /// their sum (under class weights smoothed targets sum to more or less than 1).
     pub fn best(task: Task, classes: usize, examples: &Examples, rule: &TargetRule) -> Self {
         let mut sums = vec![0.0; classes];
         let mut total = 0.0;
         for i in 0..examples.len() as u32 {
             let (targets, weights) = rule.rows(examples, &[i], classes, 1.0);
             for (row, &weight) in targets.chunks_exact(classes.max(1)).zip(&weights) {
-                total += f64::from(weight);
+                let whole = match task {
+                    Task::Classify | Task::Tag => row.iter().map(|&t| f64::from(t)).sum(),
+                    Task::MultiLabel | Task::Regress => 1.0,
+                };
+                total += f64::from(weight) * whole;
                 for (sum, &t) in sums.iter_mut().zip(row) {
                     *sum += f64::from(weight) * f64::from(t);
                 }
@@ -126,6 +131,18 @@ mod tests {
             ..TargetRule::default()
         };
         check(Task::Classify, 2, &all, &smooth, h(&[0.7, 0.3]));
+        // Weights 2/3 and 2 of the classes: targets 0.9 and 0.3, of the last row 0.1/3 and 0.9, which weigh 2/3 and 2.
+        let both = TargetRule {
+            label_smoothing: 0.2,
+            ..balanced.clone()
+        };
+        let (first, second): (f64, f64) = (
+            3.0 * 0.9 * 2.0 / 3.0 + 0.2 / 3.0,
+            3.0 * 0.3 * 2.0 / 3.0 + 1.8,
+        );
+        let [p, q] = [first, second].map(|x| x / (first + second));
+        let want = -(first * p.ln() + second * q.ln()) / 4.0;
+        check(Task::Classify, 2, &all, &both, want);
         let values = examples(Task::Regress, Targets::Values(vec![1.0, 2.0, 3.0, 6.0]));
         check(
             Task::Regress,
@@ -142,7 +159,7 @@ mod tests {
             tokens: [None, Some(0), None, Some(0), None, Some(1), None, Some(2)].to_vec(),
             words: Vec::new(),
             first_pieces: Vec::new(),
-            unknown: String::new(),
+            unknown: Vec::new(),
         };
         let tags = examples(Task::Tag, tags);
         check(Task::Tag, 3, &tags, &plain, h(&[0.5, 0.25, 0.25]));

@@ -13,6 +13,8 @@
 //! 3. Without either: training and validation rows are significantly apart, **mild**: known better than new texts, which
 //!    is usual and did no harm so far; else **none**.
 //!
+//! Under class weights rows count in these means as they did in training, and the constant answer is the one that is best then.
+//!
 //! So where evaluations differ by chance alone, overfitting is found in at most one of twenty runs.
 
 use crate::TrainError;
@@ -38,7 +40,7 @@ pub struct Score {
 }
 
 /// One evaluation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Steps done.
     pub step: usize,

@@ -89,7 +89,10 @@ fn the_model_of_all_rows_is_calibrated_by_rows_the_folds_did_not_see() {
     assert_eq!((answered.answered, answered.right), (given.len(), right));
     assert!(answered.answered < 400, "{answered:?}");
     let config = std::fs::read_to_string(after.path().join("config.json")).unwrap();
-    assert!(config.contains("hone_abstain"));
+    assert!(config.contains("hone_abstain") && !config.contains("certainty"));
+    // Other models answered them: what they say of this one is an estimate.
+    assert_eq!((threshold.certainty, rule.certainty), (None, None));
+    assert_eq!(threshold.lower_bound, None);
 }
 
 #[test]
