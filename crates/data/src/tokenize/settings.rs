@@ -64,6 +64,7 @@ impl Settings {
             }
         }
         let decoder = settings.config.get("added_tokens_decoder").cloned();
+        let decoder = decoder.filter(|tokens| !tokens.is_null());
         // The other two files are how older versions said it, and count only where this one does not.
         let (special, added) = match decoder {
             Some(_) => (None, None),
