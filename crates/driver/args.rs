@@ -140,7 +140,7 @@ pub struct ColumnArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
     /// Which part of a longer text is kept: head, tail or head-tail [default: head; eval and predict: as in
-    /// training]
+    /// training, without run.toml as truncation_side in tokenizer_config.json]
     #[arg(long, value_name = "PART", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncate: Option<String>,

@@ -75,9 +75,14 @@ impl<B: Backend> Opened<B> {
 }
 
 /// How the model's own run cut its texts, which its folder remembers: what is not said now is as it was then.
-fn as_trained(path: &Path, columns: &ColumnArgs) -> Result<ColumnArgs> {
+fn as_trained(path: &Path, columns: &ColumnArgs, tokenizer: &Tokenizer) -> Result<ColumnArgs> {
     let mut columns = columns.clone();
     let Some(run) = knowledge::run_toml(path)? else {
+        // No run of Hone's, or only its model: the tokenizer's own word is the nearest to how it was trained.
+        if columns.truncate.is_none() && tokenizer.truncate() == Some(Truncate::Tail) {
+            columns.truncate = Some("tail".to_owned());
+            say!("of a longer text its tail is read, as tokenizer_config.json has it (--truncate)");
+        }
         return Ok(columns);
     };
     let mut said = Vec::new();
@@ -112,6 +117,9 @@ pub fn whole<B: Backend>(backend: Arc<B>, path: &Path) -> Result<(Model<B>, Toke
         say!("{}", receipt.ignored_line());
     }
     let tokenizer = Tokenizer::load(path, model.config.vocabulary)?;
+    for note in tokenizer.notes() {
+        say!("{note}");
+    }
     Ok((model, tokenizer))
 }
 
@@ -128,7 +136,7 @@ pub fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> R
             model.task.name()
         );
     }
-    let columns = as_trained(path, columns)?;
+    let columns = as_trained(path, columns, &tokenizer)?;
     let max_length = settings::max_length(columns.max_length, &model.config)?;
     Ok(Opened {
         model,

@@ -335,7 +335,7 @@ fn save<B: Backend>(
     base: &Base,
     receipt: &Value,
 ) -> Result<()> {
-    save_folder(blend.model(), dir, out)?;
+    save_folder(blend.model(), dir, None, out)?;
     let run = dir.join("run.toml");
     if run.is_file() {
         let text = std::fs::read_to_string(&run).with_context(|| run.display().to_string())?;

@@ -185,6 +185,15 @@ fn eval_cuts_texts_as_training_did() {
     assert!(said.contains("at most 5 word pieces"), "{said}");
     assert_ne!(loss(&["--truncate", "head"]).0, trained);
     assert_ne!(loss(&["--max-length", "7"]).0, trained);
+    // transformers is told, and so is Hone where the run's record is gone.
+    let config = world.json("runs/latest/tokenizer_config.json");
+    assert_eq!(config["model_max_length"], 5);
+    assert_eq!(config["truncation_side"], "left");
+    assert_eq!(config["do_lower_case"], true);
+    std::fs::remove_file(world.path("runs/latest/run.toml")).unwrap();
+    let (same, said) = loss(&["--max-length", "5"]);
+    assert_eq!(same, trained);
+    assert!(said.contains("tokenizer_config.json"), "{said}");
 }
 
 #[test]

@@ -33,7 +33,8 @@ pub struct Config {
     pub attention_dropout: f64,
     /// Dropout before the classifier, where the file sets one of its own.
     pub classifier_dropout: Option<f64>,
-    /// What a head for whole texts reads: the file's `hone_pool`, `[CLS]` where it says nothing.
+    /// What a head for whole texts reads: the file's `hone_pool`; `[CLS]` where it says nothing or the head is of
+    /// transformers' class.
     pub pool: Pool,
     /// Standard deviation of new weights.
     pub initializer_range: f64,
@@ -214,6 +215,12 @@ impl Config {
             Some(name) => name
                 .parse()
                 .map_err(|_| fields.wrong(Config::POOL, "\"cls\" or \"mean\""))?,
+        };
+        // Hone names a class of its own with `mean`. transformers, training such a folder on, keeps the field, but its own
+        // class has trained a pooler on [CLS].
+        let pool = match architectures.first().map(String::as_str) {
+            Some(CLASSIFIER) => Pool::Cls,
+            _ => pool,
         };
         let config = Config {
             hidden: fields.size("hidden_size")?,
@@ -494,6 +501,26 @@ mod tests {
         let numbers = text(|m| drop(m.insert("id2label".into(), json!({"0": 0, "1": -1}))));
         let c = Config::parse(&numbers, Path::new("config.json")).unwrap();
         assert_eq!(c.labels, ["0", "-1"]);
+    }
+
+    /// transformers, which does not know the field, leaves it in what it has trained on.
+    #[test]
+    fn a_head_of_transformers_reads_the_first_token() {
+        for (class, is) in [
+            (Some(Pool::MEAN_CLASS), Pool::Mean),
+            (Some(CLASSIFIER), Pool::Cls),
+            (Some("BertModel"), Pool::Mean),
+            (None, Pool::Mean),
+        ] {
+            let text = text(|m| {
+                m.insert(Config::POOL.into(), json!("mean"));
+                if let Some(class) = class {
+                    m.insert("architectures".into(), json!([class]));
+                }
+            });
+            let config = Config::parse(&text, Path::new("config.json")).unwrap();
+            assert_eq!(config.pool, is, "{class:?}");
+        }
     }
 
     /// transformers has several names for one function.

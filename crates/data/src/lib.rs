@@ -47,7 +47,7 @@ pub use read::{read_as_is, read_file, read_labelled};
 pub use row::{Cell, Part, Row, are_pairs};
 pub use source::sha256_file;
 pub use split::{bundle_of, stratified_split};
-pub use tokenize::{Encoded, Tokenizer, Truncate};
+pub use tokenize::{Cut, Encoded, TOKENIZER_FILES, Tokenizer, Truncate, save_tokenizer};
 
 /// On how many threads this crate, and whatever else shares rayon's threads, works on many texts at once: all processors
 /// where nobody says so before the first such work. Where the system lets a process have fewer, on as many as it does. No

@@ -31,6 +31,7 @@ pub(crate) const DESCRIPTION_FILES: &[&str] = &[
     VOCABULARY,
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
 ];
 
 /// What to place by hand when there is no network.

@@ -92,6 +92,9 @@ impl Job<'_> {
         let task = task_of(data.kind);
         let config = Config::read(&Config::path_in(self.model))?;
         let tokenizer = Tokenizer::load(self.model, config.vocabulary)?;
+        for text in tokenizer.notes() {
+            sink.event(&Event::Note { text: text.clone() });
+        }
         let max_length = self.length(&config)?;
         let how = Tokenising {
             tokenizer: &tokenizer,

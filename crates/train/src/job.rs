@@ -147,7 +147,12 @@ impl Job<'_> {
         if let Some(augmenter) = self.augment {
             hashes.extend(augmenter.hashes());
         }
-        for name in ["config.json", "tokenizer.json", "vocab.txt"] {
+        for name in [
+            "config.json",
+            "tokenizer.json",
+            "vocab.txt",
+            "added_tokens.json",
+        ] {
             let path = self.model.join(name);
             if path.is_file() {
                 hashes.insert(format!("model's {name}"), sha256_file(&path)?);

@@ -6,6 +6,7 @@ use crate::job::Job;
 use crate::prepare::task_of;
 use crate::summary::Summary;
 use hone_bert::{Config, Layout, Model};
+use hone_data::{Cut, save_tokenizer};
 use hone_kernels::Backend;
 use hone_tensor::{free_space, replace_file};
 use serde_json::{Map, Value};
@@ -54,35 +55,28 @@ impl Job<'_> {
 
     /// A model folder for transformers: weights, configuration and the tokenizer the run began with.
     pub fn save_model<B: Backend>(&self, model: &Model<B>, out: &Path) -> Result<(), TrainError> {
-        save_folder(model, self.model, out)
+        let cut = Cut {
+            max_length: self.length(&model.config)?,
+            truncate: self.truncate,
+        };
+        save_folder(model, self.model, Some(cut), out)
     }
 }
 
-/// A model folder for transformers: weights, configuration, and the tokenizer of the folder `from`.
+/// A model folder for transformers: weights, configuration, and the tokenizer of the folder `from`; none for `cut`: texts are
+/// cut as that says.
 pub fn save_folder<B: Backend>(
     model: &Model<B>,
     from: &Path,
+    cut: Option<Cut>,
     out: &Path,
 ) -> Result<(), TrainError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| TrainError::Io { path, source }
-    };
-    fs::create_dir_all(out).map_err(io(out))?;
+    fs::create_dir_all(out).map_err(|source| TrainError::Io {
+        path: out.to_owned(),
+        source,
+    })?;
     model.save(out)?;
-    for name in [
-        "tokenizer.json",
-        "vocab.txt",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-    ] {
-        let (from, to) = (from.join(name), out.join(name));
-        if from.is_file() && from != to {
-            let content = fs::read(&from).map_err(io(&from))?;
-            replace_file(&to, &content).map_err(io(&to))?;
-        }
-    }
-    Ok(())
+    Ok(save_tokenizer(from, out, cut)?)
 }
 
 /// Writes a file beside and renames it into place ([`replace_file`]).

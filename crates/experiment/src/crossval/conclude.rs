@@ -7,6 +7,7 @@ use super::results::{OutOfFold, SuspectReport};
 use super::runner::{Combine, CrossVal};
 use super::statistics::{INTERVAL_METHOD, Spread, median};
 use crate::held_out::RowLogits;
+use hone_data::TOKENIZER_FILES;
 use hone_kernels::Backend;
 use hone_train::metrics::{self, Metrics};
 use hone_train::watch::Watch;
@@ -341,15 +342,9 @@ impl CrossVal<'_> {
 
 /// Removes the folds' models and leaves their records.
 fn forget_models(folders: &[PathBuf]) -> Result<(), TrainError> {
-    const MODEL: [&str; 6] = [
-        "model.safetensors",
-        "config.json",
-        "tokenizer.json",
-        "vocab.txt",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-    ];
-    for path in folders.iter().flat_map(|f| MODEL.map(|name| f.join(name))) {
+    let names = ["model.safetensors", "config.json"].into_iter();
+    let names: Vec<&str> = names.chain(TOKENIZER_FILES).collect();
+    for path in (folders.iter()).flat_map(|f| names.iter().map(|name| f.join(name))) {
         if path.is_file() {
             std::fs::remove_file(&path).map_err(|source| TrainError::Io { path, source })?;
         }

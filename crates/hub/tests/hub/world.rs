@@ -25,6 +25,7 @@ pub fn tiny() -> Files {
         ("config.json", b"{\"model_type\": \"bert\"}".to_vec()),
         ("tokenizer.json", b"{\"version\": \"1.0\"}".to_vec()),
         ("vocab.txt", b"[PAD]\n[UNK]\n".to_vec()),
+        ("added_tokens.json", b"{}".to_vec()),
         ("model.safetensors", weights),
         ("README.md", b"---\nlicense: mit\n---\n# Tiny\n".to_vec()),
     ]
