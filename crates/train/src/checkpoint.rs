@@ -409,8 +409,10 @@ mod tests {
         let says = |damage: &dyn Fn(&Path), words: &str| {
             let out = tempfile::tempdir().unwrap();
             let checkpoints = Checkpoints::of(out.path());
-            let fill =
-                |folder: &Path| Ok(fs::write(folder.join("best.safetensors"), "12").unwrap());
+            let fill = |folder: &Path| {
+                fs::write(folder.join("best.safetensors"), "12").unwrap();
+                Ok(())
+            };
             let path = checkpoints.write(&state(), fill).unwrap();
             damage(&path);
             let found = checkpoints.newest();
