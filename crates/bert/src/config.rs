@@ -590,7 +590,7 @@ mod tests {
     fn names_what_is_wrong() {
         check_error(
             |m| drop(m.remove("hidden_size")),
-            "hidden_size must be a positive integer, it is absent",
+            "hidden_size must be a positive integer below 2^31, it is absent",
         );
         check_error(
             |m| drop(m.insert("num_hidden_layers".into(), json!(-2))),

@@ -146,7 +146,7 @@ fn labels_must_be_names_once_each() {
     for wrong in [
         json!(["a", "b"]),
         json!({"0": "a", "2": "b"}),
-        json!({"0": 0, "1": 1}),
+        json!({"0": [0], "1": "b"}),
     ] {
         check(&named(wrong), Err("id2label must be names under the keys"));
     }

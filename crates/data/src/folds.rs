@@ -15,24 +15,36 @@ use std::cmp::Ordering;
 /// Deals of which the most even one is taken. More would be evener, and more alike from seed to seed.
 const DEALS: u64 = 8;
 
+/// So many bundles alike are enough for seeds to deal them differently.
+const ALIKE: usize = 8;
+
 /// In which orders bundles are dealt. Strictly by size a seed would decide nothing but ties: groups of a user's, whose sizes
 /// differ, would be in the same folds in every repeat. So sizes are told apart by powers of two only.
-pub(crate) struct Orders<'a> {
+pub(crate) struct Orders<'a, A> {
     all: &'a [Bundle],
     seed: u64,
-    /// Rows that stand alone differ from seed to seed anyway. Where nine of ten do (a few texts are repeated), one deal strictly
-    /// by size is as even as can be.
+    /// Tells bundles of a size apart.
+    among: A,
+    /// Rows that stand alone, and bundles of which there are many alike, differ from seed to seed anyway. Where nine of ten
+    /// rows do, one deal strictly by size is as even as can be.
     by_size: bool,
 }
 
-impl<'a> Orders<'a> {
-    pub(crate) fn new(all: &'a [Bundle], seed: u64) -> Self {
-        let sizes = || all.iter().map(|bundle| bundle.rows.len());
-        let alone = sizes().filter(|&size| size == 1).count();
+impl<'a, A: Fn(usize, usize) -> Ordering> Orders<'a, A> {
+    pub(crate) fn new(all: &'a [Bundle], seed: u64, among: A) -> Self {
+        let size = |i: usize| all[i].rows.len();
+        let mut sorted: Vec<usize> = (0..all.len()).collect();
+        sorted.sort_by(|&a, &b| size(a).cmp(&size(b)).then_with(|| among(a, b)));
+        let alike = |&a: &usize, &b: &usize| size(a) == size(b) && among(a, b) == Ordering::Equal;
+        let runs = sorted.chunk_by(alike);
+        let many = runs.filter(|run| size(run[0]) == 1 || run.len() >= ALIKE);
+        let settled: usize = many.map(|run| run.len() * size(run[0])).sum();
+        let rows: usize = (0..all.len()).map(size).sum();
         Orders {
             all,
             seed,
-            by_size: 10 * alone >= 9 * sizes().sum::<usize>(),
+            among,
+            by_size: 10 * settled >= 9 * rows,
         }
     }
 
@@ -45,15 +57,15 @@ impl<'a> Orders<'a> {
         }
     }
 
-    /// One order of all bundles, random among those of a rank but where `among` tells apart what stands alone.
-    fn one(&self, deal: u64, among: &impl Fn(usize, usize) -> Ordering) -> Vec<usize> {
+    /// One order of all bundles, random among those of a rank but where it is by size or they stand alone.
+    fn one(&self, deal: u64) -> Vec<usize> {
         let order = permutation(self.all.len(), self.seed, deal).into_iter();
         let mut order: Vec<usize> = order.map(|i| i as usize).collect();
         // Stable: what is equal stays random.
         order.sort_by(|&a, &b| {
             let told = self.by_size || self.all[a].rows.len() == 1;
             let within = || match told {
-                true => among(a, b),
+                true => (self.among)(a, b),
                 false => Ordering::Equal,
             };
             self.rank(b).cmp(&self.rank(a)).then_with(within)
@@ -64,18 +76,17 @@ impl<'a> Orders<'a> {
     /// Of the parts that `deal` makes of some orders those that are the most even, the first of equals.
     pub(crate) fn most_even(
         &self,
-        among: impl Fn(usize, usize) -> Ordering,
         classes: &[Vec<u32>],
         shares: &[f64],
         deal: impl Fn(Vec<usize>) -> Vec<Vec<u32>>,
     ) -> Vec<Vec<u32>> {
-        let mut best = deal(self.one(0, &among));
+        let mut best = deal(self.one(0));
         if self.by_size {
             return best;
         }
         let mut least = unevenness(&best, classes, shares);
         for number in 1..DEALS {
-            let parts = deal(self.one(number, &among));
+            let parts = deal(self.one(number));
             let own = unevenness(&parts, classes, shares);
             if own < least {
                 (best, least) = (parts, own);
@@ -193,7 +204,7 @@ pub fn folds(
     };
     // One class after another, so that each begins with level folds and its remainder goes to the smallest ones.
     let among = |a: usize, b: usize| held[a].cmp(&held[b]);
-    Ok(Orders::new(&all, seed).most_even(among, classes, &vec![1.0 / k as f64; k], deal))
+    Ok(Orders::new(&all, seed, among).most_even(classes, &vec![1.0 / k as f64; k], deal))
 }
 
 #[cfg(test)]
@@ -305,6 +316,21 @@ mod tests {
             }
             assert_eq!(seen.len(), 10, "{several}");
         }
+    }
+
+    /// Texts that are all there five times are dealt as evenly as they can be, and by every seed anew.
+    #[test]
+    fn bundles_that_are_alike_are_dealt_evenly() {
+        let keys: Vec<Vec<String>> = (0..240).map(|i| vec![(i % 48).to_string()]).collect();
+        let classes: Vec<Vec<u32>> = (0..240u32).map(|i| vec![i % 48 % 3]).collect();
+        let mut seen = HashSet::new();
+        for seed in 0..10 {
+            let mut parts = folds(&keys, &classes, 3, seed).unwrap();
+            assert!(parts.iter().all(|part| part.len() == 80), "{seed}");
+            parts.sort();
+            seen.insert(parts);
+        }
+        assert_eq!(seen.len(), 10);
     }
 
     /// What documents say of texts without groups, a few of them repeated, was measured with these folds.

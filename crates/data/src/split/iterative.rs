@@ -19,7 +19,7 @@ pub(crate) fn deal_several(
     let sum = weights.iter().sum::<f64>();
     let shares: Vec<f64> = weights.iter().map(|w| w / sum).collect();
     let deal = |order: Vec<usize>| deal_in(order, &all, classes, &shares);
-    Orders::new(&all, seed).most_even(|_, _| Ordering::Equal, classes, &shares, deal)
+    Orders::new(&all, seed, |_, _| Ordering::Equal).most_even(classes, &shares, deal)
 }
 
 /// Deals bundles in one order.
