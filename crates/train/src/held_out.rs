@@ -86,7 +86,7 @@ fn enough(rows: usize, what: &str) -> Result<(), TrainError> {
 
 impl Job<'_> {
     /// `--calibrate` and `--abstain-precision` need classes, and held-out rows enough; `rows` is the number of those whose
-    /// label is known ([`Targets::known`]), `what` names them.
+    /// label is known ([`crate::Targets::known`]), `what` names them.
     pub fn can_conclude(&self, rows: usize, what: &str) -> Result<(), TrainError> {
         self.can_calibrate(rows, what)?;
         self.can_abstain(rows, what)
