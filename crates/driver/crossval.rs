@@ -85,25 +85,22 @@ impl CrossvalArgs {
 
 /// All rows as one training part, and the part of a fold's training rows that selects.
 pub fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
-    let mut source = settings::data_source(args, data)?;
-    let (valid, inner) = match source.valid {
-        ValidSource::Usual => (ValidSource::None, Some(INNER)),
-        ValidSource::Fraction(f) => (ValidSource::None, Some(f)),
-        ValidSource::File(path) => (ValidSource::File(path), None),
-        ValidSource::None => (ValidSource::None, None),
+    let source = settings::data_source(args, data)?;
+    let (valid, inner) = match &source.valid {
+        ValidSource::Usual => (&ValidSource::None, Some(INNER)),
+        ValidSource::Fraction(f) => (&ValidSource::None, Some(*f)),
+        given => (given, None),
     };
-    let own = valid == ValidSource::None;
-    source.valid = valid;
-    let mut found = source.read()?;
-    if own && let Some(file) = hone_data::find(data)?.valid {
-        let told = format!("{} is not read: ", file.display());
-        found.notes.retain(|note| !note.starts_with(&told));
-        found.notes.push(format!(
+    let mut found = source.open()?;
+    let unread = found.valid.take_if(|_| inner.is_some());
+    let mut set = source.divide(found, valid)?;
+    set.notes.extend(unread.map(|file| {
+        format!(
             "{} is not read: each fold selects by a part of its own training texts (--valid FILE selects by that)",
             file.display()
-        ));
-    }
-    Ok((found, inner))
+        )
+    }));
+    Ok((set, inner))
 }
 
 /// Training texts of a fit by all but one of so many folds.

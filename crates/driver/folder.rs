@@ -113,7 +113,8 @@ impl Output {
         if path.join(done).exists() {
             // What an end that was cut off left to be tidied.
             Checkpoints::of(&path).clear()?;
-            if is_newest(args, &path) && !Path::new(RUNS).join(LATEST).exists() {
+            let (model, latest) = (path.join("model.safetensors"), Path::new(RUNS).join(LATEST));
+            if is_newest(args, &path) && model.is_file() && !latest.exists() {
                 point_latest(&path);
             }
             bail!(
@@ -141,10 +142,10 @@ impl Output {
         // From here on an interrupt is answered, and leaves nothing half written.
         interrupt::watch()?;
         let made = !path.exists();
-        let lock = match made {
-            true => None,
-            false => lock(&path)?,
-        };
+        if made {
+            fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        }
+        let lock = lock(&path)?;
         match Held::of(&path, done)? {
             Held::Run(found) => bail!(
                 "{}: this folder already holds a run ({found}); continue it with --resume or choose another --out",
@@ -154,18 +155,12 @@ impl Output {
                 "{}: this folder is not empty ({found}); a run needs a folder of its own, choose another --out",
                 path.display()
             ),
-            Held::Nothing => {
-                fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
-                Ok(Output {
-                    _lock: match lock {
-                        None => self::lock(&path)?,
-                        held => held,
-                    },
-                    path,
-                    made,
-                    resumed: false,
-                })
-            }
+            Held::Nothing => Ok(Output {
+                path,
+                made,
+                resumed: false,
+                _lock: lock,
+            }),
         }
     }
 

@@ -293,3 +293,36 @@ fn two_models_are_compared_row_by_row() {
         told.out
     );
 }
+
+/// What becomes of a folder's own validation file is said once, with the reason.
+#[test]
+fn a_validation_file_that_no_fold_reads_is_told() {
+    let world = World::new();
+    world.reviews();
+    for name in ["set/train.csv", "set/valid.csv"] {
+        world.write(name, world.read("reviews.csv"));
+    }
+    let folds = "each fold selects by a part of its own training texts";
+    for (out, valid, why) in [
+        ("usual", None, folds),
+        ("part", Some("0.2"), folds),
+        ("none", Some("none"), "--valid was given"),
+    ] {
+        let mut more = vec!["--folds", "2", "--max-steps", "2", "--out", out];
+        more.extend(valid.iter().flat_map(|valid| ["--valid", valid]));
+        let model = fixture();
+        let said = world
+            .hone(&words(model.to_str().unwrap(), "set", &more))
+            .ok();
+        let told: Vec<&str> = said
+            .err
+            .lines()
+            .filter(|l| l.contains("is not read"))
+            .collect();
+        assert_eq!(told.len(), 1, "{out}: {told:?}");
+        assert!(
+            told[0].contains("valid.csv is not read: ") && told[0].contains(why),
+            "{told:?}"
+        );
+    }
+}
