@@ -126,9 +126,9 @@ fn a_record_is_run_again() {
     assert_eq!(done.code, Some(2), "{}", done.err);
 }
 
-/// Values that a new head can hardly reach are told before the first step.
+/// Values that a new head can hardly reach are learned in their own units, or told before the first step.
 #[test]
-fn far_values_are_told() {
+fn far_values_are_standardised_or_told() {
     let world = World::new();
     let rows: String = (0..40)
         .map(|i| format!("film {},{}.5\n", ["good", "bad"][i % 2], 300_000 + 7 * i))
@@ -146,15 +146,23 @@ fn far_values_are_told() {
         "--valid",
         "none",
     ];
-    let told = |more: &[&str]| {
-        world
-            .hone(&[&words[..], more].concat())
-            .ok()
-            .err
-            .contains("divide them")
-    };
-    assert!(told(&[]));
-    assert!(!told(&["--init-head", "probe"]));
+    let said = |more: &[&str]| world.hone(&[&words[..], more].concat()).ok().err;
+    let standardised = said(&[]);
+    assert!(
+        standardised.contains("their mean, 300137, and deviation, 80.81;"),
+        "{standardised}"
+    );
+    assert!(
+        !standardised.contains("warning: the values go"),
+        "{standardised}"
+    );
+    let plain = said(&["--standardize", "never"]);
+    assert!(
+        plain.contains("warning: the values go from 300000.5 to 300273.5"),
+        "{plain}"
+    );
+    let fitted = said(&["--standardize", "never", "--init-head", "probe"]);
+    assert!(!fitted.contains("the values go"), "{fitted}");
 }
 
 /// Whenever a run is interrupted, its folder is gone, or there is a checkpoint in it to go on from.

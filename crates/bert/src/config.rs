@@ -380,20 +380,13 @@ impl Config {
             Some(other) => return Err(format!("architectures says {other}")),
             None => return Err("architectures is absent".to_owned()),
         };
-        if self.labels.is_empty() {
-            return Err("id2label names no label".to_owned());
-        }
         if task == Task::Regress && self.labels.len() > 1 {
             return Err(format!(
                 "its head gives {} numbers a text, and Hone's regressions one",
                 self.labels.len()
             ));
         }
-        let mut names: Vec<&String> = self.labels.iter().collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
-            return Err(format!("id2label names {:?} twice", twice[0]));
-        }
+        can_name(task, &self.labels).map_err(|why| format!("id2label names {why}"))?;
         Ok((task, &self.labels))
     }
 
@@ -427,6 +420,25 @@ impl Config {
     /// Path of the configuration in a model folder.
     pub fn path_in(folder: &Path) -> PathBuf {
         folder.join("config.json")
+    }
+}
+
+/// Whether a head for this task can have these outputs; else what they are.
+pub(crate) fn can_name(task: Task, labels: &[String]) -> Result<(), String> {
+    if labels.is_empty() {
+        return Err("no label".to_owned());
+    }
+    if task == Task::Regress && labels.len() > 1 {
+        return Err(format!(
+            "{} values, where a regression has one",
+            labels.len()
+        ));
+    }
+    let mut names: Vec<&String> = labels.iter().collect();
+    names.sort_unstable();
+    match names.windows(2).find(|w| w[0] == w[1]) {
+        Some(twice) => Err(format!("{:?} twice", twice[0])),
+        None => Ok(()),
     }
 }
 

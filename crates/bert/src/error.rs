@@ -122,6 +122,17 @@ pub enum BertError {
         /// Its value.
         value: f32,
     },
+    /// A parameter is given values that it cannot have.
+    #[error("parameter {name}: {found}")]
+    Values {
+        /// Its name, or its number where the table ends before it.
+        name: String,
+        /// What was given, and what was expected.
+        found: String,
+    },
+    /// A pass comes before what it needs.
+    #[error("a pass goes forward, then comes its loss, then it goes back, once: {0}")]
+    Order(&'static str),
     /// A batch does not fit the model.
     #[error("a batch does not fit the model: {0}")]
     Batch(String),

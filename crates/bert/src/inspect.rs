@@ -1,6 +1,7 @@
 //! Reads a pass's activations back by name, for comparisons with other implementations.
 
 use crate::acts::RowSet;
+use crate::plan::Stage;
 use crate::{Acts, BertError, Model};
 use hone_kernels::Backend;
 use hone_tensor::Real;
@@ -20,8 +21,10 @@ pub struct NamedActivation {
 impl<B: Backend> Model<B> {
     /// The activations of the pass in `acts`, which must have been planned for training every layer.
     ///
-    /// Layer outputs are made again from what the backward pass keeps, as it does.
+    /// Layer outputs are made again from what the backward pass keeps, as it does: the pass can go back no more.
     pub fn activations(&self, acts: &mut Acts<B>) -> Result<Vec<NamedActivation>, BertError> {
+        acts.has_logits()?;
+        acts.stage = Stage::Spent;
         let b = self.backend().as_ref();
         let c = &self.config;
         let size = acts.batch.size();

@@ -37,6 +37,7 @@ mod plan;
 mod pool;
 mod save;
 mod task;
+mod units;
 
 pub use acts::RowSet;
 pub use batch::{DeviceBatch, Limits};
@@ -51,6 +52,7 @@ pub use pass::{Mode, Pass, Rates};
 pub use plan::Acts;
 pub use pool::Pool;
 pub use task::Task;
+pub use units::Units;
 
 /// The examples of the crate's README, which `cargo test --doc` compiles and runs.
 #[cfg(doctest)]

@@ -1,15 +1,16 @@
 //! The whole model: embeddings, encoder, head; forward above backward.
 
 use crate::acts::RowSet;
+use crate::config::can_name;
 use crate::embeddings::EmbeddingPass;
 use crate::grads::Grads;
 use crate::head::HeadPass;
 use crate::layer::LayerPass;
 use crate::load::{self, HeadChoice, Receipt};
-use crate::plan::{Acts, Bottom};
-use crate::{BertError, Config, DeviceBatch, Layout, Limits, Pass, Pool, Task, save};
+use crate::plan::{Acts, Bottom, Stage};
+use crate::{BertError, Config, DeviceBatch, Layout, Limits, Pass, Pool, Task, Units, save};
 use hone_kernels::{Acc, Backend, Loss};
-use hone_tensor::{Ragged, Real};
+use hone_tensor::{Param, Ragged, Real};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub struct Model<B: Backend> {
     pub task: Task,
     /// Names of the head's outputs.
     pub labels: Vec<String>,
+    units: Units,
     layout: Layout,
     params: B::Params,
 }
@@ -152,6 +154,8 @@ impl<B: Backend> Model<B> {
         labels: Vec<String>,
     ) -> Result<Self, BertError> {
         config.check()?;
+        can_name(task, &labels)
+            .map_err(|why| BertError::Sizes(format!("the head's labels are {why}")))?;
         let layout = Layout::new(&config, task, labels.len());
         let params = backend.params(layout.table.clone())?;
         Ok(Model {
@@ -159,6 +163,7 @@ impl<B: Backend> Model<B> {
             config,
             task,
             labels,
+            units: Units::PLAIN,
             layout,
             params,
         })
@@ -210,27 +215,85 @@ impl<B: Backend> Model<B> {
         }
     }
 
+    /// The table's row `index`.
+    fn param(&self, index: usize) -> Result<&Param, BertError> {
+        let params = self.layout.table.params();
+        params.get(index).ok_or_else(|| BertError::Values {
+            name: format!("number {index}"),
+            found: format!("the table has {} rows, counted from 0", params.len()),
+        })
+    }
+
     /// Writes one parameter from f32 values.
     pub fn set(&mut self, index: usize, values: &[f32]) -> Result<(), BertError> {
+        let param = self.param(index)?;
+        if values.len() != param.len() {
+            return Err(BertError::Values {
+                name: param.name.clone(),
+                found: format!("{} values, {} were expected", values.len(), param.len()),
+            });
+        }
         load::set(self.backend.as_ref(), &mut self.params, index, values)
     }
 
     /// Draws one parameter anew, as for training from scratch.
     pub fn draw(&mut self, index: usize, seed: u64) -> Result<(), BertError> {
         let std = self.config.initializer_range;
-        let values = load::fresh(&self.layout.table.params()[index], std, seed);
+        let values = load::fresh(self.param(index)?, std, seed);
         self.set(index, &values)
     }
 
     /// Divides every logit by `by` from now on: the classifier's weight and bias are.
     pub fn divide_logits(&mut self, by: f64) -> Result<(), BertError> {
-        for index in [self.layout.classifier.weight, self.layout.classifier.bias] {
+        if !(by.is_finite() && by > 0.0) {
+            return Err(BertError::Values {
+                name: "the classifier's".to_owned(),
+                found: format!("to be divided by {by}; a number above 0 was expected"),
+            });
+        }
+        self.change_classifier(|w| w / by, |b| b / by)
+    }
+
+    /// The units the head answers in: those of [`Model::logits`] are values, always.
+    pub fn units(&self) -> Units {
+        self.units
+    }
+
+    /// Has a head that answers values answer them in other units from now on. The same weights say something else then:
+    /// for a new head, before it learns anything.
+    pub fn answer_in(&mut self, units: Units) {
+        debug_assert!(self.task == Task::Regress);
+        self.units = units;
+    }
+
+    /// Says the same values in other units: the classifier's weight and bias are changed. [`Model::save`] is for plain ones.
+    pub fn restate_in(&mut self, units: Units) -> Result<(), BertError> {
+        if units == self.units {
+            return Ok(());
+        }
+        let from = self.units;
+        let scale = from.deviation / units.deviation;
+        self.change_classifier(|w| w * scale, |b| units.output(from.value(b)))?;
+        self.units = units;
+        Ok(())
+    }
+
+    /// Changes each number of the classifier's weight and bias.
+    fn change_classifier(
+        &mut self,
+        weight: impl Fn(f64) -> f64,
+        bias: impl Fn(f64) -> f64,
+    ) -> Result<(), BertError> {
+        let pair = self.layout.classifier;
+        let changes: [(usize, &dyn Fn(f64) -> f64); 2] =
+            [(pair.weight, &weight), (pair.bias, &bias)];
+        for (index, change) in changes {
             let param = &self.layout.table.params()[index];
             let b = self.backend.as_ref();
             let mut values = vec![B::Master::default(); param.len()];
             b.download(b.param(&self.params, param.range()), &mut values)?;
             for x in &mut values {
-                *x = B::Master::from_f64(x.to_f64() / by);
+                *x = B::Master::from_f64(change(x.to_f64()));
             }
             b.set_param(&mut self.params, index, &values)?;
         }
@@ -258,7 +321,7 @@ impl<B: Backend> Model<B> {
         batch: &Ragged,
         pass: &Pass,
     ) -> Result<(), BertError> {
-        self.begin(acts, batch, pass)?;
+        self.begin_forward(acts, batch, pass)?;
         self.backend.repeats(|| {
             self.embed(acts);
             self.encode(acts, 0..self.config.layers);
@@ -278,7 +341,7 @@ impl<B: Backend> Model<B> {
         saved: Saved<'_, B::Act>,
     ) -> Result<(), BertError> {
         let b = self.backend.as_ref();
-        self.begin(acts, batch, pass)?;
+        self.begin_forward(acts, batch, pass)?;
         let n = self.prefix_rows(layers).count(acts.batch.size()) * self.config.hidden;
         let given = match &saved {
             Saved::Write(to) => to.len(),
@@ -309,6 +372,21 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
+    /// [`Model::begin`] of a pass that goes on to the head.
+    fn begin_forward(
+        &self,
+        acts: &mut Acts<B>,
+        batch: &Ragged,
+        pass: &Pass,
+    ) -> Result<(), BertError> {
+        if acts.last != self.last_rows() {
+            let found =
+                "these buffers were planned for hidden states, which no head reads".to_owned();
+            return Err(BertError::Batch(found));
+        }
+        self.begin(acts, batch, pass)
+    }
+
     pub(crate) fn begin(
         &self,
         acts: &mut Acts<B>,
@@ -317,6 +395,7 @@ impl<B: Backend> Model<B> {
     ) -> Result<(), BertError> {
         let b = self.backend.as_ref();
         acts.rewind();
+        acts.stage = Stage::Empty;
         acts.read = None;
         acts.batch.load(b, &self.config, batch)?;
         acts.pass = pass.clone();
@@ -357,10 +436,11 @@ impl<B: Backend> Model<B> {
     fn decide(&self, acts: &mut Acts<B>) {
         self.head_pass(&acts.batch, &acts.pass)
             .forward(&mut acts.head, &acts.stream);
+        acts.stage = Stage::Forward;
     }
 
     /// Loss of the logits in `acts`, its gradient left there; `targets[R, C]` and `weights[R]` are the
-    /// host's. Returns the weighted sum over rows.
+    /// host's. Returns the weighted sum over rows, of values in the units of the targets.
     pub fn loss(
         &self,
         acts: &mut Acts<B>,
@@ -369,10 +449,16 @@ impl<B: Backend> Model<B> {
         weights: &[f32],
     ) -> Result<f64, BertError> {
         let coming = self.queue_loss(acts, kind, targets, weights)?;
-        Ok(self.backend.arrived(coming)?.iter().sum())
+        Ok(self.loss_unit() * self.backend.arrived(coming)?.iter().sum::<f64>())
     }
 
-    /// [`Model::loss`] without waiting: the losses of all rows, on their way; the loss is their sum.
+    /// What a loss of 1 in the head's units is in those of the targets; 1 but for values.
+    pub fn loss_unit(&self) -> f64 {
+        self.units.squared()
+    }
+
+    /// [`Model::loss`] without waiting: the losses of all rows, on their way; the loss is their sum, times
+    /// [`Model::loss_unit`].
     pub fn queue_loss(
         &self,
         acts: &mut Acts<B>,
@@ -380,6 +466,11 @@ impl<B: Backend> Model<B> {
         targets: &[f32],
         weights: &[f32],
     ) -> Result<B::Coming<f64>, BertError> {
+        if !matches!(acts.stage, Stage::Forward | Stage::Loss) {
+            return Err(BertError::Order(
+                "a loss needs a pass that went forward and not back",
+            ));
+        }
         let b = self.backend.as_ref();
         let (r, c) = (self.answered_rows(acts.batch.size()), self.classes());
         if targets.len() != r * c || weights.len() != r {
@@ -389,8 +480,14 @@ impl<B: Backend> Model<B> {
                 weights.len()
             )));
         }
-        let wanted = targets.iter().chain(weights);
-        let wanted: Vec<B::Master> = wanted.map(|&x| B::Master::from_f64(x.into())).collect();
+        if matches!(kind, LossKind::Softmax { r_drop, .. } if r_drop > 0.0) && r % 2 == 1 {
+            return Err(BertError::Batch(format!(
+                "{r} rows, where R-Drop needs every one twice"
+            )));
+        }
+        let targets = targets.iter().map(|&x| self.units.output(x.into()));
+        let wanted = targets.chain(weights.iter().map(|&x| x.into()));
+        let wanted: Vec<B::Master> = wanted.map(B::Master::from_f64).collect();
         let head = &mut acts.head;
         b.upload(b.head_mut(&mut head.wanted, wanted.len()), &wanted)?;
         let loss = Loss {
@@ -413,22 +510,26 @@ impl<B: Backend> Model<B> {
             LossKind::Sigmoid => b.sigmoid_loss(loss, losses, dlogits),
             LossKind::Squared => b.squared_loss(loss, losses, dlogits),
         }
-        Ok(b.fetch(b.head(&head.losses, r))?)
+        acts.stage = Stage::Loss;
+        Ok(b.fetch(b.head(&acts.head.losses, r))?)
     }
 
-    /// The logits in `acts`, `[R, C]`: R is sequences, or tokens when tagging.
+    /// The logits in `acts`, `[R, C]`: R is sequences, or tokens when tagging. Values are in their own units.
     pub fn logits(&self, acts: &Acts<B>) -> Result<Vec<f64>, BertError> {
+        acts.has_logits()?;
         let b = self.backend.as_ref();
         let n = self.answered_rows(acts.batch.size()) * self.classes();
         let mut logits = vec![B::Master::default(); n];
         b.download(b.head(&acts.head.logits, n), &mut logits)?;
-        Ok(logits.into_iter().map(Real::to_f64).collect())
+        let values = logits.into_iter().map(|z| self.units.value(z.to_f64()));
+        Ok(values.collect())
     }
 
     // ---- backward ------------------------------------------------------------------------------
 
     /// Gradients of the loss in `acts` into `grads`: set by a step's first micro-batch, added by later ones.
-    /// Goes no lower than the lowest part with room in `grads`; lower than `acts` was planned for is an error.
+    /// Goes no lower than the lowest part with room in `grads`; lower than `acts` was planned for is an error, and so is a
+    /// second time after one loss: the pass is overwritten on the way.
     pub fn backward(
         &self,
         acts: &mut Acts<B>,
@@ -460,6 +561,12 @@ impl<B: Backend> Model<B> {
                 }
             )));
         }
+        if acts.stage != Stage::Loss {
+            return Err(BertError::Order(
+                "a gradient needs a loss that was not gone back from",
+            ));
+        }
+        acts.stage = Stage::Spent;
         if bottom == Bottom::Embeddings {
             grads.touch(b, &self.layout, acts.batch.distinct(), acc)?;
         }

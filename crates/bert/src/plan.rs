@@ -26,6 +26,20 @@ pub struct Acts<B: Backend> {
     pub(crate) prefix: Option<B::Buf<B::Act>>,
     pub(crate) last: RowSet,
     pub(crate) pass: Pass,
+    pub(crate) stage: Stage,
+}
+
+/// How far the pass in the buffers has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// There are no logits.
+    Empty,
+    /// There are logits.
+    Forward,
+    /// There is the gradient of their loss.
+    Loss,
+    /// There are logits, and what led to them is overwritten.
+    Spent,
 }
 
 /// The lowest part a backward pass must reach.
@@ -37,6 +51,14 @@ pub(crate) enum Bottom {
 }
 
 impl<B: Backend> Acts<B> {
+    /// Refuses to read logits that are not there.
+    pub(crate) fn has_logits(&self) -> Result<(), BertError> {
+        match self.stage {
+            Stage::Empty => Err(BertError::Order("there are no logits yet")),
+            Stage::Forward | Stage::Loss | Stage::Spent => Ok(()),
+        }
+    }
+
     /// Takes back the exchanges of the pass before: like batches then find every buffer where it was.
     pub(crate) fn rewind(&mut self) {
         while let Some(l) = self.encoded.pop() {
@@ -135,6 +157,7 @@ impl<B: Backend> Model<B> {
             prefix: None,
             last,
             pass: Pass::eval(),
+            stage: Stage::Empty,
         })
     }
 

@@ -33,7 +33,11 @@ fn pooled<B: Backend>(
     let mut config = Config::with_shape(hidden, 3, heads, inner, 60);
     config.initializer_range = 0.25;
     config.pool = pool;
-    let labels = LABELS.iter().map(|l| l.to_string()).collect();
+    let outputs = match task {
+        Task::Regress => 1,
+        _ => LABELS.len(),
+    };
+    let labels = LABELS[..outputs].iter().map(|l| l.to_string()).collect();
     Model::random(Arc::new(backend), config, task, labels, 5)
         .unwrap()
         .0

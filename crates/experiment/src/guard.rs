@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
-/// Writes `plan.json` into `out`, or, where work is resumed, compares with the one that lies there. `difference`
+/// Writes `plan.json` into `out`, which is made where there is none, or, where work is resumed, compares with the one that lies there. `difference`
 /// names the first setting that would change results.
 pub(crate) fn same_plan<S: Serialize + DeserializeOwned>(
     out: &Path,
@@ -20,6 +20,10 @@ pub(crate) fn same_plan<S: Serialize + DeserializeOwned>(
     };
     if !(resume && path.is_file()) {
         let text = serde_json::to_string_pretty(now).map_err(damaged)?;
+        std::fs::create_dir_all(out).map_err(|source| TrainError::Io {
+            path: out.to_owned(),
+            source,
+        })?;
         return write_beside(&path, &(text + "\n"));
     }
     let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io {

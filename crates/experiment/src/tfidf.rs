@@ -169,12 +169,15 @@ fn regression(
         for (at, row) in rows.iter().enumerate() {
             let mut slopes = times(row, w, outputs);
             value += c * loss(at, &mut slopes);
-            for (output, slope) in slopes.iter().enumerate() {
-                let by = c * slope;
-                gradient[intercept + output] += by;
-                for &(column, x) in row {
-                    gradient[column as usize * outputs + output] += by * x;
+            slopes.iter_mut().for_each(|slope| *slope *= c);
+            let mut add = |at: usize, x: f64| {
+                for (g, slope) in gradient[at..][..outputs].iter_mut().zip(&slopes) {
+                    *g += slope * x;
                 }
+            };
+            add(intercept, 1.0);
+            for &(column, x) in row {
+                add(column as usize * outputs, x);
             }
         }
         value

@@ -56,6 +56,9 @@ pub struct Model {
     pub from_cache: bool,
 }
 
+/// A longer wait than anybody's, which can still be added to an instant.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
+
 /// Finds models by name, fetches them once, keeps them verified in a cache.
 #[derive(Clone)]
 pub struct Hub {
@@ -142,14 +145,14 @@ impl Hub {
     /// Counts the endpoint as out of reach if it does not answer within this time (5 s).
     #[must_use]
     pub fn with_answer_within(mut self, time: Duration) -> Self {
-        self.answer_within = time;
+        self.answer_within = time.min(FOREVER);
         self
     }
 
     /// Counts a connection as broken when nothing comes for this long (30 s).
     #[must_use]
     pub fn with_quiet_limit(mut self, time: Duration) -> Self {
-        self.quiet = time;
+        self.quiet = time.min(FOREVER);
         self
     }
 

@@ -326,7 +326,13 @@ impl Backend for CpuBackend {
         x: &[f32],
         y: &mut [f32],
     ) {
-        self.product(x, params.forward(weight), Onto::Bias(bias), y, &Plain);
+        self.product(
+            x,
+            params.forward(self.path, weight),
+            Onto::Bias(bias),
+            y,
+            &Plain,
+        );
     }
 
     fn linear_activation(
@@ -340,7 +346,7 @@ impl Backend for CpuBackend {
         y: &mut [f32],
     ) {
         assert_eq!(pre.len(), y.len(), "linear_activation");
-        let right = params.forward(weight);
+        let right = params.forward(self.path, weight);
         let epilogue = Activate {
             path: self.path,
             kind: activation,
@@ -362,7 +368,7 @@ impl Backend for CpuBackend {
             Acc::Set => Onto::Nothing,
             Acc::Add => Onto::Output,
         };
-        self.product(dy, params.backward(weight), onto, dx, &Plain);
+        self.product(dy, params.backward(self.path, weight), onto, dx, &Plain);
     }
 
     fn linear_dgrad_activation(
@@ -379,7 +385,7 @@ impl Backend for CpuBackend {
         let n = dpre.len();
         let of_y = y.as_ref().map_or(n, |y| y.len());
         assert_eq!((pre.len(), of_y), (n, n), "linear_dgrad_activation");
-        let right = params.backward(weight);
+        let right = params.backward(self.path, weight);
         let epilogue = Slope {
             path: self.path,
             kind: activation,

@@ -2,7 +2,7 @@
 
 mod backend;
 mod flush;
-pub mod gemm;
+mod gemm;
 mod mem;
 mod ops;
 mod params;

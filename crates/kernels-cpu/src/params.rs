@@ -118,8 +118,17 @@ impl CpuParams {
         }
     }
 
-    /// Wᵀ of a stack: its matrices give further columns.
-    pub fn forward(&self, weight: WeightRef) -> Right<'_> {
+    /// Another path's panels have another width.
+    fn check(&self, path: Path) {
+        assert_eq!(
+            self.path, path,
+            "weights are packed for the path of their backend"
+        );
+    }
+
+    /// Wᵀ of a stack, as `path` reads it: its matrices give further columns.
+    pub(crate) fn forward(&self, path: Path, weight: WeightRef) -> Right<'_> {
+        self.check(path);
         let shape = &self.table.params()[weight.first].shape;
         Right {
             panels: &self.forward[self.at(weight.first).forward..],
@@ -131,8 +140,9 @@ impl CpuParams {
         }
     }
 
-    /// W of a stack: its matrices give further terms.
-    pub fn backward(&self, weight: WeightRef) -> Right<'_> {
+    /// W of a stack, as `path` reads it: its matrices give further terms.
+    pub(crate) fn backward(&self, path: Path, weight: WeightRef) -> Right<'_> {
+        self.check(path);
         let shape = &self.table.params()[weight.first].shape;
         Right {
             panels: &self.backward[self.at(weight.first).backward..],

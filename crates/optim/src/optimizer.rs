@@ -265,6 +265,10 @@ impl<B: Backend> Optimizer<B> {
     }
 
     /// Puts back moments and counts, as a checkpoint kept them.
+    ///
+    /// # Panics
+    ///
+    /// Where they are not as many as this optimiser has.
     pub fn restore(
         &mut self,
         b: &B,
@@ -272,6 +276,9 @@ impl<B: Backend> Optimizer<B> {
         v: &[B::Master],
         taken: Vec<u32>,
     ) -> Result<(), BackendError> {
+        let len = b.view_len(b.view(&self.m));
+        assert_eq!([m.len(), v.len()], [len; 2], "moments of every gradient");
+        assert_eq!(taken.len(), self.taken.len(), "a count for each tensor");
         b.upload(b.all_mut(&mut self.m), m)?;
         b.upload(b.all_mut(&mut self.v), v)?;
         self.taken = taken;

@@ -9,7 +9,7 @@ pub struct ForestRow {
     pub name: String,
     /// The effect.
     pub effect: f64,
-    /// Its interval; an end that is not finite reaches the edge.
+    /// Its interval; an infinite end reaches the edge.
     pub interval: [f64; 2],
     /// Each pair's own effect, as faint dots.
     pub points: Vec<f64>,
@@ -26,7 +26,7 @@ pub struct Forest {
     pub title: String,
     /// Under the axis.
     pub x: String,
-    /// Differences up to this, on both sides of zero, are shaded.
+    /// Differences up to this, on both sides of zero, are shaded; 0 where it is no finite number.
     pub margin: f64,
     /// From top to bottom.
     pub rows: Vec<ForestRow>,
@@ -42,11 +42,15 @@ const ROW: f64 = 30.0;
 impl Forest {
     /// The picture.
     pub fn to_svg(&self) -> String {
+        let margin = match self.margin.is_finite() {
+            true => self.margin,
+            false => 0.0,
+        };
         let all = self.rows.iter().flat_map(|r| {
             let ends = r.interval.into_iter().chain([r.effect]);
             ends.chain(r.points.iter().copied())
         });
-        let all = all.chain([-self.margin, self.margin, 0.0]);
+        let all = all.chain([-margin, margin, 0.0]);
         let (low, high) = all
             .filter(|x| x.is_finite())
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| {
@@ -68,8 +72,8 @@ impl Forest {
              <text x=\"16\" y=\"24\" font-size=\"15\">{}</text>\n\
              <rect x=\"{:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{}\" fill=\"#f0f0f0\"/>\n",
             escape(&self.title),
-            px(-self.margin),
-            px(self.margin) - px(-self.margin),
+            px(-margin),
+            px(margin) - px(-margin),
             bottom - TOP
         );
         let mut line = |text: String| {
@@ -103,7 +107,7 @@ impl Forest {
                 ));
             }
             // What could not be measured has a name and a note alone.
-            if row.effect.is_finite() {
+            if row.effect.is_finite() && !row.interval.iter().any(|x| x.is_nan()) {
                 let [from, to] = row.interval;
                 line(format!(
                     "<line x1=\"{:.1}\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\" stroke-width=\"2\"/>\
@@ -196,6 +200,10 @@ mod tests {
             note: "2 runs failed".into(),
             group: 0,
         });
+        let mut row = all.rows[0].clone();
+        (row.effect, row.interval) = (0.1, [f64::NAN, 0.2]);
+        all.rows.push(row);
+        all.margin = f64::NAN;
         let svg = all.to_svg();
         assert!(!svg.contains("NaN") && !svg.contains("<circle") && svg.contains("2 runs failed"));
     }

@@ -27,7 +27,7 @@ pub use files::{free_space, put_in_place, replace_file, settle};
 pub use init::{PhiloxRng, normal};
 pub use ragged::{Filler, Ragged, TokenBuckets};
 pub use rng::{DropKey, Philox, permutation};
-pub use store::{SafetensorsFile, StoredTensor, write_safetensors};
+pub use store::{SafetensorsFile, StoredTensor, write_safetensors, write_safetensors_in_blocks};
 pub use table::{Depth, GradLayout, Kind, Param, ParamTable, ParamTableBuilder};
 pub use views::{matrix, matrix_mut};
 

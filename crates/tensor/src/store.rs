@@ -1,13 +1,14 @@
 //! Safetensors files, in by memory map and out beside-and-rename.
 
-use crate::files::{put_in_place, settle};
+use crate::files::put_in_place;
 use crate::{DType, TensorError};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// One tensor of an open file.
@@ -167,49 +168,88 @@ fn dtype_of(dtype: Dtype) -> Option<DType> {
     })
 }
 
+/// Numbers that are on their way at a time where a tensor is written in blocks.
+const BLOCK: usize = 1 << 20;
+
 /// Writes f32 tensors to `path`, beside it first and then renamed into place,
 /// so that a reader never meets half a file. `format: pt` is what transformers asks for.
+///
+/// Each must have a name of its own, and as many numbers as its shape says.
 pub fn write_safetensors<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
     metadata: &[(&str, String)],
 ) -> Result<(), TensorError> {
-    let io = |source| TensorError::Io {
+    let mut tensors: Vec<_> = tensors.into_iter().collect();
+    tensors.sort_by_key(|(name, ..)| *name);
+    let rows: Vec<_> = tensors.iter().map(|(n, s, v)| (*n, *s, v.len())).collect();
+    write(path, &rows, metadata, |file| {
+        let mut values = tensors
+            .iter()
+            .map(|(.., values)| bytemuck::cast_slice(values));
+        let written = values.try_for_each(|bytes| file.write_all(bytes));
+        written.map_err(|source| io(path, source))
+    })
+}
+
+/// [`write_safetensors`] of lists of numbers that are not all in memory: `read` is asked for one block of them after the
+/// other, by tensor and first number.
+pub fn write_safetensors_in_blocks<E: From<TensorError>>(
+    path: &Path,
+    tensors: &[(&str, usize)],
+    mut read: impl FnMut(usize, usize, &mut [f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by_key(|&t| tensors[t].0);
+    let shapes: Vec<[usize; 1]> = order.iter().map(|&t| [tensors[t].1]).collect();
+    let rows = order.iter().zip(&shapes);
+    let rows: Vec<_> = rows.map(|(&t, s)| (tensors[t].0, &s[..], s[0])).collect();
+    write(path, &rows, &[], |file| {
+        let largest = tensors.iter().map(|(_, len)| *len).max().unwrap_or(0);
+        let mut block = vec![0.0; largest.min(BLOCK)];
+        for &tensor in &order {
+            let len = tensors[tensor].1;
+            for start in (0..len).step_by(BLOCK) {
+                let block = &mut block[..BLOCK.min(len - start)];
+                read(tensor, start, block)?;
+                let io = |source| io(path, source);
+                file.write_all(bytemuck::cast_slice(block)).map_err(io)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn io(path: &Path, source: std::io::Error) -> TensorError {
+    TensorError::Io {
         path: path.to_owned(),
         source,
-    };
-    let malformed = |e: safetensors::SafeTensorError| match e {
-        safetensors::SafeTensorError::IoError(source) => TensorError::Io {
-            path: path.to_owned(),
-            source,
-        },
-        other => TensorError::Malformed {
-            path: path.to_owned(),
-            reason: other.to_string(),
-        },
-    };
-    let mut views = Vec::new();
-    for (name, shape, data) in tensors {
-        let bytes: &[u8] = bytemuck::cast_slice(data);
-        views.push((
-            name,
-            TensorView::new(Dtype::F32, shape.to_vec(), bytes).map_err(malformed)?,
-        ));
     }
-    let mut notes: HashMap<String, String> =
-        HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    notes.extend(metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+}
+
+/// Writes the header of tensors `(name, shape, numbers)`, which `body` follows with their numbers in that order.
+fn write<E: From<TensorError>>(
+    path: &Path,
+    tensors: &[(&str, &[usize], usize)],
+    metadata: &[(&str, String)],
+    body: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
+) -> Result<(), E> {
+    let header = header(tensors, metadata).map_err(|reason| TensorError::Malformed {
+        path: path.to_owned(),
+        reason,
+    })?;
+    let io = |source| io(path, source);
     let beside = path.with_extension("safetensors.part");
-    // The library writes a file for its owner alone; this one is to be read by whom the system's habits let read it.
-    let usual = File::create(&beside).and_then(|file| Ok(file.metadata()?.permissions()));
-    let written = usual
-        .map_err(io)
-        .and_then(|usual| {
-            safetensors::serialize_to_file(views, Some(notes), &beside).map_err(malformed)?;
-            std::fs::set_permissions(&beside, usual).map_err(io)
-        })
-        .and_then(|()| settle(&beside).map_err(io))
-        .and_then(|()| put_in_place(&beside, path).map_err(io));
+    let written = File::create(&beside)
+        .map_err(|e| io(e).into())
+        .and_then(|file| {
+            let mut file = BufWriter::new(file);
+            file.write_all(&header).map_err(io)?;
+            body(&mut file)?;
+            let file = file.into_inner().map_err(|e| io(e.into_error()))?;
+            file.sync_all().map_err(io)?;
+            Ok(put_in_place(&beside, path).map_err(io)?)
+        });
     if written.is_err() {
         // Half a file helps nobody; the first error is the one to report.
         let _ = std::fs::remove_file(&beside);
@@ -217,9 +257,115 @@ pub fn write_safetensors<'a>(
     written
 }
 
+/// The header's length, the header, and blanks up to a multiple of eight.
+fn header(
+    tensors: &[(&str, &[usize], usize)],
+    metadata: &[(&str, String)],
+) -> Result<Vec<u8>, String> {
+    let mut notes = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    notes.extend(metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
+    let mut rows: Vec<(String, TensorInfo)> = Vec::new();
+    let mut offset = 0;
+    for &(name, shape, len) in tensors {
+        // Where the notes stand.
+        if name == "__metadata__" {
+            return Err("no tensor can be called __metadata__".to_owned());
+        }
+        if rows.last().is_some_and(|(before, _)| before == name) {
+            return Err(format!("two tensors are called {name}"));
+        }
+        let product = shape
+            .iter()
+            .try_fold(1usize, |n, &side| n.checked_mul(side));
+        if product != Some(len) {
+            return Err(format!(
+                "tensor {name} of shape {shape:?} has {len} numbers"
+            ));
+        }
+        let end = offset + 4 * len;
+        let info = TensorInfo {
+            dtype: Dtype::F32,
+            shape: shape.to_vec(),
+            data_offsets: (offset, end),
+        };
+        rows.push((name.to_owned(), info));
+        offset = end;
+    }
+    let metadata = Metadata::new(Some(notes), rows).map_err(|e| e.to_string())?;
+    let mut text = serde_json::to_vec(&metadata).map_err(|e| e.to_string())?;
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut header = (text.len() as u64).to_le_bytes().to_vec();
+    header.append(&mut text);
+    Ok(header)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::tensor::TensorView;
+
+    /// The bytes that the library itself writes, whole or in blocks.
+    #[test]
+    fn files_are_the_librarys() {
+        let folder = tempfile::tempdir().unwrap();
+        let numbers = |n: usize, by: f32| (0..n).map(|i| i as f32 * by).collect::<Vec<f32>>();
+        let lists = [
+            ("v", numbers(BLOCK + 3, 0.5)),
+            ("m", numbers(7, -1.5)),
+            ("empty", vec![]),
+        ];
+        let views = lists.iter().map(|(name, values)| {
+            let bytes = bytemuck::cast_slice(values);
+            (
+                *name,
+                TensorView::new(Dtype::F32, vec![values.len()], bytes).unwrap(),
+            )
+        });
+        let notes = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let want = safetensors::serialize(views, Some(notes)).unwrap();
+        let path = folder.path().join("x.safetensors");
+        let sizes = lists.each_ref().map(|(name, values)| (*name, values.len()));
+        write_safetensors_in_blocks(&path, &sizes, |tensor, start, block| {
+            block.copy_from_slice(&lists[tensor].1[start..][..block.len()]);
+            Ok::<_, TensorError>(())
+        })
+        .unwrap();
+        assert!(std::fs::read(&path).unwrap() == want);
+        let shapes = sizes.map(|(_, n)| [n]);
+        let whole = lists.iter().zip(&shapes);
+        write_safetensors(&path, whole.map(|((n, v), s)| (*n, &s[..], &v[..])), &[]).unwrap();
+        assert!(std::fs::read(&path).unwrap() == want);
+
+        // What comes to nothing leaves what was there.
+        let lost = |_, _, _: &mut [f32]| {
+            Err(TensorError::Missing {
+                path: path.clone(),
+                name: "v".to_owned(),
+            })
+        };
+        assert!(write_safetensors_in_blocks(&path, &sizes, lost).is_err());
+        assert!(std::fs::read(&path).unwrap() == want);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_no_file_can_hold_is_refused_before_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let x = [1.0f32, 2.0];
+        let refused = |tensors: &[(&str, &[usize], &[f32])], why: &str| {
+            let error = write_safetensors(&path, tensors.iter().copied(), &[]).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        };
+        refused(
+            &[("a", &[2], &x), ("b", &[2], &x), ("a", &[2], &x)],
+            "two tensors are called a",
+        );
+        refused(&[("__metadata__", &[2], &x)], "__metadata__");
+        refused(&[("a", &[3], &x)], "tensor a of shape [3] has 2 numbers");
+        refused(&[("a", &[usize::MAX, 4], &x)], "has 2 numbers");
+    }
 
     #[test]
     fn round_trip_and_truncation() {

@@ -4,9 +4,11 @@
 use crate::course::Course;
 use crate::engine::Engine;
 use crate::events::Event;
+use crate::standardize::hardly_reached;
 use crate::training::Training;
 use crate::watch::{CollapseGuard, Guard};
 use crate::{Average, InitHead, Options, Targets, TrainError};
+use hone_bert::Units;
 use hone_kernels::Backend;
 use hone_optim::Warmup;
 use hone_tensor::Depth;
@@ -33,28 +35,25 @@ impl<B: Backend> Training<'_, B> {
     }
 }
 
-/// Values this far from 0, or apart, are more than a few steps of a head away.
-const FAR: f64 = 20.0;
-
 impl<B: Backend> Training<'_, B> {
-    /// Values that a head which begins at random, near 0, can hardly reach.
+    /// Values that a head which begins at random, near 0, can hardly reach, in plain units.
     fn far_values(&self) -> Option<String> {
         let Targets::Values(values) = &self.train.targets else {
             return None;
         };
+        let values = || values.iter().map(|&v| f64::from(v));
         let params = self.model.layout().table.params();
         let mut rows = params.iter().zip(self.pretrained);
         let random = self.options.init_head == InitHead::Random
             && rows.any(|(p, loaded)| p.depth == Depth::Head && !loaded);
-        let values = || values.iter().map(|&v| f64::from(v));
-        let mean = values().sum::<f64>() / values().count().max(1) as f64;
+        let plain = self.model.units() == Units::PLAIN;
         let [low, high] = values().fold([f64::INFINITY, f64::NEG_INFINITY], |[l, h], v| {
             [l.min(v), h.max(v)]
         });
-        (random && mean.abs().max((high - low) / 2.0) > FAR).then(|| {
+        (random && plain && hardly_reached(Units::of(values()))).then(|| {
             format!(
                 "the values go from {low} to {high}, and a new head begins near 0 and moves by about its learning rate a step: \
-                 divide them so that they are a few units, or begin with a fitted head (--init-head probe)"
+                 --standardize auto has it learn them in units of their own mean and deviation"
             )
         })
     }

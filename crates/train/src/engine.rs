@@ -78,6 +78,8 @@ impl Draws {
 /// What of a step's micro-batches is still on its way to the host.
 pub struct Queued<B: Backend> {
     losses: Vec<B::Coming<f64>>,
+    /// What a loss of 1 is in the units of the targets.
+    unit: f64,
     /// The step's tokens.
     pub tokens: usize,
 }
@@ -90,7 +92,7 @@ impl<B: Backend> Queued<B> {
             loss += b.arrived(micro)?.iter().sum::<f64>();
         }
         Ok(StepDone {
-            loss,
+            loss: self.unit * loss,
             tokens: self.tokens,
         })
     }
@@ -368,6 +370,7 @@ impl<B: Backend> Engine<B> {
         let total = rule.total(train, index).max(f64::MIN_POSITIVE);
         let mut queued = Queued {
             losses: Vec::new(),
+            unit: model.loss_unit(),
             tokens: 0,
         };
         if let Some(anchor) = &mut self.anchor {

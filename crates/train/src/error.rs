@@ -120,6 +120,9 @@ pub enum TrainError {
         /// What the examples have.
         found: &'static str,
     },
+    /// Examples that nothing can be said about.
+    #[error("{0}")]
+    Targets(String),
     /// An option cannot be used.
     #[error("{0}")]
     Option(String),

@@ -53,6 +53,24 @@ impl Targets {
         }
     }
 
+    /// Refuses targets that are not of so many examples, or name a class that a model of so many labels does not have.
+    pub(crate) fn fit(&self, examples: usize, labels: usize) -> Result<(), TrainError> {
+        let (targets, most) = match self {
+            Targets::Classes(all) => (all.len(), all.iter().flatten().max()),
+            Targets::Sets { sets, .. } => (sets.len(), sets.iter().flatten().max()),
+            Targets::Values(all) => (all.len(), None),
+            Targets::Tags { words, .. } => (words.len(), None),
+        };
+        let wrong = match most.filter(|&&class| class as usize >= labels) {
+            Some(class) => format!("a target is class {class}, and the model has {labels} labels"),
+            None if targets != examples => {
+                format!("{targets} targets of {examples} examples: a target for each was expected")
+            }
+            None => return Ok(()),
+        };
+        Err(TrainError::Targets(wrong))
+    }
+
     /// The gold tags of example `i`, as the entities are read from them: those that the model does not know by their own text, since
     /// their entities are to be missed, and those beside them to end where they end. Of other tasks none.
     pub fn gold_tags<'a>(&'a self, i: usize, labels: &'a [String]) -> Vec<&'a str> {

@@ -12,7 +12,7 @@ use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
 use crate::start::{self, Started};
 use crate::watch::{Restart, Watch};
 use crate::{Ending, EpochTexts, Examples, Outcome, TrainError, Training};
-use hone_bert::{Config, Model};
+use hone_bert::{Config, Model, Units};
 use hone_data::{Part, Tokenizer};
 use hone_kernels::Backend;
 use std::collections::BTreeMap;
@@ -233,7 +233,7 @@ impl Job<'_> {
             kernel_path: model.backend().path(),
             rows: fit.train.len(),
         };
-        let outcome = Training {
+        let mut outcome = Training {
             model: &mut model,
             options,
             train: fit.train,
@@ -254,6 +254,11 @@ impl Job<'_> {
             stop,
         }
         .run()?;
+        if model.units() != Units::PLAIN {
+            model.restate_in(Units::PLAIN)?;
+            // Rounded otherwise, it is to be read again: what is said is said of the model that is saved.
+            outcome.valid = None;
+        }
         Ok(Fitted {
             model,
             outcome,

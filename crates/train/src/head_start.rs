@@ -9,7 +9,7 @@ use crate::linear::Linear;
 use crate::penalty::{DEAR, FOLDS, Fold, Penalty, fold};
 use crate::wanted::Wanted;
 use crate::{Examples, Features, TrainError, features};
-use hone_bert::{Model, Pool};
+use hone_bert::{Model, Pool, Units};
 use hone_data::folds;
 use hone_kernels::Backend;
 use hone_tensor::{Depth, permutation};
@@ -25,8 +25,8 @@ const HALF: f64 = 0.5;
 struct Probed {
     features: Features,
     wanted: Wanted,
-    /// Mean and deviation of values; of others 0 and 1.
-    units: (f64, f64),
+    /// Those of the values.
+    units: Units,
     /// What its rows are, in words.
     rows: &'static str,
 }
@@ -63,7 +63,7 @@ pub(crate) fn fit_head<B: Backend>(
     let Probed {
         features,
         wanted,
-        units: (mean, deviation),
+        units,
         rows: what,
     } = probed;
     let outputs = model.classes();
@@ -74,9 +74,12 @@ pub(crate) fn fit_head<B: Backend>(
     let fitted = Linear::fit(&features, &rows, outputs, c, loss);
     let (mut weight, mut bias) = fitted.plain();
     if let Wanted::Values(_) = wanted {
-        let back = |x: &mut f32| *x = (f64::from(*x) * deviation) as f32;
-        weight.iter_mut().chain(&mut bias).for_each(back);
-        bias.iter_mut().for_each(|b| *b += mean as f32);
+        let head = model.units();
+        let scale = units.deviation / head.deviation;
+        let back = |x: f32| (f64::from(x) * scale) as f32;
+        weight.iter_mut().for_each(|w| *w = back(*w));
+        bias.iter_mut()
+            .for_each(|b| *b = back(*b) + head.output(units.mean) as f32);
     }
     for (row, param) in table.params().iter().enumerate() {
         if param.depth == Depth::Head {
@@ -134,7 +137,7 @@ fn probe<B: Backend>(
         return Ok(read.map(|(features, classes)| Probed {
             features,
             wanted: Wanted::Classes(classes),
-            units: (0.0, 1.0),
+            units: Units::PLAIN,
             rows: "words",
         }));
     }

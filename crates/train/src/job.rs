@@ -8,7 +8,7 @@ use crate::summary::Summary;
 use crate::watch::Watch;
 use crate::{Ending, FrozenPrefix, Init, JobData, Options, TrainError, WordUpdates};
 use hone_bert::{Config, Model, weight_files};
-use hone_data::augment::Augmenter;
+use hone_data::augment::{Augmenter, Plan};
 use hone_data::{Tokenizer, Truncate, sha256_file};
 use hone_kernels::Backend;
 use std::collections::BTreeMap;
@@ -76,6 +76,7 @@ impl Job<'_> {
     ) -> Result<Done<B>, TrainError> {
         let started = Instant::now();
         self.options.check()?;
+        self.has_augmenter()?;
         let texts = self.tokenise(sink)?;
         let augment = self.epoch_texts(&texts, &self.data.train);
         let fit = Fit {
@@ -95,6 +96,22 @@ impl Job<'_> {
                 summary,
                 ending,
             })
+    }
+
+    /// Refuses a run whose options name another augmentation than it is given: `run.toml` would tell of changes that were
+    /// not made, or leave out those that were.
+    pub fn has_augmenter(&self) -> Result<(), TrainError> {
+        let named = &self.options.augment;
+        let wanted: Plan = named
+            .parse()
+            .map_err(|e| TrainError::Option(format!("--augment {named}: {e}")))?;
+        let given = self.augment.map_or_else(Plan::none, |a| a.plan().clone());
+        match wanted == given {
+            true => Ok(()),
+            false => Err(TrainError::Option(format!(
+                "--augment {named}: the job's augmenter would do another thing ({given})"
+            ))),
+        }
     }
 
     /// Says what should be mended; an error where the job is strict.

@@ -195,6 +195,11 @@ impl DataSource {
             (ValidSource::None, _) => (train, None),
             (ValidSource::File(path), _) => (train, Some(read_labelled(path, &self.columns)?)),
             (ValidSource::Usual, Some(path)) => (train, Some(read_labelled(&path, &self.columns)?)),
+            (ValidSource::Fraction(f), _) if !(0.0..1.0).contains(f) => {
+                return Err(DataError::Option(format!(
+                    "--valid {f}: a fraction from 0 to below 1 was expected"
+                )));
+            }
             (ValidSource::Fraction(f), _) => split(train, *f, &mut notes)?,
             (ValidSource::Usual, None) => split(train, 0.1, &mut notes)?,
         };

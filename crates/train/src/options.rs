@@ -2,7 +2,7 @@
 
 use crate::batches::steps_per_epoch;
 use crate::watch::CollapseGuard;
-use crate::{Average, Init, InitHead, Pool, TrainError};
+use crate::{Average, Init, InitHead, Pool, Standardize, TrainError};
 use hone_bert::{LossKind, Task};
 use hone_optim::{Multipliers, Pull, Schedule, Warmup};
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,9 @@ pub struct Options {
     /// What a head for whole texts reads.
     #[serde(with = "pool_name")]
     pub pool: Pool,
+    /// When values are learned in units of their own mean and deviation.
+    #[serde(default = "plain_values")]
+    pub standardize: Standardize,
     /// Upper encoder layers that are drawn anew, with the pooler (Zhang et al. 2021).
     pub reinit_top: usize,
     /// Passes over the training part.
@@ -206,6 +209,11 @@ fn no_augmentation() -> String {
     "none".to_owned()
 }
 
+/// What runs did before values were standardised.
+fn plain_values() -> Standardize {
+    Standardize::Never
+}
+
 impl Default for Options {
     /// `hone train`'s, for a model whose dropouts are BERT's, a task of classes and validation rows enough to select.
     fn default() -> Options {
@@ -214,6 +222,7 @@ impl Default for Options {
             new_head: false,
             init_head: InitHead::Random,
             pool: Pool::Cls,
+            standardize: Standardize::Auto,
             reinit_top: 0,
             epochs: 3.0,
             max_steps: None,

@@ -31,9 +31,11 @@ struct Tags<'a> {
 }
 
 impl<'a> Scorer<'a> {
-    /// Nothing collected yet; examples of another task than the model's are an error.
+    /// Nothing collected yet; examples of another task than the model's, or without a target each that it can have, are an
+    /// error.
     pub fn new(task: Task, labels: &[String], examples: &'a Examples) -> Result<Self, TrainError> {
         let n = labels.len();
+        examples.targets.fit(examples.len(), n)?;
         let counts = match (task, &examples.targets) {
             (Task::Classify, Targets::Classes(all)) => Counts::Classes(Confusion::new(n), all),
             (Task::MultiLabel, Targets::Sets { sets, unknown }) => {

@@ -127,6 +127,20 @@ pub(crate) fn start<B: Backend>(
         .iter()
         .zip(&pretrained)
         .any(|(p, pretrained)| p.depth == Depth::Head && !pretrained);
+    if let Some(units) = options.standardize.units(&train.targets) {
+        match head_is_new {
+            true => model.answer_in(units),
+            false => model.restate_in(units)?,
+        }
+        sink.event(&Event::Note {
+            text: format!(
+                "values are learned in units of their mean, {}, and deviation, {}; the model that is saved answers them as they \
+                 are (--standardize never leaves it)",
+                digits(units.mean),
+                digits(units.deviation)
+            ),
+        });
+    }
     if options.init_head == InitHead::Probe && !head_is_new {
         sink.event(&Event::Note {
             text: "the model's own head is kept, whose labels are these, and begins as it is: --init-head probe fits \
@@ -147,4 +161,13 @@ pub(crate) fn start<B: Backend>(
         weights,
         files: receipt.files,
     }))
+}
+
+/// A number with four digits that count.
+fn digits(x: f64) -> String {
+    let after = match x == 0.0 {
+        true => 0.0,
+        false => (3.0 - x.abs().log10().floor()).clamp(0.0, 12.0),
+    };
+    format!("{x:.*}", after as usize)
 }

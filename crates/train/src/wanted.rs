@@ -5,6 +5,7 @@ use crate::examples::Targets;
 use crate::logistic::cross_entropy;
 use crate::metrics::{given, pearson};
 use crate::{argmax, sigmoid, softmax};
+use hone_bert::Units;
 
 /// What each row should be answered with.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,9 +41,9 @@ impl Wanted {
         }
     }
 
-    /// Of texts whose answers are known; with the mean and deviation of values, of others 0 and 1.
-    pub(crate) fn of(targets: &Targets, rows: &[u32]) -> (Wanted, (f64, f64)) {
-        let whole = (0.0, 1.0);
+    /// Of texts whose answers are known; with the units that values have now.
+    pub(crate) fn of(targets: &Targets, rows: &[u32]) -> (Wanted, Units) {
+        let whole = Units::PLAIN;
         match targets {
             Targets::Sets { sets: all, .. } => {
                 let sets = rows.iter().map(|&i| all[i as usize].clone());
@@ -62,15 +63,11 @@ impl Wanted {
         }
     }
 
-    /// Values, and the mean and deviation that they had.
-    pub fn values(values: impl Iterator<Item = f64> + Clone) -> (Wanted, (f64, f64)) {
-        let n = values.clone().count().max(1) as f64;
-        let mean = values.clone().sum::<f64>() / n;
-        let squares = values.clone().map(|x| (x - mean) * (x - mean));
-        let variance = squares.sum::<f64>() / n;
-        let deviation = variance.sqrt().max(f64::from(f32::MIN_POSITIVE));
-        let brought = values.map(|x| (x - mean) / deviation).collect();
-        (Wanted::Values(brought), (mean, deviation))
+    /// Values in units of their own mean and deviation, and these.
+    pub fn values(values: impl Iterator<Item = f64> + Clone) -> (Wanted, Units) {
+        let units = Units::of(values.clone());
+        let brought = values.map(|x| units.output(x)).collect();
+        (Wanted::Values(brought), units)
     }
 
     /// Loss of a row with these outputs, which become its derivatives.

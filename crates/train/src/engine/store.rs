@@ -5,7 +5,7 @@ use crate::TrainError;
 use crate::checkpoint::no_count;
 use hone_bert::Model;
 use hone_kernels::Backend;
-use hone_tensor::{Real, SafetensorsFile, write_safetensors};
+use hone_tensor::{Real, SafetensorsFile, write_safetensors_in_blocks};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -90,23 +90,26 @@ impl<B: Backend> Engine<B> {
     }
 }
 
-/// Writes master arenas as f32 tensors. A master of f64 would be rounded; training masters are f32.
+/// Writes master arenas as f32 tensors, from which little is held at a time: a checkpoint fits where the run does. A master
+/// of f64 would be rounded; training masters are f32.
 fn write_flat<B: Backend>(
     b: &B,
     arenas: &[(&str, B::View<'_, B::Master>)],
     path: &Path,
 ) -> Result<(), TrainError> {
+    let sizes = arenas.iter().map(|&(name, view)| (name, b.view_len(view)));
+    let sizes: Vec<_> = sizes.collect();
     let mut host = Vec::new();
-    for &(name, view) in arenas {
-        let mut values = vec![B::Master::default(); b.view_len(view)];
-        b.download(view, &mut values)?;
-        let values: Vec<f32> = values.into_iter().map(|x| x.to_f64() as f32).collect();
-        host.push((name, [values.len()], values));
-    }
-    let tensors = host
-        .iter()
-        .map(|(n, s, v)| (*n, s.as_slice(), v.as_slice()));
-    Ok(write_safetensors(path, tensors, &[])?)
+    write_safetensors_in_blocks(path, &sizes, |arena, start, block| {
+        host.resize(block.len(), B::Master::default());
+        b.download(
+            b.slice(arenas[arena].1, start..start + block.len()),
+            &mut host,
+        )?;
+        let numbers = block.iter_mut().zip(&host);
+        numbers.for_each(|(to, x)| *to = x.to_f64() as f32);
+        Ok::<_, TrainError>(())
+    })
 }
 
 fn read_flat<B: Backend>(

@@ -12,5 +12,6 @@ mod start;
 mod stops;
 mod threads;
 mod trajectory;
+mod values;
 mod watch;
 mod words;
