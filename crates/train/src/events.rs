@@ -179,6 +179,15 @@ pub enum Event {
         /// Its folder.
         path: String,
     },
+    /// A run that was begun before goes on; what was told of later steps is told again.
+    Resumed {
+        /// Steps done; 0: it begins once more, for there was no checkpoint yet.
+        step: usize,
+        /// The step at which the validation part was last read; 0: at none.
+        evaluated: usize,
+        /// Folder of the checkpoint.
+        path: Option<String>,
+    },
     /// Training ended before the last step.
     Stopped {
         /// Steps done.

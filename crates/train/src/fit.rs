@@ -9,6 +9,7 @@ use crate::job::Job;
 use crate::memory::memory_now;
 use crate::prefix::PrefixCache;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
+use crate::resume::Begin;
 use crate::start::{self, Started};
 use crate::watch::{Restart, Watch};
 use crate::{Ending, EpochTexts, Examples, Outcome, TrainError, Training};
@@ -148,19 +149,22 @@ impl Job<'_> {
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Fitted<B>, TrainError> {
-        // A run that was interrupted in its second try goes on with that.
-        let mut restart = match (self.resume, self.out) {
-            (true, Some(out)) => Checkpoints::of(out).newest()?.and_then(|c| c.1.restart),
-            _ => None,
+        let mut begin = match (self.resume, self.out) {
+            (true, Some(out)) => Begin::of(out, sink)?,
+            _ => Begin::Anew,
         };
         loop {
-            let fitted = self.attempt(&mut fit, keep, restart, backend.clone(), sink, stop)?;
+        // A run that was interrupted in its second try goes on with that.
+        let mut restart = begin.restart();
+            let fitted =
+                self.attempt(&mut fit, keep, begin, restart, backend.clone(), sink, stop)?;
             if fitted.outcome.ending != Ending::Collapsed {
                 return Ok(fitted);
             }
             restart = fitted.outcome.restart;
             drop(fitted);
             // What the first try left must not be taken for the second's.
+            begin = Begin::Anew;
             if let Some(out) = self.out {
                 Checkpoints::of(out).clear()?;
             }
@@ -173,6 +177,7 @@ impl Job<'_> {
         fit: &mut Fit<'_, B>,
         keep: bool,
         restart: Option<Restart>,
+        begin: Begin,
         backend: Arc<B>,
         sink: &mut dyn Sink,
         stop: &AtomicBool,
@@ -248,7 +253,7 @@ impl Job<'_> {
             restart,
             text_bytes,
             checkpoints: self.out.map(Checkpoints::of),
-            resume: self.resume,
+            begin,
             keep,
             sink,
             stop,

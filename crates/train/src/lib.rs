@@ -64,7 +64,7 @@ pub use augment::{EpochTexts, EpochsDrawn, ModelWords};
 pub use average::Average;
 pub use batches::{BatchPlan, Order};
 pub use calibrate::{Answers, Calibration, Change, Reliability};
-pub use checkpoint::{Best, Checkpoints, State};
+pub use checkpoint::{Best, Checkpoint, Checkpoints, State};
 pub use engine::{Engine, Queued, StepDone, StepRates, WordUpdates};
 pub use error::TrainError;
 pub use evaluate::{
@@ -87,6 +87,7 @@ pub use options::{Cadence, ClassWeights, Options, Select, fits_task};
 pub use prefix::{FrozenPrefix, PrefixCache};
 pub use prepare::{TextReceipt, Tokenising, kind_of, labelled, parse_task, task_of, unlabelled};
 pub use reading::{Reading, Sureness, read_set};
+pub use resume::Begin;
 pub use row_lists::{Listed, ListedRow, RowLists, RowText};
 pub use save::{save_folder, trained_on_pairs, write_beside};
 pub use scorer::Scorer;
