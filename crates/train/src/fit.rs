@@ -83,8 +83,9 @@ impl Job<'_> {
     /// Says what was found in the data and tokenises its parts.
     pub fn tokenise(&self, sink: &mut dyn Sink) -> Result<Texts, TrainError> {
         let data = self.data;
-        for text in &data.notes {
-            sink.event(&Event::Note { text: text.clone() });
+        let split = data.split.iter().map(ToString::to_string);
+        for text in data.notes.iter().cloned().chain(split) {
+            sink.event(&Event::Note { text });
         }
         self.warn(sink, &data.warnings)?;
         if let Some(recipe) = self.recipe {
@@ -153,9 +154,9 @@ impl Job<'_> {
             (true, Some(out)) => Begin::of(out, sink)?,
             _ => Begin::Anew,
         };
-        loop {
         // A run that was interrupted in its second try goes on with that.
         let mut restart = begin.restart();
+        loop {
             let fitted =
                 self.attempt(&mut fit, keep, begin, restart, backend.clone(), sink, stop)?;
             if fitted.outcome.ending != Ending::Collapsed {
@@ -163,8 +164,8 @@ impl Job<'_> {
             }
             restart = fitted.outcome.restart;
             drop(fitted);
-            // What the first try left must not be taken for the second's.
             begin = Begin::Anew;
+            // What the first try left must not be taken for the second's.
             if let Some(out) = self.out {
                 Checkpoints::of(out).clear()?;
             }
@@ -176,8 +177,8 @@ impl Job<'_> {
         &self,
         fit: &mut Fit<'_, B>,
         keep: bool,
-        restart: Option<Restart>,
         begin: Begin,
+        restart: Option<Restart>,
         backend: Arc<B>,
         sink: &mut dyn Sink,
         stop: &AtomicBool,

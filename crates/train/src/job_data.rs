@@ -7,7 +7,8 @@ use hone_data::{
     read_labelled, stratified_split, unread,
 };
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Where validation texts come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,10 +74,33 @@ pub struct JobData {
     pub valid: Option<Part>,
     /// Test part.
     pub test: Option<Part>,
-    /// What was found and decided, a line each.
+    /// How the validation part was held out, where it is a part of the training file.
+    pub split: Option<SplitOff>,
+    /// What else was found and decided, a line each.
     pub notes: Vec<String>,
     /// What should be mended, a line each.
     pub warnings: Vec<String>,
+}
+
+/// Rows that were held out of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SplitOff {
+    /// What they are called.
+    pub name: &'static str,
+    held_out: usize,
+    rows: usize,
+    by: &'static str,
+    seed: u64,
+}
+
+impl fmt::Display for SplitOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} of {} rows, split by {} with --split-seed {}",
+            self.name, self.held_out, self.rows, self.by, self.seed
+        )
+    }
 }
 
 impl JobData {
@@ -180,9 +204,9 @@ impl DataSource {
             test,
             mut notes,
         } = found;
-        let split = |train, f: f64, notes: &mut Vec<String>| -> Result<_, TrainError> {
+        let split = |train, f: f64| -> Result<_, TrainError> {
             let (found, _) = labels.labels(&train, kind, &names)?;
-            Ok(self.split(train, &found, f, notes))
+            Ok(self.split(train, &found, f))
         };
         if let (Some(own), false) = (&file, *valid == ValidSource::Usual) {
             let instead = match valid {
@@ -191,12 +215,13 @@ impl DataSource {
             };
             notes.extend(unread(own, instead, "--valid"));
         }
-        let (train, valid) = match (valid, file) {
-            (ValidSource::None, _) => (train, None),
-            (ValidSource::File(path), _) => (train, Some(read_labelled(path, &self.columns)?)),
-            (ValidSource::Usual, Some(path)) => (train, Some(read_labelled(&path, &self.columns)?)),
-            (ValidSource::Fraction(f), _) => split(train, *f, &mut notes)?,
-            (ValidSource::Usual, None) => split(train, 0.1, &mut notes)?,
+        let read = |path: &Path| read_labelled(path, &self.columns).map(Some);
+        let (train, valid, split) = match (valid, &file) {
+            (ValidSource::None, _) => (train, None, None),
+            (ValidSource::File(path), _) => (train, read(path)?, None),
+            (ValidSource::Usual, Some(path)) => (train, read(path)?, None),
+            (ValidSource::Fraction(f), _) => split(train, *f)?,
+            (ValidSource::Usual, None) => split(train, 0.1)?,
         };
         for part in [&valid, &test].into_iter().flatten() {
             notes.extend(part.notes_beside(&train));
@@ -217,6 +242,7 @@ impl DataSource {
             train,
             valid,
             test,
+            split,
             notes,
             warnings,
         })
@@ -227,8 +253,7 @@ impl DataSource {
         part: Part,
         labels: &Labels,
         fraction: f64,
-        notes: &mut Vec<String>,
-    ) -> (Part, Option<Part>) {
+    ) -> (Part, Option<Part>, Option<SplitOff>) {
         // A range of values has a row for either side.
         let least = 1.0 / fraction.min(1.0 - fraction);
         let classes = in_order(labels.spread(least.ceil() as usize));
@@ -240,12 +265,13 @@ impl DataSource {
             Labels::Values(_) => "value",
             Labels::Tags(_) => "their tags",
         };
-        notes.push(format!(
-            "validation: {} of {} rows, split by {by} with --split-seed {}",
-            valid.len(),
-            part.rows.len(),
-            self.split_seed
-        ));
+        let split = SplitOff {
+            name: "validation",
+            held_out: valid.len(),
+            rows: part.rows.len(),
+            by,
+            seed: self.split_seed,
+        };
         let pick = |index: &[u32]| Part {
             rows: index
                 .iter()
@@ -255,7 +281,7 @@ impl DataSource {
         };
         let valid = pick(&valid);
         let empty = valid.rows.is_empty();
-        (pick(&train), (!empty).then_some(valid))
+        (pick(&train), (!empty).then_some(valid), Some(split))
     }
 }
 
@@ -300,8 +326,7 @@ mod tests {
         let data = source.read().unwrap();
         let valid = data.valid.unwrap();
         assert_eq!((data.train.rows.len(), valid.rows.len()), (72, 8));
-        let note = data.notes.into_iter().find(|n| n.contains("validation"));
-        (valid, note.unwrap())
+        (valid, data.split.unwrap().to_string())
     }
 
     #[test]
