@@ -30,7 +30,7 @@ pub enum Event {
         step: usize,
         /// Epochs done.
         epoch: f64,
-        /// What was found.
+        /// What was found ([`Metrics::brief`]).
         metrics: Box<Metrics>,
         /// Value of the metric that selects.
         selected: f64,
