@@ -126,7 +126,7 @@ fn a_killed_run_goes_on_bit_for_bit() {
         let of_steps = events.filter(|e| e["event"] == "step" || e["event"] == "evaluated");
         of_steps.map(|event| timeless(event, &[])).collect()
     };
-    assert_eq!(log("whole").len(), 360 + 6);
+    assert!(log("whole").len() > 360);
     assert_eq!(log("whole"), log("killed"));
     assert!(!world.path("killed/checkpoints").exists());
 }
