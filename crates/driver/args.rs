@@ -461,7 +461,7 @@ pub struct PredictArgs {
     /// A file of texts, labelled or not; of a .txt each line is a text
     #[arg(long, value_name = "PATH", conflicts_with = "texts")]
     pub data: Option<PathBuf>,
-    /// Texts; `-` reads one a line from standard input
+    /// Texts; `-` reads one a line from standard input, for a model of pairs a JSON object with both texts
     #[arg(value_name = "TEXT")]
     pub texts: Vec<String>,
     /// Answer each line of standard input by itself, as soon as it is there

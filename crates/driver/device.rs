@@ -187,7 +187,7 @@ fn began_on(out: &Path) -> Result<Option<String>> {
         return Ok(path_in(&plan));
     }
     let newest = Checkpoints::of(out).newest()?;
-    Ok(newest.map(|(_, state)| state.identity.kernel_path))
+    Ok(newest.map(|found| found.state.identity.kernel_path))
 }
 
 /// The first `kernel_path` in a record.

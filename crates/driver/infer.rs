@@ -226,7 +226,8 @@ pub fn tell_pairs<B: Backend>(model: &Model<B>, rows: &[Row]) {
     let given = are_pairs(rows);
     match trained_on_pairs(&model.config.source) {
         Some(true) if !given => say!(
-            "warning: this model was trained on pairs of texts, and these have no second one (--data with columns of both)"
+            "warning: this model was trained on pairs of texts, and these have no second one (--data with columns of both, or - \
+             with a JSON object of both a line)"
         ),
         Some(false) if given => {
             say!("warning: this model was trained on single texts, and these are pairs");

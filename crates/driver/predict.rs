@@ -5,13 +5,13 @@ use crate::device::{self, on_device};
 use crate::infer::{Opened, abstain, folder, open, progress, tell_pairs, tell_words};
 use crate::{Exit, settings};
 use anyhow::{Context, Result, anyhow, bail};
-use hone_bert::Task;
-use hone_data::{Row, read_texts};
+use hone_bert::{Config, Task};
+use hone_data::{Columns, Row, read_pair, read_texts};
 use hone_kernels::Backend;
 use hone_report::say;
 use hone_train::{
     Abstain, EvalBatches, Prediction, Targets, metrics, predict as run_model, sigmoid, softmax,
-    unlabelled, word_classes,
+    trained_on_pairs, unlabelled, word_classes,
 };
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
@@ -22,12 +22,16 @@ use std::sync::Arc;
 /// Runs `hone predict`.
 pub fn predict(args: PredictArgs) -> Result<Exit> {
     let path = folder(args.model.clone())?;
+    let lines = Lines {
+        pairs: trained_on_pairs(&Config::read(&Config::path_in(&path))?.source) == Some(true),
+        columns: settings::columns(&args.columns, None),
+    };
     let rows = match args.stream {
         true if args.texts != ["-"] => {
             bail!("--stream answers lines of standard input: give - and no other text")
         }
         true => Vec::new(),
-        false => texts(&args)?,
+        false => texts(&args, &lines)?,
     };
     let (rows, empty): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|r| !r.lacks_text(false));
     if !empty.is_empty() {
@@ -42,12 +46,12 @@ pub fn predict(args: PredictArgs) -> Result<Exit> {
     let empty = empty.iter().map(|row| row.line).collect();
     let device = device::choose(&args.machine)?;
     device.tell_card();
-    on_device!(device, backend => predict_on(backend, &path, &args, rows, empty))
+    on_device!(device, backend => predict_on(backend, &path, &args, &lines, rows, empty))
 }
 
 /// The texts to answer: arguments, the lines of standard input that hold one, or a file. Rows are numbered as arguments
 /// and lines are, so that an answer tells whose it is.
-fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
+fn texts(args: &PredictArgs, lines: &Lines) -> Result<Vec<Row>> {
     if let Some(data) = &args.data {
         if data.is_dir() {
             bail!(
@@ -55,7 +59,7 @@ fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
                 data.display()
             );
         }
-        let part = read_texts(data, &settings::columns(&args.columns, None))?;
+        let part = read_texts(data, &lines.columns)?;
         part.notes.iter().for_each(|note| say!("{note}"));
         return Ok(part.rows);
     }
@@ -65,11 +69,10 @@ fn texts(args: &PredictArgs) -> Result<Vec<Row>> {
             let mut blank = 0;
             for line in std::io::stdin().lock().split(b'\n') {
                 number += 1;
-                let line = read_line(line.context("standard input")?, number)
-                    .map_err(|why| anyhow!("standard input: line {number}: {why}"))?;
-                match line.trim().is_empty() {
-                    true => blank += 1,
-                    false => rows.push(Row::text(number, &line)),
+                let read = lines.row(line.context("standard input")?, number);
+                match read.map_err(|why| anyhow!("standard input: line {number}: {why}"))? {
+                    None => blank += 1,
+                    Some(row) => rows.push(row),
                 }
             }
             if blank > 0 {
@@ -96,6 +99,7 @@ fn predict_on<B: Backend>(
     backend: Arc<B>,
     path: &Path,
     args: &PredictArgs,
+    lines: &Lines,
     rows: Vec<Row>,
     empty: Vec<usize>,
 ) -> Result<Exit> {
@@ -103,9 +107,9 @@ fn predict_on<B: Backend>(
     let abstain = abstain(args.abstain, path, &opened.model)?;
     let answers = Answers { opened, abstain };
     let mut to = crate::out::Blocks::new();
-    tell_pairs(&answers.opened.model, &rows);
-    tell_words(&answers.opened.model, &rows);
     if !args.stream {
+        tell_pairs(&answers.opened.model, &rows);
+        tell_words(&answers.opened.model, &rows);
         // On a terminal the answers themselves say how far it is.
         let silent = std::io::stdout().is_terminal();
         let mut progress = progress(rows.len());
@@ -114,14 +118,15 @@ fn predict_on<B: Backend>(
     }
     for (line, number) in std::io::stdin().lock().split(b'\n').zip(1..) {
         // Who writes a line waits for one: what cannot be answered is told in its place.
-        let line = match read_line(line.context("standard input")?, number) {
-            Ok(line) if line.trim().is_empty() => Err(EMPTY),
-            read => read,
-        };
-        match line {
-            Ok(line) => answers.write(vec![Row::text(number, &line)], &[], &mut to, |_| true)?,
+        let read = lines.row(line.context("standard input")?, number);
+        let row = read.and_then(|row| {
+            let row = row.filter(|row| !row.lacks_text(false));
+            row.ok_or_else(|| EMPTY.to_owned())
+        });
+        match row {
+            Ok(row) => answers.write(vec![row], &[], &mut to, |_| true)?,
             Err(why) => {
-                writeln!(to, "{}", unanswered(number, why))?;
+                writeln!(to, "{}", unanswered(number, &why))?;
                 to.flush()?;
             }
         }
@@ -135,6 +140,32 @@ const EMPTY: &str = "an empty text";
 /// What stands in the place of an answer.
 fn unanswered(row: usize, why: &str) -> Value {
     json!({"row": row, "error": why})
+}
+
+/// How lines of standard input are read.
+struct Lines {
+    /// Whether each is a JSON object with both texts of a pair, as the model was trained on them; else it is a text.
+    pairs: bool,
+    /// What the object's keys are called.
+    columns: Columns,
+}
+
+impl Lines {
+    /// What a line holds; nothing where it is blank. An error says what is wrong with it.
+    fn row(&self, bytes: Vec<u8>, number: usize) -> Result<Option<Row>, String> {
+        let line = read_line(bytes, number)?;
+        match (line.trim().is_empty(), self.pairs) {
+            (true, _) => Ok(None),
+            (false, false) => Ok(Some(Row::text(number, line))),
+            (false, true) => read_pair(number, &line, &self.columns)
+                .map(Some)
+                .map_err(|why| {
+                    format!(
+                        "{why}; this model reads pairs: a JSON object with both texts was expected"
+                    )
+                }),
+        }
+    }
 }
 
 /// A line of standard input without its end, and without the byte-order mark that may stand before the first.

@@ -253,7 +253,7 @@ impl RunReport {
 
 type Steps = BTreeMap<usize, (f64, f64)>;
 
-/// Epoch and loss of each step, and the validations. A resumed run wrote some steps twice, with the same bits;
+/// Epoch and loss of each step, and the validations. Logs of earlier versions have some steps twice, with the same bits;
 /// of a run that began anew the last try counts.
 fn read_log(path: &Path) -> Result<(Steps, BTreeMap<usize, Value>)> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;

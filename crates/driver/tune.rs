@@ -14,7 +14,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::Config;
 use hone_experiment::tune::{
-    BEST, Chooser, Limit, MOST_ASKED, Sensitivity, Setting, Space, Tune, TuneReport, Untouched,
+    BEST, Chooser, Limit, MOST_ASKED, MOST_SEEDS, Sensitivity, Setting, Space, Tune, TuneReport,
+    Untouched,
 };
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, say};
@@ -52,7 +53,7 @@ pub struct TuneArgs {
     /// with --split-seed, and the last figure is measured on it [default: 0.2]
     #[arg(long, value_name = "FRACTION", help_heading = "Search")]
     pub holdout: Option<f64>,
-    /// Fresh seeds with which the winner and the given options are trained anew and compared [default: 3]
+    /// Fresh seeds with which the winner and the given options are trained anew and compared, 1000 at most [default: 3]
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub seeds: Option<usize>,
     /// Which settings of the winner are moved by factors of 2 and 4 to see what they matter: off, lr or all [default: all,
@@ -238,10 +239,8 @@ fn read(args: &TuneArgs, data: &Path) -> Result<Rows> {
         }
     };
     let mut set = source.read()?;
-    if let (false, Untouched::Valid, ValidSource::Fraction(_)) = (test, untouched, &source.valid)
-        && let Some(said) = set.notes.iter_mut().find(|n| n.starts_with("validation: "))
-    {
-        *said = said.replacen("validation: ", "held out for the last figure: ", 1);
+    if let (Untouched::Valid, Some(split)) = (untouched, &mut set.split) {
+        split.name = "held out for the last figure";
     }
     set.notes.extend(note.map(str::to_owned));
     let part = match untouched {
@@ -270,8 +269,8 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
     let limit = args.limit()?;
     let sensitivity = args.sensitivity(limit)?;
     let seeds = args.seeds.unwrap_or(3);
-    if seeds == 0 {
-        bail!("--seeds 0: at least 1 was expected");
+    if !(1..=MOST_SEEDS).contains(&seeds) {
+        bail!("--seeds {seeds}: from 1 to {MOST_SEEDS} were expected");
     }
     let rows = read(&args, &data)?;
     if rows.chooser != Chooser::Valid {

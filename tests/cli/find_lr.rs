@@ -235,6 +235,10 @@ fn wrong_input_is_one_clear_line_and_leaves_nothing() {
         (&["--to", "-1"], &["--to -1"]),
         (&["--to", "inf"], &["--to inf"]),
         (&["--steps", "0"], &["--steps 0", "at least 10"]),
+        (
+            &["--steps", "5000000000"],
+            &["--steps 5000000000", "at most"],
+        ),
         (&["--repeats", "0"], &["--repeats 0"]),
         (&["--held-out", "0"], &["--held-out 0"]),
         (

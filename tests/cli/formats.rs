@@ -72,7 +72,7 @@ fn every_key_is_documented() {
     }
     let task = "--model MODEL --data groups.csv";
     run(&format!(
-        "train {task} --recipe auto --valid none --out other {short}"
+        "train {task} --recipe auto --valid none --out other --resume {short}"
     ));
     run(&format!(
         "crossval {task} --folds 2 --final-fit --out cv {short}"

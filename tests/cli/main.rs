@@ -10,6 +10,7 @@ mod find_lr;
 mod folders;
 mod formats;
 mod knowledge;
+mod pairs;
 mod practices;
 mod printed;
 mod recipe;

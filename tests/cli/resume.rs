@@ -1,6 +1,7 @@
 //! A run that was interrupted, or killed, goes on bit for bit.
 
 use crate::world::{World, fixture, timeless};
+use serde_json::Value;
 
 #[cfg(unix)]
 #[test]
@@ -116,5 +117,16 @@ fn a_killed_run_goes_on_bit_for_bit() {
         timeless(value, &["tokens_per_s", "overhead"])
     };
     assert_eq!(ended("whole"), ended("killed"));
+    // Its log tells each step and each validation once.
+    let log = |out: &str| -> Vec<String> {
+        let text = String::from_utf8(world.read(&format!("{out}/metrics.jsonl"))).unwrap();
+        let events = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let of_steps = events.filter(|e| e["event"] == "step" || e["event"] == "evaluated");
+        of_steps.map(|event| timeless(event, &[])).collect()
+    };
+    assert!(log("whole").len() > 360);
+    assert_eq!(log("whole"), log("killed"));
     assert!(!world.path("killed/checkpoints").exists());
 }

@@ -105,8 +105,9 @@ fn accumulate<B: Backend>(
             Task::Tag => batch.tokens(),
             _ => batch.sequences(),
         };
-        let targets: Vec<f32> = (0..rows * 3)
-            .map(|i| f32::from(i % 3 == (before + i / 3) % 3))
+        let outputs = model.classes();
+        let targets: Vec<f32> = (0..rows * outputs)
+            .map(|i| f32::from(i % outputs == (before + i / outputs) % 3))
             .collect();
         let weights: Vec<f32> = match model.task {
             Task::Tag => batch.token_example_ids(),

@@ -225,6 +225,22 @@ impl Columns {
             group,
         })
     }
+
+    /// The columns of both texts of a pair.
+    pub(crate) fn find_pair(
+        &self,
+        path: &Path,
+        names: &[String],
+    ) -> Result<(usize, usize), DataError> {
+        let found = self.find(path, names, false)?;
+        let header = Header {
+            path,
+            names,
+            taken: Vec::new(),
+        };
+        let absent = || header.absent(&format!("{} (or --text-b-column)", TEXT_B.join("|")));
+        Ok((found.text, found.text_b.ok_or_else(absent)?))
+    }
 }
 
 impl Found {

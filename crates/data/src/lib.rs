@@ -43,7 +43,7 @@ pub use folder::{Files, find, unread};
 pub use folds::folds;
 pub use labels::{LabelSet, Labels, TaskKind, infer, label_names, numbering};
 pub use plain::{read_plain, read_texts};
-pub use read::{read_as_is, read_file, read_labelled};
+pub use read::{read_as_is, read_file, read_labelled, read_pair};
 pub use row::{Cell, Part, Row, are_pairs};
 pub use source::sha256_file;
 pub use split::{bundle_of, stratified_split};

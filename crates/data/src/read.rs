@@ -11,6 +11,7 @@ use crate::labels::canonical;
 use crate::row::{Cell, Part, Row, are_pairs};
 use crate::source::read_text;
 use crate::tagged::{is_place, is_tag_column};
+pub use json::read_pair;
 use std::ops::Range;
 use std::path::Path;
 

@@ -5,6 +5,7 @@
 //! filter_by="prune_by_noise_rate", return_indices_ranked_by=…)`; where scores are equal, the earlier row comes first.
 
 use hone_train::argmax;
+use hone_train::metrics::MOST_CLASSES;
 use serde::Serialize;
 
 /// Slack of comparisons, as cleanlab's.
@@ -16,11 +17,17 @@ pub struct ConfidentJoint {
     /// Mean probability of each class over the rows that carry it: from here on a row counts as confidently of
     /// the class (equation 2 of the paper). 2 for a class that no row carries: nothing reaches it.
     pub thresholds: Vec<f64>,
-    /// Estimated rows by given (outer) and true (inner) class; rows of the matrix sum to the given labels' counts.
+    /// Estimated rows by given (outer) and true (inner) class; rows of the matrix sum to the given labels' counts. A matrix of
+    /// more than 100 classes is not written.
+    #[serde(skip_serializing_if = "of_many")]
     pub counts: Vec<Vec<usize>>,
     /// Rows that are confidently of another class than they carry.
     #[serde(skip)]
     pub off_diagonal: Vec<usize>,
+}
+
+fn of_many(matrix: &[Vec<usize>]) -> bool {
+    matrix.len() > MOST_CLASSES
 }
 
 impl ConfidentJoint {
@@ -286,6 +293,24 @@ mod tests {
                 let said = said.downcast_ref::<String>().unwrap();
                 assert!(said.contains(says), "{said}");
             }
+        }
+    }
+
+    /// What grows with the square of the classes is not written of many.
+    #[test]
+    fn the_joint_of_many_classes_is_not_written() {
+        for (classes, written) in [(100, true), (101, false)] {
+            let labels: Vec<usize> = (0..classes).collect();
+            let certain = |own: &usize| {
+                (0..classes)
+                    .map(|c| f64::from(u8::from(c == *own)))
+                    .collect()
+            };
+            let probabilities: Vec<Vec<f64>> = labels.iter().map(certain).collect();
+            let joint = confident_joint(&labels, &probabilities);
+            let json = serde_json::to_value(&joint).unwrap();
+            assert_eq!(json.get("counts").is_some(), written, "{classes}");
+            assert_eq!(json["thresholds"].as_array().unwrap().len(), classes);
         }
     }
 

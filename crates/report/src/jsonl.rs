@@ -1,6 +1,9 @@
 //! `metrics.jsonl`: one event a line, written at once as it happens.
 
+use hone_tensor::replace_file;
 use hone_train::{Event, Sink};
+use serde_json::Value;
+use std::fs;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -39,11 +42,75 @@ impl JsonLines {
     }
 
     fn write(&mut self, event: &Event) -> io::Result<()> {
+        if let &Event::Resumed {
+            step, evaluated, ..
+        } = event
+        {
+            self.rewind(step, evaluated)?;
+        }
         let mut line = serde_json::to_string(event)?;
         line.push('\n');
         // One write a line: a process that is killed leaves it or nothing of it.
         self.file.write_all(line.as_bytes())
     }
+}
+
+impl JsonLines {
+    /// Takes out what is told again, where there is any of it.
+    fn rewind(&mut self, step: usize, evaluated: usize) -> io::Result<()> {
+        let log = fs::read(&self.path)?;
+        let kept = rewound(&log, step as u64, evaluated as u64);
+        if kept.len() < log.len() {
+            replace_file(&self.path, &kept)?;
+            // The one that is open has lost its name.
+            self.file = OpenOptions::new().append(true).open(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// A log whose last run goes on after `step`, its validation part last read at `evaluated`: without what that run told of later
+/// steps.
+fn rewound(log: &[u8], step: u64, evaluated: u64) -> Vec<u8> {
+    // A line that is none of this program's stays.
+    let parsed = |line| (line, serde_json::from_slice(line).unwrap_or_default());
+    let lines = log.split_inclusive(|&byte| byte == b'\n');
+    let lines: Vec<(&[u8], Value)> = lines.map(parsed).collect();
+    let at = |value: &Value| value.as_u64().unwrap_or(0);
+    // A run that began anew after a collapse took a step of that number twice: the later try is the one that goes on.
+    let own = last_run(&lines);
+    let reached = |event: &Value| event["event"] == "step" && at(&event["step"]) <= step;
+    let taken = lines[own..].iter().rposition(|(_, e)| reached(e));
+    let from = own + taken.map_or(0, |last| last + 1);
+    let told_again = |event: &Value| match event["event"].as_str() {
+        Some("step" | "checkpoint") => at(&event["step"]) > step,
+        Some("evaluated" | "stopped") => at(&event["step"]) > evaluated,
+        Some("collapsed") => at(&event["collapse"]["step"]) > step,
+        _ => false,
+    };
+    let lines = lines.iter().enumerate();
+    let kept = lines.filter(|(i, (_, event))| *i < from || !told_again(event));
+    kept.flat_map(|(_, (line, _))| *line).copied().collect()
+}
+
+/// Where the last run of a log begins: of many with its announcement, of which there is one at each sitting.
+fn last_run(lines: &[(&[u8], Value)]) -> usize {
+    let mut own = None;
+    for (i, (_, event)) in lines.iter().enumerate().rev() {
+        let run = ["event", "number", "run"].map(|key| &event[key]);
+        match (event["event"].as_str(), own) {
+            (Some("fold" | "trial" | "candidate"), None) => own = Some((i, run)),
+            (Some("fold" | "trial" | "candidate"), Some((_, same))) if run == same => {
+                own = Some((i, run));
+            }
+            (Some("fold" | "trial" | "candidate"), Some((begin, _))) => return begin,
+            (Some("fold_done" | "trial_done" | "candidate_done"), _) => {
+                return own.map_or(i + 1, |(begin, _)| begin);
+            }
+            _ => {}
+        }
+    }
+    own.map_or(0, |(begin, _)| begin)
 }
 
 /// Bytes up to and with the last end of a line.
@@ -119,5 +186,76 @@ mod tests {
         let error = JsonLines::open(&path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"a\": 1}\na letter");
+    }
+
+    /// What a log holds once its run goes on: lines are named by their event, number and step.
+    #[track_caller]
+    fn check(before: &[&str], step: usize, evaluated: usize, after: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let line = |word: &&str| match word.split_once(' ') {
+            Some((event @ ("fold" | "fold_done" | "trial"), n)) => {
+                format!("{{\"event\":\"{event}\",\"number\":{n}}}\n")
+            }
+            Some(("collapsed", n)) => {
+                format!("{{\"event\":\"collapsed\",\"collapse\":{{\"step\":{n}}}}}\n")
+            }
+            Some((event, n)) => format!("{{\"event\":\"{event}\",\"step\":{n}}}\n"),
+            None => format!("{{\"event\":\"note\",\"text\":\"{word}\"}}\n"),
+        };
+        let text = |words: &[&str]| words.iter().map(line).collect::<String>();
+        fs::write(&path, text(before)).unwrap();
+        let mut log = JsonLines::open(&path).unwrap();
+        log.event(&Event::Resumed {
+            step,
+            evaluated,
+            path: None,
+        });
+        log.event(&Event::Note {
+            text: "new".to_owned(),
+        });
+        let left = fs::read_to_string(&path).unwrap();
+        let own = left.lines().filter(|l| !l.contains("resumed"));
+        let own: String = own.map(|l| l.to_owned() + "\n").collect();
+        assert_eq!(own, text(&[after, &["new"]].concat()));
+    }
+
+    #[test]
+    fn a_run_that_goes_on_tells_no_step_twice() {
+        let two = ["a", "step 1", "evaluated 1", "step 2", "checkpoint 2"];
+        let with = |more: &[&'static str]| [&two[..], more].concat();
+        check(&two, 2, 1, &two);
+        let more = with(&[
+            "step 3",
+            "b",
+            "evaluated 3",
+            "stopped 3",
+            "checkpoint 3",
+            "c",
+        ]);
+        check(&more, 2, 1, &with(&["b", "c"]));
+        check(&more, 3, 3, &more);
+        // Its validation was interrupted, read at another sitting, and that one killed.
+        check(&with(&["evaluated 2", "step 3"]), 2, 1, &two);
+        check(
+            &with(&["evaluated 2", "step 3"]),
+            2,
+            2,
+            &with(&["evaluated 2"]),
+        );
+        // No checkpoint yet.
+        check(&two, 0, 0, &["a"]);
+        // The first try of a run that began anew is told once, and so is the second.
+        let again = ["step 1", "step 2", "collapsed 2", "step 1", "step 2"];
+        check(&again, 1, 0, &again[..4]);
+        check(&again[..3], 1, 0, &again[..1]);
+        check(&again, 0, 0, &[]);
+        // Of many runs the last one alone.
+        let first = ["fold 1", "step 1", "step 2", "step 3", "fold_done 1"];
+        let many = [&first[..], &["fold 2", "step 1", "step 2", "a", "fold 2"]].concat();
+        check(&many, 1, 0, &[&many[..7], &["a", "fold 2"]].concat());
+        check(&many, 0, 0, &[&many[..6], &["a", "fold 2"]].concat());
+        let failed = ["trial 1", "step 1", "trial 2", "step 1", "trial 2"];
+        check(&failed, 0, 0, &["trial 1", "step 1", "trial 2", "trial 2"]);
     }
 }

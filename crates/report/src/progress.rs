@@ -338,6 +338,10 @@ impl Sink for Progress {
                 self.say(&format!("{place}: {found}, in {}", duration(*seconds)));
             }
             Event::Checkpoint { path, .. } => self.say(&format!("checkpoint: {path}")),
+            Event::Resumed { step, path, .. } => self.say(&match path {
+                Some(path) => format!("resumed after step {step} from {path}"),
+                None => "no checkpoint yet: starting from the beginning".to_owned(),
+            }),
             Event::Stopped { step, reason } => {
                 self.say(&format!("stopped after step {step}: {reason}"));
             }

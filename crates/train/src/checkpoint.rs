@@ -87,6 +87,70 @@ impl State {
     }
 }
 
+/// A checkpoint that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What it holds beside tensors.
+    pub state: State,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint's state; one that is damaged or of another format is an error.
+    fn read(path: PathBuf) -> Result<Checkpoint, TrainError> {
+        let file = path.join("state.json");
+        if !file.is_file() {
+            let reason = "it is missing: this checkpoint is damaged".to_owned();
+            return Err(TrainError::Checkpoint { path: file, reason });
+        }
+        let text = fs::read_to_string(&file).map_err(|source| TrainError::Io {
+            path: file.clone(),
+            source,
+        })?;
+        let state: State = serde_json::from_str(&text).map_err(|e| TrainError::Checkpoint {
+            path: file.clone(),
+            reason: format!("not a state this version wrote ({e})"),
+        })?;
+        if let Some(reason) = state.fault(step_of(&path)) {
+            return Err(TrainError::Checkpoint { path: file, reason });
+        }
+        Ok(Checkpoint { path, state })
+    }
+
+    /// Refuses one whose files are not as they were written.
+    fn check_files(&self) -> Result<(), TrainError> {
+        for (name, hash) in &self.state.files {
+            let file = self.path.join(name);
+            let reason = match file.is_file() {
+                false => "it is missing: this checkpoint is damaged",
+                true if sha256_file(&file)? != *hash => {
+                    "it is damaged: it does not hold what was written"
+                }
+                true => continue,
+            };
+            return Err(TrainError::Checkpoint {
+                path: file,
+                reason: reason.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses one of another run.
+    pub(crate) fn check_identity(&self, now: &Identity) -> Result<(), TrainError> {
+        match self.state.identity.difference(now)? {
+            None => Ok(()),
+            Some((what, was, now)) => Err(TrainError::Changed {
+                path: self.path.clone(),
+                what,
+                was,
+                now,
+            }),
+        }
+    }
+}
+
 /// The error of a state that leaves out a tensor: without its count of steps its bias correction would begin anew.
 pub(crate) fn no_count(checkpoint: &Path, tensor: &str) -> TrainError {
     TrainError::Checkpoint {
@@ -242,53 +306,34 @@ impl Checkpoints {
         Ok(found)
     }
 
-    /// The newest checkpoint, where there is one; one that is damaged or of another format is an error. Its other files are
-    /// looked at by [`Checkpoints::check`].
-    pub fn newest(&self) -> Result<Option<(PathBuf, State)>, TrainError> {
-        let Some(path) = self.all()?.pop() else {
-            return Ok(None);
-        };
-        let file = path.join("state.json");
-        if !file.is_file() {
-            let reason = "it is missing: this checkpoint is damaged".to_owned();
-            return Err(TrainError::Checkpoint { path: file, reason });
-        }
-        let text = fs::read_to_string(&file).map_err(self.error(&file))?;
-        let state: State = serde_json::from_str(&text).map_err(|e| TrainError::Checkpoint {
-            path: file.clone(),
-            reason: format!("not a state this version wrote ({e})"),
-        })?;
-        if let Some(reason) = state.fault(step_of(&path)) {
-            return Err(TrainError::Checkpoint { path: file, reason });
-        }
-        Ok(Some((path, state)))
+    /// The newest checkpoint whose state can be read, where there is one; where there are some and none can, the newest one's
+    /// error. The files beside it are looked at by [`Checkpoints::newest_whole`].
+    pub fn newest(&self) -> Result<Option<Checkpoint>, TrainError> {
+        Ok(self.newest_that(|_| Ok(()))?.0)
     }
 
-    /// Refuses a checkpoint of another run, and one whose files are not as they were written.
-    pub fn check(&self, path: &Path, state: &State, now: &Identity) -> Result<(), TrainError> {
-        if let Some((what, was, now)) = state.identity.difference(now)? {
-            return Err(TrainError::Changed {
-                path: path.to_owned(),
-                what,
-                was,
-                now,
-            });
+    /// The newest checkpoint that holds what was written, where there is one, and what is wrong with each newer one; where
+    /// there are some and none is whole, the newest one's error.
+    pub fn newest_whole(&self) -> Result<(Option<Checkpoint>, Vec<TrainError>), TrainError> {
+        self.newest_that(Checkpoint::check_files)
+    }
+
+    fn newest_that(
+        &self,
+        check: impl Fn(&Checkpoint) -> Result<(), TrainError>,
+    ) -> Result<(Option<Checkpoint>, Vec<TrainError>), TrainError> {
+        let mut damaged = Vec::new();
+        for path in self.all()?.into_iter().rev() {
+            let read = Checkpoint::read(path);
+            match read.and_then(|found| check(&found).map(|()| found)) {
+                Ok(found) => return Ok((Some(found), damaged)),
+                Err(error) => damaged.push(error),
+            }
         }
-        for (name, hash) in &state.files {
-            let file = path.join(name);
-            let reason = match file.is_file() {
-                false => "it is missing: this checkpoint is damaged",
-                true if sha256_file(&file)? != *hash => {
-                    "it is damaged: it does not hold what was written"
-                }
-                true => continue,
-            };
-            return Err(TrainError::Checkpoint {
-                path: file,
-                reason: reason.to_owned(),
-            });
+        match damaged.into_iter().next() {
+            None => Ok((None, Vec::new())),
+            Some(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Removes all checkpoints: the run is done and its model saved.
@@ -298,172 +343,4 @@ impl Checkpoints {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state() -> State {
-        State {
-            version: VERSION,
-            step: 7,
-            taken: Vec::new(),
-            best: None,
-            without_improvement: 0,
-            train_tokens: 100,
-            train_seconds: 1.5,
-            seconds: 2.0,
-            losses: vec![0.5],
-            points: Vec::new(),
-            guard: None,
-            restart: None,
-            identity: Identity::of_tests(),
-            files: BTreeMap::new(),
-        }
-    }
-
-    /// What a folder called `step-7` holds is read back, or said to be wrong.
-    #[track_caller]
-    fn check(change: impl FnOnce(&mut State), says: Option<&str>) {
-        let out = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::of(out.path());
-        let path = checkpoints.write(&state(), |_| Ok(())).unwrap();
-        let mut changed = state();
-        change(&mut changed);
-        let text = serde_json::to_string(&changed).unwrap();
-        fs::write(path.join("state.json"), text).unwrap();
-        match (checkpoints.newest(), says) {
-            (Ok(found), None) => assert_eq!(found, Some((path, changed))),
-            (Err(error), Some(says)) => {
-                let line = error.to_string();
-                assert!(line.contains(says) && line.contains("state.json"), "{line}");
-            }
-            (found, _) => panic!("{found:?}"),
-        }
-    }
-
-    /// Folders of a run's checkpoints.
-    fn names(out: &Path) -> Vec<String> {
-        let entries = fs::read_dir(out.join("checkpoints")).unwrap();
-        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn the_newest_alone_stays() {
-        let out = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::of(out.path());
-        for step in [5, 9, 10] {
-            let state = State { step, ..state() };
-            checkpoints.write(&state, |_| Ok(())).unwrap();
-            assert_eq!(names(out.path()), [format!("step-{step}")]);
-        }
-        // One that could not be filled leaves what was there.
-        let state = State {
-            step: 11,
-            ..state()
-        };
-        let full = |_: &Path| Err(TrainError::Interrupted);
-        assert!(checkpoints.write(&state, full).is_err());
-        assert_eq!(names(out.path()), ["step-10"]);
-    }
-
-    /// Wherever a crash comes while a checkpoint takes the place of another of its step, one of them is found.
-    #[test]
-    fn one_of_the_same_step_steps_aside() {
-        let out = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::of(out.path());
-        let write = |seconds: f64| {
-            let state = State { seconds, ..state() };
-            checkpoints.write(&state, |_| Ok(())).unwrap()
-        };
-        let found = || checkpoints.newest().unwrap().unwrap().1.seconds;
-        let whole = write(1.0);
-        let aside = whole.with_file_name("step-7.old");
-        let beside = whole.with_file_name("step-7.part");
-        // Between the two renames: the new one is not in its place yet.
-        fs::rename(&whole, &aside).unwrap();
-        fs::create_dir(&beside).unwrap();
-        assert_eq!(found(), 1.0);
-        // The run that goes on from it writes that step again.
-        write(2.0);
-        assert_eq!(
-            (found(), names(out.path())),
-            (2.0, vec!["step-7".to_owned()])
-        );
-        // Before the old one is gone, or half-way through that.
-        fs::create_dir(&aside).unwrap();
-        fs::write(aside.join("state.json"), "{}").unwrap();
-        assert_eq!(found(), 2.0);
-        fs::rename(aside.join("state.json"), aside.join("weights.safetensors")).unwrap();
-        write(3.0);
-        assert_eq!(
-            (found(), names(out.path())),
-            (3.0, vec!["step-7".to_owned()])
-        );
-    }
-
-    /// A checkpoint that lost a file, or whose file holds something else, is not gone on with.
-    #[test]
-    fn damage_is_said() {
-        let says = |damage: &dyn Fn(&Path), words: &str| {
-            let out = tempfile::tempdir().unwrap();
-            let checkpoints = Checkpoints::of(out.path());
-            let fill = |folder: &Path| {
-                fs::write(folder.join("best.safetensors"), "12").unwrap();
-                Ok(())
-            };
-            let path = checkpoints.write(&state(), fill).unwrap();
-            damage(&path);
-            let found = checkpoints.newest();
-            let checked = found.and_then(|found| {
-                let (path, state) = found.expect("a checkpoint");
-                checkpoints.check(&path, &state, &state.identity)
-            });
-            match checked {
-                Ok(()) => assert_eq!(words, ""),
-                Err(error) => assert!(
-                    !words.is_empty() && error.to_string().contains(words),
-                    "{error}"
-                ),
-            }
-        };
-        says(&|_| {}, "");
-        let best = |path: &Path| path.join("best.safetensors");
-        says(
-            &|path| fs::remove_file(best(path)).unwrap(),
-            "best.safetensors: it is missing",
-        );
-        says(
-            &|path| fs::write(best(path), "13").unwrap(),
-            "best.safetensors: it is damaged",
-        );
-        says(
-            &|path| fs::remove_file(path.join("state.json")).unwrap(),
-            "state.json: it is missing",
-        );
-    }
-
-    /// What a crash left of a removal is no checkpoint, and goes with the next removal.
-    #[test]
-    fn what_is_being_removed_is_not_found() {
-        let out = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::of(out.path());
-        let path = checkpoints.write(&state(), |_| Ok(())).unwrap();
-        fs::rename(&path, gone(&path)).unwrap();
-        assert!(checkpoints.newest().unwrap().is_none());
-        checkpoints.write(&state(), |_| Ok(())).unwrap();
-        checkpoints.clear().unwrap();
-        checkpoints.clear().unwrap();
-        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_state_is_of_this_format_and_of_its_folder() {
-        check(|_| {}, None);
-        check(|s| s.version = 99, Some("format 99"));
-        check(|s| s.step = 1_000_000, Some("of step 1000000"));
-        check(|s| s.train_seconds = 1e300, Some("seconds of training"));
-        check(|s| s.seconds = -1.0, Some("-1 seconds"));
-    }
-}
+mod tests;

@@ -30,7 +30,7 @@ pub enum Event {
         step: usize,
         /// Epochs done.
         epoch: f64,
-        /// What was found.
+        /// What was found ([`Metrics::brief`]).
         metrics: Box<Metrics>,
         /// Value of the metric that selects.
         selected: f64,
@@ -178,6 +178,15 @@ pub enum Event {
         step: usize,
         /// Its folder.
         path: String,
+    },
+    /// A run that was begun before goes on; what was told of later steps is told again.
+    Resumed {
+        /// Steps done; 0: it begins once more, for there was no checkpoint yet.
+        step: usize,
+        /// The step at which the validation part was last read; 0: at none.
+        evaluated: usize,
+        /// Folder of the checkpoint.
+        path: Option<String>,
     },
     /// Training ended before the last step.
     Stopped {

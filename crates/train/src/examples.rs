@@ -1,5 +1,6 @@
 //! Tokenised examples with their targets, as the loop reads them: flat and compact, whatever file they came from.
 
+use crate::TrainError;
 use hone_bert::Task;
 use hone_data::spread;
 use hone_tensor::Ragged;

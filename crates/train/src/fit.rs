@@ -9,6 +9,7 @@ use crate::job::Job;
 use crate::memory::memory_now;
 use crate::prefix::PrefixCache;
 use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
+use crate::resume::Begin;
 use crate::start::{self, Started};
 use crate::watch::{Restart, Watch};
 use crate::{Ending, EpochTexts, Examples, Outcome, TrainError, Training};
@@ -82,8 +83,9 @@ impl Job<'_> {
     /// Says what was found in the data and tokenises its parts.
     pub fn tokenise(&self, sink: &mut dyn Sink) -> Result<Texts, TrainError> {
         let data = self.data;
-        for text in &data.notes {
-            sink.event(&Event::Note { text: text.clone() });
+        let split = data.split.iter().map(ToString::to_string);
+        for text in data.notes.iter().cloned().chain(split) {
+            sink.event(&Event::Note { text });
         }
         self.warn(sink, &data.warnings)?;
         if let Some(recipe) = self.recipe {
@@ -148,18 +150,21 @@ impl Job<'_> {
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Fitted<B>, TrainError> {
-        // A run that was interrupted in its second try goes on with that.
-        let mut restart = match (self.resume, self.out) {
-            (true, Some(out)) => Checkpoints::of(out).newest()?.and_then(|c| c.1.restart),
-            _ => None,
+        let mut begin = match (self.resume, self.out) {
+            (true, Some(out)) => Begin::of(out, sink)?,
+            _ => Begin::Anew,
         };
+        // A run that was interrupted in its second try goes on with that.
+        let mut restart = begin.restart();
         loop {
-            let fitted = self.attempt(&mut fit, keep, restart, backend.clone(), sink, stop)?;
+            let fitted =
+                self.attempt(&mut fit, keep, begin, restart, backend.clone(), sink, stop)?;
             if fitted.outcome.ending != Ending::Collapsed {
                 return Ok(fitted);
             }
             restart = fitted.outcome.restart;
             drop(fitted);
+            begin = Begin::Anew;
             // What the first try left must not be taken for the second's.
             if let Some(out) = self.out {
                 Checkpoints::of(out).clear()?;
@@ -172,6 +177,7 @@ impl Job<'_> {
         &self,
         fit: &mut Fit<'_, B>,
         keep: bool,
+        begin: Begin,
         restart: Option<Restart>,
         backend: Arc<B>,
         sink: &mut dyn Sink,
@@ -248,7 +254,7 @@ impl Job<'_> {
             restart,
             text_bytes,
             checkpoints: self.out.map(Checkpoints::of),
-            resume: self.resume,
+            begin,
             keep,
             sink,
             stop,

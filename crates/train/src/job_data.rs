@@ -7,7 +7,8 @@ use hone_data::{
     read_labelled, stratified_split, unread,
 };
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Where validation texts come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,10 +74,33 @@ pub struct JobData {
     pub valid: Option<Part>,
     /// Test part.
     pub test: Option<Part>,
-    /// What was found and decided, a line each.
+    /// How the validation part was held out, where it is a part of the training file.
+    pub split: Option<SplitOff>,
+    /// What else was found and decided, a line each.
     pub notes: Vec<String>,
     /// What should be mended, a line each.
     pub warnings: Vec<String>,
+}
+
+/// Rows that were held out of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SplitOff {
+    /// What they are called.
+    pub name: &'static str,
+    held_out: usize,
+    rows: usize,
+    by: &'static str,
+    seed: u64,
+}
+
+impl fmt::Display for SplitOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} of {} rows, split by {} with --split-seed {}",
+            self.name, self.held_out, self.rows, self.by, self.seed
+        )
+    }
 }
 
 impl JobData {
@@ -180,9 +204,9 @@ impl DataSource {
             test,
             mut notes,
         } = found;
-        let split = |train, f: f64, notes: &mut Vec<String>| -> Result<_, TrainError> {
+        let split = |train, f: f64| -> Result<_, TrainError> {
             let (found, _) = labels.labels(&train, kind, &names)?;
-            Ok(self.split(train, &found, f, notes))
+            Ok(self.split(train, &found, f))
         };
         if let (Some(own), false) = (&file, *valid == ValidSource::Usual) {
             let instead = match valid {
@@ -191,17 +215,18 @@ impl DataSource {
             };
             notes.extend(unread(own, instead, "--valid"));
         }
-        let (train, valid) = match (valid, file) {
-            (ValidSource::None, _) => (train, None),
-            (ValidSource::File(path), _) => (train, Some(read_labelled(path, &self.columns)?)),
-            (ValidSource::Usual, Some(path)) => (train, Some(read_labelled(&path, &self.columns)?)),
+        let read = |path: &Path| read_labelled(path, &self.columns).map(Some);
+        let (train, valid, split) = match (valid, &file) {
+            (ValidSource::None, _) => (train, None, None),
+            (ValidSource::File(path), _) => (train, read(path)?, None),
+            (ValidSource::Usual, Some(path)) => (train, read(path)?, None),
             (ValidSource::Fraction(f), _) if !(0.0..1.0).contains(f) => {
-                return Err(DataError::Option(format!(
+                return Err(TrainError::Option(format!(
                     "--valid {f}: a fraction from 0 to below 1 was expected"
                 )));
             }
-            (ValidSource::Fraction(f), _) => split(train, *f, &mut notes)?,
-            (ValidSource::Usual, None) => split(train, 0.1, &mut notes)?,
+            (ValidSource::Fraction(f), _) => split(train, *f)?,
+            (ValidSource::Usual, None) => split(train, 0.1)?,
         };
         for part in [&valid, &test].into_iter().flatten() {
             notes.extend(part.notes_beside(&train));
@@ -222,6 +247,7 @@ impl DataSource {
             train,
             valid,
             test,
+            split,
             notes,
             warnings,
         })
@@ -232,8 +258,7 @@ impl DataSource {
         part: Part,
         labels: &Labels,
         fraction: f64,
-        notes: &mut Vec<String>,
-    ) -> (Part, Option<Part>) {
+    ) -> (Part, Option<Part>, Option<SplitOff>) {
         // A range of values has a row for either side.
         let least = 1.0 / fraction.min(1.0 - fraction);
         let classes = in_order(labels.spread(least.ceil() as usize));
@@ -245,12 +270,13 @@ impl DataSource {
             Labels::Values(_) => "value",
             Labels::Tags(_) => "their tags",
         };
-        notes.push(format!(
-            "validation: {} of {} rows, split by {by} with --split-seed {}",
-            valid.len(),
-            part.rows.len(),
-            self.split_seed
-        ));
+        let split = SplitOff {
+            name: "validation",
+            held_out: valid.len(),
+            rows: part.rows.len(),
+            by,
+            seed: self.split_seed,
+        };
         let pick = |index: &[u32]| Part {
             rows: index
                 .iter()
@@ -260,7 +286,7 @@ impl DataSource {
         };
         let valid = pick(&valid);
         let empty = valid.rows.is_empty();
-        (pick(&train), (!empty).then_some(valid))
+        (pick(&train), (!empty).then_some(valid), Some(split))
     }
 }
 
@@ -305,8 +331,7 @@ mod tests {
         let data = source.read().unwrap();
         let valid = data.valid.unwrap();
         assert_eq!((data.train.rows.len(), valid.rows.len()), (72, 8));
-        let note = data.notes.into_iter().find(|n| n.contains("validation"));
-        (valid, note.unwrap())
+        (valid, data.split.unwrap().to_string())
     }
 
     #[test]
@@ -376,6 +401,29 @@ mod tests {
             assert!(said.contains(&unread(&valid, "--valid")), "{said:?}");
             assert!(said.contains(&unread(&test, "--test")), "{said:?}");
             assert!(!said.contains(&semicolons));
+        }
+    }
+
+    #[test]
+    fn a_fraction_that_is_none_is_refused() {
+        for fraction in [-0.1, 1.0, 2.0, f64::NAN] {
+            let files = tempfile::tempdir().unwrap();
+            let data = files.path().join("x.csv");
+            std::fs::write(&data, "text,label\none,a\ntwo,b\n").unwrap();
+            let source = DataSource {
+                data,
+                valid: ValidSource::Fraction(fraction),
+                test: None,
+                columns: Columns::default(),
+                kind: None,
+                split_seed: 0,
+            };
+            let said = source
+                .read()
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default();
+            assert!(said.contains("--valid"), "{fraction}: {said}");
         }
     }
 

@@ -281,8 +281,6 @@ impl Options {
     /// Refuses numbers with which no run can be done, in the words of `hone train`, which refuses more (a rate of 0, say):
     /// every field can be set by hand.
     pub fn check(&self) -> Result<(), TrainError> {
-        // Two such numbers can be multiplied, and a step's is part of a draw of 32 bits.
-        const MOST: usize = u32::MAX as usize;
         let wrong = |what: String| Err(TrainError::Option(what));
         for (flag, count) in [
             ("batch-size", Some(self.batch_size)),
@@ -293,8 +291,8 @@ impl Options {
         ] {
             match count {
                 Some(0) => return wrong(format!("--{flag} 0: at least 1 was expected")),
-                Some(n) if n > MOST => {
-                    return wrong(format!("--{flag} {n}: at most {MOST} was expected"));
+                Some(n) if n > MOST_STEPS => {
+                    return wrong(format!("--{flag} {n}: at most {MOST_STEPS} was expected"));
                 }
                 _ => {}
             }
@@ -394,6 +392,10 @@ pub fn fits_task(options: &Options, task: Task) -> Result<(), TrainError> {
     }
 }
 
+/// Most steps of a run, texts of a batch and the like: two such numbers can be multiplied, and a step's is part of a draw of 32
+/// bits.
+pub const MOST_STEPS: usize = u32::MAX as usize;
+
 /// Refuses a run of no steps, and one of so many that the key of a dropout draw, which has 32 bits for the step, would
 /// come again.
 pub(crate) fn can_run(rows: usize, steps: usize) -> Result<(), TrainError> {
@@ -407,11 +409,10 @@ pub(crate) fn can_run(rows: usize, steps: usize) -> Result<(), TrainError> {
     if steps == 0 {
         return wrong("there is nothing to train: the run has no steps".to_owned());
     }
-    match u32::try_from(steps) {
-        Ok(_) => Ok(()),
-        Err(_) => wrong(format!(
-            "the run would have {steps} steps, at most {} were expected: give fewer --epochs, or --max-steps",
-            u32::MAX
+    match steps <= MOST_STEPS {
+        true => Ok(()),
+        false => wrong(format!(
+            "the run would have {steps} steps, at most {MOST_STEPS} were expected: give fewer --epochs, or --max-steps"
         )),
     }
 }

@@ -157,6 +157,27 @@ mod tests {
         assert_eq!(found.accuracy, 2.0 / 5.0);
     }
 
+    /// Texts without labels, or of other labels than the model's.
+    #[test]
+    fn examples_without_targets_of_the_model_are_refused() {
+        let labels = ["a", "b"].map(str::to_owned);
+        let refused = |classes: Vec<Option<u32>>, says: &str| {
+            let mut examples = Examples::new(Task::Classify);
+            examples.push(0, 1, &[1, 2], &[0, 0]);
+            examples.push(1, 2, &[1, 2], &[0, 0]);
+            examples.targets = Targets::Classes(classes);
+            let error = Scorer::new(Task::Classify, &labels, &examples).err();
+            let said = error.map(|e| e.to_string()).unwrap_or_default();
+            assert!(said.contains(says), "{said}");
+        };
+        refused(Vec::new(), "0 targets of 2 examples");
+        refused(
+            vec![Some(0), Some(2)],
+            "class 2, and the model has 2 labels",
+        );
+        refused(vec![None, Some(1)], "");
+    }
+
     /// Rows of another task would each be left out in silence.
     #[test]
     fn examples_of_another_task_are_refused() {

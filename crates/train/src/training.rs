@@ -7,6 +7,7 @@ use crate::events::{Event, Plan, Sink};
 use crate::identity::Identity;
 use crate::prefix::PrefixCache;
 use crate::reading::Reading;
+use crate::resume::Begin;
 use crate::validation::Validation;
 use crate::watch::{Collapse, Gap, Guard, History, Restart, Watch};
 use crate::{EpochTexts, Examples, FrozenPrefix, Options, TargetRule, TrainError};
@@ -46,8 +47,8 @@ pub struct Training<'a, B: Backend> {
     pub text_bytes: Option<u64>,
     /// Where checkpoints go; none: nowhere.
     pub checkpoints: Option<Checkpoints>,
-    /// Whether to continue from the newest checkpoint.
-    pub resume: bool,
+    /// Where the run begins.
+    pub begin: Begin,
     /// Whether the end leaves a checkpoint too.
     pub keep: bool,
     /// Receives what happens.
@@ -147,11 +148,14 @@ impl<B: Backend> Progress<B> {
         }
     }
 
-    /// Whether the validation part was read at this step. (Checkpoints of older versions do not tell: then it was.)
-    fn validated(&self) -> bool {
-        let points = &self.history.points;
-        points.last().is_none_or(|p| p.step == self.step)
-            && (!points.is_empty() || self.best.is_some())
+    /// The step at which the validation part was last read; 0: at none. (Checkpoints of older versions do not tell: then it
+    /// was this one, if there was any.)
+    pub(crate) fn evaluated(&self) -> usize {
+        match (self.history.points.last(), self.best) {
+            (Some(point), _) => point.step,
+            (None, Some(_)) => self.step,
+            (None, None) => 0,
+        }
     }
 }
 
@@ -192,9 +196,7 @@ impl<'a, B: Backend> Training<'a, B> {
         }));
         self.room(&engine);
         let mut now = Progress::new(self.guard(course.steps)?);
-        if self.resume {
-            self.restore(&mut engine, &mut now)?;
-        }
+        self.restore(&mut engine, &mut now)?;
         if !course.ends(now.step) {
             let reading = validation.as_ref().map_or(0, Validation::tokens);
             let tokens = [tokens, reading];
@@ -232,7 +234,7 @@ impl<'a, B: Backend> Training<'a, B> {
         let train = self.train;
         let mut changed: Option<Examples> = None;
         // A validation that was interrupted comes first.
-        if now.step > 0 && course.validates(now.step) && !now.validated() {
+        if now.step > 0 && course.validates(now.step) && now.evaluated() < now.step {
             ending = self.validate(engine, validation, course, now)?;
         }
         let mut pending = None;

@@ -129,7 +129,7 @@ impl<'a, B: Backend> Training<'a, B> {
         self.sink.event(&Event::Evaluated {
             step: now.step,
             epoch: course.epoch_at(now.step),
-            metrics: Box::new(reading.metrics.clone()),
+            metrics: Box::new(reading.metrics.brief()),
             selected,
             best: better,
             train_rows: sample.len(),

@@ -2,12 +2,14 @@
 
 use super::{Demands, Reader, Rows, group};
 use crate::DataError;
+use crate::columns::Columns;
 use crate::labels::canonical;
 use crate::objects::{self, Object, Objects, line_of};
 use crate::row::{Cell, Row};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
+use std::path::Path;
 
 /// How words with a tag each are written for Hone.
 const AS_CONLL: &str = "; words with a tag each are read as CoNLL (.conll): a word first and its tag last on each line, \
@@ -36,6 +38,32 @@ fn told(value: &Value) -> String {
         Value::Object(_) => "an object".to_owned(),
         other => other.to_string(),
     }
+}
+
+/// The text that a value is.
+fn text_of(value: Value, name: &str) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        // As an empty field of a table: no text.
+        Value::Null => Ok(String::new()),
+        other => Err(format!("{name} must be a string, it is {}", told(&other))),
+    }
+}
+
+/// The pair of texts that a line of a stream is: a JSON object with both, under names of columns. An error says what is wrong
+/// with it, without its place.
+pub fn read_pair(line: usize, source: &str, columns: &Columns) -> Result<Row, String> {
+    let object = objects::object(source)?;
+    let found = columns.find_pair(Path::new("the object"), &object.names);
+    let (text, text_b) = found.map_err(|e| match e {
+        DataError::Column { wanted, found, .. } => format!("no key {wanted}; the keys are {found}"),
+        other => other.to_string(),
+    })?;
+    let string = |i: usize| text_of(object.value(i)?, &object.names[i]);
+    Ok(Row {
+        text_b: Some(string(text_b)?),
+        ..Row::text(line, string(text)?)
+    })
 }
 
 /// How many numbers each row's list has, where all have as many, each 0 or 1, and one stands twice in a list: a number for
@@ -141,19 +169,9 @@ impl Reader<'_> {
             }
         }
         let value = |i: usize| object.value(i).map_err(|reason| self.wrong(line, reason));
-        let string = |i: usize| match value(i)? {
-            Value::String(s) => Ok(s),
-            // As an empty field of a table: no text.
-            Value::Null => Ok(String::new()),
-            other => Err(self.wrong(
-                line,
-                format!(
-                    "{} must be a string, it is {}{}",
-                    names[i],
-                    told(&other),
-                    tagged()
-                ),
-            )),
+        let string = |i: usize| {
+            let text = text_of(value(i)?, &names[i]);
+            text.map_err(|reason| self.wrong(line, reason + tagged()))
         };
         let grouped = |g: usize| match value(g)? {
             Value::Null => Ok(None),
@@ -306,6 +324,73 @@ mod tests {
         let (_folder, path) = file("a.jsonl", text);
         let part = read_as_is(&path, &Columns::default()).unwrap();
         assert_eq!(part.rows[1].label, Cell::List(vec![" ".into(), "z".into()]));
+    }
+
+    #[test]
+    fn a_line_that_is_a_pair() {
+        let columns = |text: &str, text_b: &str| {
+            let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+            Columns {
+                text: named(text),
+                text_b: named(text_b),
+                ..Columns::default()
+            }
+        };
+        let pair = |source: &str, [text, text_b]: [&str; 2]| {
+            let row = read_pair(3, source, &columns(text, text_b))?;
+            assert_eq!((row.line, &row.label), (3, &Cell::None));
+            Ok::<_, String>([row.text, row.text_b.unwrap()])
+        };
+        let usual = ["", ""];
+        for (source, names, want) in [
+            (r#"{"text": "a", "text_b": "b"}"#, usual, ["a", "b"]),
+            (
+                r#"{"Sentence2": "b", "id": [1], "sentence1": "a"}"#,
+                usual,
+                ["a", "b"],
+            ),
+            (
+                r#"{"text": "a", "text_b": "b"}"#,
+                ["text_b", "text"],
+                ["b", "a"],
+            ),
+            (r#"{"q": "a\n", "text_b": null}"#, ["q", ""], ["a\n", ""]),
+        ] {
+            assert_eq!(pair(source, names).unwrap(), want, "{source}");
+        }
+        for (source, names, says) in [
+            ("a film", usual, "not a JSON object ("),
+            ("[1]", usual, "not a JSON object ("),
+            (
+                r#"{"text": "a"}"#,
+                usual,
+                "no key text_b|sentence2 (or --text-b-column); the keys are text",
+            ),
+            (
+                r#"{"text_b": "a"}"#,
+                usual,
+                "no key text|sentence|review|content|sentence1 (or --text-column); the keys are text_b",
+            ),
+            (r#"{"a": "x"}"#, ["a", "b"], "no key b; the keys are a"),
+            (
+                r#"{"a": "x"}"#,
+                ["a", "a"],
+                "the object: --text-column and --text-b-column both name the column a",
+            ),
+            (
+                r#"{"text": "x", "text_b": 1}"#,
+                usual,
+                "text_b must be a string, it is 1",
+            ),
+            (
+                r#"{"text": "x", "text_b": "\ud800"}"#,
+                usual,
+                "not a JSON object (",
+            ),
+        ] {
+            let told = pair(source, names).unwrap_err();
+            assert!(told.starts_with(says), "{source}: {told}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use hone_optim::{Schedule, Warmup};
 use hone_tensor::Philox;
 use hone_train::watch::{CollapseGuard, Watch};
 use hone_train::{
-    Average, Cadence, EvalBatches, Event, Examples, Fit, Job, Options, Select, Sink, Step, Texts,
-    TrainError, evaluate, together,
+    Average, Cadence, EvalBatches, Event, Examples, Fit, Job, MOST_STEPS, Options, Select, Sink,
+    Step, Texts, TrainError, evaluate, together,
 };
 use serde::Serialize;
 use std::cell::Cell;
@@ -287,8 +287,12 @@ impl RangeTest<'_> {
             ));
         }
         for (flag, count) in [("steps", self.steps), ("held-out", Some(self.held_out))] {
-            if count == Some(0) {
-                return wrong(format!("--{flag} 0: at least 1 was expected"));
+            match count {
+                Some(0) => return wrong(format!("--{flag} 0: at least 1 was expected")),
+                Some(n) if n > MOST_STEPS => {
+                    return wrong(format!("--{flag} {n}: at most {MOST_STEPS} was expected"));
+                }
+                _ => {}
             }
         }
         can_repeat(self.repeats)

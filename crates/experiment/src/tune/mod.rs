@@ -44,7 +44,9 @@ pub use halving::{Rung, ladder};
 pub use journal::{Purpose, RunRecord};
 pub use refit::{Judged, Verdict};
 pub use report::{RowsReport, TrialReport, TuneReport, Winner};
-pub use runner::{BEST, Chooser, Limit, MOST_ASKED, MOST_TRIALS, Sensitivity, Tune, Untouched};
+pub use runner::{
+    BEST, Chooser, Limit, MOST_ASKED, MOST_SEEDS, MOST_TRIALS, Sensitivity, Tune, Untouched,
+};
 pub use search::{Found, RungReport, Standing};
 pub use sensitivity::{FACTORS, Moved, SettingMoves};
 pub use setting::{Scale, Setting, Value};

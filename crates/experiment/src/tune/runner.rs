@@ -102,6 +102,8 @@ pub struct Tune<'a> {
 pub const MOST_TRIALS: usize = 256;
 /// Most trials that can be asked for: planning looks at all of them before each.
 pub const MOST_ASKED: usize = 4096;
+/// Most fresh seeds, each of which is two whole runs.
+pub const MOST_SEEDS: usize = 1000;
 /// The model of the winner's first fresh seed, in the output folder.
 pub const BEST: &str = "best";
 

@@ -37,7 +37,30 @@ pub fn short(name: &str) -> &str {
     }
 }
 
+/// Most classes of which everything is written down wherever figures are: matrices grow with their square, and nobody reads a
+/// larger one.
+pub const MOST_CLASSES: usize = 100;
+
 impl Metrics {
+    /// The same for a log, which has many of them: without what is known of each of many classes.
+    pub fn brief(&self) -> Metrics {
+        let many = |per_class: &[ClassReport]| per_class.len() > MOST_CLASSES;
+        match self {
+            Metrics::Classification(m) if many(&m.per_class) => {
+                Metrics::Classification(Classification {
+                    per_class: Vec::new(),
+                    confusion: None,
+                    ..*m
+                })
+            }
+            Metrics::MultiLabel(m) if many(&m.per_class) => Metrics::MultiLabel(MultiLabel {
+                per_class: Vec::new(),
+                ..*m
+            }),
+            other => other.clone(),
+        }
+    }
+
     /// The value of a metric by its command-line name, where this task measures it.
     pub fn value(&self, name: &str) -> Option<f64> {
         Some(match (self, name) {

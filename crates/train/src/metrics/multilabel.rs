@@ -30,7 +30,8 @@ pub struct MultiLabel {
     pub subset_accuracy: f64,
     /// Probability from which a label is given.
     pub threshold: f64,
-    /// One entry a label.
+    /// One entry a label; none in a log of more than 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub per_class: Vec<ClassReport>,
 }
 

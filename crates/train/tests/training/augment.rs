@@ -97,20 +97,24 @@ fn a_stopped_run_goes_on_with_the_same_texts() {
     )
     .unwrap();
     // Another specification is another run.
+    const OTHER: &str = "swap:0.3,keep:0.1";
     let other = Options {
-        augment: "swap:0.3,keep:0.1".to_owned(),
+        augment: OTHER.to_owned(),
         ..options.clone()
     };
     let error = run(
         &data,
         &other,
-        Some(&augmenter),
+        Some(&self::augmenter(OTHER, &data)),
         Some(out.path()),
         true,
         &mut Record::default(),
     );
     let error = error.err().unwrap().to_string();
-    assert!(error.contains("--augment"), "{error}");
+    assert!(
+        error.contains("--augment") && error.contains("checkpoint"),
+        "{error}"
+    );
     let resumed = run(
         &data,
         &options,
@@ -121,7 +125,11 @@ fn a_stopped_run_goes_on_with_the_same_texts() {
     )
     .unwrap();
     assert_eq!(weights(&whole), weights(&resumed));
-    let plain = run(&data, &options, None, None, false, &mut Record::default()).unwrap();
+    let plain = Options {
+        augment: "none".to_owned(),
+        ..options
+    };
+    let plain = run(&data, &plain, None, None, false, &mut Record::default()).unwrap();
     assert_ne!(weights(&whole), weights(&plain));
 }
 
@@ -139,6 +147,11 @@ fn validation_texts_are_never_changed() {
     };
     let figures = |augment: Option<&Augmenter>| {
         let mut record = Record::default();
+        let named = augment.map_or("none".to_owned(), |a| a.plan().to_string());
+        let still = Options {
+            augment: named,
+            ..still.clone()
+        };
         let done = run(&data, &still, augment, None, false, &mut record).unwrap();
         let valid: Vec<String> = record
             .events
@@ -211,4 +224,32 @@ fn epochs_drawn_ahead_are_those_that_are_trained_on() {
     // One draw of ten is kept, and some of the rest come out as they were.
     let share = ahead.changed as f64 / ahead.texts as f64;
     assert!((0.5..0.91).contains(&share), "{share}");
+}
+
+/// `run.toml` tells of what was done: options that name another augmentation than the job has are refused.
+#[test]
+fn an_augmentation_that_is_named_is_given() {
+    let data = data(ValidSource::None);
+    let given = augmenter(SPEC, &data);
+    for (named, augmenter) in [
+        (SPEC, None),
+        ("none", Some(&given)),
+        ("swap:0.9", Some(&given)),
+        ("bogus", None),
+    ] {
+        let options = Options {
+            augment: named.to_owned(),
+            ..three_epochs()
+        };
+        let ran = run(
+            &data,
+            &options,
+            augmenter,
+            None,
+            false,
+            &mut Record::default(),
+        );
+        let said = ran.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(said.starts_with(&format!("--augment {named}")), "{said}");
+    }
 }

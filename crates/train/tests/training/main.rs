@@ -7,6 +7,7 @@ mod augment;
 mod doubts;
 mod ends;
 mod regularisers;
+mod resume;
 mod said;
 mod start;
 mod stops;
