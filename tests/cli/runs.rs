@@ -294,6 +294,8 @@ fn cached_outputs_of_frozen_layers_change_no_bit() {
                 extra,
                 "--max-tokens",
                 "100",
+                "--valid",
+                "0.2",
                 "--out",
                 out,
             ];
@@ -305,6 +307,8 @@ fn cached_outputs_of_frozen_layers_change_no_bit() {
         assert!(said.contains("outputs of frozen layers"), "{said}");
         let file = |out: &str| world.read(&format!("{out}/model.safetensors"));
         assert!(file(&plain) == file(&cached), "--freeze {freeze}");
+        let valid = |out: &str| world.json(&format!("{out}/summary.json"))["valid"].clone();
+        assert!(valid(&plain).is_object() && valid(&plain) == valid(&cached));
     }
     let nothing = world.train(&["--cache-frozen", "--out", "none"]);
     nothing.fails(&["--cache-frozen", "the embeddings are trained"]);

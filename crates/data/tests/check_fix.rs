@@ -297,6 +297,22 @@ fn nothing_is_written_over_and_nothing_is_left_half_done() {
     assert!(error.to_string().contains("not empty"), "{error}");
 }
 
+/// What is copied are the lines that were checked.
+#[test]
+fn a_file_that_changed_since_it_was_read_is_not_cleaned() {
+    let world = World::new(&[(
+        Split::Train,
+        "a.csv",
+        b"text,label\nsame,0\nsame,0\nother,1\n",
+    )]);
+    let parts = read(&world.files);
+    let out = world.folder.path().join("out");
+    fs::write(&world.files[0].1, "text,label\nnobody checked this,0\n").unwrap();
+    let error = clean(&parts, TaskKind::Classify, &out).unwrap_err();
+    assert!(error.to_string().contains("has changed"), "{error}");
+    assert!(!out.exists());
+}
+
 #[test]
 fn fast_text_keeps_its_lines() {
     let text = "__label__pos \"Good\",  really\r\n\r\n__label__Pos good &lt;3&#10;film\r\n__label__neg so so\r\n\

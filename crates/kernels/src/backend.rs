@@ -1,13 +1,4 @@
 //! The [`Backend`] trait: memory, weights and the fused operations a BERT step is made of.
-//!
-//! * Every operation with a gradient stands beside its backward; none of these has a default body.
-//! * No operation allocates what grows with a batch or a tensor: buffers come from [`Backend::alloc`] before the run,
-//!   scratch from [`Backend::reserve`].
-//! * Results may not depend on the number of threads.
-//! * Weights are read through [`WeightRef`] or [`Backend::param`] and written only by
-//!   `set_param`, `adamw`, `adamw_rows`, `param_axpby` and `param_swap`, so a backend may keep packed or rounded copies.
-//! * Sizes follow from the views' lengths; a launch with sizes that do not fit together is a mistake
-//!   of the model's code and may panic. Device faults are reported by [`Backend::sync`].
 
 use crate::types::*;
 use hone_tensor::{Element, ParamTable, Real};
@@ -38,6 +29,15 @@ pub enum BackendError {
 }
 
 /// A device that BERT can be trained on.
+///
+/// * Every operation with a gradient stands beside its backward; none of these has a default body.
+/// * No operation allocates what grows with a batch or a tensor: buffers come from [`Backend::alloc`] before the run,
+///   scratch from [`Backend::reserve`].
+/// * Results may not depend on the number of threads.
+/// * Weights are read through [`WeightRef`] or [`Backend::param`] and written only by
+///   `set_param`, `adamw`, `adamw_rows`, `param_axpby` and `param_swap`, so a backend may keep packed or rounded copies.
+/// * Sizes follow from the views' lengths; a launch with sizes that do not fit together is a mistake
+///   of the model's code and may panic. Device faults are reported by [`Backend::sync`].
 pub trait Backend: Send + Sync + Sized + 'static {
     /// Activations and their gradients.
     type Act: Real;

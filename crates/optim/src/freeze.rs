@@ -1,16 +1,16 @@
 //! Which parameters train, and since when: `--freeze` and `--unfreeze`.
-//!
-//! `--freeze`: `none`; `embeddings`; `all` (everything below the head); `N` or `A-B` (the embeddings and the
-//! encoder layers up to there, or those layers alone); `bias-only` (everything but biases and the head);
-//! name patterns with `*`; several joined by commas.
-//!
-//! `--unfreeze`: `none`; `epoch` (one more part each epoch, top-down: head first, then the top layer, …, the
-//! embeddings last; Howard & Ruder 2018); `step:N` (the same every N steps).
 
 use crate::OptimError;
 use hone_tensor::{Depth, Kind, Param, ParamTable};
 
-/// When each row of the table wakes.
+/// When each row of the table wakes, read from two words ([`Unfreeze::parse`]).
+///
+/// `--freeze`: `none`; `embeddings`; `all` (everything below the head); `N` or `A-B` (the embeddings and the
+/// encoder layers up to there, or those layers alone); `bias-only` (everything but biases and the head);
+/// name patterns with `*`; several joined by commas.
+///
+/// `--unfreeze`: `none`; `epoch` (one more part each epoch, top-down: head first, then the top layer, …, the
+/// embeddings last; Howard & Ruder 2018); `step:N` (the same every N steps).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfreeze {
     rows: Vec<Wake>,

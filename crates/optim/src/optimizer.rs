@@ -1,15 +1,15 @@
 //! AdamW's state over the trained part of the arena.
-//!
-//! Rows of the word table that a step's texts do not hold have a gradient of zero, and nobody reads them. They sit
-//! the step out, and take all they missed when they are next read: the same bits with a fraction of the memory
-//! traffic (the table is half of a small model). [`Optimizer::ready`] comes before rows are read,
-//! [`Optimizer::settle`] before the whole table is.
 
 use crate::Groups;
 use hone_kernels::{AdamwRow, AdamwStep, Backend, BackendError};
 use hone_tensor::GradLayout;
 
 /// First and second moments, and how many steps each tensor has taken.
+///
+/// Rows of the word table that a step's texts do not hold have a gradient of zero, and nobody reads them. They sit
+/// the step out, and take all they missed when they are next read: the same bits with a fraction of the memory
+/// traffic (the table is half of a small model). [`Optimizer::ready`] comes before rows are read,
+/// [`Optimizer::settle`] before the whole table is.
 ///
 /// AdamW over tensors of one's own:
 ///

@@ -237,6 +237,11 @@ impl<B: Backend> Engine<B> {
         self.limits
     }
 
+    /// The outputs of frozen layers, where they are kept.
+    pub(crate) fn prefix(&self) -> Option<&PrefixCache<B::Act>> {
+        self.prefix.as_ref()
+    }
+
     /// The outputs of frozen layers, for a run after this one.
     pub fn into_prefix(self) -> Option<PrefixCache<B::Act>> {
         self.prefix

@@ -2,6 +2,7 @@
 
 use crate::Examples;
 use crate::batches::{cut, limits_of};
+use crate::prefix::PrefixCache;
 use crate::{Scorer, TrainError};
 use hone_bert::{Acts, Limits, Model, Pass, Task};
 use hone_kernels::Backend;
@@ -54,6 +55,19 @@ pub fn predict<B: Backend>(
     acts: &mut Acts<B>,
     examples: &Examples,
     batches: EvalBatches,
+    each: impl FnMut(Prediction<'_>),
+    progress: impl FnMut(usize) -> bool,
+) -> Result<bool, TrainError> {
+    predict_above(None, model, acts, examples, batches, each, progress)
+}
+
+/// [`predict`] above what is known of the outputs of frozen layers: the same bits.
+pub(crate) fn predict_above<B: Backend>(
+    mut known: Option<&mut PrefixCache<B::Act>>,
+    model: &Model<B>,
+    acts: &mut Acts<B>,
+    examples: &Examples,
+    batches: EvalBatches,
     mut each: impl FnMut(Prediction<'_>),
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<bool, TrainError> {
@@ -61,7 +75,10 @@ pub fn predict<B: Backend>(
     let classes = model.classes();
     let mut done = 0;
     for part in cut(examples, &all, batches.rows, batches.tokens) {
-        model.forward(acts, &examples.batch(part), &Pass::eval())?;
+        match &mut known {
+            Some(known) => known.forward(model, acts, examples, part, &Pass::eval())?,
+            None => model.forward(acts, &examples.batch(part), &Pass::eval())?,
+        }
         let logits = model.logits(acts)?;
         let mut at = 0;
         for &i in part {

@@ -18,6 +18,45 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// A run to do.
+///
+/// ```
+/// use hone_kernels::Reference;
+/// use hone_train::{DataSource, Event, Job, Options, Sink, ValidSource};
+/// use std::{path::Path, sync::Arc, sync::atomic::AtomicBool};
+///
+/// /// Hears what happens: the training loss of each step.
+/// struct Losses(Vec<f64>);
+///
+/// impl Sink for Losses {
+///     fn event(&mut self, event: &Event) {
+///         if let Event::Step(step) = event {
+///             self.0.push(step.loss);
+///         }
+///     }
+/// }
+///
+/// // A model folder of transformers, and a file with the columns text and label.
+/// let model = Path::new("fixtures/trajectory");
+/// let data = DataSource {
+///     data: model.join("train.csv"),
+///     valid: ValidSource::Fraction(0.25),
+///     test: None,
+///     columns: hone_data::Columns::default(),
+///     kind: None,
+///     split_seed: 0,
+/// };
+/// let data = data.read()?;
+/// let options = Options { max_steps: Some(20), lr: 1e-3, head_lr: 5e-3, ..Options::default() };
+/// // Any backend will do: `hone_kernels_cpu::CpuBackend::new(threads)` is a fast one.
+/// let backend = Arc::new(Reference::<f32>::default());
+/// let mut losses = Losses(Vec::new());
+/// let stop = AtomicBool::new(false);
+/// let done = Job::new(model, &data, &options).run(backend, &mut losses, &stop)?;
+/// assert_eq!(losses.0.len(), 20);
+/// let valid = done.summary.valid.unwrap().metrics;
+/// println!("accuracy {:?}", valid.value("accuracy"));
+/// # Ok::<(), hone_train::TrainError>(())
+/// ```
 pub struct Job<'a> {
     /// Folder of the pre-trained model.
     pub model: &'a Path,
@@ -64,6 +103,26 @@ pub struct Done<B: Backend> {
     pub summary: Summary,
     /// How training ended.
     pub ending: Ending,
+}
+
+impl<'a> Job<'a> {
+    /// A run that writes nothing, with the defaults of everything else.
+    pub fn new(model: &'a Path, data: &'a JobData, options: &'a Options) -> Job<'a> {
+        Job {
+            model,
+            data,
+            options,
+            max_length: None,
+            truncate: Truncate::Head,
+            strict: Strictness::Warn,
+            out: None,
+            resume: false,
+            frozen: FrozenPrefix::Recompute,
+            words: WordUpdates::Deferred,
+            augment: None,
+            recipe: None,
+        }
+    }
 }
 
 impl Job<'_> {

@@ -1,5 +1,5 @@
 //! The training loop: steps, evaluation and metrics, early stopping, selection, checkpoints.
-//! It emits [`Event`]s and draws nothing; it trains over any backend and names none.
+//! It emits [`Event`]s and draws nothing; it trains over any backend and names none. [`Job`] is a whole run, with an example.
 //!
 //! ```
 //! use hone_train::metrics;

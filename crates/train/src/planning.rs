@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::events::Event;
 use crate::prefix::PrefixCache;
 use crate::training::Training;
+use crate::validation::Validation;
 use crate::{FrozenPrefix, Select, TrainError};
 use hone_bert::Limits;
 use hone_kernels::Backend;
@@ -49,11 +50,15 @@ impl<B: Backend> Training<'_, B> {
     }
 
     /// Bytes by use: the engine's, those of validation and of the best weights, and the texts' where they lie beside them.
-    pub(crate) fn memory(&self, engine: &Engine<B>, reading: Option<Limits>) -> Vec<(String, u64)> {
+    pub(crate) fn memory(
+        &self,
+        engine: &Engine<B>,
+        validation: Option<&Validation<'_, B>>,
+    ) -> Vec<(String, u64)> {
         let mut rows = engine.memory(self.model);
-        if let Some(reading) = reading {
-            let bytes = self.model.eval_bytes(reading);
-            rows.push(("validation".to_owned(), bytes as u64));
+        if let Some(validation) = validation {
+            let bytes = self.model.eval_bytes(validation.limits()) as u64;
+            rows.push(("validation".to_owned(), bytes + validation.known_bytes()));
             if self.options.select == Select::Best {
                 let bytes = self.model.layout().table.len() * size_of::<B::Master>();
                 rows.push(("best weights".to_owned(), bytes as u64));

@@ -87,6 +87,31 @@ impl<T: Copy + Default> PrefixCache<T> {
         }
         self.made_by = made_by;
         self.width = model.config.hidden;
+        self.layers = Some(layers);
+        self.make_room(model, layers)
+    }
+
+    /// Another cache of the same frozen layers' outputs, for other examples.
+    pub(crate) fn beside<B: Backend<Act = T>>(
+        &self,
+        model: &Model<B>,
+        examples: &Examples,
+    ) -> Result<Self, TrainError> {
+        let mut other = PrefixCache {
+            layers: self.layers,
+            width: self.width,
+            made_by: self.made_by,
+            ..PrefixCache::over(examples)
+        };
+        other.make_room(model, self.layers.unwrap_or(0))?;
+        Ok(other)
+    }
+
+    fn make_room<B: Backend<Act = T>>(
+        &mut self,
+        model: &Model<B>,
+        layers: usize,
+    ) -> Result<(), TrainError> {
         let examples = self.tokens.len() - 1;
         self.offsets = match model.prefix_rows(layers) {
             RowSet::All => self.tokens.clone(),
@@ -102,7 +127,6 @@ impl<T: Copy + Default> PrefixCache<T> {
         })?;
         self.values.resize(len, T::default());
         self.filled = vec![false; examples];
-        self.layers = Some(layers);
         Ok(())
     }
 
@@ -203,6 +227,47 @@ mod tests {
         let over = model.logits(&acts).unwrap();
         model.forward(&mut acts, &batch, &pass).unwrap();
         [over, model.logits(&acts).unwrap()]
+    }
+
+    /// A reading above a cache is the reading without one, and the second time nothing below is computed: it does not matter
+    /// any more what the embeddings hold.
+    #[test]
+    fn a_second_reading_computes_no_frozen_layer() {
+        use crate::evaluate::{EvalBatches, predict, predict_above};
+        let mut examples = Examples::new(Task::Classify);
+        for (id, n) in [4usize, 7, 2, 5].into_iter().enumerate() {
+            let ids: Vec<u32> = (0..n).map(|t| ((5 * id + 3 * t) % 20) as u32).collect();
+            examples.push(id as u64, id + 1, &ids, &vec![0; n]);
+        }
+        let mut model = model(1, |_| {});
+        let batches = EvalBatches {
+            rows: 3,
+            tokens: 12,
+        };
+        let limits = batches.limits(&examples);
+        let mut acts = model.plan_eval(limits).unwrap();
+        model.keep_prefix(&mut acts, limits).unwrap();
+        let other = Examples::new(Task::Classify);
+        let mut training = PrefixCache::over(&other);
+        training.begin(&model, 1).unwrap();
+        let mut known = training.beside(&model, &examples).unwrap();
+        let mut read = |known: Option<&mut PrefixCache<f64>>, model: &Model<R>| {
+            let mut logits = Vec::new();
+            let each = |p: crate::Prediction<'_>| logits.extend_from_slice(p.logits);
+            predict_above(known, model, &mut acts, &examples, batches, each, |_| true).unwrap();
+            logits
+        };
+        let want = read(None, &model);
+        assert_eq!(read(Some(&mut known), &model), want);
+        assert_eq!(known.filled(), 4);
+        let words = model.layout().words().0;
+        model.draw(words, 7).unwrap();
+        assert_eq!(read(Some(&mut known), &model), want);
+        assert_ne!(read(None, &model), want);
+        let mut plain = Vec::new();
+        let each = |p: crate::Prediction<'_>| plain.extend_from_slice(p.logits);
+        predict(&model, &mut acts, &examples, batches, each, |_| true).unwrap();
+        assert_ne!(plain, want);
     }
 
     /// Models of one shape do not read each other's outputs; one whose frozen part is the same does.

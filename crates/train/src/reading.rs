@@ -1,7 +1,8 @@
 //! One reading of a labelled set: its metrics, and what is kept of each row, which is a few numbers and never logits.
 
-use crate::evaluate::{EvalBatches, predict};
+use crate::evaluate::{EvalBatches, predict_above};
 use crate::metrics::Metrics;
+use crate::prefix::PrefixCache;
 use crate::{Examples, RowAnswer, RowLists, Scorer, TrainError};
 use hone_bert::{Acts, Model};
 use hone_kernels::Backend;
@@ -36,13 +37,26 @@ pub fn read_set<B: Backend>(
     batches: EvalBatches,
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Reading>, TrainError> {
+    read_set_above(None, model, acts, examples, batches, progress)
+}
+
+/// [`read_set`] above what is known of the outputs of frozen layers.
+pub(crate) fn read_set_above<B: Backend>(
+    known: Option<&mut PrefixCache<B::Act>>,
+    model: &Model<B>,
+    acts: &mut Acts<B>,
+    examples: &Examples,
+    batches: EvalBatches,
+    progress: impl FnMut(usize) -> bool,
+) -> Result<Option<Reading>, TrainError> {
     let classes = model.classes();
     let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
     let mut lists = RowLists::new(model.task);
     let outside = model.labels.iter().position(|l| l == "O").map(|i| i as u32);
     let mut losses = Vec::with_capacity(examples.len());
     let mut sureness = Vec::with_capacity(examples.len());
-    let whole = predict(
+    let whole = predict_above(
+        known,
         model,
         acts,
         examples,

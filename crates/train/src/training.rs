@@ -179,9 +179,8 @@ impl<'a, B: Backend> Training<'a, B> {
             prefix,
             self.words,
         )?;
-        let mut validation = self.validation(&course)?;
-        let reading = validation.as_ref().map(Validation::limits);
-        let memory = self.memory(&engine, reading);
+        let mut validation = self.validation(&engine, &course)?;
+        let memory = self.memory(&engine, validation.as_ref());
         let planned_bytes = memory.iter().map(|(_, bytes)| bytes).sum();
         self.doubts(&engine, &course)?;
         self.sink.event(&Event::Planned(Plan {

@@ -3,9 +3,11 @@
 
 use crate::checkpoint::Best;
 use crate::course::Course;
+use crate::engine::Engine;
 use crate::evaluate::EvalBatches;
 use crate::events::Event;
-use crate::reading::{Reading, read_set};
+use crate::prefix::PrefixCache;
+use crate::reading::{Reading, read_set_above};
 use crate::training::{Progress, Training};
 use crate::watch::{ConstantAnswer, Gap, History, Losses, Point, Score, Watch, sample};
 use crate::{Examples, Select, TargetRule, TrainError};
@@ -20,12 +22,20 @@ pub(crate) struct Validation<'a, B: Backend> {
     sample: Examples,
     limits: Limits,
     acts: Acts<B>,
+    /// Outputs of frozen layers for both, where they are kept.
+    known: Option<[PrefixCache<B::Act>; 2]>,
 }
 
 impl<B: Backend> Validation<'_, B> {
     /// The largest batch.
     pub(crate) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Bytes of the outputs of frozen layers.
+    pub(crate) fn known_bytes(&self) -> u64 {
+        let known = self.known.iter().flatten();
+        known.map(PrefixCache::bytes).sum()
     }
 
     /// Tokens of a reading.
@@ -44,6 +54,7 @@ impl<'a, B: Backend> Training<'a, B> {
     /// Chooses the sample and plans both readings; `None` without a validation part.
     pub(crate) fn validation(
         &self,
+        engine: &Engine<B>,
         course: &Course,
     ) -> Result<Option<Validation<'a, B>>, TrainError> {
         let Some(valid) = self.valid else {
@@ -60,11 +71,21 @@ impl<'a, B: Backend> Training<'a, B> {
         };
         let batches = EvalBatches::USUAL;
         let limits = batches.limits(valid).max(batches.limits(&sample));
+        let mut acts = self.model.plan_eval(limits)?;
+        let known = match engine.prefix() {
+            Some(prefix) => {
+                self.model.keep_prefix(&mut acts, limits)?;
+                let of = |examples: &Examples| prefix.beside(self.model, examples);
+                Some([of(valid)?, of(&sample)?])
+            }
+            None => None,
+        };
         Ok(Some(Validation {
             valid,
             sample,
             limits,
-            acts: self.model.plan_eval(limits)?,
+            acts,
+            known,
         }))
     }
 
@@ -79,6 +100,7 @@ impl<'a, B: Backend> Training<'a, B> {
             valid,
             sample,
             acts,
+            known,
             ..
         }) = validation
         else {
@@ -86,9 +108,13 @@ impl<'a, B: Backend> Training<'a, B> {
         };
         let started = Instant::now();
         let total = valid.len() + sample.len();
-        let mut read = |set: &Examples, before: usize| {
+        let [of_valid, of_sample] = match known {
+            Some([valid, sample]) => [Some(valid), Some(sample)],
+            None => [None, None],
+        };
+        let mut read = |known: Option<&mut PrefixCache<B::Act>>, set: &Examples, before: usize| {
             let (sink, stop) = (&mut *self.sink, self.stop);
-            read_set(self.model, acts, set, EvalBatches::USUAL, |rows| {
+            read_set_above(known, self.model, acts, set, EvalBatches::USUAL, |rows| {
                 sink.event(&Event::Evaluating {
                     rows: before + rows,
                     total,
@@ -97,12 +123,12 @@ impl<'a, B: Backend> Training<'a, B> {
                 !stop.load(Ordering::SeqCst)
             })
         };
-        let Some(reading) = read(valid, 0)? else {
+        let Some(reading) = read(of_valid, valid, 0)? else {
             return Ok(false);
         };
         let known = match sample.is_empty() {
             true => None,
-            false => match read(sample, valid.len())? {
+            false => match read(of_sample, sample, valid.len())? {
                 None => return Ok(false),
                 known => known,
             },

@@ -1,14 +1,4 @@
 //! What `--augment` says: which operators, how strong, and how often a text stays as it is.
-//!
-//! ```text
-//! SPEC  := none | part {, part}
-//! part  := keep:SHARE | eda[:ALPHA] | chain
-//! chain := step {+ step}
-//! step  := operator[:STRENGTH]
-//! ```
-//!
-//! A text is changed by one chain, drawn evenly, as EDA makes each copy with one operator; `+` joins
-//! operators that work one after another. `eda` stands for the four chains of EDA.
 
 use crate::TaskKind;
 use std::fmt;
@@ -90,6 +80,16 @@ pub struct Step {
 }
 
 /// A whole specification.
+///
+/// ```text
+/// SPEC  := none | part {, part}
+/// part  := keep:SHARE | eda[:ALPHA] | chain
+/// chain := step {+ step}
+/// step  := operator[:STRENGTH]
+/// ```
+///
+/// A text is changed by one chain, drawn evenly, as EDA makes each copy with one operator; `+` joins
+/// operators that work one after another. `eda` stands for the four chains of EDA.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     chains: Vec<Vec<Step>>,

@@ -15,7 +15,9 @@ use super::quality;
 use super::report::{Place, Split};
 use super::rewrite::{Rewriter, extension};
 use crate::labels::parts as label_parts;
-use crate::{Cell, Columns, DataError, Part, TaskKind, are_pairs, label_names, numbering};
+use crate::{
+    Cell, Columns, DataError, Part, TaskKind, are_pairs, label_names, numbering, sha256_file,
+};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -86,6 +88,15 @@ pub fn fix(source: &Source<'_>, out: &Path) -> Result<Fixed, DataError> {
         Some((_, train)) => numbering(train, source.task, &names)?,
         None => &names,
     };
+    // Lines are copied from the files: they must be those that were checked.
+    for (_, part) in source.parts {
+        if sha256_file(&part.path)? != part.sha256 {
+            return Err(DataError::Option(format!(
+                "{}: this file has changed since it was read; check it again",
+                part.path.display()
+            )));
+        }
+    }
     let mut plan = Plan::new(source, names);
     plan.repair();
     plan.respell();

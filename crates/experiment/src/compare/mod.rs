@@ -302,9 +302,16 @@ mod tests {
     #[test]
     #[should_panic(expected = "answers of both models to the same rows")]
     fn answers_to_other_rows_are_refused() {
-        let targets = Targets::Values(vec![1.0, 2.0]);
-        let a = answered(Task::Regress, &["value"], &targets, &[&[1.0], &[2.0]]);
-        let b = answered(Task::Regress, &["value"], &targets, &[&[1.0]]);
+        let of = |values: &[f32], logits: &[&[f64]]| {
+            answered(
+                Task::Regress,
+                &["value"],
+                &Targets::Values(values.to_vec()),
+                logits,
+            )
+        };
+        let a = of(&[1.0, 2.0], &[&[1.0], &[2.0]]);
+        let b = of(&[1.0], &[&[1.0]]);
         compare(Task::Regress, &a, &b, 1);
     }
 }
