@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standardize {
-    /// Where a head in plain units would hardly reach them, or miss them by more than they differ.
+    /// Where a head begins at random, and where one in plain units would hardly reach them, or miss them by more than they
+    /// differ.
     Auto,
     /// Whatever they are.
     Always,
@@ -36,14 +37,14 @@ const FAR: f64 = 10.0;
 const NEAR: f64 = 0.1;
 
 impl Standardize {
-    /// The units that a run on these targets learns in; none: plain ones.
-    pub fn units(self, targets: &Targets) -> Option<Units> {
+    /// The units that a run on these targets learns in, whose head begins at random or not; none: plain ones.
+    pub fn units(self, targets: &Targets, random_head: bool) -> Option<Units> {
         let Targets::Values(values) = targets else {
             return None;
         };
         let units = Units::of(values.iter().map(|&v| f64::from(v)));
         let needed = match self {
-            Standardize::Auto => hardly_reached(units),
+            Standardize::Auto => random_head || hardly_reached(units),
             Standardize::Always => true,
             Standardize::Never => false,
         };
@@ -61,8 +62,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_values_out_of_reach_are_standardised_unasked() {
-        let units = |how: Standardize, values: &[f32]| how.units(&Targets::Values(values.to_vec()));
+    fn only_values_out_of_reach_are_standardised_for_a_head_that_knows_some() {
+        let units =
+            |how: Standardize, values: &[f32]| how.units(&Targets::Values(values.to_vec()), false);
         let auto = |values: &[f32]| units(Standardize::Auto, values).is_some();
         // Five stars, similarities from 0 to 5, shares, all one and the same.
         for within in [
@@ -84,11 +86,14 @@ mod tests {
             assert!(auto(beyond), "{beyond:?}");
             assert_eq!(units(Standardize::Never, beyond), None);
         }
-        let always = units(Standardize::Always, &[1.0, 3.0]).unwrap();
-        assert_eq!((always.mean, always.deviation), (2.0, 1.0));
-        assert_eq!(
-            Standardize::Always.units(&Targets::Classes(vec![Some(1)])),
-            None
-        );
+        let stars = Targets::Values(vec![1.0, 3.0]);
+        for how in [Standardize::Auto, Standardize::Always] {
+            let units = how.units(&stars, true).unwrap();
+            assert_eq!((units.mean, units.deviation), (2.0, 1.0));
+            let classes = Targets::Classes(vec![Some(1)]);
+            assert_eq!(how.units(&classes, true), None);
+        }
+        assert!(units(Standardize::Always, &[1.0, 3.0]).is_some());
+        assert_eq!(Standardize::Never.units(&stars, true), None);
     }
 }

@@ -127,7 +127,8 @@ pub(crate) fn start<B: Backend>(
         .iter()
         .zip(&pretrained)
         .any(|(p, pretrained)| p.depth == Depth::Head && !pretrained);
-    if let Some(units) = options.standardize.units(&train.targets) {
+    let random = head_is_new && options.init_head == InitHead::Random;
+    if let Some(units) = options.standardize.units(&train.targets, random) {
         match head_is_new {
             true => model.answer_in(units),
             false => model.restate_in(units)?,
