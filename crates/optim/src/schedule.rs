@@ -228,6 +228,12 @@ impl From<Schedule> for String {
     }
 }
 
+/// A part (or a multiple) of so many, rounded up as whole numbers have it: 7 % of 100 are 7, though 0.07 · 100 is a
+/// little more.
+pub fn part_of(part: f64, whole: usize) -> usize {
+    (part * whole as f64 * (1.0 - 1e-12)).ceil() as usize
+}
+
 /// How long the rate rises: an integer is steps; `0.06` or `6%` is a part of all steps, rounded up, but never the last
 /// step: a run of one step would otherwise have a rate of 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -244,12 +250,7 @@ impl Warmup {
     pub fn steps(self, total: usize) -> usize {
         match self {
             Warmup::Steps(n) => n,
-            Warmup::Fraction(f) => {
-                // 7 % of 100 steps are 7, though 0.07 · 100 is a little more.
-                let exact = f * total as f64 * (1.0 - 1e-12);
-                let steps = exact.ceil() as usize;
-                steps.min(total.saturating_sub(1))
-            }
+            Warmup::Fraction(f) => part_of(f, total).min(total.saturating_sub(1)),
         }
     }
 }

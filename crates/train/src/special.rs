@@ -177,6 +177,7 @@ mod tests {
         // scipy.stats.t.sf, scipy.stats.binom.sf(k − 1, n, p).
         for (got, want) in [
             (student_above(2.5, 7.0), 0.020_496_109_292_876_444),
+            (student_above(0.5, 7.0), 0.316_203_567_844_642_2),
             (student_above(-1.0, 30.0), 0.837_345_692_286_984_9),
             (binomial_at_least(59, 59, 0.95), 0.048_494_525_249_423_11),
             (binomial_at_least(650, 627, 0.95), 0.047_297_553_541_695_486),
@@ -188,5 +189,17 @@ mod tests {
             assert!((got - want).abs() <= 1e-9 * want, "{got} {want}");
         }
         assert!((ln_gamma(0.5) - 0.5 * std::f64::consts::PI.ln()).abs() < 1e-14);
+        assert!((ln_gamma(0.1) - 2.252_712_651_734_206).abs() < 1e-14);
+    }
+
+    #[test]
+    fn ends_of_the_distributions() {
+        assert_eq!(binomial_at_least(5, 3, 0.0), 0.0);
+        assert_eq!(binomial_at_least(5, 3, 1.0), 1.0);
+        assert_eq!(
+            (student_above(0.0, 4.0), student_above(f64::INFINITY, 4.0)),
+            (0.5, 0.0)
+        );
+        assert!(student_above(f64::NAN, 4.0).is_nan());
     }
 }
