@@ -416,7 +416,7 @@ mod tests {
                 (drawn + t * t * rows * (1.0 - 5.0 / n) / (1.0 - 5.0 / 10.0)).sqrt()
             };
             let need = now.pairs_needed(0.05, &design).unwrap();
-            assert!(need > 10 && need % 5 == 0, "{effect}: {need}");
+            assert!(need > 10 && need.is_multiple_of(5), "{effect}: {need}");
             assert!(half(need) <= effect.abs(), "{effect}: {need}");
             let fewer = (15..need).step_by(5);
             assert!(
