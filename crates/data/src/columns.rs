@@ -284,6 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn usual_names_are_a_texts_and_a_labels() {
+        for (names, usual) in [
+            (&["id", "Review", "label"][..], true),
+            (&["review", "stars"], false),
+            (&["id", "label"], false),
+        ] {
+            assert_eq!(Columns::are_usual(names), usual, "{names:?}");
+        }
+    }
+
+    #[test]
     fn a_column_plays_one_part() {
         let pairs = ["sentence1", "sentence2", "label"];
         let of = |text: Option<&str>, text_b: Option<&str>, group: Option<&str>| Columns {
@@ -317,6 +328,8 @@ mod tests {
         assert_eq!(both, says);
         let exact = find(&of(Some("body"), None, None), &["Body", "body", "label"]).unwrap();
         assert_eq!(exact.text, 1);
+        let otherwise = find(&of(Some("body"), None, None), &[" Body", "label"]).unwrap();
+        assert_eq!(otherwise.text, 0);
         // A label column read as the text is no label.
         assert_eq!(
             find(&of(Some("label"), None, None), &pairs).unwrap().label,

@@ -154,6 +154,8 @@ mod tests {
                     .eq_ignore_ascii_case(&format!("{first}\n"))
             );
         }
+        let semicolons = Dialect::of(Format::Csv, "sep=;\r\na;b\r\n");
+        assert_eq!(semicolons.line(true), "sep=;\r\n");
         for text in ["sep=\na,b\n", "sep=;x\n", "sep,label\n", "se"] {
             assert!(!Dialect::of(Format::Csv, text).told, "{text:?}");
         }

@@ -317,7 +317,7 @@ impl LabelSet {
                 TaskKind::MultiLabel | TaskKind::Regress => {}
             }
         }
-        let integers = !seen.is_empty() && seen.keys().all(|l| integer(l).is_some());
+        let integers = seen.keys().all(|l| integer(l).is_some());
         let mut labels: Vec<&str> = seen.keys().copied().collect();
         if !integers {
             return Ok(LabelSet::new(

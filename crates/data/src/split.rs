@@ -298,6 +298,32 @@ mod tests {
         }
     }
 
+    /// Labels that come in any company, none of them first.
+    #[test]
+    fn each_of_several_labels_is_split_alike() {
+        let own = |row: u32| (0..4).filter(|c| row.is_multiple_of(c + 2)).collect();
+        let classes: Vec<Vec<u32>> = (0..600).map(own).collect();
+        for seed in 0..10 {
+            let (_, valid) = stratified_split(&vec![Vec::new(); 600], &classes, 0.2, seed);
+            assert!(
+                valid.len().abs_diff(120) <= 1,
+                "seed {seed}: {}",
+                valid.len()
+            );
+            // 300, 200, 150 and 120 rows have them.
+            for (class, want) in (0..).zip([60usize, 40, 30, 24]) {
+                let got = valid
+                    .iter()
+                    .filter(|&&r| classes[r as usize].contains(&class));
+                let got = got.count();
+                assert!(
+                    got.abs_diff(want) <= 1,
+                    "seed {seed}, {class}: {got} of {want}"
+                );
+            }
+        }
+    }
+
     /// Rounding each of many small classes the same way is no tenth.
     #[test]
     fn parts_have_their_size_however_small_the_classes() {
@@ -372,12 +398,12 @@ mod tests {
     /// Two hundred groups of one to twenty rows: those held out are as large as the others, and a tenth of the rows.
     #[test]
     fn groups_of_every_size_are_held_out() {
-        for seed in 0..10 {
+        for (seed, own) in (0..10).flat_map(|seed| [(seed, vec![0]), (seed, vec![0, 1])]) {
             let mut keys = Vec::new();
             for group in 0..200 {
                 keys.extend(vec![vec![format!("group {group}")]; 1 + group % 20]);
             }
-            let classes = vec![vec![0]; keys.len()];
+            let classes = vec![own; keys.len()];
             let (train, valid) = stratified_split(&keys, &classes, 0.1, seed);
             assert_eq!(train.len() + valid.len(), 2100);
             assert!((valid.len() as i64 - 210).abs() <= 2, "{}", valid.len());

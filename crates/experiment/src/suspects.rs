@@ -315,6 +315,36 @@ mod tests {
     }
 
     #[test]
+    fn noise_and_fit_by_hand() {
+        let joint = |counts: Vec<Vec<usize>>| ConfidentJoint {
+            thresholds: Vec::new(),
+            counts,
+            off_diagonal: Vec::new(),
+        };
+        assert_eq!(joint(vec![vec![8, 2], vec![1, 9]]).noise(), 0.15);
+        assert_eq!(joint(Vec::new()).noise(), 0.0);
+        let p = [0.7, 0.2, 0.1];
+        for (label, own, margin) in [(0, 0.7, 0.75), (1, 0.2, 0.25), (2, 0.1, 0.2)] {
+            assert_eq!(RankBy::SelfConfidence.score(label, &p), own);
+            let got = RankBy::NormalizedMargin.score(label, &p);
+            assert!((got - margin).abs() < 1e-12, "{label}: {got}");
+        }
+    }
+
+    /// numpy's sums of 1/1 … 1/n, bit for bit: one after the other 300 of them are 6.282663880299502.
+    #[test]
+    fn sums_are_numpys() {
+        let x: Vec<f64> = (1..=300).map(|i| 1.0 / f64::from(i)).collect();
+        for (n, want) in [
+            (7, 2.592_857_142_857_142_5),
+            (100, 5.187_377_517_639_621),
+            (300, 6.282_663_880_299_504),
+        ] {
+            assert_eq!(sum(&x[..n]), want);
+        }
+    }
+
+    #[test]
     fn rounding_keeps_the_sum() {
         for (values, want) in [
             (&[0.5, 0.5, 1.0][..], vec![1, 0, 1]),

@@ -243,25 +243,22 @@ impl<'a> Rule<'a> {
 /// Whether `name` fits `pattern`, in which `*` stands for any text; a pattern without `*` may be any
 /// part of the name between dots.
 fn matches(pattern: &str, name: &str) -> bool {
-    if !pattern.contains('*') {
+    let Some((first, others)) = pattern.split_once('*') else {
         let dotted = format!(".{name}.");
         return dotted.contains(&format!(".{pattern}."));
-    }
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+    };
+    let (middle, last) = others.rsplit_once('*').unwrap_or(("", others));
+    let Some(mut rest) = name
+        .strip_prefix(first)
+        .and_then(|rest| rest.strip_suffix(last))
+    else {
         return false;
     };
-    let parts: Vec<&str> = parts.collect();
-    for (k, part) in parts.iter().enumerate() {
-        if k + 1 == parts.len() {
-            return rest.ends_with(part);
-        }
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    true
+    middle.split('*').all(|part| {
+        let found = rest.split_once(part);
+        rest = found.map_or("", |(_, after)| after);
+        found.is_some()
+    })
 }
 
 fn unknown_pattern(word: &str, table: &ParamTable) -> OptimError {
@@ -364,10 +361,39 @@ mod tests {
     }
 
     #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name, fits) in [
+            ("*", "any.thing", true),
+            ("*a", "ab", false),
+            ("a*", "ba", false),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "a1c2b", false),
+            ("*ab*ab", "abab", true),
+            ("*ab*ab*", "xxabx", false),
+            // One letter is not both ends, nor the middle and an end.
+            ("a*a", "a", false),
+            ("a*b*b", "ab", false),
+            ("a*b*b", "abb", true),
+            ("layer.1", "layer.11", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
     fn wrong_words_are_named() {
         for (freeze, says) in [
             ("9", "layers are 0 to 2"),
-            ("bert.enkoder*", "no parameter"),
+            ("3", "layers are 0 to 2"),
+            ("1-3", "layers are 0 to 2"),
+            ("1-x", "no parameter's name fits;"),
+            (
+                "bert.enkoder*",
+                "no parameter's name fits (near it: bert.embeddings.word.weight, \
+                 bert.encoder.layer.0.output.dense.weight, bert.encoder.layer.0.output.dense.bias);",
+            ),
+            ("ert", "(near it: bert."),
+            ("er", "name fits;"),
             ("*", "nothing to train"),
             // The fifth byte is inside a character.
             ("ABCD\u{e9}", "no parameter"),
@@ -378,6 +404,7 @@ mod tests {
                 .to_string();
             assert!(error.contains(says), "{error}");
         }
+        assert!(Unfreeze::parse("none", "step:1", &table()).is_ok());
         for unfreeze in ["step:0", "step:x", "sometimes"] {
             assert!(
                 Unfreeze::parse("none", unfreeze, &table()).is_err(),

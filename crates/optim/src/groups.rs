@@ -281,6 +281,24 @@ mod tests {
             "decayed 3 tensors 48, undecayed 3 tensors 10, frozen 1 tensors 40"
         );
         assert!(groups.lines()[1].contains("layer 0 5.00e-4"));
+        assert_eq!((groups.body_lr(), groups.head_lr()), (1e-3, 5e-3));
+        let top = policy.groups(&table(), |row| row > 3);
+        assert_eq!(
+            top.lines()[1],
+            "peak learning rates: head 5.00e-3, layer 1 1.00e-3, layer 0 frozen, embeddings frozen"
+        );
+        let even = GroupPolicy {
+            layer_decay: 1.0,
+            ..policy
+        }
+        .groups(&table(), |_| true);
+        assert_eq!(
+            even.lines(),
+            [
+                "decayed 4 tensors 88, undecayed 3 tensors 10, frozen 0",
+                "peak learning rates: head 5.00e-3, body 1.00e-3"
+            ]
+        );
         // Rows 1 to 4 were pre-trained; the frozen word table and the head stay as they are.
         let groups = drawn_back(groups, Pull::Rate(0.1), 3000.0).unwrap();
         for (row, (g, (_, wd, _))) in groups.rows().iter().zip(want).enumerate() {
@@ -305,8 +323,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn counts_are_rounded_to_what_is_read_at_a_glance() {
+        for (n, text) in [
+            (9_999, "9999"),
+            (10_000, "10 k"),
+            (39_499, "39 k"),
+            (1_000_000, "1.0 M"),
+            (22_713_216, "22.7 M"),
+        ] {
+            assert_eq!(count(n), text);
+        }
+    }
+
     fn drawn_back(groups: Groups, pull: Pull, sum: f64) -> Result<Groups, OptimError> {
-        let by = Multipliers { sum, largest: 1.0 };
+        let by = Multipliers { sum, largest: 0.5 };
         groups.with_start_decay(pull, |_| by, &table(), |row| row < 5)
     }
 
@@ -360,11 +391,11 @@ mod tests {
             layers: 2,
         };
         let groups = || policy.groups(&table(), |_| true);
-        assert!(drawn_back(groups(), Pull::Rate(1000.0), 50.0).is_ok());
-        let said = drawn_back(groups(), Pull::Rate(1500.0), 50.0).unwrap_err();
+        assert!(drawn_back(groups(), Pull::Rate(2000.0), 50.0).is_ok());
+        let said = drawn_back(groups(), Pull::Rate(3000.0), 50.0).unwrap_err();
         assert_eq!(
             said.to_string(),
-            "--l2-sp 1500: at its peak rate of 1.00e-3 a step would take e 1.50 times the way back to where it began; \
+            "--l2-sp 3000: at its peak rate of 5.00e-4 a step would take e 1.50 times the way back to where it began; \
              give less, or a part of the way such as 50%"
         );
         // Three steps of one rate that together are to go 99.9 % of the way.

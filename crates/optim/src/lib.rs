@@ -22,7 +22,7 @@ pub use freeze::Unfreeze;
 pub use groups::{Group, GroupPolicy, Groups};
 pub use optimizer::Optimizer;
 pub use pull::Pull;
-pub use schedule::{Multipliers, Schedule, Warmup};
+pub use schedule::{Multipliers, Schedule, Warmup, part_of};
 
 /// The examples of the crate's README, which `cargo test --doc` compiles and runs.
 #[cfg(doctest)]

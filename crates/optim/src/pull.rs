@@ -90,13 +90,7 @@ impl From<Pull> for String {
     fn from(pull: Pull) -> String {
         match pull {
             Pull::Rate(rate) => rate.to_string(),
-            Pull::Part(part) => {
-                // The number of per cent that is read as this part, to the last bit.
-                let percent = part * 100.0;
-                let near = [percent, percent.next_up(), percent.next_down()];
-                let same = near.into_iter().find(|p| p / 100.0 == part);
-                format!("{}%", same.unwrap_or(percent))
-            }
+            Pull::Part(part) => format!("{}%", part * 100.0),
         }
     }
 }

@@ -105,7 +105,7 @@ impl Schedule {
             _ => {}
         }
         if step < warmup {
-            return step as f64 / warmup.max(1) as f64;
+            return step as f64 / warmup as f64;
         }
         let span = total.saturating_sub(warmup).max(1) as f64;
         let done = (step - warmup) as f64 / span;
@@ -113,8 +113,7 @@ impl Schedule {
         match self {
             Schedule::Linear => left.max(0.0),
             Schedule::Cosine => (0.5 * (1.0 + (PI * 0.5 * 2.0 * done).cos())).max(0.0),
-            Schedule::Polynomial { .. } if step > total => 0.0,
-            Schedule::Polynomial { power } => (1.0 - done).max(0.0).powf(power),
+            Schedule::Polynomial { power } => left.max(0.0).powf(power),
             _ => 1.0,
         }
     }
@@ -229,6 +228,12 @@ impl From<Schedule> for String {
     }
 }
 
+/// A part (or a multiple) of so many, rounded up as whole numbers have it: 7 % of 100 are 7, though 0.07 · 100 is a
+/// little more.
+pub fn part_of(part: f64, whole: usize) -> usize {
+    (part * whole as f64 * (1.0 - 1e-12)).ceil() as usize
+}
+
 /// How long the rate rises: an integer is steps; `0.06` or `6%` is a part of all steps, rounded up, but never the last
 /// step: a run of one step would otherwise have a rate of 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -245,12 +250,7 @@ impl Warmup {
     pub fn steps(self, total: usize) -> usize {
         match self {
             Warmup::Steps(n) => n,
-            Warmup::Fraction(f) => {
-                // 7 % of 100 steps are 7, though 0.07 · 100 is a little more.
-                let exact = f * total as f64 * (1.0 - 1e-12);
-                let steps = exact.ceil() as usize;
-                steps.min(total.saturating_sub(1))
-            }
+            Warmup::Fraction(f) => part_of(f, total).min(total.saturating_sub(1)),
         }
     }
 }
@@ -323,7 +323,9 @@ mod tests {
             ("one-cycle", Schedule::OneCycle),
             ("slanted", Schedule::Slanted { ratio: 32.0 }),
             ("slanted:10", Schedule::Slanted { ratio: 10.0 }),
+            ("slanted:1", Schedule::Slanted { ratio: 1.0 }),
             ("exponential:1e-5", Schedule::Exponential { from: 1e-5 }),
+            ("exponential:1", Schedule::Exponential { from: 1.0 }),
         ] {
             assert_eq!(text.parse(), Ok(want));
             assert_eq!(String::from(want).parse(), Ok(want));
@@ -334,6 +336,7 @@ mod tests {
             "linear:2",
             "polynomial:x",
             "polynomial:-1",
+            "polynomial:0",
             "slanted:",
             "slanted:0.5",
             "slanted:inf",
@@ -388,12 +391,72 @@ mod tests {
         assert_eq!(Warmup::Fraction(1.0).steps(0), 0);
     }
 
+    /// The rates of torch.optim.lr_scheduler.OneCycleLR(max_lr=1, total_steps=10) in torch 2, with its own pct_start of
+    /// 0.3 and with 0.5.
     #[test]
-    fn one_cycle_ends_meet() {
-        let f = |s| Schedule::OneCycle.factor(s, 0, 100);
-        assert!((f(0) - 0.04).abs() < 1e-15);
-        assert!((f(29) - 1.0).abs() < 1e-15);
-        assert!((f(99) - 4e-6).abs() < 1e-12);
+    fn one_cycle_is_torchs_step_for_step() {
+        let (third, half) = (
+            [0.04, 0.52, 1.0],
+            [0.04, 0.1805887450304573, 0.52, 0.8594112549695427, 1.0],
+        );
+        let falls = [
+            0.9504846320134737,
+            0.8117456539497631,
+            0.6112620219362893,
+            0.38874197806371075,
+            0.18825834605023697,
+            0.049519367986526286,
+            4e-6,
+        ];
+        let steeply = [
+            0.904508879153485,
+            0.654509879153485,
+            0.3454941208465151,
+            0.09549512084651508,
+            4e-6,
+        ];
+        for (warmup, rises, falls) in [
+            (0, &third[..], &falls[..]),
+            (3, &third, &falls),
+            (5, &half, &steeply),
+        ] {
+            for (step, want) in rises.iter().chain(falls).enumerate() {
+                let got = Schedule::OneCycle.factor(step, warmup, 10);
+                assert!(
+                    (got - want).abs() < 1e-14,
+                    "{warmup}, {step}: {got}, {want}"
+                );
+            }
+        }
+    }
+
+    /// The rate goes up through the steps that `rising` counts, and down after them.
+    #[test]
+    fn the_rate_rises_for_as_long_as_is_said() {
+        for (schedule, by_itself) in [
+            (Schedule::Linear, false),
+            (Schedule::Cosine, false),
+            (Schedule::Polynomial { power: 2.0 }, false),
+            (Schedule::OneCycle, true),
+            (Schedule::Slanted { ratio: 32.0 }, true),
+        ] {
+            assert_eq!(schedule.rises_by_itself(), by_itself, "{schedule:?}");
+            assert!(schedule.takes_warmup(), "{schedule:?}");
+            for warmup in [0, 7] {
+                let n = schedule.rising(warmup, 50);
+                assert_eq!(n > 0, by_itself || warmup > 0, "{schedule:?}");
+                let f = |step| schedule.factor(step, warmup, 50);
+                assert!((1..n).all(|step| f(step) > f(step - 1)), "{schedule:?}");
+                assert!(
+                    (n + 1..50).all(|step| f(step) < f(step - 1)),
+                    "{schedule:?}"
+                );
+                let all = schedule.multipliers(0..50, warmup, 50);
+                assert!((all.sum - (0..50).map(f).sum::<f64>()).abs() < 1e-12);
+            }
+        }
+        let range_test = Schedule::Exponential { from: 1e-5 };
+        assert!(range_test.rises_by_itself() && !range_test.takes_warmup());
     }
 
     /// Howard & Ruder 2018, equation 3, as it stands there.

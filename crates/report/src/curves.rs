@@ -221,6 +221,36 @@ mod tests {
         assert!(svg.contains("a &lt; b") && svg.contains("train &amp; valid"));
         assert!(!svg.contains("NaN") && svg.ends_with("</svg>\n"));
     }
+    /// From corner to corner of the axes, and the ticks beside them.
+    #[test]
+    fn points_stand_where_the_ticks_say() {
+        let svg = Curves {
+            curves: vec![Curve {
+                name: "accuracy".into(),
+                points: vec![(0.0, 0.0), (5.0, 2.5), (20.0, 10.0)],
+            }],
+            ..Curves::default()
+        }
+        .to_svg();
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let quarter = (LEFT + (right - LEFT) / 4.0, bottom - (bottom - TOP) / 4.0);
+        let points = format!(
+            "points=\"{LEFT:.1},{bottom:.1} {:.1},{:.1} {right:.1},{TOP:.1}\"",
+            quarter.0, quarter.1
+        );
+        assert!(svg.contains(&points), "{points} in {svg}");
+        for (number, anchor, place) in [
+            ("0", "end", format!("y1=\"{bottom:.1}\"")),
+            ("10", "end", format!("y1=\"{TOP:.1}\"")),
+            ("5", "middle", format!("x1=\"{:.1}\"", quarter.0)),
+            ("20", "middle", format!("x1=\"{right:.1}\"")),
+        ] {
+            let ends = format!("text-anchor=\"{anchor}\">{number}</text>");
+            let tick = svg.lines().find(|line| line.ends_with(&ends)).unwrap();
+            assert!(tick.contains(&place), "{place} in {tick}");
+        }
+    }
+
     /// A run of one step; one whose figure never changes.
     #[test]
     fn what_has_one_place_has_a_picture() {

@@ -63,6 +63,22 @@ mod tests {
     }
 
     #[test]
+    fn ticks_by_hand() {
+        for (low, high, want) in [
+            (0.0, 1.0, [0.0, 1.0, 0.2]),
+            (0.13, 0.69, [0.1, 0.7, 0.1]),
+            (0.0, 60.0, [0.0, 60.0, 10.0]),
+            (-5.0, 1234.0, [-500.0, 1500.0, 500.0]),
+            (-3.0, 4.0, [-4.0, 4.0, 2.0]),
+        ] {
+            let (a, b, step) = ticks(low, high);
+            for (got, want) in [a, b, step].into_iter().zip(want) {
+                assert!((got - want).abs() < 1e-9, "{low} {high}: {got} {want}");
+            }
+        }
+    }
+
+    #[test]
     fn names_and_numbers_are_safe() {
         assert_eq!(
             escape("a<b>&\"\u{1b}[31m\n"),

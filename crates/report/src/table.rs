@@ -148,6 +148,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sentences_are_cut_between_words() {
+        for (width, want) in [
+            (4, &["aa", "bb", "abcdef"][..]),
+            (5, &["aa bb", "abcdef"]),
+            (11, &["aa bb", "abcdef"]),
+            (12, &["aa bb abcdef"]),
+        ] {
+            assert_eq!(wrapped("aa bb abcdef", width), want);
+        }
+    }
+
+    #[test]
     fn numbers_stand_right_words_left() {
         let mut t = Table::new(&["name", "n"]);
         t.row(["a", "10"]);

@@ -69,6 +69,22 @@ pub fn normal(len: usize, std: f64, seed: u64, name: &str) -> Vec<f32> {
 mod tests {
     use super::*;
 
+    /// FNV-1a of its authors' test vectors.
+    #[test]
+    fn streams_are_named_by_a_stable_hash() {
+        for (name, stream) in [
+            ("", 0xcbf2_9ce4_8422_2325),
+            ("a", 0xaf63_dc4c_8601_ec8c),
+            ("foobar", 0x8594_4171_f739_67e8),
+        ] {
+            assert_eq!(PhiloxRng::named(1, name).stream, stream, "{name}");
+        }
+        let mut words = PhiloxRng::named(1, "a");
+        let low = words.clone().next_u64() as u32;
+        assert_eq!(words.next_u32(), low);
+        assert_ne!(words.next_u32(), low);
+    }
+
     #[test]
     fn moments_and_purity() {
         let x = normal(20_000, 0.02, 7, "classifier.weight");

@@ -232,6 +232,8 @@ mod tests {
         // Eight borders to a doubling.
         let shape: fn(usize) -> usize =
             |n| n.next_multiple_of(1 << n.max(1).ilog2().saturating_sub(3));
+        let more = [1, 7, 8, 15, 16].map(|n| Filler::most(100, n, shape).sequences);
+        assert_eq!(more, [1, 1, 2, 2, 3]);
         let mut unfilled = 0;
         for sequences in 1..70usize {
             let (mut most, mut reached) = (0, 0);

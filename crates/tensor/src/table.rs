@@ -223,6 +223,8 @@ mod tests {
         let offsets: Vec<_> = t.params().iter().map(|p| p.offset).collect();
         assert_eq!(offsets, [0, 25, 64]);
         assert_eq!((t.len(), t.elements()), (67, 53));
+        assert_eq!((t.index("k"), t.index("v")), (Some(1), None));
+        assert_eq!(t.get("c").map(|p| p.range()), Some(64..67));
     }
 
     #[test]
@@ -240,6 +242,7 @@ mod tests {
         let t = table();
         let layout = t.grad_layout(|p| p.name != "q");
         assert_eq!(layout.offsets, [None, Some(0), Some(32)]);
+        assert_eq!([0, 1, 2].map(|row| layout.trains(row)), [false, true, true]);
         assert_eq!(layout.len, 35);
         let all = t.grad_layout(|_| true);
         assert_eq!(all.offsets, [Some(0), Some(25), Some(64)]);

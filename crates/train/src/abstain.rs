@@ -120,7 +120,7 @@ impl Abstain {
             // Rows of the same confidence stand or fall together: those strictly above.
             let given = sorted.partition_point(|row| row.confidence > above);
             let level = part + handed_on;
-            if given > 0 && binomial_at_least(given, right[given], precision) <= level {
+            if binomial_at_least(given, right[given], precision) <= level {
                 found = Some(Abstain {
                     above,
                     precision,
@@ -306,14 +306,15 @@ mod tests {
             sum
         };
         let mut some = 0;
-        for seed in 0..60 {
-            let rows = drawn(300, seed, |c| c);
+        // A twentieth of 580 rows are the fewest that can show it.
+        for (n, seed) in (0..60).map(|seed| ([300, 580][seed as usize % 2], seed)) {
+            let rows = drawn(n, seed, |c| c);
             let mut sorted: Vec<f64> = rows.iter().map(|r| r.confidence).collect();
             sorted.sort_by(|a, b| b.total_cmp(a));
-            let usable: Vec<usize> = (1..=20).map(|k| 15 * k).filter(|&m| m >= 29).collect();
+            let usable: Vec<usize> = (1..=20).map(|k| n / 20 * k).filter(|&m| m >= 29).collect();
             let (mut carried, mut want) = (0.0, None);
             for &m in &usable {
-                let above = if m == 300 { 0.0 } else { sorted[m] };
+                let above = if m == n { 0.0 } else { sorted[m] };
                 let given: Vec<&Sureness> = rows.iter().filter(|r| r.confidence > above).collect();
                 let right = given.iter().filter(|r| r.right).count();
                 let level = 0.05 / usable.len() as f64 + carried;
@@ -325,6 +326,19 @@ mod tests {
             some += usize::from(want.is_some());
         }
         assert!((10..60).contains(&some), "{some}");
+    }
+
+    #[test]
+    fn what_a_rule_does_by_hand() {
+        let rows = [(0.9, true), (0.8, false), (0.65, true), (0.7, true)];
+        let rows = rows.map(|(confidence, right)| Sureness { confidence, right });
+        // Sixty right answers show nine of ten of all rows.
+        let all = Abstain::find(&[rows[0]; 60], 0.9).unwrap();
+        assert_eq!((all.above, all.coverage, all.rows), (0.0, 1.0, 60));
+        let on = Abstain { above: 0.65, ..all }.on(&rows);
+        assert_eq!((on.rows, on.answered, on.right), (4, 3, 2));
+        assert_eq!((on.coverage, on.precision), (0.75, 2.0 / 3.0));
+        assert_eq!(on.precision_interval, wilson(2, 3));
     }
 
     #[test]

@@ -197,6 +197,22 @@ mod tests {
         let mut anchor = Anchor::new(&model, &options, &pretrained, |_| true)
             .unwrap()
             .unwrap();
+        // Where they began, and those before a step's passes.
+        assert_eq!(anchor.bytes(&model), 2 * table.len() * size_of::<f64>());
+        assert!(!anchor.mixes_nothing());
+        let other = |options, pretrained: &[bool], trained| {
+            Anchor::new(&model, options, pretrained, |_| trained)
+        };
+        let usual = crate::Options::default();
+        assert!(other(&usual, &pretrained, true).unwrap().is_none());
+        assert!(
+            other(&options, &pretrained, false)
+                .unwrap()
+                .unwrap()
+                .mixes_nothing()
+        );
+        let new = vec![false; pretrained.len()];
+        assert!(other(&options, &new, true).is_err());
         // The weights have moved since.
         for row in 0..table.params().len() {
             let moved: Vec<f32> = start[table.params()[row].range()]

@@ -185,6 +185,7 @@ mod tests {
         assert_eq!((right.said, right.right), (Said::Class(0), true));
         close(right.confidence, 0.75);
         close(right.margin, 0.5);
+        close(right.wrong_by, 0.0);
         close(right.loss, -(0.75f64.ln()));
         let wrong = ask(Targets::Classes(vec![Some(1)]), &logits);
         assert!(!wrong.right);
@@ -196,6 +197,7 @@ mod tests {
         assert_eq!((set.said, set.right), (Said::Set(vec![0]), false));
         close(set.wrong_by, 0.9);
         close(set.confidence, 0.75);
+        close(set.margin, 0.5);
         close(set.loss, (-(0.25f64.ln()) - 0.1f64.ln()) / 2.0);
         let strange = Targets::Sets {
             sets: vec![vec![0]],
@@ -208,6 +210,10 @@ mod tests {
         let value = ask(Targets::Values(vec![2.0]), &[0.5]);
         close(value.wrong_by, 1.5);
         close(value.loss, 2.25);
+        assert_eq!(
+            (value.right, value.confidence, value.margin),
+            (false, 0.0, 0.0)
+        );
 
         let tags = |words: Vec<Option<u32>>, pieces: Vec<Option<u32>>| {
             let targets = Targets::Tags {

@@ -2,6 +2,7 @@
 
 use hone_bert::Model;
 use hone_kernels::{Backend, BackendError};
+use hone_optim::part_of;
 use hone_tensor::Real;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +53,7 @@ impl Average {
 
 /// The first step (from 1) of the last `part` of a run.
 fn tail(part: f64, steps: usize) -> usize {
-    steps + 1 - ((part * steps as f64).ceil() as usize).clamp(1, steps)
+    steps + 1 - part_of(part, steps).clamp(1, steps)
 }
 
 impl std::str::FromStr for Average {
@@ -212,6 +213,9 @@ mod tests {
             (Average::Tail(0.25), 20, 18.0),
             (Average::Tail(1.0), 3, 2.0),
             (Average::Tail(1e-9), 7, 7.0),
+            // The last seven of a hundred, though 0.07 · 100 is a little more than 7; half of seven are four.
+            (Average::Tail(0.07), 100, 97.0),
+            (Average::Tail(0.5), 7, 5.5),
             (Average::Ema(0.0), 9, 9.0),
         ] {
             let found = by_shares(rule, steps);
@@ -242,12 +246,12 @@ mod tests {
 
     #[test]
     fn words_and_back() {
-        for text in ["none", "ema:0.999", "last:0.25"] {
+        for text in ["none", "ema:0.999", "last:0.25", "last:1"] {
             let average: Average = text.parse().unwrap();
             assert_eq!(String::from(average), text);
         }
         for text in [
-            "ema", "ema:1", "last:0", "last:1.5", "swa:0.5", "ema:x", "last:nan",
+            "ema", "ema:1", "last:0", "last:1.5", "swa:0.5", "swa:1", "ema:x", "last:nan",
         ] {
             assert!(text.parse::<Average>().is_err(), "{text}");
         }

@@ -269,6 +269,16 @@ mod tests {
         assert!((r.calibration_error - (0.25 + 0.75) / 2.0).abs() < 1e-12);
     }
 
+    /// Half, three and two tenths: for the first class ½² + 0.3² + 0.2², for the last ½² + 0.3² + 0.8².
+    #[test]
+    fn the_brier_score_is_over_all_classes() {
+        let mut three = Answers::new(3);
+        for label in [0, 2] {
+            three.push(&[0.5, 0.3, 0.2].map(f64::ln), label);
+        }
+        assert!((three.reliability(1.0, 0).brier - (0.38 + 0.98) / 2.0).abs() < 1e-12);
+    }
+
     #[test]
     fn rows_that_are_all_right_have_a_temperature_all_the_same() {
         let mut all = Answers::new(2);

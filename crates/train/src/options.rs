@@ -4,7 +4,7 @@ use crate::batches::steps_per_epoch;
 use crate::watch::CollapseGuard;
 use crate::{Average, Init, InitHead, Pool, Standardize, TrainError};
 use hone_bert::{LossKind, Task};
-use hone_optim::{Multipliers, Pull, Schedule, Warmup};
+use hone_optim::{Multipliers, Pull, Schedule, Warmup, part_of};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::str::FromStr;
@@ -350,7 +350,7 @@ impl Options {
     /// Optimiser steps of the run.
     pub fn steps(&self, steps_per_epoch: usize) -> usize {
         self.max_steps
-            .unwrap_or_else(|| (self.epochs * steps_per_epoch as f64).ceil() as usize)
+            .unwrap_or_else(|| part_of(self.epochs, steps_per_epoch))
     }
 }
 

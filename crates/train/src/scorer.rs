@@ -155,6 +155,22 @@ mod tests {
             .collect();
         assert_eq!(types, [("x", 2), ("y", 1)]);
         assert_eq!(found.accuracy, 2.0 / 5.0);
+        // Of the two words whose tags are known.
+        assert!((found.loss - (-1f64).exp().ln_1p()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_loss_is_of_rows_whose_label_is_known() {
+        let mut examples = Examples::new(Task::Classify);
+        examples.targets = Targets::Classes(vec![Some(0), None]);
+        let labels = ["a", "b"].map(str::to_owned);
+        let mut scorer = Scorer::new(Task::Classify, &labels, &examples).unwrap();
+        for (index, logits) in [[3f64.ln(), 0.0], [0.0, 1.0]].iter().enumerate() {
+            scorer.push(Prediction { index, logits });
+        }
+        let found = scorer.finish();
+        assert!((found.loss() - (4f64 / 3.0).ln()).abs() < 1e-12);
+        assert_eq!((found.rows(), found.value("accuracy")), (2, Some(0.5)));
     }
 
     /// Texts without labels, or of other labels than the model's.

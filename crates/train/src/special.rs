@@ -65,9 +65,6 @@ fn beta(x: f64, a: f64, b: f64) -> f64 {
 
 /// P(T > t) of Student's distribution with `df` degrees of freedom.
 pub fn student_above(t: f64, df: f64) -> f64 {
-    if t.is_nan() {
-        return f64::NAN;
-    }
     let tail = 0.5 * beta(df / (df + t * t), 0.5 * df, 0.5);
     if t < 0.0 { 1.0 - tail } else { tail }
 }
@@ -177,6 +174,7 @@ mod tests {
         // scipy.stats.t.sf, scipy.stats.binom.sf(k − 1, n, p).
         for (got, want) in [
             (student_above(2.5, 7.0), 0.020_496_109_292_876_444),
+            (student_above(0.5, 7.0), 0.316_203_567_844_642_2),
             (student_above(-1.0, 30.0), 0.837_345_692_286_984_9),
             (binomial_at_least(59, 59, 0.95), 0.048_494_525_249_423_11),
             (binomial_at_least(650, 627, 0.95), 0.047_297_553_541_695_486),
@@ -188,5 +186,39 @@ mod tests {
             assert!((got - want).abs() <= 1e-9 * want, "{got} {want}");
         }
         assert!((ln_gamma(0.5) - 0.5 * std::f64::consts::PI.ln()).abs() < 1e-14);
+        assert!((ln_gamma(0.1) - 2.252_712_651_734_206).abs() < 1e-14);
+    }
+
+    /// scipy.stats.norm.sf, norm.isf and t.isf.
+    #[test]
+    fn tails_and_their_inverses_are_scipys() {
+        for (got, want) in [
+            (normal_above(1.5), 0.066_807_201_268_858_07),
+            (normal_above(-1.5), 1.0 - 0.066_807_201_268_858_07),
+            (normal_exceeded(0.025), 1.959_963_984_540_054_5),
+            (student_exceeded(0.025, 7.0), 2.364_624_251_592_785),
+            (student_exceeded(1e-10, 5.0), 156.825_592_708_894_33),
+        ] {
+            assert!((got - want).abs() <= 1e-10 * want, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn ends_of_the_distributions() {
+        assert_eq!(binomial_at_least(5, 3, 0.0), 0.0);
+        assert_eq!(binomial_at_least(5, 3, 1.0), 1.0);
+        assert_eq!(
+            (binomial_at_least(5, 0, 0.3), binomial_at_least(5, 6, 0.3)),
+            (1.0, 0.0)
+        );
+        assert_eq!(
+            (student_exceeded(0.0, 4.0), normal_exceeded(0.0)),
+            (f64::INFINITY, f64::INFINITY)
+        );
+        assert_eq!(
+            (student_above(0.0, 4.0), student_above(f64::INFINITY, 4.0)),
+            (0.5, 0.0)
+        );
+        assert!(student_above(f64::NAN, 4.0).is_nan());
     }
 }

@@ -178,12 +178,49 @@ mod tests {
 
     #[test]
     fn balanced_weights_even_the_classes_out() {
-        let e = examples();
+        let mut e = examples();
         let rule = TargetRule {
             class_weights: TargetRule::balanced(&e, 2),
             ..TargetRule::default()
         };
         assert_eq!(rule.class_weights, [1.5, 0.75]);
         assert_eq!(rule.total(&e, &[0, 1, 3]), 3.0);
+        // A class that does not occur is none of them, as in scikit-learn; nor may it spoil smoothing.
+        let mut rule = rule;
+        rule.class_weights = TargetRule::balanced(&e, 3);
+        assert_eq!(rule.class_weights, [1.5, 0.75, 0.0]);
+        rule.label_smoothing = 0.3;
+        e.targets = Targets::Classes(vec![Some(2); 4]);
+        let (targets, weights) = rule.rows(&e, &[0], 3, 1.0);
+        assert!(targets.iter().all(|t| t.is_finite()) && weights == [0.0]);
+    }
+
+    /// Sets and values weigh 1 a row, tags 1 a word.
+    #[test]
+    fn targets_of_other_tasks_by_hand() {
+        let (mut e, rule) = (examples(), TargetRule::default());
+        e.targets = Targets::sets(vec![vec![0, 2], vec![], vec![1], vec![]]);
+        assert_eq!(rule.total(&e, &[0, 2, 3]), 3.0);
+        let want = vec![1.0, 0.0, 1.0, 0.0, 1.0, 0.0];
+        assert_eq!(rule.rows(&e, &[0, 2], 3, 2.0), (want, vec![0.5; 2]));
+        e.targets = Targets::Values(vec![2.5, -1.0, 0.0, 4.0]);
+        assert_eq!(rule.total(&e, &[3, 1]), 2.0);
+        assert_eq!(
+            rule.rows(&e, &[3, 1], 1, 4.0),
+            (vec![4.0, -1.0], vec![0.25; 2])
+        );
+        e.targets = Targets::Tags {
+            tokens: [None, Some(1), Some(0), Some(1), None, None, None, None].to_vec(),
+            words: Vec::new(),
+            first_pieces: Vec::new(),
+            unknown: Vec::new(),
+        };
+        assert_eq!(TargetRule::balanced(&e, 2), [1.5, 0.75]);
+        assert_eq!(rule.total(&e, &[0, 1, 2]), 3.0);
+        let want = vec![0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0];
+        assert_eq!(
+            rule.rows(&e, &[0, 1], 2, 2.0),
+            (want, vec![0.0, 0.5, 0.5, 0.5])
+        );
     }
 }

@@ -315,6 +315,45 @@ mod tests {
         assert_eq!(row_weights(&all, &plain), [1.0; 200]);
     }
 
+    #[test]
+    fn weights_of_rows_by_hand() {
+        let rule = TargetRule {
+            class_weights: vec![1.0, 5.0],
+            ..TargetRule::default()
+        };
+        let mut all = Examples::new(Task::Classify);
+        for i in 0..4 {
+            all.push(i, i as usize + 2, &[1; 2], &[0; 2]);
+        }
+        all.targets = Targets::Classes(vec![Some(0), Some(1), Some(0), None]);
+        // 1, 5, 1: 7/3 on average.
+        let own = row_weights(&all, &rule);
+        assert_eq!(own[..3], [1.0, 5.0, 1.0].map(|w| (w / (7.0 / 3.0)) as f32));
+        assert!(own[3].is_nan());
+        assert_eq!(times(&[2.0, 4.0], &[0.5, 3.0]), [1.0, 12.0]);
+        // Of tags the mean over words: 3 and 1, 5 and 3.
+        let tags = [
+            Some(0),
+            Some(1),
+            Some(0),
+            None,
+            None,
+            Some(1),
+            Some(1),
+            Some(0),
+        ];
+        all.targets = Targets::Tags {
+            tokens: tags.to_vec(),
+            words: Vec::new(),
+            first_pieces: Vec::new(),
+            unknown: Vec::new(),
+        };
+        assert_eq!(
+            row_weights(&all, &rule),
+            [3.0, 1.0, 5.0, 3.0].map(|w| w / 3.0)
+        );
+    }
+
     /// A run is never so long that the rows between two of its validations cannot be counted.
     #[test]
     fn rows_between_validations_are_counted() {

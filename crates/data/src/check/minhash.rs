@@ -88,6 +88,15 @@ impl Sketch {
 mod tests {
     use super::*;
 
+    /// Of 138 minima 110.4 agree at a similarity of 0.8, give or take 4.7: six of these fewer are 82.2.
+    #[test]
+    fn sketches_of_unlike_sets_are_told_apart() {
+        assert_eq!(Sketch::least_equal(), 82);
+        let of = |from: u64| Sketch::of(&(from..from + 100).map(mix).collect::<Vec<_>>());
+        assert!(of(0).may_be_near(&of(5)));
+        assert!(!of(0).may_be_near(&of(60)) && !of(0).may_be_near(&of(100)));
+    }
+
     #[test]
     fn bands_are_computed() {
         assert_eq!(BANDS, bands(ROWS, NEAR, MISS));

@@ -77,6 +77,13 @@ pub(crate) fn containment(a: &[u64], b: &[u64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The first numbers of splitmix64 (Vigna's splitmix64.c) from the states 0 and 1234567.
+    #[test]
+    fn numbers_are_scattered_as_by_splitmix64() {
+        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(mix(1_234_567), 6_457_827_717_110_365_317);
+    }
     use std::collections::BTreeSet;
 
     /// The same sets as strings.

@@ -111,6 +111,11 @@ fn what_is_missing_makes_no_class_of_a_number() {
         error.to_string().contains("a finite number was expected"),
         "{error}"
     );
+    for strange in ["inf", "NaN", "1e39"] {
+        let said = set.labels(&part(&["1.5", strange]), TaskKind::Regress, &[]);
+        let said = said.unwrap_err().to_string();
+        assert!(said.contains("a finite number was expected"), "{said}");
+    }
     scores.push("good");
     assert_eq!(task(&scores), TaskKind::Classify);
     assert_eq!(task(&["1.5 stars", "2.5"]), TaskKind::Classify);
@@ -222,6 +227,7 @@ fn decimal_commas_are_told() {
         (&["4,5", "3,0", "good"], false),
         (&["1,2,3", "4"], false),
         (&["4,", "a,b"], false),
+        (&["yes,4", "4"], false),
     ] {
         let (task, said) = infer(&part(labels));
         assert_eq!(task, TaskKind::Classify, "{labels:?}");
@@ -377,6 +383,18 @@ fn one_tag_teaches_nothing() {
     let says = "a.csv: every word has the tag \"O\"; at least two are needed to learn a difference";
     assert_eq!(error, says);
     assert_eq!(of(&["O", "B-x"]).unwrap(), 2);
+}
+
+#[test]
+fn each_word_has_the_class_of_its_tag() {
+    let set = LabelSet::new(list(&["B-x", "O"]));
+    let rows = labelled(Cell::Tags(list(&["O", "B-x", "I-x", "O"])));
+    let (labels, unknown) = set.labels(&rows, TaskKind::Tag, &[]).unwrap();
+    assert_eq!(
+        labels,
+        Labels::Tags(vec![vec![Some(1), Some(0), None, Some(1)]])
+    );
+    assert_eq!(unknown, [("I-x".to_owned(), 1)].into());
 }
 
 #[test]

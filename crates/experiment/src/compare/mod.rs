@@ -194,6 +194,35 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_do_not_vary_have_no_metric() {
+        let (same, none): (&[f64], &[f64]) = (&[1.5], &[-1.0]);
+        for (truth, b) in [([1.0, 2.0, 4.0], 1.0), ([2.0; 3], 0.0)] {
+            let found = compared(
+                Task::Regress,
+                &["value"],
+                &Targets::Values(truth.to_vec()),
+                [&[same; 3], &[&[1.0], &[2.0], &[4.0]]],
+            );
+            metric(&found, "pearson", 0.0, b);
+        }
+        let nothing = Targets::sets(vec![Vec::new(); 2]);
+        let found = compared(Task::MultiLabel, &["a"], &nothing, [&[none; 2], &[none; 2]]);
+        metric(&found, "micro_f1", 0.0, 0.0);
+    }
+
+    /// By a quarter, far from the true value, and by 1, near it.
+    #[test]
+    fn values_come_by_how_much_their_error_changed() {
+        let found = compared(
+            Task::Regress,
+            &["value"],
+            &Targets::Values(vec![0.0; 2]),
+            [&[&[5.0], &[1.0]], &[&[4.75], &[0.0]]],
+        );
+        assert_eq!(found.changed, [(1, Change::Better), (0, Change::Better)]);
+    }
+
+    #[test]
     fn classes_by_hand() {
         let targets = Targets::Classes([0, 1, 0, 1].map(Some).into());
         let (zero, one): (&[f64], &[f64]) = (&[1.0, 0.0], &[0.0, 1.0]);

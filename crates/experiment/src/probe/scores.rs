@@ -207,6 +207,27 @@ mod tests {
         assert!((got - (1.0 - 1.25 / 5.0)).abs() < 1e-15, "{got}");
     }
 
+    #[test]
+    fn differences_and_intervals_by_hand() {
+        let right = |all: [bool; 4]| Judged::Right(all.to_vec());
+        let (a, b) = (
+            right([true, true, false, true]),
+            right([true, false, true, false]),
+        );
+        assert_eq!(a.minus(&b, 4, 1), (0.25, paired_interval(2, 1, 4)));
+        assert_eq!(a.interval(4, 1), wilson(3, 4));
+        // Of values 1 to 4, spread by 5, one contender misses by a half each time, the other by 1.
+        let apart = |by: f64| Judged::Apart([1.0, 2.0, 3.0, 4.0].map(|y| (y, by)).to_vec());
+        let (difference, _) = apart(0.5).minus(&apart(1.0), 4, 1);
+        assert!((difference - (0.8 - 0.2)).abs() < 1e-12, "{difference}");
+        // What all or none have is nearly certain, and a number.
+        let odds = log_odds(&[vec![0], vec![0]], &[0, 1], 2);
+        assert!(
+            odds[0] > 30.0 && odds[0].is_finite() && odds[1] == -odds[0],
+            "{odds:?}"
+        );
+    }
+
     /// Of rows that all but a few have one value, a resample may hold that value alone.
     #[test]
     fn resamples_that_tell_nothing_are_left_out() {

@@ -420,6 +420,20 @@ mod tests {
         assert!(say(&[&near]));
         assert!(say(&[&near, &clear]), "the clear one passes its share on");
         assert!(!say(&[&near, &pairs(10, 0.0, 0.03)]));
+        // Two-sided p of t = 3·effect/spread with nine degrees of freedom: 0.04, 0.02 and next to none, which α/3, α/2
+        // and α reject one after the other.
+        let chain = [&pairs(10, 0.008, 0.01), &pairs(10, 0.0094, 0.01), &clear];
+        let once = Design {
+            folds: 10,
+            ..design(10)
+        };
+        let mut d = Decisions::new(once, 3);
+        d.look(10, &chain);
+        let levels = d.arms().iter().map(|arm| arm.unwrap().level);
+        for (level, of) in levels.zip([1.0, 2.0, 3.0]) {
+            assert!((level - 0.05 / of).abs() < 1e-9, "{level}");
+        }
+        assert!(d.arms().iter().all(|arm| arm.unwrap().zero_rejected));
         // An arm that stopped as no difference keeps its share: nothing was rejected.
         let same = pairs(10, 0.0, 1e-4);
         let mut d = Decisions::new(design(20), 2);

@@ -164,23 +164,11 @@ impl Estimate {
             };
             there.half(level) <= reach
         };
-        let low = self.pairs / folds + 1;
-        let (mut low, mut high) = (low, (MOST_PAIRS / folds).max(low));
-        if enough(low) {
-            return Some(low * folds);
-        }
-        if !enough(high) {
-            return None;
-        }
-        // Not enough at `low`, enough at `high`.
-        while high - low > 1 {
-            let middle = (low + high) / 2;
-            match enough(middle) {
-                true => high = middle,
-                false => low = middle,
-            }
-        }
-        Some(high * folds)
+        // One after the other: the more looks there are, the less the last may spend, so that more pairs may do no longer
+        // where the rows' part stays.
+        let next = self.pairs / folds + 1;
+        let mut repeats = next..=(MOST_PAIRS / folds).max(next);
+        repeats.find(|&n| enough(n)).map(|n| n * folds)
     }
 }
 
@@ -388,6 +376,54 @@ mod tests {
             if row_sd > 0.9 {
                 assert!(naive / squares < 0.7, "{}", naive / squares);
             }
+        }
+    }
+
+    /// Against the interval as it is written out: with more pairs all parts shrink but the rows', which is seen the more fully.
+    #[test]
+    fn pairs_needed_are_the_fewest_that_would_do() {
+        let design = Design {
+            pairs: 10,
+            folds: 5,
+            alpha: 0.05,
+            margin: 0.005,
+            higher_is_better: true,
+        };
+        let (between, within) = (9e-5, 3e-5);
+        for (effect, rows) in [
+            (0.05, 0.0),
+            (0.018, 0.0),
+            (0.01, 0.0),
+            (0.01, 3e-6),
+            // A thousand pairs, with two hundred looks, would not do.
+            (-0.02, 2e-5),
+        ] {
+            let now = Estimate {
+                pairs: 10,
+                effect,
+                std: 0.03,
+                between,
+                within,
+                rows,
+                scored: 1000,
+            };
+            let half = |pairs: usize| -> f64 {
+                let level = Design { pairs, ..design }.level(pairs, 0.05);
+                let t = student_exceeded(0.5 * level, pairs as f64 - 1.0);
+                let z = normal_exceeded(0.5 * level);
+                let n = pairs as f64;
+                let drawn = (t * t * between).max(z * z * within) * 10.0 / n;
+                (drawn + t * t * rows * (1.0 - 5.0 / n) / (1.0 - 5.0 / 10.0)).sqrt()
+            };
+            let need = now.pairs_needed(0.05, &design).unwrap();
+            assert!(need > 10 && need.is_multiple_of(5), "{effect}: {need}");
+            assert!(half(need) <= effect.abs(), "{effect}: {need}");
+            let fewer = (15..need).step_by(5);
+            assert!(
+                fewer.into_iter().all(|n| half(n) > effect.abs()),
+                "{effect}: {need}"
+            );
+            assert_eq!(half(1000) > effect.abs(), effect == -0.02);
         }
     }
 

@@ -97,23 +97,25 @@ impl Search<'_> {
 mod tests {
     use super::*;
 
-    fn work(trained: f64) -> Work {
-        Work {
-            trained,
-            scored: 30.0,
-        }
+    fn work(trained: f64, scored: f64) -> Work {
+        Work { trained, scored }
     }
 
     #[test]
     fn a_pace_finds_start_and_rate_again() {
-        // Two seconds to load, a hundredth a row.
+        // Two seconds to load, a hundredth a row, and a third of that a row that is only read.
         let mut pace = Pace::default();
-        assert_eq!(pace.seconds(work(1.0)), None);
-        for rows in [100.0, 400.0, 250.0] {
-            pace.add(work(rows), 0.01 * rows, 2.0 + 0.01 * (rows + 10.0));
+        assert_eq!(pace.seconds(work(1.0, 0.0)), None);
+        for (rows, read) in [(100.0, 30.0), (400.0, 300.0), (250.0, 90.0)] {
+            let seconds = 2.0 + 0.01 * (rows + read / 3.0);
+            pace.add(work(rows, read), 0.01 * rows, seconds);
         }
-        let told = pace.seconds(work(1000.0)).unwrap();
-        assert!((told - (2.0 + 10.1)).abs() < 1e-9, "{told}");
+        let told = pace.seconds(work(1000.0, 600.0)).unwrap();
+        assert!((told - (2.0 + 12.0)).abs() < 1e-9, "{told}");
+        // A run that trained on nothing tells no rate.
+        let mut pace = Pace::default();
+        pace.add(work(0.0, 30.0), 0.0, 1.0);
+        assert_eq!(pace.seconds(work(1.0, 0.0)), None);
     }
 
     /// A clock that is told: every run takes what it takes, and the search is planned anew before every trial.

@@ -192,6 +192,20 @@ mod tests {
         );
     }
 
+    /// scikit-learn: macro F1 is over what occurs on either side; Matthews' correlation is 0 where one side does not vary.
+    #[test]
+    fn classes_that_are_never_answered_or_never_meant() {
+        for (gold, answers) in [([0, 1], [0, 0]), ([0, 0], [0, 1])] {
+            let mut c = Confusion::new(2);
+            for (gold, answer) in gold.into_iter().zip(answers) {
+                c.add(Some(gold), answer, 0.1);
+            }
+            let m = c.finish(&[]);
+            assert!((m.macro_f1 - (2.0 / 3.0 + 0.0) / 2.0).abs() < 1e-12);
+            assert_eq!(m.matthews, 0.0);
+        }
+    }
+
     /// A hundred thousand classes take what as many counts take; a matrix of them would be 80 GB.
     #[test]
     fn many_classes_have_figures_and_no_matrix() {

@@ -157,11 +157,10 @@ fn is_error(metric: &str) -> bool {
 /// Whether `new` is better than `old`: a loss or an error is better when lower, everything else when higher.
 /// NaN is never better, and anything is better than NaN.
 pub fn better(metric: &str, new: f64, old: f64) -> bool {
-    match (new.is_nan(), old.is_nan()) {
-        (true, _) => false,
-        (false, true) => true,
-        _ if is_error(metric) => new < old,
-        _ => new > old,
+    match is_error(metric) {
+        _ if old.is_nan() => !new.is_nan(),
+        true => new < old,
+        false => new > old,
     }
 }
 
@@ -229,6 +228,7 @@ mod tests {
             (8, 10, [0.490_162_4, 0.943_317_8]),
             (0, 20, [0.0, 0.161_125_1]),
             (50, 50, [0.928_652_2, 1.0]),
+            (0, 0, [0.0, 1.0]),
         ] {
             let got = wilson(right, n);
             assert!(
@@ -242,26 +242,104 @@ mod tests {
     fn better_knows_directions_and_nan() {
         assert!(better("accuracy", 0.9, 0.8) && !better("accuracy", 0.8, 0.8));
         assert!(better("loss", 0.1, 0.2) && !better("loss", f64::NAN, 0.2));
-        assert!(better("pearson", -0.5, f64::NAN));
+        assert!(better("pearson", -0.5, f64::NAN) && !better("loss", 0.2, 0.2));
+        assert!(!better("accuracy", f64::NAN, f64::NAN));
         for error in ["rmse", "mae"] {
             assert!(better(error, 0.1, 0.2) && range(error)[1] == f64::INFINITY);
         }
     }
 
-    /// Whatever `--metric` takes can be measured.
     #[test]
-    fn every_name_has_a_value() {
+    fn a_metric_lies_in_its_range() {
+        for (metric, wide, by_row) in [
+            ("accuracy", 1.0, true),
+            ("macro_f1", 1.0, false),
+            ("entity_f1", 1.0, false),
+            ("matthews", 2.0, false),
+            ("loss", f64::INFINITY, false),
+        ] {
+            assert_eq!(
+                (widest(metric), is_mean_of_rows(metric)),
+                (wide, by_row),
+                "{metric}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_to_find_and_nothing_found_is_0() {
+        assert_eq!((f1(0, 0, 0), ratio(0, 0)), (0.0, 0.0));
+    }
+
+    /// Whatever `--metric` takes can be measured, under its own name.
+    #[test]
+    fn every_name_has_its_value() {
         use hone_bert::Task;
+        let labels = ["a".to_owned(), "b".to_owned()];
+        let mut classes = Confusion::new(2);
+        for (gold, answer) in [(0, 0), (0, 0), (0, 1), (1, 1), (1, 0)] {
+            classes.add(Some(gold), answer, 0.25);
+        }
+        let mut several = MultiLabelCounts::new(2);
+        several.add(&[0], 0, &[0.0, -0.0]);
+        several.add(&[0, 1], 0, &[0.0, 0.0]);
+        several.add(&[1], 1, &[0.0, 0.0]);
         let mut pairs = Pairs::default();
-        for (gold, predicted) in [(1.0, 2.0), (2.0, 2.0), (3.0, 6.0)] {
+        for (gold, predicted) in [(1.0, 2.0), (2.0, 2.0), (3.0, 6.0), (4.0, 4.0)] {
             pairs.add(gold, predicted);
         }
-        let of_values = Metrics::Regression(pairs.finish());
-        for name in names(Task::Regress) {
-            assert!(of_values.value(name).is_some(), "{name}");
+        let mut words = Entities::default();
+        words.add(&["B-a", "O", "B-b"], &[Some("B-a"), Some("B-b"), Some("O")]);
+        words.add_loss(0.5);
+        words.add_loss(0.25);
+        // From the counts by hand; the correlations and Matthews from scipy and scikit-learn.
+        for (task, metrics, rows, values) in [
+            (
+                Task::Classify,
+                Metrics::Classification(classes.finish(&labels)),
+                5,
+                &[3.0 / 5.0, (2.0 / 3.0 + 1.0 / 2.0) / 2.0, 1.0 / 6.0, 0.25][..],
+            ),
+            (
+                Task::MultiLabel,
+                Metrics::MultiLabel(several.finish(&labels)),
+                3,
+                &[8.0 / 11.0, 0.8, 1.0 / 3.0, 2f64.ln()],
+            ),
+            (
+                Task::Regress,
+                Metrics::Regression(pairs.finish()),
+                4,
+                &[
+                    0.674_199_862_463_242,
+                    0.737_864_787_372_622,
+                    10f64.sqrt() / 2.0,
+                    1.0,
+                    2.5,
+                ],
+            ),
+            (
+                Task::Tag,
+                Metrics::Tagging(words.finish()),
+                1,
+                &[0.5, 1.0 / 3.0, 0.375],
+            ),
+        ] {
+            assert_eq!(names(task).len(), values.len(), "{task:?}");
+            for (name, want) in names(task).iter().zip(values) {
+                let got = metrics.value(name).unwrap();
+                assert!((got - want).abs() < 1e-12, "{task:?} {name}: {got}, {want}");
+            }
+            assert_eq!(
+                (metrics.rows(), Some(metrics.loss())),
+                (rows, metrics.value("loss"))
+            );
+            let line = metrics.headline();
+            assert!(
+                line.starts_with(&format!("loss {:.4}, ", metrics.loss())),
+                "{line}"
+            );
+            assert_eq!(metrics.value("perplexity"), None);
         }
-        let error = |name: &str| of_values.value(name).unwrap();
-        assert!((error("rmse") - (10.0f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert!((error("mae") - 4.0 / 3.0).abs() < 1e-12);
     }
 }

@@ -120,6 +120,21 @@ mod tests {
         assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
     }
 
+    /// A side that does not vary has no correlation; a small one has.
+    #[test]
+    fn what_does_not_vary_has_no_correlation() {
+        let (small, same) = ([0.1, 0.2, 0.4], [0.1; 3]);
+        assert!((pearson(&small, &small) - 1.0).abs() < 1e-12);
+        for (gold, answers) in [(small, same), (same, small), (same, same)] {
+            let mut p = Pairs::default();
+            gold.iter()
+                .zip(answers)
+                .for_each(|(&g, a)| p.add(g as f32, a as f32));
+            let m = p.finish();
+            assert_eq!((m.pearson, m.spearman), (0.0, 0.0), "{gold:?} {answers:?}");
+        }
+    }
+
     #[test]
     fn correlations_by_hand() {
         let mut p = Pairs::default();

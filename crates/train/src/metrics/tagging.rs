@@ -240,8 +240,10 @@ mod tests {
             &["B-a", "I-a", "O", "B-b", "O"],
             &[Some("B-a"), Some("I-a"), Some("B-b"), None, None],
         );
+        e.add_loss(0.5);
+        e.add_loss(0.25);
         let m = e.finish();
-        assert_eq!((m.cut_words, m.words), (2, 5));
+        assert_eq!((m.rows, m.cut_words, m.words, m.loss), (1, 2, 5, 0.375));
         assert!((m.entity_recall - 0.5).abs() < 1e-12);
         assert!((m.entity_precision - 0.5).abs() < 1e-12);
         assert!((m.accuracy - 3.0 / 5.0).abs() < 1e-12);

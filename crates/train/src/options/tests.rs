@@ -50,6 +50,12 @@ fn parts_of_epochs_are_whole_steps() {
         };
         assert_eq!(options.steps(5), steps, "{epochs} {max_steps:?}");
     }
+    // 1.1 epochs of ten steps are eleven, though 1.1 · 10 is a little more.
+    let options = Options {
+        epochs: 1.1,
+        ..Options::default()
+    };
+    assert_eq!(options.steps(10), 11);
 }
 
 #[test]

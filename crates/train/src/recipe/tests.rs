@@ -297,3 +297,19 @@ fn numbers_read_as_they_are_typed() {
         ("67 349".to_owned(), "999".to_owned())
     );
 }
+
+#[test]
+fn sizes_lie_at_or_between_what_was_derived() {
+    for (texts, says) in [
+        (60, "derived at 100 texts"),
+        (100, "derived at 100 texts"),
+        (101, "between what was derived at 100 and 500 texts"),
+        (2_000, "derived at 2 000 texts"),
+        (19_999, "between what was derived at 2 000 and 20 000 texts"),
+        (20_000, "derived at 20 000 texts"),
+        (20_001, "standard"),
+    ] {
+        assert_eq!(place(texts), says);
+    }
+    assert_eq!((rounded(0.1 + 0.2), rounded(3.0 * 1.1e-5)), (0.3, 3.3e-5));
+}

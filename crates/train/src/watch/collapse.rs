@@ -163,3 +163,85 @@ impl Guard {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Examples, TargetRule};
+    use hone_bert::Task;
+
+    #[test]
+    fn when_a_run_is_judged() {
+        for (warmup, steps, at) in [
+            (0, 39, None),
+            (0, 40, Some(20)),
+            (19, 40, Some(20)),
+            (20, 40, None),
+            (0, 1000, Some(200)),
+            (100, 1000, Some(300)),
+        ] {
+            assert_eq!(Guard::judged_at(warmup, steps), at, "{warmup} of {steps}");
+        }
+    }
+
+    #[test]
+    fn no_better_than_the_constant_answer_is_a_collapse() {
+        let nothing = Examples::new(Task::Classify);
+        let answer = ConstantAnswer::best(Task::Classify, 2, &nothing, &TargetRule::default());
+        let judge = |first: usize, loss: f64| {
+            let mut guard = Guard::new(answer.clone(), 20);
+            assert_eq!(
+                [10, 11, 20, 21].map(|s| guard.watches(s)),
+                [false, true, true, false]
+            );
+            for step in first..20 {
+                assert_eq!(guard.take(step, 0.25, 0.5), None);
+            }
+            guard.take(20, loss, 0.5)
+        };
+        // Nine steps a quarter below; the tenth makes up for them, or nearly.
+        let (step, from) = (20, 11);
+        let (loss, constant) = (0.5, 0.5);
+        assert_eq!(
+            judge(11, 2.75),
+            Some(Collapse {
+                step,
+                from,
+                loss,
+                constant
+            })
+        );
+        assert_eq!(judge(11, 2.5), None);
+        // Not the whole window was seen.
+        assert_eq!(judge(12, 2.75), None);
+    }
+
+    #[test]
+    fn a_second_try_is_slower() {
+        let collapse = Collapse {
+            step: 20,
+            from: 11,
+            loss: 1.0,
+            constant: 0.5,
+        };
+        for (warmup, longer) in [(0, 20), (10, 20), (30, 60), (80, 100)] {
+            let options = Options {
+                lr: 4e-5,
+                head_lr: 8e-5,
+                warmup: Warmup::Steps(warmup),
+                ..Options::default()
+            };
+            let second = Restart::after(collapse, &options, 100).options(&options);
+            assert_eq!((second.lr, second.head_lr), (1e-5, 2e-5));
+            assert_eq!(second.warmup, Warmup::Steps(longer), "{warmup}");
+        }
+        for (word, guard) in [
+            ("off", CollapseGuard::Off),
+            ("warn", CollapseGuard::Warn),
+            ("restart", CollapseGuard::Restart),
+        ] {
+            assert_eq!(word.parse(), Ok(guard));
+        }
+        assert!("on".parse::<CollapseGuard>().is_err());
+    }
+}

@@ -100,6 +100,7 @@ mod tests {
         let constant = ConstantAnswer::best(task, classes, all, rule);
         let found = constant.step_loss(all, &[0, 1, 2, 3], rule);
         assert!((found - want).abs() < 1e-6, "{task:?}: {found} {want}");
+        assert_eq!(constant.mean_loss(all, rule), found);
         // No other constant answer costs less.
         for c in 0..classes {
             for move_by in [-0.01, 0.01] {

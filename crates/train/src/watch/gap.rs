@@ -281,14 +281,13 @@ impl History {
         };
         let k = self.points.len();
         let rise = (lowest.step != last.step).then(|| {
-            let level = LEVEL / (k - 1).max(1) as f64;
+            let level = LEVEL / (k - 1) as f64;
             paired(&self.lowest.valid, &self.last.valid, 1.0, level)
         });
         let fall = rise.map(|_| paired(&self.lowest.train, &self.last.train, -1.0, LEVEL));
         let apart = apart(&self.last.train, &self.last.valid);
         let learned = paired(constant, &self.last.train, -1.0, LEVEL).significant();
-        let falling = k > 1
-            && paired(&self.before.valid, &self.last.valid, -1.0, LEVEL).significant()
+        let falling = paired(&self.before.valid, &self.last.valid, -1.0, LEVEL).significant()
             && paired(&self.before.train, &self.last.train, -1.0, LEVEL).significant();
         let known = |losses: &[f32]| losses.iter().filter(|x| !x.is_nan()).count();
         let (train_rows, valid_rows) = (known(&self.last.train), known(&self.last.valid));
@@ -487,10 +486,79 @@ mod tests {
             // Apart, and the validation loss still where it was.
             (&[0.5, 0.2, 0.1], &[0.5, 0.4, 0.4], 300, Verdict::Mild),
             (&[0.5, 0.4, 0.4], &[0.5, 0.4, 0.4], 300, Verdict::None),
-            (&[0.5, 0.1], &[0.5, 0.9], 10, Verdict::Unknown),
+            // One of the two still falling, to where the other is.
+            (&[0.9, 0.5], &[0.5, 0.5], 300, Verdict::None),
+            (&[0.5, 0.5], &[0.9, 0.5], 300, Verdict::None),
+            (&[0.5], &[0.5], 300, Verdict::None),
+            (&[0.5, 0.1], &[0.5, 0.9], 19, Verdict::Unknown),
         ] {
             let history = run(5, rows, train, valid, 0.1);
             assert_eq!(verdict(&history, 1.0), want, "{train:?} {valid:?}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_says_what_it_rests_on() {
+        let (train, valid) = ([0.5, 0.3, 0.1, 0.05], [0.5, 0.4, 0.5, 0.6]);
+        let history = run(5, 300, &train, &valid, 0.1);
+        let gap = |kept| history.gap("accuracy", &[1.0; 300], kept).unwrap();
+        for (kept, before) in [(10, true), (20, true), (30, false), (40, false)] {
+            let gap = gap(kept);
+            let side = gap.kept.unwrap();
+            assert_eq!(side.step, kept);
+            assert_eq!(side.loss_gap, side.valid.loss - side.train.loss);
+            let says = gap.advice.contains("(the weights kept are from before)");
+            assert_eq!(says, before, "{}", gap.advice);
+            assert!(
+                gap.advice.starts_with("overfitting: since step 20 "),
+                "{}",
+                gap.advice
+            );
+        }
+        let gap = gap(10);
+        // The lowest was chosen among three.
+        let rise = gap.valid_rise.unwrap();
+        assert!((rise.level - 0.05 / 3.0).abs() < 1e-12);
+        assert_eq!((rise.rows, gap.apart.rows, gap.evaluations), (300, 600, 4));
+        for (train, valid, begins) in [
+            (
+                &[1.0, 1.0][..],
+                &[1.0, 1.0][..],
+                "underfitting: on training texts the model is no better",
+            ),
+            (&[0.9, 0.6], &[0.9, 0.6], "underfitting: training loss"),
+            (&[0.3, 0.5], &[0.3, 0.5], "unstable: since step 10 "),
+            (
+                &[0.5, 0.1],
+                &[0.5, 0.5],
+                "no overfitting: training texts are known better",
+            ),
+            (&[0.5], &[0.5], "no overfitting: training loss"),
+        ] {
+            let gap = run(5, 300, train, valid, 0.1).gap("accuracy", &[1.0; 300], 0);
+            let advice = gap.unwrap().advice;
+            assert!(advice.starts_with(begins), "{advice}");
+            assert_eq!(
+                advice.contains("from one evaluation"),
+                train.len() == 1,
+                "{advice}"
+            );
+        }
+    }
+
+    #[test]
+    fn losses_of_rows_come_back_from_a_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = History::default();
+        empty.save(folder.path()).unwrap();
+        assert_eq!(History::read(folder.path(), Vec::new()).unwrap(), empty);
+        // After one evaluation nothing was before.
+        for evaluations in [1, 3] {
+            let all = &[0.5, 0.4, 0.6][..evaluations];
+            let history = run(5, 30, all, all, 0.1);
+            history.save(folder.path()).unwrap();
+            let read = History::read(folder.path(), history.points.clone()).unwrap();
+            assert_eq!(read, history);
         }
     }
 

@@ -361,3 +361,22 @@ fn the_same_for_any_number_of_threads() {
     assert_eq!(one.edges, four.edges);
     assert_eq!(one.clusters, four.clusters);
 }
+
+/// As the module says: runs of 3 characters below 80, of 5 from there on; none where one text is more than twice as long;
+/// near from 0.8 on, that included.
+#[test]
+fn what_is_near_by_hand() {
+    for (a, b, run) in [
+        (10, 20, Some(3)),
+        (20, 10, Some(3)),
+        (10, 21, None),
+        (79, 80, Some(3)),
+        (80, 80, Some(5)),
+    ] {
+        assert_eq!(shingle_of(a, b), run, "{a} {b}");
+    }
+    // Thirteen letters have as many runs with the spaces around them; one letter more leaves twelve of fifteen.
+    let of = |a: &str, b: &str| near(&normal(a), &normal(b));
+    assert_eq!(of("abcdefghijklm", "abcdefghijklmn"), Some(0.8));
+    assert_eq!(of("abcdefghijkl", "abcdefghijklm"), None);
+}

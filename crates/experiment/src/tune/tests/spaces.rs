@@ -65,6 +65,17 @@ fn draws_are_uniform_over_the_logarithm_stay_within_and_depend_on_nothing_else()
         let count = batches.iter().filter(|b| **b == size).count();
         assert_eq!(count, n / 3, "{size}");
     }
+    // Between two sizes of a batch all are whole.
+    let sizes = Space::parse("batch-size=8..64", &base).unwrap();
+    for trial in 1..=200 {
+        let Value::Number(size) = value(&sizes, trial, Setting::BatchSize) else {
+            panic!("a size is a number");
+        };
+        assert!(
+            size.fract() == 0.0 && (8.0..=64.0).contains(&size),
+            "{size}"
+        );
+    }
     // Words too are even after any few trials, however late their dimension is.
     let words = Space::parse("pool,init-head,schedule", &base).unwrap();
     for (setting, of) in [
