@@ -149,7 +149,7 @@ fn far_values_are_standardised_or_told() {
     let said = |more: &[&str]| world.hone(&[&words[..], more].concat()).ok().err;
     let standardised = said(&[]);
     assert!(
-        standardised.contains("their mean, 300137, and deviation, 80.81;"),
+        standardised.contains("their mean, 300137, and deviation, 80.80;"),
         "{standardised}"
     );
     assert!(

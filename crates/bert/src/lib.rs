@@ -38,6 +38,7 @@ mod pool;
 mod save;
 mod task;
 mod units;
+mod weights;
 
 pub use acts::RowSet;
 pub use batch::{DeviceBatch, Limits};

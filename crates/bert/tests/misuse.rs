@@ -1,6 +1,6 @@
 //! What a reuser can do in the wrong order or with the wrong numbers is an error, never another result.
 
-use hone_bert::{BertError, Config, Limits, LossKind, Model, Pass, Pool, RowSet, Task};
+use hone_bert::{BertError, Config, Limits, LossKind, Model, Pass, Pool, RowSet, Task, Units};
 use hone_kernels::{Acc, Reference};
 use hone_tensor::Ragged;
 use std::sync::Arc;
@@ -120,4 +120,31 @@ fn numbers_that_no_parameter_can_have() {
         assert!(matches!(error, Err(BertError::Values { .. })));
     }
     assert_eq!(model.download().unwrap(), before);
+
+    // No file says in which units a head answers.
+    let mut model = random(Task::Regress, &["x"]).unwrap();
+    let units = Units {
+        mean: 50.0,
+        deviation: 20.0,
+    };
+    model.answer_in(units);
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        model.save(folder.path()),
+        Err(BertError::Values { .. })
+    ));
+    let answers = |model: &Model<R>| {
+        let mut acts = model.plan_eval(Limits::of(&batch())).unwrap();
+        model.forward(&mut acts, &batch(), &Pass::eval()).unwrap();
+        model.logits(&acts).unwrap()
+    };
+    let said = answers(&model);
+    model.restate_in(Units::PLAIN).unwrap();
+    for (a, b) in said.iter().zip(answers(&model)) {
+        assert!(
+            (a - b).abs() < 1e-12 * a.abs() && (a - 50.0).abs() < 20.0,
+            "{a} {b}"
+        );
+    }
+    model.save(folder.path()).unwrap();
 }
