@@ -159,9 +159,17 @@ mod tests {
         assert!((found.loss - (-1f64).exp().ln_1p()).abs() < 1e-12);
     }
 
+    /// Two texts whose labels are still to come.
+    fn two() -> Examples {
+        let mut examples = Examples::new(Task::Classify);
+        examples.push(0, 1, &[1, 2], &[0, 0]);
+        examples.push(1, 2, &[1, 2], &[0, 0]);
+        examples
+    }
+
     #[test]
     fn the_loss_is_of_rows_whose_label_is_known() {
-        let mut examples = Examples::new(Task::Classify);
+        let mut examples = two();
         examples.targets = Targets::Classes(vec![Some(0), None]);
         let labels = ["a", "b"].map(str::to_owned);
         let mut scorer = Scorer::new(Task::Classify, &labels, &examples).unwrap();
@@ -178,9 +186,7 @@ mod tests {
     fn examples_without_targets_of_the_model_are_refused() {
         let labels = ["a", "b"].map(str::to_owned);
         let refused = |classes: Vec<Option<u32>>, says: &str| {
-            let mut examples = Examples::new(Task::Classify);
-            examples.push(0, 1, &[1, 2], &[0, 0]);
-            examples.push(1, 2, &[1, 2], &[0, 0]);
+            let mut examples = two();
             examples.targets = Targets::Classes(classes);
             let error = Scorer::new(Task::Classify, &labels, &examples).err();
             let said = error.map(|e| e.to_string()).unwrap_or_default();
