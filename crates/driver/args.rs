@@ -357,7 +357,7 @@ pub struct TrainArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// Whether values are learned in units of their own mean and deviation: auto (where the head begins at random, or they
-    /// are far from 0 or close together), always or never; the model that is saved answers them as they are [default: auto]
+    /// are far from 0 or close together), always or never; the model that is saved answers them as they are [default: auto; of other labels never]
     #[arg(long, value_name = "WHEN", help_heading = "Start")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub standardize: Option<String>,

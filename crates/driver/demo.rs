@@ -9,9 +9,7 @@ use hone_bert::Config;
 use hone_experiment::{Demo, DemoReport, Judged, KINDS};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, duration, say};
-use hone_train::{
-    Ending, Event, Job, Sink, Strictness, WordUpdates, peak_memory, task_of, write_beside,
-};
+use hone_train::{Ending, Event, Job, Sink, peak_memory, task_of, write_beside};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -73,18 +71,10 @@ pub fn run(args: TrainArgs, device: &Device) -> Result<Exit> {
     let config = Config::read(&Config::path_in(&model))?;
     let options = settings::options(&args, &config, task_of(data.kind), 0)?;
     let job = Job {
-        model: &model,
-        data: &data,
-        options: &options,
-        max_length: None,
         truncate: settings::truncate(&args.columns)?,
-        strict: Strictness::Warn,
         out: Some(&folder),
-        resume: false,
         frozen: settings::frozen(&args),
-        words: WordUpdates::Deferred,
-        augment: None,
-        recipe: None,
+        ..Job::new(&model, &data, &options)
     };
     train::record(&folder, &args, &options, None, MODEL)?;
     device.tell();

@@ -382,7 +382,14 @@ pub fn options(
             Some(other) => bail!("--init-head {other}: random or probe was expected"),
         },
         pool: word("pool", args.pool.as_deref(), config.pool.name())?,
-        standardize: word("standardize", args.standardize.as_deref(), "auto")?,
+        standardize: word(
+            "standardize",
+            args.standardize.as_deref(),
+            match task {
+                Task::Regress => "auto",
+                _ => "never",
+            },
+        )?,
         reinit_top: args.reinit_top.unwrap_or(0),
         epochs: args.epochs.unwrap_or(usual.epochs),
         max_steps: args.max_steps,

@@ -380,12 +380,6 @@ impl Config {
             Some(other) => return Err(format!("architectures says {other}")),
             None => return Err("architectures is absent".to_owned()),
         };
-        if task == Task::Regress && self.labels.len() > 1 {
-            return Err(format!(
-                "its head gives {} numbers a text, and Hone's regressions one",
-                self.labels.len()
-            ));
-        }
         can_name(task, &self.labels).map_err(|why| format!("id2label names {why}"))?;
         Ok((task, &self.labels))
     }
@@ -430,7 +424,7 @@ pub(crate) fn can_name(task: Task, labels: &[String]) -> Result<(), String> {
     }
     if task == Task::Regress && labels.len() > 1 {
         return Err(format!(
-            "{} values, where a regression has one",
+            "{} values a text, and Hone's regressions have one",
             labels.len()
         ));
     }

@@ -117,7 +117,7 @@ fn several_numbers_are_no_head_that_could_be_used() {
     let three = folder(Task::Classify, 3, |map| {
         map.insert("problem_type".into(), json!("regression"));
     });
-    check(&three, Err("its head gives 3 numbers a text"));
+    check(&three, Err("id2label names 3 values a text"));
     // Training draws a new one and says why.
     let labels = vec!["value".to_owned()];
     let head = HeadChoice::Matching(labels.clone());
@@ -129,7 +129,7 @@ fn several_numbers_are_no_head_that_could_be_used() {
         .map(|(n, _)| n.as_str())
         .collect();
     assert_eq!(drawn, ["classifier.weight", "classifier.bias"]);
-    assert!(receipt.initialised[0].1.contains("3 numbers a text"));
+    assert!(receipt.initialised[0].1.contains("3 values a text"));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
-/// Writes `plan.json` into `out`, which is made where there is none, or, where work is resumed, compares with the one that lies there. `difference`
-/// names the first setting that would change results.
+/// Writes `plan.json` into `out`, which is made where there is none, or, where work is resumed, compares with the one that
+/// lies there. `difference` names the first setting that would change results.
 pub(crate) fn same_plan<S: Serialize + DeserializeOwned>(
     out: &Path,
     resume: bool,

@@ -221,6 +221,7 @@ mod tests {
         assert!(svg.contains("a &lt; b") && svg.contains("train &amp; valid"));
         assert!(!svg.contains("NaN") && svg.ends_with("</svg>\n"));
     }
+
     /// From corner to corner of the axes, and the ticks beside them.
     #[test]
     fn points_stand_where_the_ticks_say() {

@@ -1,7 +1,6 @@
 //! `metrics.jsonl`: one event a line, written at once as it happens.
 
-use hone_tensor::replace_file;
-use hone_train::{Event, Sink};
+use hone_train::{Event, Sink, write_beside};
 use serde_json::Value;
 use std::fs;
 use std::fs::{File, OpenOptions};
@@ -53,15 +52,13 @@ impl JsonLines {
         // One write a line: a process that is killed leaves it or nothing of it.
         self.file.write_all(line.as_bytes())
     }
-}
 
-impl JsonLines {
     /// Takes out what is told again, where there is any of it.
     fn rewind(&mut self, step: usize, evaluated: usize) -> io::Result<()> {
-        let log = fs::read(&self.path)?;
+        let log = fs::read_to_string(&self.path)?;
         let kept = rewound(&log, step as u64, evaluated as u64);
         if kept.len() < log.len() {
-            replace_file(&self.path, &kept)?;
+            write_beside(&self.path, &kept).map_err(io::Error::other)?;
             // The one that is open has lost its name.
             self.file = OpenOptions::new().append(true).open(&self.path)?;
         }
@@ -71,11 +68,10 @@ impl JsonLines {
 
 /// A log whose last run goes on after `step`, its validation part last read at `evaluated`: without what that run told of later
 /// steps.
-fn rewound(log: &[u8], step: u64, evaluated: u64) -> Vec<u8> {
+fn rewound(log: &str, step: u64, evaluated: u64) -> String {
     // A line that is none of this program's stays.
-    let parsed = |line| (line, serde_json::from_slice(line).unwrap_or_default());
-    let lines = log.split_inclusive(|&byte| byte == b'\n');
-    let lines: Vec<(&[u8], Value)> = lines.map(parsed).collect();
+    let parsed = |line| (line, serde_json::from_str(line).unwrap_or_default());
+    let lines: Vec<(&str, Value)> = log.split_inclusive('\n').map(parsed).collect();
     let at = |value: &Value| value.as_u64().unwrap_or(0);
     // A run that began anew after a collapse took a step of that number twice: the later try is the one that goes on.
     let own = last_run(&lines);
@@ -90,11 +86,11 @@ fn rewound(log: &[u8], step: u64, evaluated: u64) -> Vec<u8> {
     };
     let lines = lines.iter().enumerate();
     let kept = lines.filter(|(i, (_, event))| *i < from || !told_again(event));
-    kept.flat_map(|(_, (line, _))| *line).copied().collect()
+    kept.map(|(_, (line, _))| *line).collect()
 }
 
 /// Where the last run of a log begins: of many with its announcement, of which there is one at each sitting.
-fn last_run(lines: &[(&[u8], Value)]) -> usize {
+fn last_run(lines: &[(&str, Value)]) -> usize {
     let mut own = None;
     for (i, (_, event)) in lines.iter().enumerate().rev() {
         let run = ["event", "number", "run"].map(|key| &event[key]);

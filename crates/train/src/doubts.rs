@@ -7,7 +7,7 @@ use crate::events::Event;
 use crate::standardize::hardly_reached;
 use crate::training::Training;
 use crate::watch::{CollapseGuard, Guard};
-use crate::{Average, InitHead, Options, Targets, TrainError};
+use crate::{Average, InitHead, Options, Standardize, Targets, TrainError};
 use hone_bert::Units;
 use hone_kernels::Backend;
 use hone_optim::Warmup;
@@ -46,10 +46,10 @@ impl<B: Backend> Training<'_, B> {
         let mut rows = params.iter().zip(self.pretrained);
         let random = self.options.init_head == InitHead::Random
             && rows.any(|(p, loaded)| p.depth == Depth::Head && !loaded);
-        let plain = self.model.units() == Units::PLAIN;
         let [low, high] = values().fold([f64::INFINITY, f64::NEG_INFINITY], |[l, h], v| {
             [l.min(v), h.max(v)]
         });
+        let plain = self.options.standardize == Standardize::Never;
         (random && plain && hardly_reached(Units::of(values()))).then(|| {
             format!(
                 "the values go from {low} to {high}, and a new head begins near 0 and moves by about its learning rate a step: \

@@ -374,6 +374,11 @@ pub fn fits_task(options: &Options, task: Task) -> Result<(), TrainError> {
             "--pool mean is for labels of whole texts; tagging reads every word".to_owned(),
         ));
     }
+    if task != Task::Regress && options.standardize == Standardize::Always {
+        return Err(TrainError::Option(
+            "--standardize always is for values (--task regress)".to_owned(),
+        ));
+    }
     if matches!(LossKind::of(task), LossKind::Softmax { .. }) {
         return Ok(());
     }

@@ -190,6 +190,7 @@ mod tests {
             examples.targets = Targets::Classes(classes);
             let error = Scorer::new(Task::Classify, &labels, &examples).err();
             let said = error.map(|e| e.to_string()).unwrap_or_default();
+            assert_eq!(said.is_empty(), says.is_empty(), "{said}");
             assert!(said.contains(says), "{said}");
         };
         refused(Vec::new(), "0 targets of 2 examples");

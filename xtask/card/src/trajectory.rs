@@ -4,15 +4,12 @@
 use crate::Work;
 use crate::movement::apart;
 use anyhow::{Context, Result};
-use hone_data::{Columns, Truncate};
+use hone_data::Columns;
 use hone_kernels::Backend;
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_tensor::{Real, SafetensorsFile};
-use hone_train::{
-    DataSource, Event, FrozenPrefix, Job, Options, Select, Sink, Strictness, ValidSource,
-    WordUpdates,
-};
+use hone_train::{DataSource, Event, Job, Options, Select, Sink, ValidSource};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -83,21 +80,8 @@ pub fn train<B: Backend>(backend: Arc<B>, folder: &Path, options: &Options) -> R
     }
     .read()?;
     let mut losses = Losses::default();
-    let done = Job {
-        recipe: None,
-        model: folder,
-        data: &data,
-        options,
-        max_length: None,
-        truncate: Truncate::Head,
-        strict: Strictness::Warn,
-        out: None,
-        resume: false,
-        frozen: FrozenPrefix::Recompute,
-        words: WordUpdates::Deferred,
-        augment: None,
-    }
-    .run(backend, &mut losses, &AtomicBool::new(false))?;
+    let done =
+        Job::new(folder, &data, options).run(backend, &mut losses, &AtomicBool::new(false))?;
     let (model, b) = (&done.model, done.model.backend());
     let mut weights = Vec::new();
     for p in model.layout().table.params() {

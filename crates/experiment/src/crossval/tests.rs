@@ -7,14 +7,14 @@ use super::conclude::Length;
 use super::plan::FoldPlan;
 use super::record::FoldFolder;
 use super::{Combine, CrossVal, CrossValReport};
+use hone_data::Columns;
 use hone_data::augment::{Augmenter, Plan, Protection, Sources};
-use hone_data::{Columns, Truncate};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_tensor::SafetensorsFile;
 use hone_train::{
     Cadence, DataSource, Event, FrozenPrefix, InitHead, Job, JobData, Options, PrefixCache, Sink,
-    Strictness, Targets, Texts, ValidSource, WordUpdates, together,
+    Targets, Texts, ValidSource, together,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,18 +131,15 @@ struct Case<'a> {
 impl Case<'_> {
     fn job(&self) -> Job<'_> {
         Job {
-            model: Box::leak(model().into_boxed_path()),
-            data: self.data,
-            options: self.options,
-            max_length: None,
-            truncate: Truncate::Head,
-            strict: Strictness::Warn,
             out: Some(self.out),
             resume: self.resume,
             frozen: self.frozen,
-            words: WordUpdates::Deferred,
             augment: self.augment,
-            recipe: None,
+            ..Job::new(
+                Box::leak(model().into_boxed_path()),
+                self.data,
+                self.options,
+            )
         }
     }
 

@@ -4,13 +4,10 @@ use super::{
     RangeCurve, RangeMean, RangePoint, RangeRepeat, RangeReport, RangeTest, SuggestedRate,
     suggest_rate,
 };
-use hone_data::{Columns, Truncate};
+use hone_data::Columns;
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
-use hone_train::{
-    DataSource, Event, FrozenPrefix, Job, JobData, Options, Sink, Strictness, TrainError,
-    ValidSource, WordUpdates,
-};
+use hone_train::{DataSource, Event, Job, JobData, Options, Sink, TrainError, ValidSource};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -251,20 +248,7 @@ fn attempt(
     watch: &mut Watch,
 ) -> Result<Option<RangeReport>, TrainError> {
     let (folder, data) = (model(), data());
-    let job = Job {
-        model: &folder,
-        data: &data,
-        options,
-        max_length: None,
-        truncate: Truncate::Head,
-        strict: Strictness::Warn,
-        out: None,
-        resume: false,
-        frozen: FrozenPrefix::Recompute,
-        words: WordUpdates::Deferred,
-        augment: None,
-        recipe: None,
-    };
+    let job = Job::new(&folder, &data, options);
     let mut test = RangeTest {
         job: &job,
         from: 1e-5,

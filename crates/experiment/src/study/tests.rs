@@ -8,13 +8,10 @@ use crate::crossval::FoldPlan;
 use crate::fixture::{Watch, data, model, options, timeless};
 use crate::special::{normal_exceeded, student_exceeded};
 use hone_data::augment::{Augmenter, Plan, Protection, Sources};
-use hone_data::{Cell, LabelSet, TaskKind, Truncate};
+use hone_data::{Cell, LabelSet, TaskKind};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
-use hone_train::{
-    Event, FrozenPrefix, Job, JobData, Options, Strictness, Targets, ValidSource, WordUpdates,
-    together,
-};
+use hone_train::{Event, FrozenPrefix, Job, JobData, Options, Targets, ValidSource, together};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -60,18 +57,9 @@ fn with<T>(
 ) -> T {
     let (model, options) = (model(), options());
     let job = Job {
-        model: &model,
-        data,
-        options: &options,
-        max_length: None,
-        truncate: Truncate::Head,
-        strict: Strictness::Warn,
         out: Some(out),
         resume,
-        frozen: FrozenPrefix::Recompute,
-        words: WordUpdates::Deferred,
-        augment: None,
-        recipe: None,
+        ..Job::new(&model, data, &options)
     };
     f(&Study {
         job: &job,

@@ -8,13 +8,9 @@ use super::journal::RunRecord;
 use super::search::run_name;
 use super::{Chooser, Limit, Purpose, Sensitivity, Space, Tune, TuneReport, Untouched, Verdict};
 use crate::fixture::{self, Watch, model};
-use hone_data::Truncate;
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
-use hone_train::{
-    Event, FrozenPrefix, Job, JobData, Options, Sink, Strictness, TrainError, ValidSource,
-    WordUpdates,
-};
+use hone_train::{Event, Job, JobData, Options, Sink, TrainError, ValidSource};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -74,18 +70,9 @@ impl<'a> Asked<'a> {
         let (model, options) = (model(), &self.options);
         let space = Space::parse(self.space, options).unwrap();
         let job = Job {
-            model: &model,
-            data: self.data,
-            options,
-            max_length: None,
-            truncate: Truncate::Head,
-            strict: Strictness::Warn,
             out: Some(self.out),
             resume: self.resume,
-            frozen: FrozenPrefix::Recompute,
-            words: WordUpdates::Deferred,
-            augment: None,
-            recipe: None,
+            ..Job::new(&model, self.data, options)
         };
         let tune = Tune {
             job: &job,

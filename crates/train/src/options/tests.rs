@@ -156,6 +156,11 @@ fn tasks_refuse_what_they_have_no_place_for() {
         (with(|_| {}), "", &[][..]),
         (with(|o| o.pool = Pool::Mean), "--pool", &[Task::Tag]),
         (
+            with(|o| o.standardize = Standardize::Always),
+            "--standardize always",
+            &[Task::Classify, Task::MultiLabel, Task::Tag],
+        ),
+        (
             with(|o| o.r_drop = 1.0),
             "--r-drop",
             &[Task::Regress, Task::MultiLabel],

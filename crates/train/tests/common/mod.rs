@@ -1,13 +1,13 @@
 //! A tiny BERT with its tokenizer and texts, and runs of it.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use hone_data::{Columns, Truncate};
+use hone_data::Columns;
 use hone_kernels::Backend;
 use hone_optim::Warmup;
 use hone_tensor::Real;
 use hone_train::{
-    DataSource, Done, Event, FrozenPrefix, Job, JobData, Options, Select, Sink, Strictness,
-    TrainError, ValidSource, WordUpdates,
+    DataSource, Done, Event, Job, JobData, Options, Select, Sink, TrainError, ValidSource,
+    WordUpdates,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,6 +92,19 @@ pub struct Run<'a> {
     pub words: WordUpdates,
 }
 
+impl<'a> Run<'a> {
+    /// A run that writes nothing.
+    pub fn new(data: &'a JobData, options: &'a Options) -> Run<'a> {
+        Run {
+            data,
+            options,
+            out: None,
+            resume: false,
+            words: WordUpdates::Deferred,
+        }
+    }
+}
+
 impl Run<'_> {
     pub fn on<B: Backend>(
         &self,
@@ -101,18 +114,10 @@ impl Run<'_> {
         let stop = record.stop.clone();
         stop.store(false, Ordering::SeqCst);
         Job {
-            model: &folder(),
-            data: self.data,
-            options: self.options,
-            max_length: None,
-            truncate: Truncate::Head,
-            strict: Strictness::Warn,
             out: self.out,
             resume: self.resume,
-            frozen: FrozenPrefix::Recompute,
             words: self.words,
-            augment: None,
-            recipe: None,
+            ..Job::new(&folder(), self.data, self.options)
         }
         .run(backend, record, &stop)
     }

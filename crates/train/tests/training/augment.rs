@@ -6,8 +6,8 @@ use hone_data::augment::{Augmenter, Protection, Sources};
 use hone_data::{TaskKind, Tokenizer, Truncate};
 use hone_kernels_cpu::CpuBackend;
 use hone_train::{
-    BatchPlan, Done, EpochTexts, Event, FrozenPrefix, Job, JobData, Options, Order, Select,
-    Strictness, Tokenising, TrainError, ValidSource, WordUpdates, task_of,
+    BatchPlan, Done, EpochTexts, Event, Job, JobData, Options, Order, Select, Tokenising,
+    TrainError, ValidSource, task_of,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -40,18 +40,10 @@ fn run(
     let stop = record.stop.clone();
     stop.store(false, Ordering::SeqCst);
     Job {
-        model: &folder(),
-        data,
-        options,
-        max_length: None,
-        truncate: Truncate::Head,
-        strict: Strictness::Warn,
         out,
         resume,
-        frozen: FrozenPrefix::Recompute,
-        words: WordUpdates::Deferred,
         augment,
-        recipe: None,
+        ..Job::new(&folder(), data, options)
     }
     .run(Arc::new(CpuBackend::new(2)), record, &stop)
 }

@@ -5,9 +5,7 @@ use hone_kernels::Reference;
 use hone_optim::{Pull, Warmup};
 use hone_tensor::SafetensorsFile;
 use hone_train::watch::CollapseGuard;
-use hone_train::{
-    Average, Cadence, Event, Options, Plan, Pool, Select, TrainError, ValidSource, WordUpdates,
-};
+use hone_train::{Average, Cadence, Event, Options, Plan, Pool, Select, TrainError, ValidSource};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,14 +26,7 @@ fn ran(change: impl Fn(&mut Options), valid: ValidSource) -> Result<Ran, TrainEr
     };
     change(&mut options);
     let mut record = Record::default();
-    let done = Run {
-        data: &data(valid),
-        options: &options,
-        out: None,
-        resume: false,
-        words: WordUpdates::Deferred,
-    }
-    .on(Arc::new(R::default()), &mut record)?;
+    let done = Run::new(&data(valid), &options).on(Arc::new(R::default()), &mut record)?;
     let mut plans = record.events.iter().filter_map(|event| match event {
         Event::Planned(plan) => Some(plan.clone()),
         _ => None,

@@ -3,7 +3,7 @@
 use crate::common::{Record, Run, data, options, weights};
 use hone_data::Columns;
 use hone_kernels_cpu::CpuBackend;
-use hone_train::{Cadence, DataSource, Ending, Options, Select, ValidSource, WordUpdates};
+use hone_train::{Cadence, DataSource, Ending, Options, Select, ValidSource};
 use std::sync::Arc;
 
 const STEPS: usize = 12;
@@ -30,11 +30,9 @@ fn check(options: Options, ends: Ending, resumes: bool) {
             ..Record::default()
         };
         let run = Run {
-            data: &data,
-            options: &options,
             out: Some(out),
             resume,
-            words: WordUpdates::Deferred,
+            ..Run::new(&data, &options)
         };
         run.on(Arc::new(CpuBackend::new(2)), &mut record).unwrap()
     };
@@ -126,13 +124,8 @@ fn rows_of_unknown_labels_are_not_counted() {
             split_seed: 0,
         };
         let mut record = Record::default();
-        let run = Run {
-            data: &data.read().unwrap(),
-            options: &options,
-            out: None,
-            resume: false,
-            words: WordUpdates::Deferred,
-        };
+        let data = data.read().unwrap();
+        let run = Run::new(&data, &options);
         let done = run.on(Arc::new(CpuBackend::new(2)), &mut record);
         assert_eq!(done.is_err(), record.losses.is_empty());
         match done {

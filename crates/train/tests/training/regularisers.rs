@@ -6,7 +6,7 @@ use hone_kernels_cpu::CpuBackend;
 use hone_optim::Pull;
 use hone_optim::{Schedule, Warmup};
 use hone_tensor::SafetensorsFile;
-use hone_train::{Average, Options, TrainError, ValidSource, WordUpdates};
+use hone_train::{Average, Options, TrainError, ValidSource};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,14 +22,8 @@ fn with(change: impl Fn(&mut Options)) -> Options {
 }
 
 fn run<B: Backend>(backend: B, options: &Options) -> Result<Vec<(String, Vec<f64>)>, TrainError> {
-    let done = Run {
-        data: &data(ValidSource::None),
-        options,
-        out: None,
-        resume: false,
-        words: WordUpdates::Deferred,
-    }
-    .on(Arc::new(backend), &mut Record::default())?;
+    let done = Run::new(&data(ValidSource::None), options)
+        .on(Arc::new(backend), &mut Record::default())?;
     Ok(weights(&done))
 }
 
@@ -193,11 +187,9 @@ fn stopped_and_resumed() {
                 ..Record::default()
             };
             Run {
-                data: &data,
-                options: &options,
                 out: Some(out.path()),
                 resume,
-                words: WordUpdates::Deferred,
+                ..Run::new(&data, &options)
             }
             .on(Arc::new(CpuBackend::new(1)), &mut record)
             .unwrap()
@@ -220,18 +212,12 @@ fn evaluations_read_the_average_and_change_nothing() {
             o.eval_every = hone_train::Cadence::Steps(3);
             o.max_steps = Some(12);
         });
-        Run {
-            data: &data,
-            options: &options,
-            out: None,
-            resume: false,
-            words: WordUpdates::Deferred,
-        }
-        .on(
-            Arc::new(Reference::<f32>::default()),
-            &mut Record::default(),
-        )
-        .unwrap()
+        Run::new(&data, &options)
+            .on(
+                Arc::new(Reference::<f32>::default()),
+                &mut Record::default(),
+            )
+            .unwrap()
     };
     let file = ValidSource::File(folder().join("train.csv"));
     let (read, unread) = (averaged(file, true), averaged(ValidSource::None, false));

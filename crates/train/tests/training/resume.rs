@@ -2,7 +2,7 @@
 
 use crate::common::{Record, Run, data, options, weights};
 use hone_kernels_cpu::CpuBackend;
-use hone_train::{Cadence, Ending, Event, Options, Select, TrainError, ValidSource, WordUpdates};
+use hone_train::{Cadence, Ending, Event, Options, Select, TrainError, ValidSource};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,11 +39,9 @@ fn a_damaged_checkpoint_is_passed_over_where_an_older_one_is_whole() {
             ..Record::default()
         };
         let run = Run {
-            data: &data,
-            options: &options,
             out: Some(out),
             resume,
-            words: WordUpdates::Deferred,
+            ..Run::new(&data, &options)
         };
         let done = run.on(Arc::new(CpuBackend::new(2)), &mut record);
         (done, record)
@@ -102,11 +100,9 @@ fn no_whole_checkpoint_is_an_error() {
             ..Record::default()
         };
         let run = Run {
-            data: &data,
-            options: &options,
             out: Some(out.path()),
             resume,
-            words: WordUpdates::Deferred,
+            ..Run::new(&data, &options)
         };
         (
             run.on(Arc::new(CpuBackend::new(1)), &mut record)

@@ -1,10 +1,8 @@
 //! What a run says of its texts before it begins.
 
 use crate::common::{Record, folder, options};
-use hone_data::{Columns, Truncate};
-use hone_train::{
-    DataSource, Event, FrozenPrefix, Job, Strictness, TrainError, ValidSource, WordUpdates,
-};
+use hone_data::Columns;
+use hone_train::{DataSource, Event, Job, Strictness, TrainError, ValidSource};
 
 /// What is lost to `--max-length`, to the vocabulary and to labels that only validation texts have is told, part by part.
 #[test]
@@ -33,18 +31,9 @@ fn what_texts_lose_is_told() {
     let tokenise = |strict| {
         let mut record = Record::default();
         let said = Job {
-            model: &model,
-            data: &data,
-            options: &options,
             max_length: Some(7),
-            truncate: Truncate::Head,
             strict,
-            out: None,
-            resume: false,
-            frozen: FrozenPrefix::Recompute,
-            words: WordUpdates::Deferred,
-            augment: None,
-            recipe: None,
+            ..Job::new(&model, &data, &options)
         }
         .tokenise(&mut record);
         let warnings = record.events.into_iter().filter_map(|event| match event {

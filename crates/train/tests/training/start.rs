@@ -2,13 +2,13 @@
 
 use crate::common::{Record, Run, data, folder, options, weights};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
-use hone_data::{Columns, TaskKind, Tokenizer, Truncate};
+use hone_data::{Tokenizer, Truncate};
 use hone_kernels::Reference;
 use hone_optim::Warmup;
 use hone_tensor::SafetensorsFile;
 use hone_train::{
-    DataSource, EvalBatches, Init, InitHead, Logistic, Options, Targets, Tokenising, TrainError,
-    ValidSource, WordUpdates, features, labelled,
+    EvalBatches, Init, InitHead, Logistic, Options, Targets, Tokenising, TrainError, ValidSource,
+    features, labelled,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,14 +25,8 @@ fn begun(change: impl Fn(&mut Options)) -> Result<(HashMap<String, Vec<f64>>, St
         ..options()
     };
     change(&mut options);
-    let done = Run {
-        data: &data(ValidSource::None),
-        options: &options,
-        out: None,
-        resume: false,
-        words: WordUpdates::Deferred,
-    }
-    .on(Arc::new(R::default()), &mut Record::default())?;
+    let done = Run::new(&data(ValidSource::None), &options)
+        .on(Arc::new(R::default()), &mut Record::default())?;
     let said = done.summary.weights.clone();
     Ok((weights(&done).into_iter().collect(), said))
 }
@@ -140,53 +134,5 @@ fn a_fitted_head_is_the_regression_on_frozen_features() {
             .into_iter()
             .fold(f64::INFINITY, f64::min);
         assert!(nearest < 1e-4, "{pool:?}: {nearest:.2e}");
-    }
-}
-
-/// Values far from 0: the regression is on what is left of them without their mean, and the head gives them whole.
-#[test]
-fn a_head_fitted_to_values_begins_at_their_mean() {
-    let files = tempfile::tempdir().unwrap();
-    let path = files.path().join("values.csv");
-    let text = std::fs::read_to_string(folder().join("train.csv")).unwrap();
-    let rows = text.lines().skip(1).map(|line| {
-        let (text, _) = line.rsplit_once(',').unwrap();
-        format!("{text},{}\n", 100.25 + text.split(' ').count() as f64)
-    });
-    std::fs::write(&path, format!("text,label\n{}", rows.collect::<String>())).unwrap();
-    let data = DataSource {
-        data: path,
-        valid: ValidSource::Fraction(0.25),
-        test: None,
-        columns: Columns::default(),
-        kind: Some(TaskKind::Regress),
-        split_seed: 0,
-    }
-    .read()
-    .unwrap();
-    for pool in [Pool::Mean, Pool::Cls] {
-        let options = Options {
-            max_steps: Some(1),
-            warmup: Warmup::Steps(0),
-            lr: 0.0,
-            head_lr: 0.0,
-            init_head: InitHead::Probe,
-            pool,
-            metric: "rmse".to_owned(),
-            ..options()
-        };
-        let done = Run {
-            data: &data,
-            options: &options,
-            out: None,
-            resume: false,
-            words: WordUpdates::Deferred,
-        }
-        .on(Arc::new(R::default()), &mut Record::default())
-        .unwrap();
-        let metrics = done.summary.valid.unwrap().metrics;
-        let [rmse, pearson] = ["rmse", "pearson"].map(|name| metrics.value(name).unwrap());
-        // The values' own deviation is 5.2, their mean 110.
-        assert!(rmse < 5.2 && pearson > 0.5, "{pool:?}: {rmse}, {pearson}");
     }
 }

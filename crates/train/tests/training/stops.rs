@@ -2,7 +2,7 @@
 
 use crate::common::{Record, Run, data, options};
 use hone_kernels::Reference;
-use hone_train::{Cadence, Ending, Event, Options, Select, TrainError, ValidSource, WordUpdates};
+use hone_train::{Cadence, Ending, Event, Options, Select, TrainError, ValidSource};
 use std::sync::Arc;
 
 type R = Reference<f64>;
@@ -10,14 +10,8 @@ type R = Reference<f64>;
 /// Of each evaluation whether it was the best so far, how the run ended, and whether validation rows chose its weights.
 fn run(options: &Options) -> Result<(Vec<bool>, Ending, bool), TrainError> {
     let mut record = Record::default();
-    let done = Run {
-        data: &data(ValidSource::Fraction(0.3)),
-        options,
-        out: None,
-        resume: false,
-        words: WordUpdates::Deferred,
-    }
-    .on(Arc::new(R::default()), &mut record)?;
+    let done = Run::new(&data(ValidSource::Fraction(0.3)), options)
+        .on(Arc::new(R::default()), &mut record)?;
     let best = record.events.iter().filter_map(|event| match event {
         Event::Evaluated { best, .. } => Some(*best),
         _ => None,

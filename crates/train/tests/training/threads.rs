@@ -2,7 +2,7 @@
 
 use crate::common::{Record, Run, data, options, weights};
 use hone_kernels_cpu::{CpuBackend, Path, Split, Team};
-use hone_train::{Options, ValidSource, WordUpdates};
+use hone_train::{Options, ValidSource};
 use std::sync::Arc;
 
 #[test]
@@ -22,13 +22,7 @@ fn fifty_steps_have_the_same_bits_on_any_number_of_threads() {
             let team = Team::with_split(threads, Split::Forced);
             let backend = Arc::new(CpuBackend::with(path, team));
             let mut record = Record::default();
-            let run = Run {
-                data: &data,
-                options: &options,
-                out: None,
-                resume: false,
-                words: WordUpdates::Deferred,
-            };
+            let run = Run::new(&data, &options);
             let done = run.on(backend.clone(), &mut record).unwrap();
             assert_eq!(done.summary.steps, 50);
             let workers = backend.team().take_most_workers();

@@ -5,7 +5,7 @@ use crate::common::{Record, Run, data, distance, folder, largest, options, weigh
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_tensor::SafetensorsFile;
-use hone_train::{ValidSource, WordUpdates};
+use hone_train::ValidSource;
 use std::sync::Arc;
 
 /// `allowed(movement in f64, PyTorch's f32 error)` bounds a tensor's error.
@@ -14,15 +14,9 @@ fn check<B: Backend>(backend: B, loss_tolerance: f64, allowed: impl Fn(&[f64], f
     let start = SafetensorsFile::open(&folder().join("model.safetensors")).unwrap();
     let path = backend.path();
     let mut record = Record::default();
-    let done = Run {
-        data: &data(ValidSource::None),
-        options: &options(),
-        out: None,
-        resume: false,
-        words: WordUpdates::Deferred,
-    }
-    .on(Arc::new(backend), &mut record)
-    .unwrap();
+    let done = Run::new(&data(ValidSource::None), &options())
+        .on(Arc::new(backend), &mut record)
+        .unwrap();
     assert_eq!(done.summary.steps, 100);
     let losses = torch.read_f64("loss").unwrap();
     let loss = distance(&record.losses, &losses);

@@ -5,21 +5,11 @@ use crate::common::{self, Record, Run, data, options, weights};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_train::watch::{CollapseGuard, Verdict, Watch};
-use hone_train::{Cadence, Ending, Event, JobData, Options, Select, ValidSource, WordUpdates};
+use hone_train::{Cadence, Ending, Event, JobData, Options, Select, ValidSource};
 use std::sync::Arc;
 
 fn backend() -> Arc<CpuBackend> {
     Arc::new(CpuBackend::new(2))
-}
-
-fn run<'a>(data: &'a JobData, options: &'a Options) -> Run<'a> {
-    Run {
-        data,
-        options,
-        out: None,
-        resume: false,
-        words: WordUpdates::Deferred,
-    }
 }
 
 /// Few training texts and many epochs at a high rate.
@@ -44,7 +34,9 @@ fn by_heart() -> (JobData, Options) {
 fn a_run_that_learns_by_heart_is_called_overfitting() {
     let (data, options) = by_heart();
     let mut record = Record::default();
-    let done = run(&data, &options).on(backend(), &mut record).unwrap();
+    let done = Run::new(&data, &options)
+        .on(backend(), &mut record)
+        .unwrap();
     let gap = done.summary.gap.unwrap();
     assert_eq!(gap.verdict, Verdict::Overfitting, "{gap:?}");
     assert!(gap.advice.contains("fewer --epochs"), "{}", gap.advice);
@@ -78,7 +70,7 @@ fn a_run_that_learns_by_heart_is_called_overfitting() {
     // One epoch of all the texts is no such thing.
     let data = common::data(ValidSource::Fraction(0.25));
     let short = common::options();
-    let done = run(&data, &short)
+    let done = Run::new(&data, &short)
         .on(backend(), &mut Record::default())
         .unwrap();
     let gap = done.summary.gap.unwrap();
@@ -100,7 +92,7 @@ fn watching_moves_no_weight() {
         ..options
     };
     let bits = |data: &JobData, options: &Options| {
-        let done = run(data, options).on(backend(), &mut Record::default());
+        let done = Run::new(data, options).on(backend(), &mut Record::default());
         weights(&done.unwrap())
     };
     let often = Options {
@@ -129,7 +121,9 @@ fn a_collapsed_run_begins_anew_and_resumes() {
         ..options
     };
     let mut record = Record::default();
-    let done = run(&data, &hopeless).on(backend(), &mut record).unwrap();
+    let done = Run::new(&data, &hopeless)
+        .on(backend(), &mut record)
+        .unwrap();
     let restart = done.summary.restart.unwrap();
     assert_eq!((restart.collapse.from, restart.collapse.step), (16, 30));
     assert!(restart.collapse.loss >= restart.collapse.constant);
@@ -153,7 +147,7 @@ fn a_collapsed_run_begins_anew_and_resumes() {
         collapse_guard: CollapseGuard::Off,
         ..hopeless.clone()
     };
-    let second = run(&data, &plain).on(backend(), &mut Record::default());
+    let second = Run::new(&data, &plain).on(backend(), &mut Record::default());
     assert!(weights(&done) == weights(&second.unwrap()));
 
     // Interrupted in the second try; the same in the middle of its validation, which then comes first; and before the
@@ -167,7 +161,7 @@ fn a_collapsed_run_begins_anew_and_resumes() {
         let with_out = |resume: bool| Run {
             out: Some(folder.path()),
             resume,
-            ..run(&data, &hopeless)
+            ..Run::new(&data, &hopeless)
         };
         let broken = with_out(false).on(backend(), &mut record).unwrap();
         assert_eq!(broken.ending, Ending::Interrupted);
@@ -185,20 +179,7 @@ fn a_collapsed_run_begins_anew_and_resumes() {
 fn what_is_watched_moves_no_weight() {
     let (data, options) = by_heart();
     let model = common::folder();
-    let job = hone_train::Job {
-        model: &model,
-        data: &data,
-        options: &options,
-        max_length: None,
-        truncate: hone_data::Truncate::Head,
-        strict: hone_train::Strictness::Warn,
-        out: None,
-        resume: false,
-        frozen: hone_train::FrozenPrefix::Recompute,
-        words: WordUpdates::Deferred,
-        augment: None,
-        recipe: None,
-    };
+    let job = hone_train::Job::new(&model, &data, &options);
     let texts = job.tokenise(&mut ()).unwrap();
     let [beside, alone] = [Watch::Sample, Watch::Nothing].map(|watch| {
         let fit = hone_train::Fit {
@@ -230,7 +211,7 @@ fn a_run_that_learns_is_left_alone() {
             collapse_guard,
             ..options.clone()
         };
-        let done = run(&data, &options)
+        let done = Run::new(&data, &options)
             .on(backend(), &mut Record::default())
             .unwrap();
         assert_eq!(done.summary.restart, None);
@@ -242,7 +223,7 @@ fn a_run_that_learns_is_left_alone() {
         collapse_guard: CollapseGuard::Restart,
         ..options.clone()
     };
-    let refused = run(&data, &focal).on(backend(), &mut Record::default());
+    let refused = Run::new(&data, &focal).on(backend(), &mut Record::default());
     let error = refused.err().unwrap().to_string();
     assert!(
         error.contains("--collapse-guard") && error.contains("--focal-loss"),

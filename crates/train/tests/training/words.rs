@@ -11,11 +11,8 @@ fn check<B: Backend>(backend: impl Fn() -> B, options: &Options) {
     let run = |words: WordUpdates| {
         let mut record = Record::default();
         let run = Run {
-            data: &data,
-            options,
-            out: None,
-            resume: false,
             words,
+            ..Run::new(&data, options)
         };
         let done = run.on(Arc::new(backend()), &mut record).unwrap();
         let valid = done.summary.valid.as_ref().map(|v| v.metrics.clone());
