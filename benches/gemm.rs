@@ -111,8 +111,10 @@ fn measure(
     b.download(b.view(&numbers(b, out * input)), &mut host)
         .expect("a copy");
     for i in 0..copies {
-        b.set_param(&mut params, i, &host).expect("a whole matrix");
+        b.set_param(&mut params, i, 0, &host)
+            .expect("a whole matrix");
     }
+    b.ready_backward(&params).expect("memory");
     let (bias, x, dy) = (
         numbers(b, out),
         numbers(b, rows * input),

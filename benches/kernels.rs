@@ -70,7 +70,9 @@ fn products(c: &mut Criterion) {
             let mut host = vec![0f32; out * input];
             b.download(b.view(&numbers(&b, out * input)), &mut host)
                 .expect("a copy");
-            b.set_param(&mut params, 0, &host).expect("a whole matrix");
+            b.set_param(&mut params, 0, 0, &host)
+                .expect("a whole matrix");
+            b.ready_backward(&params).expect("memory");
             let weight = WeightRef::one(0);
             let bias = numbers(&b, out);
             for rows in TOKENS {

@@ -167,8 +167,13 @@ impl Source {
         })
     }
 
-    /// Finite values of the tensor for `param`, or `None` where the files have none.
-    fn read(&self, name: &str, expected: &[usize]) -> Result<Option<Vec<f32>>, BertError> {
+    /// The file that holds the tensor called `name` and what it is called there, of real numbers in the `expected` shape;
+    /// `None` where no file has it.
+    fn find(
+        &self,
+        name: &str,
+        expected: &[usize],
+    ) -> Result<Option<(&SafetensorsFile, &str)>, BertError> {
         let Some((file, stored)) = self.tensors.get(name) else {
             return Ok(None);
         };
@@ -190,17 +195,26 @@ impl Source {
                 expected: expected.to_vec(),
             });
         }
-        let values = file.read_f32(stored)?;
-        if let Some(element) = values.iter().position(|x| !x.is_finite()) {
-            return Err(BertError::NotFinite {
-                path: file.path().to_owned(),
-                name: stored.clone(),
-                element,
-                value: values[element],
-            });
-        }
-        Ok(Some(values))
+        Ok(Some((file, stored)))
     }
+}
+
+/// A tensor's values, block by block; one that is not finite is an error.
+fn each_block(
+    (file, stored): (&SafetensorsFile, &str),
+    mut take: impl FnMut(usize, &[f32]) -> Result<(), BertError>,
+) -> Result<(), BertError> {
+    file.each_block_f32(stored, |first, block| {
+        match block.iter().position(|x| !x.is_finite()) {
+            None => take(first, block),
+            Some(at) => Err(BertError::NotFinite {
+                path: file.path().to_owned(),
+                name: stored.to_owned(),
+                element: first + at,
+                value: block[at],
+            }),
+        }
+    })
 }
 
 /// New values for a parameter: LayerNorm the identity, biases zero, everything else normal.
@@ -288,31 +302,35 @@ pub fn load<B: Backend>(
         let is_head = param.depth == Depth::Head;
         let stored = match (&order, is_head) {
             (Err(_), true) => None,
-            _ => source.read(&param.name, &param.shape)?,
+            _ => source.find(&param.name, &param.shape)?,
         };
-        let values = match stored {
-            Some(values) => {
-                receipt.loaded.push(param.name.clone());
-                receipt.elements += values.len();
-                match (&order, is_head) {
-                    (Ok(rows), true) => permute(&values, rows),
-                    _ => values,
-                }
+        if stored.is_some() {
+            receipt.loaded.push(param.name.clone());
+            receipt.elements += param.len();
+        }
+        match (stored, &order) {
+            (Some(stored), Ok(rows)) if is_head => {
+                let mut values = Vec::new();
+                each_block(stored, |_, block| {
+                    values.extend_from_slice(block);
+                    Ok(())
+                })?;
+                set(backend, params, index, 0, &permute(&values, rows))?;
             }
-            None if is_head || param.depth == Depth::Pooler => {
+            (Some(stored), _) => each_block(stored, |first, block| {
+                set(backend, params, index, first, block)
+            })?,
+            (None, _) if is_head || param.depth == Depth::Pooler => {
                 let why = match (&order, is_head) {
                     (Err(why), true) => why.clone(),
                     _ => "the folder has none".to_owned(),
                 };
                 receipt.initialised.push((param.name.clone(), why));
-                fresh(param, config.initializer_range, seed)
+                let values = fresh(param, config.initializer_range, seed);
+                set(backend, params, index, 0, &values)?;
             }
-            None => {
-                missing.push(param.name.clone());
-                continue;
-            }
-        };
-        set(backend, params, index, &values)?;
+            (None, _) => missing.push(param.name.clone()),
+        }
     }
     if let Some(first) = missing.first() {
         return Err(BertError::Missing {
@@ -367,7 +385,7 @@ pub fn initialise<B: Backend>(
 ) -> Result<Receipt, BertError> {
     let mut receipt = Receipt::default();
     for (index, param) in layout.table.params().iter().enumerate() {
-        set(backend, params, index, &fresh(param, std, seed))?;
+        set(backend, params, index, 0, &fresh(param, std, seed))?;
         receipt
             .initialised
             .push((param.name.clone(), "training from scratch".to_owned()));
@@ -375,18 +393,19 @@ pub fn initialise<B: Backend>(
     Ok(receipt)
 }
 
-/// Writes host values in master precision.
+/// Writes host values of a parameter in master precision, from its number `first` on.
 pub(crate) fn set<B: Backend>(
     backend: &B,
     params: &mut B::Params,
     index: usize,
+    first: usize,
     values: &[f32],
 ) -> Result<(), BertError> {
     let values: Vec<B::Master> = values
         .iter()
         .map(|&x| B::Master::from_f64(x as f64))
         .collect();
-    Ok(backend.set_param(params, index, &values)?)
+    Ok(backend.set_param(params, index, first, &values)?)
 }
 
 #[cfg(test)]

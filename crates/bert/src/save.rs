@@ -2,7 +2,7 @@
 
 use crate::{BertError, Config, Layout, Pool, Task};
 use hone_kernels::Backend;
-use hone_tensor::{Real, replace_file, write_safetensors};
+use hone_tensor::{Real, replace_file, write_safetensors_in_blocks};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -76,24 +76,31 @@ pub fn download<B: Backend>(
         .collect()
 }
 
-/// Writes `model.safetensors` under Hugging Face names.
+/// Writes `model.safetensors` under Hugging Face names, block by block: a model is saved where it fits once. Numbers that
+/// are none leave what was there.
 pub fn save_weights<B: Backend>(
     backend: &B,
     params: &B::Params,
     layout: &Layout,
     path: &Path,
 ) -> Result<(), BertError> {
-    let values = download(backend, params, layout)?;
-    let rows = layout.table.params().iter().zip(&values);
-    for (param, values) in rows.clone() {
-        if let Some(element) = values.iter().position(|x| !x.is_finite()) {
-            return Err(BertError::Diverged {
+    let rows = layout.table.params();
+    let tensors: Vec<_> = rows.iter().map(|p| (&p.name[..], &p.shape[..])).collect();
+    let mut host = Vec::new();
+    write_safetensors_in_blocks(path, &tensors, |row, first, block| {
+        let param = &rows[row];
+        host.resize(block.len(), B::Master::default());
+        let part = param.part(first, block.len());
+        backend.download(backend.param(params, part), &mut host)?;
+        let numbers = block.iter_mut().zip(&host);
+        numbers.for_each(|(to, x)| *to = x.to_f64() as f32);
+        match block.iter().position(|x| !x.is_finite()) {
+            None => Ok(()),
+            Some(at) => Err(BertError::Diverged {
                 name: param.name.clone(),
-                element,
-                value: values[element],
-            });
+                element: first + at,
+                value: block[at],
+            }),
         }
-    }
-    let tensors = rows.map(|(p, v)| (p.name.as_str(), p.shape.as_slice(), v.as_slice()));
-    Ok(write_safetensors(path, tensors, &[])?)
+    })
 }

@@ -25,7 +25,7 @@ impl<B: Backend> Model<B> {
                 found: format!("{} values, {} were expected", values.len(), param.len()),
             });
         }
-        load::set(self.backend.as_ref(), &mut self.params, index, values)
+        load::set(self.backend.as_ref(), &mut self.params, index, 0, values)
     }
 
     /// Draws one parameter anew, as for training from scratch.
@@ -87,7 +87,7 @@ impl<B: Backend> Model<B> {
             for x in &mut values {
                 *x = B::Master::from_f64(change(x.to_f64()));
             }
-            b.set_param(&mut self.params, index, &values)?;
+            b.set_param(&mut self.params, index, 0, &values)?;
         }
         Ok(())
     }

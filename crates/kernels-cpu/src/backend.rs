@@ -250,12 +250,17 @@ impl Backend for CpuBackend {
         &self,
         params: &mut CpuParams,
         index: usize,
+        first: usize,
         values: &[f32],
     ) -> Result<(), BackendError> {
-        let range = params.table.params()[index].range();
+        let range = params.table.params()[index].part(first, values.len());
         params.data[range].copy_from_slice(values);
-        params.repack(&self.team, &[index]);
+        params.repack(&self.team, [(index, first..first + values.len())]);
         Ok(())
+    }
+
+    fn ready_backward(&self, params: &CpuParams) -> Result<(), BackendError> {
+        params.ready_backward(&self.team)
     }
 
     fn param<'a>(&self, params: &'a CpuParams, range: Range<usize>) -> &'a [f32] {
@@ -265,14 +270,14 @@ impl Backend for CpuBackend {
     fn param_axpby(&self, params: &mut CpuParams, index: usize, a: f64, x: &[f32], b: f64) {
         let range = params.table.params()[index].range();
         sweep::axpby(&self.team, a, x, b, &mut params.data[range]);
-        params.repack(&self.team, &[index]);
+        params.repack_whole(&self.team, index..index + 1);
     }
 
     fn param_swap(&self, params: &mut CpuParams, other: &mut Buf<f32>) {
         assert_eq!(params.data.len(), other.len(), "arenas of one table");
         std::mem::swap(&mut params.data, other);
-        let all: Vec<usize> = (0..params.table.params().len()).collect();
-        params.repack(&self.team, &all);
+        let all = 0..params.table.params().len();
+        params.repack_whole(&self.team, all);
     }
 
     fn adamw(

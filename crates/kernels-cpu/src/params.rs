@@ -1,4 +1,5 @@
-//! The arena of weights, and beside it every matrix packed for both products it takes part in.
+//! The arena of weights, and beside it every matrix packed for the products it takes part in: the forward one, and the
+//! backward one of a model that trains.
 //!
 //! Matrices are packed again whenever they are written, which only this file's owner does: no product can
 //! meet a stale copy.
@@ -8,7 +9,8 @@ use crate::mem::Buf;
 use crate::{Parts, Path, Team};
 use hone_kernels::{BackendError, WeightRef};
 use hone_tensor::{Kind, ParamTable};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 /// Where a matrix's panels lie.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +25,10 @@ pub struct CpuParams {
     pub(crate) data: Buf<f32>,
     /// Panels of Wᵀ, for the forward product.
     forward: Buf<f32>,
-    /// Panels of W, for the backward product.
-    backward: Buf<f32>,
+    /// Panels of W, for the backward product, from [`CpuParams::ready_backward`] on.
+    backward: OnceLock<Buf<f32>>,
+    /// How many numbers these are.
+    backward_len: usize,
     packed: Vec<Option<Packed>>,
     path: Path,
 }
@@ -53,7 +57,8 @@ impl CpuParams {
         Ok(CpuParams {
             data: Buf::zeroed(table.len(), "parameters")?,
             forward: Buf::zeroed(forward, "packed weights")?,
-            backward: Buf::zeroed(backward, "packed weights")?,
+            backward: OnceLock::new(),
+            backward_len: backward,
             packed,
             path,
             table,
@@ -62,41 +67,47 @@ impl CpuParams {
 
     /// Bytes of the packed copies.
     pub fn packed_bytes(&self) -> usize {
-        4 * (self.forward.len() + self.backward.len())
+        let backward = self.backward.get().map_or(0, |panels| panels.len());
+        4 * (self.forward.len() + backward)
     }
 
-    /// Packs the listed parameters again; those that are no matrices have no copies.
-    pub fn repack(&mut self, team: &Team, rows: &[usize]) {
-        let table = self.table.clone();
-        let (data, packer) = self.split();
-        let mut jobs = Vec::new();
-        for &row in rows {
-            if let Some(band) = packer.band(row) {
-                let param = &table.params()[row];
-                let (start, end) = (param.range().start, param.range().end);
-                jobs.extend(
-                    (start..end)
-                        .step_by(band)
-                        .map(|at| (row, at..(at + band).min(end))),
-                );
-            }
+    /// Makes the copies that products backward read, where there are none yet.
+    pub fn ready_backward(&self, team: &Team) -> Result<(), BackendError> {
+        if self.backward.get().is_some() {
+            return Ok(());
         }
-        let data = &*data;
-        let turn = team.chunk_len(jobs.len(), 4);
-        team.run(jobs.len().div_ceil(turn.max(1)), &|t| {
-            for (row, range) in &jobs[t * turn..((t + 1) * turn).min(jobs.len())] {
-                let start = table.params()[*row].range().start;
-                // SAFETY: bands are disjoint, and each is one job.
-                unsafe { packer.pack(*row, range.start - start, &data[range.clone()]) };
-            }
-        });
+        let mut panels = Buf::zeroed(self.backward_len, "packed weights")?;
+        let packer = Packer {
+            forward: None,
+            backward: Some(Parts::new(&mut panels[..])),
+            packed: &self.packed,
+            table: &self.table,
+            path: self.path,
+        };
+        packer.pack_all(team, &self.data, whole(&self.table));
+        // Whoever came first made the same.
+        let _ = self.backward.set(panels);
+        Ok(())
+    }
+
+    /// Packs parts of parameters again, given by parameter and the part's place in it; those that are no matrices have no
+    /// copies.
+    pub fn repack(&mut self, team: &Team, parts: impl IntoIterator<Item = (usize, Range<usize>)>) {
+        let (data, packer) = self.split();
+        packer.pack_all(team, data, parts);
+    }
+
+    /// Packs whole parameters again.
+    pub fn repack_whole(&mut self, team: &Team, rows: Range<usize>) {
+        let table = self.table.clone();
+        self.repack(team, whole(&table).skip(rows.start).take(rows.len()));
     }
 
     /// The weights, and what keeps their copies up to date.
     pub fn split(&mut self) -> (&mut [f32], Packer<'_>) {
         let packer = Packer {
-            forward: Parts::new(&mut self.forward[..]),
-            backward: Parts::new(&mut self.backward[..]),
+            forward: Some(Parts::new(&mut self.forward[..])),
+            backward: self.backward.get_mut().map(|b| Parts::new(&mut b[..])),
             packed: &self.packed,
             table: &self.table,
             path: self.path,
@@ -143,9 +154,12 @@ impl CpuParams {
     /// W of a stack, as `path` reads it: its matrices give further terms.
     pub(crate) fn backward(&self, path: Path, weight: WeightRef) -> Right<'_> {
         self.check(path);
+        let Some(panels) = self.backward.get() else {
+            panic!("ready_backward comes before products backward")
+        };
         let shape = &self.table.params()[weight.first].shape;
         Right {
-            panels: &self.backward[self.at(weight.first).backward..],
+            panels: &panels[self.at(weight.first).backward..],
             distance: self.distance(weight, |p| p.backward),
             count: weight.count,
             stack: Stack::Depth,
@@ -155,11 +169,17 @@ impl CpuParams {
     }
 }
 
-/// Writes both packed copies of matrices, one band of rows after another and from any thread: while AdamW
+/// Every parameter of a table, whole.
+fn whole(table: &ParamTable) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let rows = table.params().iter().enumerate();
+    rows.map(|(row, param)| (row, 0..param.len()))
+}
+
+/// Writes the packed copies of matrices that there are, one band of rows after another and from any thread: while AdamW
 /// has a band in the cache, packing it costs no reading.
 pub struct Packer<'a> {
-    forward: Parts<'a, f32>,
-    backward: Parts<'a, f32>,
+    forward: Option<Parts<'a, f32>>,
+    backward: Option<Parts<'a, f32>>,
     packed: &'a [Option<Packed>],
     table: &'a ParamTable,
     path: Path,
@@ -171,6 +191,37 @@ impl Packer<'_> {
         self.packed[row]?;
         let width = with_kernel!(self.path, K => K::NR);
         Some(width.min(BAND) * self.table.params()[row].shape[1])
+    }
+
+    /// Packs the bands of `parts` from the arena `data`, those that a part begins or ends in wholly.
+    fn pack_all(
+        &self,
+        team: &Team,
+        data: &[f32],
+        parts: impl IntoIterator<Item = (usize, Range<usize>)>,
+    ) {
+        let mut jobs = Vec::new();
+        for (row, part) in parts {
+            let (Some(band), false) = (self.band(row), part.is_empty()) else {
+                continue;
+            };
+            let len = self.table.params()[row].len();
+            let first = part.start / band * band;
+            jobs.extend(
+                (first..part.end)
+                    .step_by(band)
+                    .map(|at| (row, at..(at + band).min(len))),
+            );
+        }
+        let turn = team.chunk_len(jobs.len(), 4);
+        team.run(jobs.len().div_ceil(turn.max(1)), &|t| {
+            for (row, band) in &jobs[t * turn..((t + 1) * turn).min(jobs.len())] {
+                let start = self.table.params()[*row].offset;
+                let numbers = &data[start + band.start..start + band.end];
+                // SAFETY: bands are disjoint, and each is one job.
+                unsafe { self.pack(*row, band.start, numbers) };
+            }
+        });
     }
 
     /// Packs the band of matrix `row` that begins at element `start` of it (the last one may be shorter).
@@ -193,24 +244,49 @@ impl Packer<'_> {
         let shape = &self.table.params()[row].shape;
         let (out, input) = (shape[0], shape[1]);
         let (first, rows) = (start / input, band.len() / input);
-        // The band is some columns of a panel of Wᵀ (those that W does not have stay zero) …
-        let deep = input.div_ceil(K::TERMS);
-        let to = at.forward + first / K::NR * K::NR * deep + first % K::NR;
-        assert!(band.len() <= BAND * input && to + (deep - 1) * K::NR + rows <= self.forward.len());
         assert!(first.is_multiple_of(K::TERMS), "a band begins a word");
-        // SAFETY: inside the arena; columns of bands are disjoint, and the caller has this band to itself.
-        unsafe { pack::band_as_columns::<K>(band, input, self.forward.as_ptr().add(to)) };
+        // The band is some columns of a panel of Wᵀ (those that W does not have stay zero) …
+        if let Some(panels) = &self.forward {
+            let deep = input.div_ceil(K::TERMS);
+            let to = at.forward + first / K::NR * K::NR * deep + first % K::NR;
+            assert!(band.len() <= BAND * input && to + (deep - 1) * K::NR + rows <= panels.len());
+            // SAFETY: inside the arena; columns of bands are disjoint, and the caller has this band to itself.
+            unsafe { pack::band_as_columns::<K>(band, input, panels.as_ptr().add(to)) };
+        }
         // … and a few rows of every panel of W.
-        for column in (0..input).step_by(K::NR) {
-            let to = at.backward + column * out.div_ceil(K::TERMS) + first / K::TERMS * K::NR;
-            let deep = rows.div_ceil(K::TERMS);
-            // SAFETY: rows of bands are disjoint, and the caller has this band to itself.
-            let part = unsafe { self.backward.range(to..to + deep * K::NR) };
-            let width = K::NR.min(input - column);
-            let from = &band[column..];
-            // SAFETY: the fence below comes before the team's next operation.
-            unsafe { pack::right_panel_for_later::<K>(from, input, rows, width, part) };
+        if let Some(panels) = &self.backward {
+            for column in (0..input).step_by(K::NR) {
+                let to = at.backward + column * out.div_ceil(K::TERMS) + first / K::TERMS * K::NR;
+                let deep = rows.div_ceil(K::TERMS);
+                // SAFETY: rows of bands are disjoint, and the caller has this band to itself.
+                let part = unsafe { panels.range(to..to + deep * K::NR) };
+                let width = K::NR.min(input - column);
+                let from = &band[column..];
+                // SAFETY: the fence below comes before the team's next operation.
+                unsafe { pack::right_panel_for_later::<K>(from, input, rows, width, part) };
+            }
         }
         K::fence();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_tensor::Depth;
+
+    /// A model that only answers keeps one copy of its matrices; one that trains two, however often it is made ready.
+    #[test]
+    fn copies_for_products_backward_are_made_once_they_are_needed() {
+        let mut table = ParamTable::builder();
+        table.push("w", &[64, 64], Depth::Layer(0), Kind::Matrix);
+        table.push("words", &[64, 64], Depth::Embeddings, Kind::Embedding);
+        let params = CpuParams::new(Path::Portable, Arc::new(table.build())).unwrap();
+        let one = params.packed_bytes();
+        assert!(one >= 4 * 64 * 64);
+        for _ in 0..2 {
+            params.ready_backward(&Team::new(1)).unwrap();
+            assert!(params.packed_bytes() >= one + 4 * 64 * 64 && params.packed_bytes() <= 2 * one);
+        }
     }
 }

@@ -184,13 +184,22 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// The table an arena was made for.
     fn table<'a>(&self, params: &'a Self::Params) -> &'a Arc<ParamTable>;
 
-    /// Writes parameter `index`.
+    /// Writes numbers of parameter `index`, from its number `first` on, a multiple of 64: all of it, or a block of what is
+    /// read little by little.
     fn set_param(
         &self,
         params: &mut Self::Params,
         index: usize,
+        first: usize,
         values: &[Self::Master],
     ) -> Result<(), BackendError>;
+
+    /// Makes what a backend keeps beside the weights for products backward ([`Backend::linear_dgrad`] and whatever has
+    /// it inside). Called before the first of them; a model that only answers does without. Again it does nothing.
+    fn ready_backward(&self, params: &Self::Params) -> Result<(), BackendError> {
+        let _ = params;
+        Ok(())
+    }
 
     /// Reads elements of the arena (biases, LayerNorm, embedding tables; saving).
     fn param<'a>(

@@ -73,7 +73,7 @@ fn params(b: &R, out: usize, input: usize, w: &[f64]) -> <R as Backend>::Params 
     let mut table = ParamTable::builder();
     table.push("w", &[out, input], Depth::Layer(0), Kind::Matrix);
     let mut params = b.params(Arc::new(table.build())).unwrap();
-    b.set_param(&mut params, 0, w).unwrap();
+    b.set_param(&mut params, 0, 0, w).unwrap();
     params
 }
 

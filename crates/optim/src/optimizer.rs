@@ -264,29 +264,19 @@ impl<B: Backend> Optimizer<B> {
         (b.view(&self.m), b.view(&self.v))
     }
 
-    /// Puts back moments and counts, as a checkpoint kept them.
+    /// Puts back what a checkpoint kept: the counts, and into the buffers that are given, m and v, the moments.
     ///
     /// # Panics
     ///
-    /// Where they are not as many as this optimiser has.
-    pub fn restore(
-        &mut self,
-        b: &B,
-        m: &[B::Master],
-        v: &[B::Master],
-        taken: Vec<u32>,
-    ) -> Result<(), BackendError> {
-        let len = b.view_len(b.view(&self.m));
-        assert_eq!([m.len(), v.len()], [len; 2], "moments of every gradient");
+    /// Where the counts are not as many as this optimiser has.
+    pub fn restore(&mut self, taken: Vec<u32>) -> [&mut B::Buf<B::Master>; 2] {
         assert_eq!(taken.len(), self.taken.len(), "a count for each tensor");
-        b.upload(b.all_mut(&mut self.m), m)?;
-        b.upload(b.all_mut(&mut self.v), v)?;
         self.taken = taken;
         if let Some(words) = &mut self.words {
             words.history.clear();
             words.since.fill(0);
         }
-        Ok(())
+        [&mut self.m, &mut self.v]
     }
 }
 
@@ -340,7 +330,7 @@ mod tests {
             let mut params = b.params(table.clone()).unwrap();
             for (row, param) in table.params().iter().enumerate() {
                 let values: Vec<f64> = (0..param.len()).map(|i| number(row, i)).collect();
-                b.set_param(&mut params, row, &values).unwrap();
+                b.set_param(&mut params, row, 0, &values).unwrap();
             }
             Rig {
                 groups: POLICY.groups(&table, |_| true),
@@ -455,11 +445,13 @@ mod tests {
         }
         for (row, values) in whole.weights().iter().enumerate() {
             let params = &mut second.params;
-            second.b.set_param(params, row, values).unwrap();
+            second.b.set_param(params, row, 0, values).unwrap();
         }
         let [m, v] = whole.moments();
         let taken = whole.optimizer.taken().to_vec();
-        second.optimizer.restore(&second.b, &m, &v, taken).unwrap();
+        for (moment, values) in second.optimizer.restore(taken).into_iter().zip([m, v]) {
+            moment.copy_from_slice(&values);
+        }
         whole.step(1.0, &all, |row, i| -gradient(row, i));
         second.step(1.0, &all, |row, i| -gradient(row, i));
         assert_eq!(second.weights(), whole.weights());

@@ -1,4 +1,4 @@
-//! Safetensors files, in by memory map and out beside-and-rename.
+//! Safetensors files, in and out in blocks: headers by memory map, results beside-and-rename.
 
 use crate::files::put_in_place;
 use crate::{DType, TensorError};
@@ -8,8 +8,9 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// One tensor of an open file.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,13 +23,15 @@ pub struct StoredTensor {
     pub dtype: DType,
 }
 
-/// An open safetensors file; tensors are converted when read.
+/// An open safetensors file; tensors are read and converted block by block when they are asked for.
 #[derive(Debug)]
 pub struct SafetensorsFile {
     path: PathBuf,
-    map: Mmap,
+    /// Read at one place at a time.
+    file: Mutex<File>,
     tensors: Vec<StoredTensor>,
-    spans: HashMap<String, (usize, usize)>,
+    /// Where in the file each tensor's bytes begin.
+    starts: HashMap<String, u64>,
     metadata: HashMap<String, String>,
 }
 
@@ -49,14 +52,14 @@ impl SafetensorsFile {
                 "this is a folder, a file was expected".to_owned(),
             ));
         }
-        // SAFETY: the map is only read; a file that another process truncates meanwhile is outside
-        // what a reader can guard against, as for every memory-mapped model loader.
+        // SAFETY: the map is only read, and only its header, while this function runs; a file that another process
+        // truncates in that moment is outside what a reader can guard against.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let (_, header) = SafeTensors::read_metadata(&map).map_err(|e| malformed(e.to_string()))?;
         let parsed = SafeTensors::deserialize(&map).map_err(|e| malformed(e.to_string()))?;
         let mut tensors = Vec::new();
-        let mut spans = HashMap::new();
+        let mut starts = HashMap::new();
         for (name, view) in parsed.tensors() {
             let dtype = dtype_of(view.dtype()).ok_or_else(|| TensorError::DType {
                 path: path.to_owned(),
@@ -64,7 +67,7 @@ impl SafetensorsFile {
                 dtype: format!("{:?}", view.dtype()),
             })?;
             let start = view.data().as_ptr() as usize - map.as_ptr() as usize;
-            spans.insert(name.clone(), (start, view.data().len()));
+            starts.insert(name.clone(), start as u64);
             tensors.push(StoredTensor {
                 shape: view.shape().to_vec(),
                 name,
@@ -75,10 +78,10 @@ impl SafetensorsFile {
         let metadata = header.metadata().clone().unwrap_or_default();
         Ok(SafetensorsFile {
             path: path.to_owned(),
+            file: Mutex::new(file),
             tensors,
-            spans,
+            starts,
             metadata,
-            map,
         })
     }
 
@@ -107,46 +110,88 @@ impl SafetensorsFile {
 
     /// Values as f32 (f64 and integers are rounded to nearest).
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, TensorError> {
-        self.read(name, |x| x as f32, |x| x)
+        let mut all = Vec::new();
+        self.each_block_f32(name, |_, block| {
+            all.extend_from_slice(block);
+            Ok::<_, TensorError>(())
+        })?;
+        Ok(all)
+    }
+
+    /// [`SafetensorsFile::read_f32`] for whoever needs no room for a whole tensor: `take` gets blocks of a million numbers
+    /// at most, in order, each with the number that it begins with.
+    pub fn each_block_f32<E: From<TensorError>>(
+        &self,
+        name: &str,
+        take: impl FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each_block(name, |x| x as f32, |x| x, take)
     }
 
     /// Values as f64, exact for every type but 64-bit integers beyond 2⁵³.
     pub fn read_f64(&self, name: &str) -> Result<Vec<f64>, TensorError> {
-        self.read(name, |x| x, |x| x as f64)
+        let mut all = Vec::new();
+        let take = |_, block: &[f64]| {
+            all.extend_from_slice(block);
+            Ok::<_, TensorError>(())
+        };
+        self.each_block(name, |x| x, |x| x as f64, take)?;
+        Ok(all)
     }
 
-    fn read<T>(
+    fn each_block<T, E: From<TensorError>>(
         &self,
         name: &str,
         from_f64: impl Fn(f64) -> T,
         from_f32: impl Fn(f32) -> T,
-    ) -> Result<Vec<T>, TensorError> {
-        let missing = || TensorError::Missing {
-            path: self.path.clone(),
-            name: name.to_owned(),
+        mut take: impl FnMut(usize, &[T]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (Some(tensor), Some(&start)) = (self.get(name), self.starts.get(name)) else {
+            return Err(E::from(TensorError::Missing {
+                path: self.path.clone(),
+                name: name.to_owned(),
+            }));
         };
-        let tensor = self.get(name).ok_or_else(missing)?;
-        let &(start, len) = self.spans.get(name).ok_or_else(missing)?;
-        let bytes = &self.map[start..start + len];
-        Ok(match tensor.dtype {
-            DType::F32 => each(bytes, |b| from_f32(f32::from_le_bytes(b))),
-            DType::F16 => each(bytes, |b| from_f32(f16::from_le_bytes(b).to_f32())),
-            DType::BF16 => each(bytes, |b| from_f32(bf16::from_le_bytes(b).to_f32())),
-            DType::F64 => each(bytes, |b| from_f64(f64::from_le_bytes(b))),
-            DType::I32 => each(bytes, |b| from_f64(i32::from_le_bytes(b) as f64)),
-            DType::I64 => each(bytes, |b| from_f64(i64::from_le_bytes(b) as f64)),
-            DType::I16 => each(bytes, |b| from_f64(i16::from_le_bytes(b).into())),
-            DType::I8 => each(bytes, |b| from_f64(i8::from_le_bytes(b).into())),
-            DType::U64 => each(bytes, |b| from_f64(u64::from_le_bytes(b) as f64)),
-            DType::U32 => each(bytes, |b| from_f64(u32::from_le_bytes(b).into())),
-            DType::U16 => each(bytes, |b| from_f64(u16::from_le_bytes(b).into())),
-            DType::U8 | DType::Bool => each(bytes, |b| from_f64(u8::from_le_bytes(b).into())),
-        })
+        let (len, size) = (tensor.shape.iter().product::<usize>(), tensor.dtype.size());
+        let mut bytes = vec![0; len.min(BLOCK) * size];
+        let mut values = Vec::with_capacity(len.min(BLOCK));
+        for first in (0..len).step_by(BLOCK) {
+            let bytes = &mut bytes[..BLOCK.min(len - first) * size];
+            self.read_at(start + (first * size) as u64, bytes)
+                .map_err(|source| io(&self.path, source))?;
+            values.clear();
+            let to = &mut values;
+            match tensor.dtype {
+                DType::F32 => each(bytes, to, |b| from_f32(f32::from_le_bytes(b))),
+                DType::F16 => each(bytes, to, |b| from_f32(f16::from_le_bytes(b).to_f32())),
+                DType::BF16 => each(bytes, to, |b| from_f32(bf16::from_le_bytes(b).to_f32())),
+                DType::F64 => each(bytes, to, |b| from_f64(f64::from_le_bytes(b))),
+                DType::I32 => each(bytes, to, |b| from_f64(i32::from_le_bytes(b) as f64)),
+                DType::I64 => each(bytes, to, |b| from_f64(i64::from_le_bytes(b) as f64)),
+                DType::I16 => each(bytes, to, |b| from_f64(i16::from_le_bytes(b).into())),
+                DType::I8 => each(bytes, to, |b| from_f64(i8::from_le_bytes(b).into())),
+                DType::U64 => each(bytes, to, |b| from_f64(u64::from_le_bytes(b) as f64)),
+                DType::U32 => each(bytes, to, |b| from_f64(u32::from_le_bytes(b).into())),
+                DType::U16 => each(bytes, to, |b| from_f64(u16::from_le_bytes(b).into())),
+                DType::U8 | DType::Bool => {
+                    each(bytes, to, |b| from_f64(u8::from_le_bytes(b).into()));
+                }
+            }
+            take(first, &values)?;
+        }
+        Ok(())
+    }
+
+    /// Fills `bytes` from the place `start` of the file.
+    fn read_at(&self, start: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(bytes)
     }
 }
 
-fn each<const N: usize, T>(bytes: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes.as_chunks::<N>().0.iter().map(|&b| f(b)).collect()
+fn each<const N: usize, T>(bytes: &[u8], to: &mut Vec<T>, f: impl Fn([u8; N]) -> T) {
+    to.extend(bytes.as_chunks::<N>().0.iter().map(|&b| f(b)));
 }
 
 fn dtype_of(dtype: Dtype) -> Option<DType> {
@@ -168,7 +213,7 @@ fn dtype_of(dtype: Dtype) -> Option<DType> {
     })
 }
 
-/// Numbers that are on their way at a time where a tensor is written in blocks.
+/// Numbers that are on their way at a time where a tensor is read or written in blocks.
 const BLOCK: usize = 1 << 20;
 
 /// Writes f32 tensors to `path`, beside it first and then renamed into place,
@@ -192,23 +237,23 @@ pub fn write_safetensors<'a>(
     })
 }
 
-/// [`write_safetensors`] of lists of numbers that are not all in memory: `read` is asked for one block of them after the
-/// other, by tensor and first number.
+/// [`write_safetensors`] of tensors `(name, shape)` that are not all in memory: `read` is asked for one block of numbers
+/// after the other, by tensor and first number.
 pub fn write_safetensors_in_blocks<E: From<TensorError>>(
     path: &Path,
-    tensors: &[(&str, usize)],
+    tensors: &[(&str, &[usize])],
     mut read: impl FnMut(usize, usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by_key(|&t| tensors[t].0);
-    let shapes: Vec<[usize; 1]> = order.iter().map(|&t| [tensors[t].1]).collect();
-    let rows = order.iter().zip(&shapes);
-    let rows: Vec<_> = rows.map(|(&t, s)| (tensors[t].0, &s[..], s[0])).collect();
+    let len = |&(_, shape): &(&str, &[usize])| shape.iter().product::<usize>();
+    let rows = order.iter().map(|&t| &tensors[t]);
+    let rows: Vec<_> = rows.map(|t| (t.0, t.1, len(t))).collect();
     write(path, &rows, &[], |file| {
-        let largest = tensors.iter().map(|(_, len)| *len).max().unwrap_or(0);
+        let largest = tensors.iter().map(len).max().unwrap_or(0);
         let mut block = vec![0.0; largest.min(BLOCK)];
         for &tensor in &order {
-            let len = tensors[tensor].1;
+            let len = len(&tensors[tensor]);
             for start in (0..len).step_by(BLOCK) {
                 let block = &mut block[..BLOCK.min(len - start)];
                 read(tensor, start, block)?;
@@ -324,17 +369,33 @@ mod tests {
         let notes = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let want = safetensors::serialize(views, Some(notes)).unwrap();
         let path = folder.path().join("x.safetensors");
-        let sizes = lists.each_ref().map(|(name, values)| (*name, values.len()));
+        let shapes = lists.each_ref().map(|(_, values)| [values.len()]);
+        let sizes = lists.iter().zip(&shapes);
+        let sizes: Vec<_> = sizes
+            .map(|((name, _), shape)| (*name, &shape[..]))
+            .collect();
         write_safetensors_in_blocks(&path, &sizes, |tensor, start, block| {
             block.copy_from_slice(&lists[tensor].1[start..][..block.len()]);
             Ok::<_, TensorError>(())
         })
         .unwrap();
         assert!(std::fs::read(&path).unwrap() == want);
-        let shapes = sizes.map(|(_, n)| [n]);
         let whole = lists.iter().zip(&shapes);
         write_safetensors(&path, whole.map(|((n, v), s)| (*n, &s[..], &v[..])), &[]).unwrap();
         assert!(std::fs::read(&path).unwrap() == want);
+
+        // Back again, whole and in blocks.
+        let file = SafetensorsFile::open(&path).unwrap();
+        for (name, values) in &lists {
+            assert!(file.read_f32(name).unwrap() == *values, "{name}");
+        }
+        let mut firsts = Vec::new();
+        let each = |first, block: &[f32]| {
+            firsts.push((first, block.len()));
+            Ok::<_, TensorError>(())
+        };
+        file.each_block_f32("v", each).unwrap();
+        assert_eq!(firsts, [(0, BLOCK), (BLOCK, 3)]);
 
         // What comes to nothing leaves what was there.
         let lost = |_, _, _: &mut [f32]| {

@@ -64,6 +64,16 @@ impl Param {
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.len()
     }
+
+    /// `len` of its elements, from its element `first` on, in the arena.
+    ///
+    /// # Panics
+    /// Where it has not so many.
+    pub fn part(&self, first: usize, len: usize) -> Range<usize> {
+        let inside = first.checked_add(len).is_some_and(|end| end <= self.len());
+        assert!(inside, "{len} numbers of {} from {first} on", self.name);
+        self.offset + first..self.offset + first + len
+    }
 }
 
 /// All parameters of a model over one flat arena.

@@ -133,9 +133,10 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
         let drawn: B::Buf<B::Master> = draw.masters(param.len(), scale)?;
         let mut host = vec![B::Master::default(); param.len()];
         b.download(b.view(&drawn), &mut host)?;
-        b.set_param(&mut params, index, &host)?;
+        b.set_param(&mut params, index, 0, &host)?;
         see.tensor(b, &name, &param.shape, &drawn)?;
     }
+    b.ready_backward(&params)?;
     let in_arena = |index: usize| table.params()[index].range();
     for (index, (name, out, input)) in weights.into_iter().enumerate() {
         let weight = WeightRef::one(index);

@@ -86,8 +86,14 @@ impl<'b, B: Backend> Layer<'b, B> {
         let table = Arc::new(table.build());
         let mut params = b.params(table.clone())?;
         for (index, param) in table.params().iter().enumerate() {
-            b.set_param(&mut params, index, &numbers::<B::Master>(param.len(), 0.05))?;
+            b.set_param(
+                &mut params,
+                index,
+                0,
+                &numbers::<B::Master>(param.len(), 0.05),
+            )?;
         }
+        b.ready_backward(&params)?;
         let biases = table.params()[4..].iter().map(|p| p.range()).collect();
         Ok(Layer {
             b,

@@ -223,9 +223,10 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         &self,
         params: &mut Self::Params,
         index: usize,
+        first: usize,
         values: &[f32],
     ) -> Result<(), BackendError> {
-        let range = params.table.params()[index].range();
+        let range = params.table.params()[index].part(first, values.len());
         let (mut data, copy) = Self::copy_part(params, range);
         self.upload(data.again(), values)?;
         if let Some(copy) = copy {

@@ -24,8 +24,10 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
             .into_iter()
             .map(B::Master::from_f64)
             .collect();
-        b.set_param(&mut params, i, &host).expect("a whole tensor");
+        b.set_param(&mut params, i, 0, &host)
+            .expect("a whole tensor");
     }
+    b.ready_backward(&params).expect("memory");
     let lens: Vec<usize> = table.params().iter().map(|p| p.len()).collect();
     let rows = [
         (0, 0, 1e-2, 0.1, 0.0, 3),
@@ -135,7 +137,7 @@ fn long_tensors<B: Backend>(rig: &mut Rig<'_, B>) {
     for (index, len) in lens.into_iter().enumerate() {
         let values = rig.numbers(len).into_iter().map(B::Master::from_f64);
         let values: Vec<B::Master> = values.collect();
-        b.set_param(&mut params, index, &values)
+        b.set_param(&mut params, index, 0, &values)
             .expect("a whole tensor");
     }
     let row = |param, grad_offset, start_decay| AdamwRow {
@@ -253,7 +255,8 @@ fn sat_out<B: Backend>(
     let start = |rig: &Rig<'_, B>| {
         let mut params = b.params(table.clone()).expect("memory");
         let host: Vec<B::Master> = words.iter().map(|&x| B::Master::from_f64(x)).collect();
-        b.set_param(&mut params, WORDS, &host).expect("the words");
+        b.set_param(&mut params, WORDS, 0, &host)
+            .expect("the words");
         (params, rig.master(&moments), rig.master(&squares))
     };
     let read = |rig: &Rig<'_, B>, params: &B::Params| {

@@ -117,7 +117,7 @@ fn activated<B: Backend>(rig: &mut Rig<'_, B>, activation: Activation) {
         .into_iter()
         .map(Real::from_f64)
         .collect();
-    b.set_param(&mut params, 0, &w).expect("a whole tensor");
+    b.set_param(&mut params, 0, 0, &w).expect("a whole tensor");
     let mut x = rig.numbers(ROWS * WIDTH);
     x[3 * WIDTH + 5] = f64::NAN;
     let (x, bias) = (rig.act(&x), rig.masters(WIDTH));

@@ -37,11 +37,21 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         let table = table.build();
         let of_bias = table.params()[count].range();
         let mut params = b.params(Arc::new(table)).expect("memory");
+        // Copies for products backward are made of weights that are there, and follow those that come.
+        let ready = |params: &B::Params| b.ready_backward(params).expect("memory");
+        if rows % 2 == 0 {
+            ready(&params);
+        }
         for i in 0..=count {
             let w = rig.numbers(if i < count { out * input } else { wide });
             let host: Vec<B::Master> = w.iter().map(|&x| hone_tensor::Real::from_f64(x)).collect();
-            b.set_param(&mut params, i, &host).expect("a whole tensor");
+            let (block, rest) = host.split_at(host.len() / 3 / 64 * 64);
+            for (first, values) in [(block.len(), rest), (0, block)] {
+                b.set_param(&mut params, i, first, values)
+                    .expect("a block of a tensor");
+            }
         }
+        ready(&params);
         let weight = WeightRef { first: 0, count };
         let bias = rig.masters(wide);
         let x = rig.acts(rows * input);

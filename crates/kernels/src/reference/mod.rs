@@ -93,9 +93,10 @@ impl<F: Scalar> Backend for Reference<F> {
         &self,
         params: &mut Self::Params,
         index: usize,
+        first: usize,
         values: &[F],
     ) -> Result<(), BackendError> {
-        let range = params.table.params()[index].range();
+        let range = params.table.params()[index].part(first, values.len());
         params.data[range].copy_from_slice(values);
         Ok(())
     }

@@ -55,8 +55,10 @@ impl<B: Backend> Engine<B> {
         model: &Model<B>,
         path: &Path,
     ) -> Result<B::Buf<B::Master>, TrainError> {
-        let values = read_flat::<B>(path, "weights", model.layout().table.len())?;
-        Ok(model.backend().from_slice(&values)?)
+        let b = model.backend().as_ref();
+        let mut arena = b.alloc(model.layout().table.len())?;
+        read_flat(b, path, "weights", &mut arena)?;
+        Ok(arena)
     }
 
     /// Puts back what [`Engine::save`] wrote.
@@ -76,16 +78,15 @@ impl<B: Backend> Engine<B> {
                 average.restore(arena);
             }
         }
-        let path = folder.join("optimizer.safetensors");
-        let len = self.grads.layout().len;
-        let m = read_flat::<B>(&path, "m", len)?;
-        let v = read_flat::<B>(&path, "v", len)?;
         let by_name: HashMap<&str, u32> = taken.iter().map(|(n, k)| (n.as_str(), *k)).collect();
         let rows = model.layout().table.params().iter();
         let count = |name: &str| by_name.get(name).copied();
         let counts = rows.map(|p| count(&p.name).ok_or_else(|| no_count(folder, &p.name)));
         let counts = counts.collect::<Result<_, _>>()?;
-        self.optimizer.restore(b.as_ref(), &m, &v, counts)?;
+        let path = folder.join("optimizer.safetensors");
+        for (name, moments) in ["m", "v"].into_iter().zip(self.optimizer.restore(counts)) {
+            read_flat(b.as_ref(), &path, name, moments)?;
+        }
         Ok(())
     }
 }
@@ -97,8 +98,9 @@ fn write_flat<B: Backend>(
     arenas: &[(&str, B::View<'_, B::Master>)],
     path: &Path,
 ) -> Result<(), TrainError> {
-    let sizes = arenas.iter().map(|&(name, view)| (name, b.view_len(view)));
-    let sizes: Vec<_> = sizes.collect();
+    let sizes: Vec<_> = arenas.iter().map(|a| [b.view_len(a.1)]).collect();
+    let sizes = arenas.iter().zip(&sizes);
+    let sizes: Vec<_> = sizes.map(|(a, size)| (a.0, &size[..])).collect();
     let mut host = Vec::new();
     write_safetensors_in_blocks(path, &sizes, |arena, start, block| {
         host.resize(block.len(), B::Master::default());
@@ -112,20 +114,28 @@ fn write_flat<B: Backend>(
     })
 }
 
+/// Fills `arena` from a tensor, block by block.
 fn read_flat<B: Backend>(
+    b: &B,
     path: &Path,
     name: &str,
-    len: usize,
-) -> Result<Vec<B::Master>, TrainError> {
-    let values = SafetensorsFile::open(path)?.read_f32(name)?;
-    if values.len() != len {
+    arena: &mut B::Buf<B::Master>,
+) -> Result<(), TrainError> {
+    let file = SafetensorsFile::open(path)?;
+    let found = file.get(name).map(|t| t.shape.iter().product());
+    let len = b.len(arena);
+    if let Some(found) = found.filter(|&found: &usize| found != len) {
         return Err(TrainError::Checkpoint {
             path: path.to_owned(),
-            reason: format!("{name} has {} numbers, {len} were expected", values.len()),
+            reason: format!("{name} has {found} numbers, {len} were expected"),
         });
     }
-    Ok(values
-        .into_iter()
-        .map(|x| B::Master::from_f64(f64::from(x)))
-        .collect())
+    file.each_block_f32(name, |first, block| {
+        let values: Vec<_> = block
+            .iter()
+            .map(|&x| B::Master::from_f64(x.into()))
+            .collect();
+        let part = b.slice_mut(b.all_mut(arena), first..first + block.len());
+        Ok(b.upload(part, &values)?)
+    })
 }
