@@ -93,6 +93,30 @@ impl GemmKernel for Avx2 {
     }
 }
 
+/// One step of depth: the rows of `a`, `row` apart, times the columns of `b`. No closure of [`tile`]: builds that check
+/// pointers would call it.
+///
+/// # Safety
+/// The rows and columns exist, and the caller has this path's features.
+#[inline(always)]
+unsafe fn step<const ROWS: usize>(
+    a: *const f32,
+    row: usize,
+    b: *const f32,
+    sum: &mut [[__m256; 2]; ROWS],
+) {
+    // SAFETY: handed on from the caller.
+    unsafe {
+        let b0 = _mm256_loadu_ps(b);
+        let b1 = _mm256_loadu_ps(b.add(8));
+        for i in 0..ROWS {
+            let x = _mm256_broadcast_ss(&*a.add(i * row));
+            sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
+            sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
+        }
+    }
+}
+
 /// # Safety
 /// As [`GemmKernel::tile`] with `rows = ROWS`.
 #[target_feature(enable = "avx2,fma")]
@@ -120,27 +144,18 @@ unsafe fn tile<const ROWS: usize, L: Left>(
         let depth = left.depth_stride();
         let mut a = a;
         let mut b = b;
-        let mut step = |a: *const f32, b: *const f32| {
-            let b0 = _mm256_loadu_ps(b);
-            let b1 = _mm256_loadu_ps(b.add(8));
-            for i in 0..ROWS {
-                let x = _mm256_broadcast_ss(&*a.add(i * row));
-                sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
-                sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
-            }
-        };
         let mut next = ahead.at;
         for _ in 0..k / 4 {
             _mm_prefetch::<_MM_HINT_T1>(next.cast());
             next = next.wrapping_add(ahead.step);
             for p in 0..4 {
-                step(a.add(p * depth), b.add(p * 16));
+                step(a.add(p * depth), row, b.add(p * 16), &mut sum);
             }
             a = a.add(4 * depth);
             b = b.add(4 * 16);
         }
         for _ in 0..k % 4 {
-            step(a, b);
+            step(a, row, b, &mut sum);
             a = a.add(depth);
             b = b.add(16);
         }

@@ -164,11 +164,7 @@ unsafe fn tile<const ROWS: usize, const WIDE: usize, L: Left>(
     ahead: Ahead,
 ) {
     // SAFETY: handed on from the caller.
-    unsafe {
-        sums::<ROWS, WIDE, L>(k, a, left, b, c, c_stride, plus, ahead, |x, y, sum| {
-            _mm512_fmadd_ps(x, y, sum)
-        });
-    }
+    unsafe { sums::<ROWS, WIDE, false, L>(k, a, left, b, c, c_stride, plus, ahead) }
 }
 
 /// [`tile`] of words of two bf16.
@@ -186,21 +182,63 @@ unsafe fn tile_bf16<const ROWS: usize, const WIDE: usize, L: Left>(
     plus: Plus,
     ahead: Ahead,
 ) {
+    // SAFETY: handed on from the caller.
+    unsafe { sums::<ROWS, WIDE, true, L>(k, a, left, b, c, c_stride, plus, ahead) }
+}
+
+/// `sum` and the products of a lane's words.
+///
+/// # Safety
+/// As [`tile`] or [`tile_bf16`], whose features it is compiled with.
+#[inline(always)]
+unsafe fn fused<const BF16: bool>(x: __m512, y: __m512, sum: __m512) -> __m512 {
     // SAFETY: handed on from the caller; both types are 64 bytes.
     unsafe {
-        sums::<ROWS, WIDE, L>(k, a, left, b, c, c_stride, plus, ahead, |x, y, sum| {
-            let words = |x: __m512| std::mem::transmute::<__m512, __m512bh>(x);
-            _mm512_dpbf16_ps(sum, words(x), words(y))
-        });
+        if BF16 {
+            let (x, y) = (
+                std::mem::transmute::<__m512, __m512bh>(x),
+                std::mem::transmute::<__m512, __m512bh>(y),
+            );
+            _mm512_dpbf16_ps(sum, x, y)
+        } else {
+            _mm512_fmadd_ps(x, y, sum)
+        }
     }
 }
 
-/// The loop of both; `fused` adds the products of its words to `sum`.
+/// One word of depth: the rows of `a`, `row` apart, times the columns of `b`. No closure of [`sums`], which would have
+/// features of its own (none) where it is not inlined.
 ///
 /// # Safety
-/// As [`tile`], whose features it is compiled with.
+/// As [`fused`]; the rows and columns exist.
 #[inline(always)]
-unsafe fn sums<const ROWS: usize, const WIDE: usize, L: Left>(
+unsafe fn step<const ROWS: usize, const WIDE: usize, const BF16: bool>(
+    a: *const f32,
+    row: usize,
+    b: *const f32,
+    sum: &mut [[__m512; WIDE]; ROWS],
+) {
+    // SAFETY: handed on from the caller.
+    unsafe {
+        let mut right = [_mm512_setzero_ps(); WIDE];
+        for w in 0..WIDE {
+            right[w] = _mm512_loadu_ps(b.add(w * LANES));
+        }
+        for i in 0..ROWS {
+            let x = _mm512_set1_ps(*a.add(i * row));
+            for w in 0..WIDE {
+                sum[i][w] = fused::<BF16>(x, right[w], sum[i][w]);
+            }
+        }
+    }
+}
+
+/// The loop of both.
+///
+/// # Safety
+/// As [`fused`].
+#[inline(always)]
+unsafe fn sums<const ROWS: usize, const WIDE: usize, const BF16: bool, L: Left>(
     k: usize,
     a: *const f32,
     left: L,
@@ -209,7 +247,6 @@ unsafe fn sums<const ROWS: usize, const WIDE: usize, L: Left>(
     c_stride: usize,
     plus: Plus,
     ahead: Ahead,
-    fused: impl Fn(__m512, __m512, __m512) -> __m512,
 ) {
     // SAFETY (whole body): every address is formed from `rows < ROWS`, `p < k` and NR columns, which the
     // caller says exist; prefetches touch nothing.
@@ -227,30 +264,19 @@ unsafe fn sums<const ROWS: usize, const WIDE: usize, L: Left>(
         let depth = left.depth_stride();
         let mut a = a;
         let mut b = b;
-        let mut step = |a: *const f32, b: *const f32| {
-            let mut right = [_mm512_setzero_ps(); WIDE];
-            for w in 0..WIDE {
-                right[w] = _mm512_loadu_ps(b.add(w * LANES));
-            }
-            for i in 0..ROWS {
-                let x = _mm512_set1_ps(*a.add(i * row));
-                for w in 0..WIDE {
-                    sum[i][w] = fused(x, right[w], sum[i][w]);
-                }
-            }
-        };
         let mut next = ahead.at;
         for _ in 0..k / 4 {
             _mm_prefetch::<_MM_HINT_T1>(next.cast());
             next = next.wrapping_add(ahead.step);
             for p in 0..4 {
-                step(a.add(p * depth), b.add(p * LANES * WIDE));
+                let (a, b) = (a.add(p * depth), b.add(p * LANES * WIDE));
+                step::<ROWS, WIDE, BF16>(a, row, b, &mut sum);
             }
             a = a.add(4 * depth);
             b = b.add(4 * LANES * WIDE);
         }
         for _ in 0..k % 4 {
-            step(a, b);
+            step::<ROWS, WIDE, BF16>(a, row, b, &mut sum);
             a = a.add(depth);
             b = b.add(LANES * WIDE);
         }
