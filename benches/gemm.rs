@@ -114,7 +114,7 @@ fn measure(
         b.set_param(&mut params, i, 0, &host)
             .expect("a whole matrix");
     }
-    b.ready_backward(&params).expect("memory");
+    b.ready_backward(&params, 0).expect("memory");
     let (bias, x, dy) = (
         numbers(b, out),
         numbers(b, rows * input),

@@ -72,7 +72,7 @@ fn products(c: &mut Criterion) {
                 .expect("a copy");
             b.set_param(&mut params, 0, 0, &host)
                 .expect("a whole matrix");
-            b.ready_backward(&params).expect("memory");
+            b.ready_backward(&params, 0).expect("memory");
             let weight = WeightRef::one(0);
             let bias = numbers(&b, out);
             for rows in TOKENS {

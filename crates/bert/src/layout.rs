@@ -118,6 +118,12 @@ impl Layout {
         (self.word, self.table.params()[self.word].shape[0])
     }
 
+    /// The first row of encoder layer `layer`, or of what lies above the last one; rows of layers ascend.
+    pub(crate) fn first_of_layer(&self, layer: usize) -> usize {
+        let above = self.pooler.unwrap_or(self.classifier).weight;
+        self.layers.get(layer).map_or(above, |l| l.q.weight)
+    }
+
     /// Gradient offsets for the parameters that `trained` names. What one kernel computes together
     /// (q, k and v; a LayerNorm's two) has room where any of it is trained; the classifier's two, whose kernel
     /// also gives the gradient of everything below, always have.

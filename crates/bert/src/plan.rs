@@ -100,7 +100,8 @@ impl<B: Backend> Model<B> {
     /// Buffers for training batches up to `limits` with gradients as laid out.
     pub fn plan_train(&self, limits: Limits, layout: &GradLayout) -> Result<Acts<B>, BertError> {
         let saved_from = self.frozen_prefix(layout).unwrap_or(0);
-        self.backend().ready_backward(self.params())?;
+        let first = self.layout().first_of_layer(saved_from);
+        self.backend().ready_backward(self.params(), first)?;
         self.plan(limits, saved_from, Some(()), self.last_rows())
     }
 

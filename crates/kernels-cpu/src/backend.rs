@@ -259,8 +259,8 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn ready_backward(&self, params: &CpuParams) -> Result<(), BackendError> {
-        params.ready_backward(&self.team)
+    fn ready_backward(&self, params: &CpuParams, from: usize) -> Result<(), BackendError> {
+        params.ready_backward(&self.team, from)
     }
 
     fn param<'a>(&self, params: &'a CpuParams, range: Range<usize>) -> &'a [f32] {

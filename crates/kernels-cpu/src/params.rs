@@ -8,7 +8,8 @@ use crate::gemm::{BAND, GemmKernel, Right, Stack, pack, with_kernel};
 use crate::mem::Buf;
 use crate::{Parts, Path, Team};
 use hone_kernels::{BackendError, WeightRef};
-use hone_tensor::{Kind, ParamTable};
+use hone_tensor::{Depth, Kind, ParamTable};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -16,7 +17,24 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug, Clone, Copy)]
 struct Packed {
     forward: usize,
+    /// Which of the groups of panels backward, and where in it.
+    group: usize,
     backward: usize,
+}
+
+/// Panels of W for the backward products of one depth of the model: a frozen depth needs none.
+struct Group {
+    depth: Depth,
+    len: usize,
+    /// From [`CpuParams::ready_backward`] on.
+    panels: OnceLock<Buf<f32>>,
+}
+
+impl Group {
+    fn parts(&mut self) -> Option<Parts<'_, f32>> {
+        let panels = self.panels.get_mut();
+        panels.map(|panels| Parts::new(&mut panels[..]))
+    }
 }
 
 /// Weights and their packed copies.
@@ -25,10 +43,7 @@ pub struct CpuParams {
     pub(crate) data: Buf<f32>,
     /// Panels of Wᵀ, for the forward product.
     forward: Buf<f32>,
-    /// Panels of W, for the backward product, from [`CpuParams::ready_backward`] on.
-    backward: OnceLock<Buf<f32>>,
-    /// How many numbers these are.
-    backward_len: usize,
+    backward: Vec<Group>,
     packed: Vec<Option<Packed>>,
     path: Path,
 }
@@ -36,20 +51,33 @@ pub struct CpuParams {
 impl CpuParams {
     /// An arena of zeros.
     pub fn new(path: Path, table: Arc<ParamTable>) -> Result<CpuParams, BackendError> {
-        let (mut forward, mut backward) = (0, 0);
+        let mut forward = 0;
+        let mut groups: Vec<Group> = Vec::new();
         let packed = table
             .params()
             .iter()
             .map(|p| {
                 (p.kind == Kind::Matrix).then(|| {
                     let (out, input) = (p.shape[0], p.shape[1]);
-                    let at = Packed { forward, backward };
+                    if groups.last().is_none_or(|group| group.depth != p.depth) {
+                        groups.push(Group {
+                            depth: p.depth,
+                            len: 0,
+                            panels: OnceLock::new(),
+                        });
+                    }
+                    let group = groups.len() - 1;
+                    let at = Packed {
+                        forward,
+                        group,
+                        backward: groups[group].len,
+                    };
                     let (f, b) = with_kernel!(path, K => (
                         pack::panels_len::<K>(input, out),
                         pack::panels_len::<K>(out, input),
                     ));
                     forward += f;
-                    backward += b;
+                    groups[group].len += b;
                     at
                 })
             })
@@ -57,8 +85,7 @@ impl CpuParams {
         Ok(CpuParams {
             data: Buf::zeroed(table.len(), "parameters")?,
             forward: Buf::zeroed(forward, "packed weights")?,
-            backward: OnceLock::new(),
-            backward_len: backward,
+            backward: groups,
             packed,
             path,
             table,
@@ -67,26 +94,36 @@ impl CpuParams {
 
     /// Bytes of the packed copies.
     pub fn packed_bytes(&self) -> usize {
-        let backward = self.backward.get().map_or(0, |panels| panels.len());
-        4 * (self.forward.len() + backward)
+        let made = self.backward.iter().filter_map(|g| g.panels.get());
+        4 * (self.forward.len() + made.map(|panels| panels.len()).sum::<usize>())
     }
 
-    /// Makes the copies that products backward read, where there are none yet.
-    pub fn ready_backward(&self, team: &Team) -> Result<(), BackendError> {
-        if self.backward.get().is_some() {
-            return Ok(());
+    /// Makes the copies that products backward through parameters from row `from` of the table on read, where there are
+    /// none yet.
+    pub fn ready_backward(&self, team: &Team, from: usize) -> Result<(), BackendError> {
+        let wanted = (from..self.packed.len()).filter_map(|row| Some(self.packed[row]?.group));
+        let wanted: BTreeSet<usize> = wanted.collect();
+        for group in wanted {
+            let Group { len, panels, .. } = &self.backward[group];
+            if panels.get().is_some() {
+                continue;
+            }
+            let mut new = Buf::zeroed(*len, "packed weights")?;
+            let mut backward: Vec<_> = self.backward.iter().map(|_| None).collect();
+            backward[group] = Some(Parts::new(&mut new[..]));
+            let packer = Packer {
+                forward: None,
+                backward,
+                packed: &self.packed,
+                table: &self.table,
+                path: self.path,
+            };
+            let own = |row: usize| self.packed[row].is_some_and(|at| at.group == group);
+            let parts = whole(&self.table).filter(|(row, _)| own(*row));
+            packer.pack_all(team, &self.data, parts);
+            // Whoever came first made the same.
+            let _ = panels.set(new);
         }
-        let mut panels = Buf::zeroed(self.backward_len, "packed weights")?;
-        let packer = Packer {
-            forward: None,
-            backward: Some(Parts::new(&mut panels[..])),
-            packed: &self.packed,
-            table: &self.table,
-            path: self.path,
-        };
-        packer.pack_all(team, &self.data, whole(&self.table));
-        // Whoever came first made the same.
-        let _ = self.backward.set(panels);
         Ok(())
     }
 
@@ -107,7 +144,7 @@ impl CpuParams {
     pub fn split(&mut self) -> (&mut [f32], Packer<'_>) {
         let packer = Packer {
             forward: Some(Parts::new(&mut self.forward[..])),
-            backward: self.backward.get_mut().map(|b| Parts::new(&mut b[..])),
+            backward: self.backward.iter_mut().map(Group::parts).collect(),
             packed: &self.packed,
             table: &self.table,
             path: self.path,
@@ -154,7 +191,7 @@ impl CpuParams {
     /// W of a stack, as `path` reads it: its matrices give further terms.
     pub(crate) fn backward(&self, path: Path, weight: WeightRef) -> Right<'_> {
         self.check(path);
-        let Some(panels) = self.backward.get() else {
+        let Some(panels) = self.backward[self.at(weight.first).group].panels.get() else {
             panic!("ready_backward comes before products backward")
         };
         let shape = &self.table.params()[weight.first].shape;
@@ -179,7 +216,8 @@ fn whole(table: &ParamTable) -> impl Iterator<Item = (usize, Range<usize>)> {
 /// has a band in the cache, packing it costs no reading.
 pub struct Packer<'a> {
     forward: Option<Parts<'a, f32>>,
-    backward: Option<Parts<'a, f32>>,
+    /// By group.
+    backward: Vec<Option<Parts<'a, f32>>>,
     packed: &'a [Option<Packed>],
     table: &'a ParamTable,
     path: Path,
@@ -254,7 +292,7 @@ impl Packer<'_> {
             unsafe { pack::band_as_columns::<K>(band, input, panels.as_ptr().add(to)) };
         }
         // … and a few rows of every panel of W.
-        if let Some(panels) = &self.backward {
+        if let Some(panels) = &self.backward[at.group] {
             for column in (0..input).step_by(K::NR) {
                 let to = at.backward + column * out.div_ceil(K::TERMS) + first / K::TERMS * K::NR;
                 let deep = rows.div_ceil(K::TERMS);
@@ -273,20 +311,28 @@ impl Packer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hone_tensor::Depth;
 
-    /// A model that only answers keeps one copy of its matrices; one that trains two, however often it is made ready.
+    /// A model that only answers keeps one copy of its matrices; one that trains two of those that it goes back through,
+    /// however often it is made ready.
     #[test]
     fn copies_for_products_backward_are_made_once_they_are_needed() {
+        const SIDE: usize = 64;
         let mut table = ParamTable::builder();
-        table.push("w", &[64, 64], Depth::Layer(0), Kind::Matrix);
-        table.push("words", &[64, 64], Depth::Embeddings, Kind::Embedding);
+        for (name, depth, kind) in [
+            ("words", Depth::Embeddings, Kind::Embedding),
+            ("below", Depth::Layer(0), Kind::Matrix),
+            ("q", Depth::Layer(1), Kind::Matrix),
+            ("k", Depth::Layer(1), Kind::Matrix),
+        ] {
+            table.push(name, &[SIDE, SIDE], depth, kind);
+        }
         let params = CpuParams::new(Path::Portable, Arc::new(table.build())).unwrap();
         let one = params.packed_bytes();
-        assert!(one >= 4 * 64 * 64);
-        for _ in 0..2 {
-            params.ready_backward(&Team::new(1)).unwrap();
-            assert!(params.packed_bytes() >= one + 4 * 64 * 64 && params.packed_bytes() <= 2 * one);
+        assert_eq!(one, 3 * 4 * SIDE * SIDE);
+        let panels = 4 * with_kernel!(Path::Portable, K => pack::panels_len::<K>(SIDE, SIDE));
+        for (from, made) in [(4, 0), (3, 2), (2, 2), (0, 3), (2, 3)] {
+            params.ready_backward(&Team::new(1), from).unwrap();
+            assert_eq!(params.packed_bytes(), one + made * panels, "from {from}");
         }
     }
 }

@@ -195,9 +195,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
     ) -> Result<(), BackendError>;
 
     /// Makes what a backend keeps beside the weights for products backward ([`Backend::linear_dgrad`] and whatever has
-    /// it inside). Called before the first of them; a model that only answers does without. Again it does nothing.
-    fn ready_backward(&self, params: &Self::Params) -> Result<(), BackendError> {
-        let _ = params;
+    /// it inside) through parameters from row `from` of the table on. Called before the first of them; a model that only
+    /// answers does without, as do frozen layers below all that trains. Again it does nothing.
+    fn ready_backward(&self, params: &Self::Params, from: usize) -> Result<(), BackendError> {
+        let _ = (params, from);
         Ok(())
     }
 

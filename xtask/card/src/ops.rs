@@ -136,7 +136,7 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
         b.set_param(&mut params, index, 0, &host)?;
         see.tensor(b, &name, &param.shape, &drawn)?;
     }
-    b.ready_backward(&params)?;
+    b.ready_backward(&params, 0)?;
     let in_arena = |index: usize| table.params()[index].range();
     for (index, (name, out, input)) in weights.into_iter().enumerate() {
         let weight = WeightRef::one(index);

@@ -93,7 +93,7 @@ impl<'b, B: Backend> Layer<'b, B> {
                 &numbers::<B::Master>(param.len(), 0.05),
             )?;
         }
-        b.ready_backward(&params)?;
+        b.ready_backward(&params, 0)?;
         let biases = table.params()[4..].iter().map(|p| p.range()).collect();
         Ok(Layer {
             b,

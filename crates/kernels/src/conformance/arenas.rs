@@ -27,7 +27,7 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         b.set_param(&mut params, i, 0, &host)
             .expect("a whole tensor");
     }
-    b.ready_backward(&params).expect("memory");
+    b.ready_backward(&params, 0).expect("memory");
     let lens: Vec<usize> = table.params().iter().map(|p| p.len()).collect();
     let rows = [
         (0, 0, 1e-2, 0.1, 0.0, 3),

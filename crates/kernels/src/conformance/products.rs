@@ -38,7 +38,7 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         let of_bias = table.params()[count].range();
         let mut params = b.params(Arc::new(table)).expect("memory");
         // Copies for products backward are made of weights that are there, and follow those that come.
-        let ready = |params: &B::Params| b.ready_backward(params).expect("memory");
+        let ready = |params: &B::Params| b.ready_backward(params, 0).expect("memory");
         if rows % 2 == 0 {
             ready(&params);
         }
