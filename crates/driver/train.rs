@@ -109,7 +109,7 @@ fn execute<B: Backend>(
         crate::out::line(serde_json::to_string(&done.summary)?)?;
     }
     let pairs = are_pairs(&job.data.train.rows);
-    report(&done.summary, done.model.task, pairs, args, out);
+    report(&done.summary, done.model.task(), pairs, args, out);
     Ok(Exit::Done)
 }
 

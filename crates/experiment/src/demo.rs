@@ -250,7 +250,7 @@ impl Demo {
     fn judge<B: Backend>(&self, job: &Job<'_>, done: &Done<B>) -> Result<Vec<Judged>, TrainError> {
         let how = Tokenising {
             tokenizer: &done.tokenizer,
-            max_length: job.max_length.unwrap_or(done.model.config.positions),
+            max_length: job.max_length.unwrap_or(done.model.config().positions),
             truncate: job.truncate,
         };
         let Some(part) = &job.data.test else {
@@ -268,7 +268,7 @@ impl Demo {
             EvalBatches::USUAL,
             |p| {
                 let best = argmax(p.logits);
-                let label = done.model.labels[best].clone();
+                let label = done.model.labels()[best].clone();
                 verdicts.push(Judged {
                     index: p.index,
                     right: label == self.test[p.index].label,

@@ -114,13 +114,10 @@ pub struct Examples {
     ids: Vec<u32>,
     types: Vec<u8>,
     pub(crate) offsets: Vec<usize>,
-    /// Word pieces each example lost to truncation; empty where nobody counted.
-    pub truncated: Vec<u32>,
-    /// Stable keys of the examples' dropout draws.
-    pub example_ids: Vec<u64>,
-    /// Row of each example in its file, from 1, for messages.
-    pub rows: Vec<usize>,
-    /// The answers.
+    pub(crate) truncated: Vec<u32>,
+    pub(crate) example_ids: Vec<u64>,
+    pub(crate) rows: Vec<usize>,
+    /// The answers, one for each example: what trains on them or scores them refuses others.
     pub targets: Targets,
 }
 
@@ -246,6 +243,21 @@ impl Examples {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Word pieces each example lost to truncation; empty where nobody counted.
+    pub fn truncated(&self) -> &[u32] {
+        &self.truncated
+    }
+
+    /// Stable keys of the examples' dropout draws.
+    pub fn example_ids(&self) -> &[u64] {
+        &self.example_ids
+    }
+
+    /// Row of each example in its file, from 1, for messages.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
     }
 
     /// Tokens of example `i`.

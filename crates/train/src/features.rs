@@ -47,7 +47,7 @@ pub fn features_each<B: Backend>(
     batches: EvalBatches,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Features>>, TrainError> {
-    let hidden = model.config.hidden;
+    let hidden = model.config().hidden;
     let mut out = vec![
         Features {
             rows: examples.len(),
@@ -123,7 +123,7 @@ pub(crate) fn word_features<B: Backend>(
     batches: EvalBatches,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<(Features, Vec<usize>)>, TrainError> {
-    let hidden = model.config.hidden;
+    let hidden = model.config().hidden;
     let (mut values, mut classes) = (Vec::new(), Vec::new());
     if let (Targets::Tags { tokens, .. }, false) = (&examples.targets, examples.is_empty()) {
         let mut acts = model.plan_hidden(batches.limits(examples), RowSet::All)?;

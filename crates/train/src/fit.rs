@@ -211,12 +211,14 @@ impl Job<'_> {
         else {
             return Err(TrainError::Interrupted);
         };
-        model.config.hidden_dropout = options.dropout;
-        model.config.attention_dropout = options.attention_dropout;
-        model.config.classifier_dropout =
-            (options.head_dropout != options.dropout).then_some(options.head_dropout);
+        let own = options.head_dropout != options.dropout;
+        model.set_dropout(
+            options.dropout,
+            options.attention_dropout,
+            own.then_some(options.head_dropout),
+        )?;
         // What another run found of another model does not hold for this one.
-        Abstain::write(None, &mut model.config.source)?;
+        Abstain::write(None, model.fields_mut())?;
         if let Some(begun) = &mut fit.begun {
             begun(&model)?;
         }

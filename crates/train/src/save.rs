@@ -56,7 +56,7 @@ impl Job<'_> {
     /// A model folder for transformers: weights, configuration and the tokenizer the run began with.
     pub fn save_model<B: Backend>(&self, model: &Model<B>, out: &Path) -> Result<(), TrainError> {
         let cut = Cut {
-            max_length: self.length(&model.config)?,
+            max_length: self.length(model.config())?,
             truncate: self.truncate,
         };
         save_folder(model, self.model, Some(cut), out)

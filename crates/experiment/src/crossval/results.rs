@@ -180,7 +180,7 @@ impl<'a> OutOfFold<'a> {
             }
         };
         let mut line = vec![
-            self.examples.rows[i].to_string(),
+            self.examples.rows()[i].to_string(),
             entry.fold.to_string(),
             entry.repeat.to_string(),
             label,

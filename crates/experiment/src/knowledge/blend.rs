@@ -30,7 +30,7 @@ impl<B: Backend> Blend<B> {
         }
         let other = tuned.backend().alloc(tuned.layout().table.len())?;
         Ok(Blend {
-            threshold: Abstain::read(&tuned.config.source)?,
+            threshold: Abstain::read(&tuned.config().source)?,
             base,
             model: tuned,
             other,
@@ -68,7 +68,7 @@ impl<B: Backend> Blend<B> {
             self.exchange();
         }
         let own = self.threshold.as_ref().filter(|_| alpha == 1.0);
-        Abstain::write(own, &mut self.model.config.source)
+        Abstain::write(own, self.model.fields_mut())
     }
 
     fn exchange(&mut self) {

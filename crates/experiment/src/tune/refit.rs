@@ -415,7 +415,7 @@ impl<B: Backend> Course<'_, B> {
         };
         let examples = self.untouched();
         let mut acts = model.plan_eval(EvalBatches::USUAL.limits(examples))?;
-        let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
+        let mut scorer = Scorer::new(model.task(), model.labels(), examples)?;
         let mut logits = Vec::with_capacity(examples.len());
         let (classes, batches) = (model.classes(), EvalBatches::USUAL);
         predict(
