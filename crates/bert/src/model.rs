@@ -28,6 +28,11 @@ pub struct Model<B: Backend> {
     pub(crate) params: B::Params,
 }
 
+hone_tensor::brief_debug! {
+    [B: Backend] Model<B>, |m|
+    backend: m.backend.path(), task: m.task, labels: m.labels, config: m.config, numbers: m.layout.table.len()
+}
+
 /// Which loss the head is trained with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LossKind {
@@ -203,8 +208,8 @@ impl<B: Backend> Model<B> {
         &self.labels
     }
 
-    /// Sets the probabilities of dropout that the model is saved with; `classifier`: where the head has one of its own. A pass
-    /// has its own ([`Pass`]).
+    /// Sets the probabilities of dropout that the model is saved with; `classifier`: where the head has one of its own. A
+    /// pass brings its own ([`Pass`]).
     pub fn set_dropout(
         &mut self,
         hidden: f64,
@@ -222,8 +227,8 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
-    /// The fields that `config.json` is saved with. Where one speaks of what [`Model::config`], the task or the labels say,
-    /// they win.
+    /// The fields that `config.json` is saved with. Where one speaks of what [`Model::config`], the task or the labels
+    /// say, they win.
     pub fn fields_mut(&mut self) -> &mut Map<String, Value> {
         &mut self.config.source
     }

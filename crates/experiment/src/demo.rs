@@ -31,6 +31,8 @@ pub struct Demo {
     folder: PathBuf,
 }
 
+hone_tensor::brief_debug! { [] Demo, |d| train: d.train.len(), test: d.test.len(), folder: d.folder }
+
 /// One way of telling good reviews from bad ones.
 #[derive(Debug, Clone, Serialize)]
 pub struct Contender {
@@ -69,6 +71,7 @@ pub struct Judged {
 }
 
 /// What came out.
+#[derive(Debug)]
 pub struct DemoReport {
     /// Majority class, TF-IDF, from scratch, fine-tuned.
     pub contenders: Vec<Contender>,

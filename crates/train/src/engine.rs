@@ -48,6 +48,11 @@ pub struct Engine<B: Backend> {
     seed: u64,
 }
 
+hone_tensor::brief_debug! {
+    [B: Backend] Engine<B>, |e|
+    limits: e.limits, loss: e.loss, optimizer: e.optimizer, schedule: e.schedule, warmup: e.warmup, steps: e.steps
+}
+
 /// How often a step reads each text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draws {
@@ -83,6 +88,8 @@ pub struct Queued<B: Backend> {
     /// The step's tokens.
     pub tokens: usize,
 }
+
+hone_tensor::brief_debug! { [B: Backend] Queued<B>, |q| micro_batches: q.losses.len(), tokens: q.tokens }
 
 impl<B: Backend> Queued<B> {
     /// Waits for the losses.

@@ -109,7 +109,7 @@ impl Targets {
 }
 
 /// Examples ready for batching.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Examples {
     ids: Vec<u32>,
     types: Vec<u8>,
@@ -120,6 +120,8 @@ pub struct Examples {
     /// The answers, one for each example: what trains on them or scores them refuses others.
     pub targets: Targets,
 }
+
+hone_tensor::brief_debug! { [] Examples, |e| examples: e.len(), tokens: e.tokens(), targets: e.targets.name() }
 
 impl Examples {
     /// An empty set for `task`.

@@ -7,7 +7,7 @@ use hone_kernels::Backend;
 use hone_tensor::Real;
 
 /// A matrix `[rows, hidden]`, row-major, in the examples' order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Features {
     /// Number of texts.
     pub rows: usize,
@@ -16,6 +16,8 @@ pub struct Features {
     /// `[rows, hidden]`.
     pub values: Vec<f32>,
 }
+
+hone_tensor::brief_debug! { [] Features, |x| rows: x.rows, hidden: x.hidden }
 
 impl Features {
     /// Row `i`, `[hidden]`.

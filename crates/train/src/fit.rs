@@ -30,6 +30,7 @@ pub struct Prepared {
 }
 
 /// All parts of a run, tokenised.
+#[derive(Debug)]
 pub struct Texts {
     /// The model's tokenizer.
     pub tokenizer: Tokenizer,
@@ -67,6 +68,11 @@ pub struct Fit<'a, B: Backend> {
     pub begun: Option<Begun<'a, B>>,
 }
 
+hone_tensor::brief_debug! {
+    [B: Backend] Fit<'_, B>, |x|
+    train: x.train, augment: x.augment, valid: x.valid, watch: x.watch, head_seed: x.head_seed, marks: x.marks
+}
+
 /// A model that was fitted.
 pub struct Fitted<B: Backend> {
     /// The model, with the weights that were selected.
@@ -77,6 +83,11 @@ pub struct Fitted<B: Backend> {
     pub hashes: BTreeMap<String, String>,
     /// Parameters drawn anew, tensors ignored.
     pub weights: String,
+}
+
+hone_tensor::brief_debug! {
+    [B: Backend] Fitted<B>, |x|
+    model: x.model, outcome: x.outcome, hashes: x.hashes, weights: x.weights
 }
 
 impl Job<'_> {

@@ -57,6 +57,7 @@ use std::time::Instant;
 /// println!("accuracy {:?}", valid.value("accuracy"));
 /// # Ok::<(), hone_train::TrainError>(())
 /// ```
+#[derive(Debug)]
 pub struct Job<'a> {
     /// Folder of the pre-trained model.
     pub model: &'a Path,
@@ -103,6 +104,11 @@ pub struct Done<B: Backend> {
     pub summary: Summary,
     /// How training ended.
     pub ending: Ending,
+}
+
+hone_tensor::brief_debug! {
+    [B: Backend] Done<B>, |d|
+    model: d.model, tokenizer: d.tokenizer, summary: d.summary, ending: d.ending
 }
 
 impl<'a> Job<'a> {

@@ -35,6 +35,11 @@ pub struct PrefixCache<T> {
     staging: Vec<T>,
 }
 
+hone_tensor::brief_debug! {
+    [T] PrefixCache<T>, |c|
+    layers: c.layers, width: c.width, examples: c.places.len(), numbers: c.values.len()
+}
+
 /// Tells frozen parts apart: a hash of all that the output of `layers` layers is computed with. Shape alone would let
 /// another model train on this one's outputs.
 fn made_by<B: Backend>(model: &Model<B>, layers: usize) -> Result<u64, TrainError> {

@@ -38,6 +38,7 @@ impl Combine {
 }
 
 /// A cross-validation to do.
+#[derive(Debug)]
 pub struct CrossVal<'a> {
     /// The recipe, over data whose training part is all rows; it has an output folder.
     pub job: &'a Job<'a>,

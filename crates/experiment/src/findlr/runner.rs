@@ -33,6 +33,7 @@ const LEAST_ROWS: usize = 10;
 const DIVERGED: f64 = 4.0;
 
 /// A range test to do.
+#[derive(Debug)]
 pub struct RangeTest<'a> {
     /// The recipe, over data of which the training part alone is read. Its rates give the ratio of head to body,
     /// nothing else.

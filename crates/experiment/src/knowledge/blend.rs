@@ -20,6 +20,8 @@ pub struct Blend<B: Backend> {
     threshold: Option<Abstain>,
 }
 
+hone_tensor::brief_debug! { [B: Backend] Blend<B>, |b| model: b.model, blended: b.blended, threshold: b.threshold }
+
 impl<B: Backend> Blend<B> {
     /// Between `base` and `tuned`, which have one table of parameters ([`super::load_base`]); it stands at α = 1.
     pub fn new(base: Model<B>, tuned: Model<B>) -> Result<Self, TrainError> {

@@ -23,7 +23,7 @@ use std::time::Instant;
 pub const BASELINE: &str = "baseline";
 
 /// A recipe.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Arm<'a> {
     /// Its name, also that of its folder in each pair.
     pub name: String,
@@ -38,6 +38,7 @@ pub struct Arm<'a> {
 }
 
 /// A study to do.
+#[derive(Debug)]
 pub struct Study<'a> {
     /// The baseline, over data whose training part is all rows; it has an output folder.
     pub job: &'a Job<'a>,

@@ -77,6 +77,7 @@ impl Sensitivity {
 }
 
 /// A search to do.
+#[derive(Debug)]
 pub struct Tune<'a> {
     /// The given options, over data whose training part is what is searched on; it has an output folder.
     pub job: &'a Job<'a>,
