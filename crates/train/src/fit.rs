@@ -161,8 +161,8 @@ impl Job<'_> {
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Fitted<B>, TrainError> {
-        let mut begin = match (self.resume, self.out) {
-            (true, Some(out)) => Begin::of(out, sink)?,
+        let mut begin = match self.out {
+            Some(out) if out.resumes() => Begin::of(out, sink)?,
             _ => Begin::Anew,
         };
         // A run that was interrupted in its second try goes on with that.
@@ -266,7 +266,7 @@ impl Job<'_> {
             identity,
             restart,
             text_bytes,
-            checkpoints: self.out.map(Checkpoints::of),
+            checkpoints: self.out.map(|out| Checkpoints::of(out)),
             begin,
             keep,
             sink,

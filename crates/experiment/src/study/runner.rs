@@ -12,8 +12,8 @@ use hone_data::augment::Augmenter;
 use hone_kernels::Backend;
 use hone_train::metrics::widest;
 use hone_train::{
-    Checkpoints, Event, FrozenPrefix, Job, Options, Sink, Texts, TrainError, memory_now, task_of,
-    together,
+    Checkpoints, Event, FrozenPrefix, Job, Options, Sink, Texts, TrainError, Work, memory_now,
+    task_of, together,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +56,12 @@ pub struct Study<'a> {
 pub(super) type Trials = Vec<TrialRecord>;
 
 impl Study<'_> {
+    /// Its folder's kind of work.
+    pub const WORK: Work = Work {
+        name: "study",
+        done: "study.json",
+    };
+
     /// Runs it; `None` where the user asked to stop, with everything on disk to go on from.
     pub fn run<B: Backend>(
         &self,
@@ -68,6 +74,7 @@ impl Study<'_> {
         let out = job
             .out
             .ok_or_else(|| TrainError::Option("a study needs an output folder".to_owned()))?;
+        out.check_unused()?;
         let mut once = Once::of(sink);
         let sink: &mut dyn Sink = &mut once;
         let recipes = self.recipes();
@@ -232,9 +239,10 @@ impl Study<'_> {
             seed,
             ..recipe.options.clone()
         };
+        let out = self.job.out.map(|out| out.part(folder.path.clone()));
         let job = Job {
             options: &options,
-            out: Some(&folder.path),
+            out: out.as_ref(),
             frozen: recipe.frozen,
             augment: recipe.augment,
             ..*self.job
