@@ -172,7 +172,7 @@ fn time<B: Backend>(
     let (mut model, _) = Model::random(backend.clone(), config, Task::Classify, labels, 0)?;
     let b = backend.as_ref();
     let layout = model.layout().grad_layout(|_| true);
-    let limits = limits(&model.config, args);
+    let limits = limits(model.config(), args);
     let shape = b.shapes();
     let limits = shape.map_or(limits, |shape| limits.shaped(shape));
     let mut acts = model.plan_train(limits, &layout)?;
@@ -188,7 +188,7 @@ fn time<B: Backend>(
         head_lr: 1e-5,
         layer_decay: 1.0,
         weight_decay: 0.01,
-        layers: model.config.layers,
+        layers: model.config().layers,
     };
     let groups = policy.groups(&model.layout().table.clone(), |_| true);
     let mut coefficient = b.alloc::<f64>(2)?;
@@ -204,7 +204,7 @@ fn time<B: Backend>(
     let mut step = 0;
     for (turn, steps) in stretches.enumerate() {
         let batches: Vec<Ragged> = (step..step + steps)
-            .map(|step| batch(&model.config, args, step))
+            .map(|step| batch(model.config(), args, step))
             .collect();
         // Texts that fill them are computed and not counted.
         let filled: Vec<Ragged> = batches
@@ -231,12 +231,12 @@ fn time<B: Backend>(
                     draw: 0,
                 },
                 rates: Rates {
-                    hidden: model.config.hidden_dropout,
-                    attention: model.config.attention_dropout,
-                    head: model.config.hidden_dropout,
+                    hidden: model.config().hidden_dropout,
+                    attention: model.config().attention_dropout,
+                    head: model.config().hidden_dropout,
                 },
                 embeddings: true,
-                layers: vec![true; model.config.layers],
+                layers: vec![true; model.config().layers],
             };
             model.forward(&mut acts, ragged, &pass)?;
             let task = LossKind::of(Task::Classify);
@@ -282,7 +282,7 @@ fn time<B: Backend>(
             }
             let seconds = (end - start).as_secs_f64();
             let tokens: usize = batches.iter().map(Ragged::tokens).sum();
-            let flop: f64 = batches.iter().map(|b| flops(&model.config, b)).sum();
+            let flop: f64 = batches.iter().map(|b| flops(model.config(), b)).sum();
             milliseconds.push(seconds * 1e3 / steps as f64);
             per_token.push(seconds / tokens as f64);
             per_flop.push(seconds / flop);

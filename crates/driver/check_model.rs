@@ -159,7 +159,7 @@ fn tokenise(
         unknown += receipt.unknown_tokens;
         for (i, row) in rows.iter().enumerate() {
             let special = if row.text_b.is_some() { 3 } else { 2 };
-            let lost = examples.truncated[i];
+            let lost = examples.truncated()[i];
             let label = single_label(row, task).unwrap_or("all");
             let entry = by_label.entry(label).or_default();
             entry.texts += 1;

@@ -70,7 +70,7 @@ fn read<B: Backend>(
     expected: Option<Task>,
 ) -> Result<(Task, Part, Answers)> {
     let opened = infer::open(backend.clone(), path, &args.columns)?;
-    let task = opened.model.task;
+    let task = opened.model.task();
     if let Some(expected) = expected.filter(|t| *t != task) {
         bail!(
             "{} answers another task ({}) than {} ({}); there is nothing to compare",

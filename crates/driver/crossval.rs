@@ -2,7 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
-use crate::folder::{self, Output};
+use crate::folder;
 use crate::recipe::{Ask, Valid};
 use crate::{Exit, augment, command, fetch, interrupt, out, settings, train, trust};
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,7 @@ use hone_bert::Config;
 use hone_experiment::{Combine, CrossVal, CrossValReport};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
-use hone_train::{JobData, Sink, ValidSource, metrics, task_of};
+use hone_train::{JobData, Output, Sink, ValidSource, metrics, task_of};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -174,7 +174,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         train: decided,
         ..args
     };
-    let folder = Output::open(&args.train, &data, "cross-validation", "crossval.json")?;
+    let folder = folder::open(&args.train, &data, CrossVal::WORK)?;
     let mut own = toml::Table::new();
     own.insert("folds".into(), toml::Value::Integer(folds as i64));
     own.insert("repeats".into(), toml::Value::Integer(repeats as i64));

@@ -2,14 +2,14 @@
 
 use crate::args::TrainArgs;
 use crate::device::{Device, on_device};
-use crate::folder::{self, Output};
+use crate::folder;
 use crate::{Exit, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use hone_bert::Config;
 use hone_experiment::{Demo, DemoReport, Judged, KINDS};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, duration, say};
-use hone_train::{Ending, Event, Job, Sink, peak_memory, task_of, write_beside};
+use hone_train::{Ending, Event, Job, Output, Sink, Work, peak_memory, task_of, write_beside};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub fn run(args: TrainArgs, device: &Device) -> Result<Exit> {
     check(&args)?;
     let started = Instant::now();
     let model = fetch::model_folder(MODEL)?;
-    let folder = Output::open(&args, Path::new("demo"), "run", "summary.json")?;
+    let folder = folder::open(&args, Path::new("demo"), Work::RUN)?;
     let demo = Demo::write(&folder.join("data"))?;
     let named = args.out.is_some();
     let args = recipe(args, demo.folder());

@@ -3,7 +3,7 @@
 use crate::args::TrainArgs;
 use crate::command::train_command;
 use crate::device::{self, on_device};
-use crate::folder::{self, Output};
+use crate::folder;
 use crate::{Exit, augment, fetch, interrupt, out, recipe, settings, train};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -13,7 +13,7 @@ use hone_kernels::Backend;
 use hone_optim::GroupPolicy;
 use hone_report::{Curve, Curves, Mark, Progress, Scale, Table, duration, say};
 use hone_tensor::Depth;
-use hone_train::{Options, task_of, write_beside};
+use hone_train::{Options, Output, task_of, write_beside};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -110,7 +110,10 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
         bail!("--resume: a range test is short and keeps nothing to go on from; run it again");
     }
     // What cannot be written is said before minutes of work.
-    let out = args.out.clone().map(|out| Output::new(out, "lr.json"));
+    let out = args
+        .out
+        .as_deref()
+        .map(|out| folder::new(out, RangeTest::WORK));
     let out = out.transpose()?;
     let source = settings::data_source(&args, &data)?;
     let found = source.open()?;
@@ -178,7 +181,7 @@ fn execute<B: Backend>(
     };
     let folder = match out {
         Some(folder) => folder,
-        None => Output::new(folder::next_run(found.data, "-lr")?, "lr.json")?,
+        None => folder::new(&folder::next_run(found.data, "-lr")?, RangeTest::WORK)?,
     };
     let object = found.object(&report, &folder)?;
     write_beside(&folder.join("lr.svg"), &found.picture(&report).to_svg())?;

@@ -116,7 +116,7 @@ pub fn whole<B: Backend>(backend: Arc<B>, path: &Path) -> Result<(Model<B>, Toke
     if !receipt.ignored.is_empty() {
         say!("{}", receipt.ignored_line());
     }
-    let tokenizer = Tokenizer::load(path, model.config.vocabulary)?;
+    let tokenizer = Tokenizer::load(path, model.config().vocabulary)?;
     for note in tokenizer.notes() {
         say!("{note}");
     }
@@ -128,16 +128,16 @@ pub fn open<B: Backend>(backend: Arc<B>, path: &Path, columns: &ColumnArgs) -> R
     let (model, tokenizer) = whole(backend, path)?;
     let asked = columns.task.as_deref().unwrap_or("auto");
     let asked = parse_task(asked).map_err(|e| anyhow!("--task {e}"))?;
-    if let Some(asked) = asked.map(task_of).filter(|task| *task != model.task) {
+    if let Some(asked) = asked.map(task_of).filter(|task| *task != model.task()) {
         bail!(
             "--task {}: {} was trained to {}",
             asked.name(),
             path.display(),
-            model.task.name()
+            model.task().name()
         );
     }
     let columns = as_trained(path, columns, &tokenizer)?;
-    let max_length = settings::max_length(columns.max_length, &model.config)?;
+    let max_length = settings::max_length(columns.max_length, model.config())?;
     Ok(Opened {
         model,
         tokenizer,
@@ -191,17 +191,17 @@ pub fn labelled_for<B: Backend>(
     }
     let part = hone_data::read_labelled(&file, &settings::columns(columns, None))?;
     let names = match &files.labels {
-        Some(path) if model.task != Task::Tag && model.task != Task::Regress => {
+        Some(path) if model.task() != Task::Tag && model.task() != Task::Regress => {
             hone_data::label_names(path)?
         }
         _ => Vec::new(),
     };
     tell_pairs(model, &part.rows);
     tell_words(model, &part.rows);
-    let set = LabelSet::new(model.labels.clone());
-    let names = set.numbering(&part, hone_train::kind_of(model.task), &names)?;
+    let set = LabelSet::new(model.labels().to_vec());
+    let names = set.numbering(&part, hone_train::kind_of(model.task()), &names)?;
     let how = opened.tokenising();
-    let (examples, receipt) = labelled(&part, &set, model.task, names, how)?;
+    let (examples, receipt) = labelled(&part, &set, model.task(), names, how)?;
     for line in receipt.lines("data") {
         if columns.strict {
             bail!("{line} (an error under --strict)");
@@ -213,7 +213,7 @@ pub fn labelled_for<B: Backend>(
 
 /// Says where rows are words with a tag each, and the model answers whole texts.
 pub fn tell_words<B: Backend>(model: &Model<B>, rows: &[Row]) {
-    if model.task != Task::Tag && rows.iter().any(|row| !row.words.is_empty()) {
+    if model.task() != Task::Tag && rows.iter().any(|row| !row.words.is_empty()) {
         say!(
             "warning: these are words, one a line, and this model tags none: it reads the words between two blank \
              lines as one text"
@@ -224,7 +224,7 @@ pub fn tell_words<B: Backend>(model: &Model<B>, rows: &[Row]) {
 /// Says where texts are pairs and those of training were not, or the other way round.
 pub fn tell_pairs<B: Backend>(model: &Model<B>, rows: &[Row]) {
     let given = are_pairs(rows);
-    match trained_on_pairs(&model.config.source) {
+    match trained_on_pairs(&model.config().source) {
         Some(true) if !given => say!(
             "warning: this model was trained on pairs of texts, and these have no second one (--data with columns of both, or - \
              with a JSON object of both a line)"
@@ -241,13 +241,13 @@ pub fn abstain<B: Backend>(asked: bool, path: &Path, model: &Model<B>) -> Result
     if !asked {
         return Ok(None);
     }
-    if model.task != Task::Classify {
+    if model.task() != Task::Classify {
         bail!(
             "{}: --abstain is for texts of one class each",
             path.display()
         );
     }
-    let rule = Abstain::read(&model.config.source)
+    let rule = Abstain::read(&model.config().source)
         .map_err(|e| anyhow!("{}: {e}", path.display()))?
         .with_context(|| {
             format!(
@@ -279,7 +279,7 @@ pub fn tell_known(path: &Path, part: &Part, strict: bool) -> Result<()> {
 fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<Exit> {
     let opened = open(backend, path, &args.columns)?;
     let model = &opened.model;
-    listing::can_list(&args.lists, model.task)?;
+    listing::can_list(&args.lists, model.task())?;
     let abstain = abstain(args.abstain, path, model)?;
     let (part, examples, receipt) = labelled_for(&opened, &args.data, &args.columns)?;
     part.notes.iter().for_each(|note| say!("{note}"));
@@ -331,9 +331,9 @@ fn eval_on<B: Backend>(backend: Arc<B>, path: &Path, args: &EvalArgs) -> Result<
             duration(seconds),
             count((receipt.tokens as f64 / seconds.max(1e-9)) as usize)
         );
-        let listed = lists.summary("data", &examples, &part, &model.labels);
+        let listed = lists.summary("data", &examples, &part, model.labels());
         listing::show(
-            model.task,
+            model.task(),
             &listed.first,
             [listed.errors, listed.uncertain],
             None,

@@ -237,7 +237,7 @@ fn execute<B: Backend>(backend: Arc<B>, args: &InterpolateArgs, plan: &Plan) -> 
     let mut asked = knowledge::read(
         &args.knowledge,
         opened.tokenising(),
-        opened.model.config.hidden,
+        opened.model.config().hidden,
         threads,
     )?;
     // What the encoder keeps, not what the head reads of it: one way of pooling, the field's usual one.
@@ -249,7 +249,7 @@ fn execute<B: Backend>(backend: Arc<B>, args: &InterpolateArgs, plan: &Plan) -> 
         threads,
         seed: args.knowledge.seed,
     };
-    let task = opened.model.task;
+    let task = opened.model.task();
     let own = run.as_ref().and_then(|r| r.get("metric")?.as_str());
     if let (Some(own), true) = (
         own.filter(|m| *m != metrics::names(task)[0]),

@@ -203,7 +203,7 @@ pub fn open_base<B: Backend>(
     tokenizer: &Tokenizer,
 ) -> Result<(Model<B>, Vec<String>)> {
     let (model, receipt) = load_base(&base.folder, tuned)?;
-    let own = Tokenizer::load(&base.folder, model.config.vocabulary)?;
+    let own = Tokenizer::load(&base.folder, model.config().vocabulary)?;
     if !own.same_vocabulary(tokenizer) {
         bail!(
             "{}: its vocabulary is not the fine-tuned model's; this is not what that began as, name it with --base",

@@ -48,7 +48,7 @@ pub fn write<B: Backend>(
     part: &Part,
 ) -> Result<()> {
     if let Some(path) = &args.errors {
-        lists.write_errors(path, set, part, &model.labels)?;
+        lists.write_errors(path, set, part, model.labels())?;
         say!(
             "errors: {} rows in {}",
             count(lists.errors.len()),
@@ -56,7 +56,7 @@ pub fn write<B: Backend>(
         );
     }
     if let Some(path) = &args.uncertain {
-        lists.write_uncertain(path, set, part, &model.labels)?;
+        lists.write_uncertain(path, set, part, model.labels())?;
         say!(
             "least certain: {} rows in {}",
             count(lists.uncertain.len()),

@@ -195,12 +195,12 @@ impl<B: Backend> Answers<B> {
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<()> {
         let model = &self.opened.model;
-        let rows = match model.task {
+        let rows = match model.task() {
             // A tagger reads words: a plain text is split at white space.
             Task::Tag => rows.into_iter().map(split_words).collect(),
             _ => rows,
         };
-        let (examples, _) = unlabelled(&rows, model.task, self.opened.tokenising())?;
+        let (examples, _) = unlabelled(&rows, model.task(), self.opened.tokenising())?;
         let batches = EvalBatches::USUAL;
         let mut acts = model.plan_eval(batches.limits(&examples))?;
         // Answers that nobody can read are not computed.
@@ -217,12 +217,12 @@ impl<B: Backend> Answers<B> {
                     _ => &[],
                 };
                 let object = answer(
-                    model.task,
-                    &model.labels,
+                    model.task(),
+                    model.labels(),
                     &rows[p.index],
                     p,
                     pieces,
-                    examples.truncated[p.index],
+                    examples.truncated()[p.index],
                     self.abstain.as_ref(),
                 );
                 let mut failed = failed.borrow_mut();

@@ -128,11 +128,11 @@ fn measure<B: Backend>(
     }
     let how = Tokenising {
         tokenizer: &tokenizer,
-        max_length: settings::max_length(args.max_length, &tuned.config)?,
+        max_length: settings::max_length(args.max_length, tuned.config())?,
         truncate: Truncate::Head,
     };
-    let mut asked = knowledge::read(&args.knowledge, how, tuned.config.hidden, threads)?;
-    asked.measures.pools = knowledge::pools(&tuned.config, tuned.task);
+    let mut asked = knowledge::read(&args.knowledge, how, tuned.config().hidden, threads)?;
+    asked.measures.pools = knowledge::pools(tuned.config(), tuned.task());
     let stage = Stage::new();
     let found = take(&before, &tuned, &asked, &stage)?;
     stage.end();

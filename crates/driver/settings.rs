@@ -10,7 +10,7 @@ use hone_optim::{Schedule, Warmup};
 use hone_report::say;
 use hone_train::recipe::Recipe;
 use hone_train::{
-    ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Job, JobData, Options, Select,
+    ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Job, JobData, Options, Output, Select,
     Strictness, ValidSource, WordUpdates, metrics, parse_task,
 };
 use serde_json::{Map, Value};
@@ -199,7 +199,7 @@ pub fn job<'a>(
     options: &'a Options,
     augment: Option<&'a Augmenter>,
     recipe: Option<&'a Recipe>,
-    out: Option<&'a Path>,
+    out: Option<&'a Output>,
 ) -> Result<Job<'a>> {
     Ok(Job {
         model,
@@ -212,7 +212,6 @@ pub fn job<'a>(
             false => Strictness::Warn,
         },
         out,
-        resume: args.resume,
         frozen: frozen(args),
         words: WordUpdates::Deferred,
         augment,

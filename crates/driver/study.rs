@@ -2,7 +2,7 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
-use crate::folder::Output;
+use crate::folder;
 use crate::recipe::Ask;
 use crate::study_arms::{self, ArmArgs};
 use crate::{Exit, augment, command, crossval, fetch, interrupt, out, settings, train};
@@ -14,7 +14,7 @@ use hone_experiment::study::{Arm, ArmReport, Design, Study, StudyReport, Verdict
 use hone_kernels::Backend;
 use hone_report::{Forest, ForestRow, JsonLines, Progress, Table, bytes, duration, say};
 use hone_train::watch::CollapseGuard;
-use hone_train::{JobData, Options, Sink, fits_task, metrics, task_of, write_beside};
+use hone_train::{JobData, Options, Output, Sink, fits_task, metrics, task_of, write_beside};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -221,7 +221,7 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
         recipes.push((arm, options, augmenter));
     }
     let design = args.design(&base.metric)?;
-    let folder = Output::open(&args.train, &data, "study", "study.json")?;
+    let folder = folder::open(&args.train, &data, Study::WORK)?;
     folder.or_release(record(&args, design, &folder, name))?;
     let job = settings::job(
         &args.train,

@@ -2,7 +2,6 @@
 
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
-use crate::folder::Output;
 use crate::{
     Exit, augment, command, demo, fetch, folder, interrupt, listing, recipe, settings, trust,
 };
@@ -13,7 +12,9 @@ use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say, show};
 use hone_train::metrics::Metrics;
 use hone_train::recipe::Recipe;
-use hone_train::{Ending, Job, Options, Sink, Summary, TrainError, task_of, write_beside};
+use hone_train::{
+    Ending, Job, Options, Output, Sink, Summary, TrainError, Work, task_of, write_beside,
+};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         say!("warning: {flag} is about validation texts, of which there are none");
     }
     let (args, augmenter) = augment::of_training(args, &data_set, &model)?;
-    let out = Output::open(&args, &data, "run", "summary.json")?;
+    let out = folder::open(&args, &data, Work::RUN)?;
     let job = settings::job(
         &args,
         &model,
@@ -79,7 +80,7 @@ fn execute<B: Backend>(
     let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
     let done = match job.run(backend, &mut sink, stop) {
         Err(TrainError::Interrupted) => {
-            match job.resume && out.join("checkpoints").exists() {
+            match out.resumes() && out.join("checkpoints").exists() {
                 true => go_on("interrupted", out),
                 false => {
                     say!("{}", TrainError::Interrupted);
@@ -109,7 +110,7 @@ fn execute<B: Backend>(
         crate::out::line(serde_json::to_string(&done.summary)?)?;
     }
     let pairs = are_pairs(&job.data.train.rows);
-    report(&done.summary, done.model.task, pairs, args, out);
+    report(&done.summary, done.model.task(), pairs, args, out);
     Ok(Exit::Done)
 }
 

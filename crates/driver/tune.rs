@@ -6,7 +6,7 @@
 use crate::args::TrainArgs;
 use crate::command::{self, train_command};
 use crate::device::{self, on_device};
-use crate::folder::{self, Output};
+use crate::folder;
 use crate::recipe::{Ask, Valid};
 use crate::tune_report::{as_text, measured_any, picture};
 use crate::{Exit, augment, fetch, interrupt, out, settings, train};
@@ -20,7 +20,7 @@ use hone_experiment::tune::{
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, say};
 use hone_train::recipe::Recipe;
-use hone_train::{JobData, Options, Sink, ValidSource, fits_task, task_of, write_beside};
+use hone_train::{JobData, Options, Output, Sink, ValidSource, fits_task, task_of, write_beside};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -329,7 +329,7 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         train: train_args,
         ..args
     };
-    let folder = Output::open(&args.train, &data, "search", "tune.json")?;
+    let folder = folder::open(&args.train, &data, Tune::WORK)?;
     folder.or_release(record(
         &args,
         limit,

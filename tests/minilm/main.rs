@@ -48,7 +48,8 @@ fn logits_are_those_of_transformers() {
         .map(|(line, text)| Row::text(line, text))
         .collect();
 
-    let tokenizer = Tokenizer::load(&minilm.folder, model.config.vocabulary).expect("a tokenizer");
+    let tokenizer =
+        Tokenizer::load(&minilm.folder, model.config().vocabulary).expect("a tokenizer");
     let how = Tokenising {
         tokenizer: &tokenizer,
         max_length: 512,

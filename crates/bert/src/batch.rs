@@ -102,6 +102,8 @@ pub struct DeviceBatch<B: Backend> {
     host_ids: Vec<u64>,
 }
 
+hone_tensor::brief_debug! { [B: Backend] DeviceBatch<B>, |d| limits: d.limits, filled: d.filled }
+
 impl<B: Backend> DeviceBatch<B> {
     /// Buffers for batches up to `limits`.
     pub fn new(backend: &B, limits: Limits) -> Result<Self, BackendError> {

@@ -18,6 +18,8 @@ pub struct Grads<B: Backend> {
     touched_device: B::Buf<u32>,
 }
 
+hone_tensor::brief_debug! { [B: Backend] Grads<B>, |g| numbers: g.layout.len, touched: g.touched.len() }
+
 /// Total gradient norm, and the squared norm of each row of the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradNorm {

@@ -11,6 +11,7 @@ use crate::plan::{Acts, Bottom, Stage};
 use crate::{BertError, Config, DeviceBatch, Layout, Limits, Pass, Pool, Task, Units};
 use hone_kernels::{Acc, Backend, Loss};
 use hone_tensor::{Ragged, Real};
+use serde_json::{Map, Value};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,15 +19,18 @@ use std::sync::Arc;
 /// A BERT encoder with a task's head, its weights on a backend.
 pub struct Model<B: Backend> {
     pub(crate) backend: Arc<B>,
-    /// Shape and constants.
-    pub config: Config,
-    /// What the head predicts.
-    pub task: Task,
-    /// Names of the head's outputs.
-    pub labels: Vec<String>,
+    // The layout and the weights were made for these three.
+    pub(crate) config: Config,
+    pub(crate) task: Task,
+    pub(crate) labels: Vec<String>,
     pub(crate) units: Units,
     pub(crate) layout: Layout,
     pub(crate) params: B::Params,
+}
+
+hone_tensor::brief_debug! {
+    [B: Backend] Model<B>, |m|
+    backend: m.backend.path(), task: m.task, labels: m.labels, config: m.config, numbers: m.layout.table.len()
 }
 
 /// Which loss the head is trained with.
@@ -187,6 +191,46 @@ impl<B: Backend> Model<B> {
     /// The weights, for the optimiser.
     pub fn params_mut(&mut self) -> &mut B::Params {
         &mut self.params
+    }
+
+    /// Shape and constants.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the head predicts.
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
+    /// Names of the head's outputs.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// Sets the probabilities of dropout that the model is saved with; `classifier`: where the head has one of its own. A
+    /// pass brings its own ([`Pass`]).
+    pub fn set_dropout(
+        &mut self,
+        hidden: f64,
+        attention: f64,
+        classifier: Option<f64>,
+    ) -> Result<(), BertError> {
+        let config = Config {
+            hidden_dropout: hidden,
+            attention_dropout: attention,
+            classifier_dropout: classifier,
+            ..self.config.clone()
+        };
+        config.check()?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// The fields that `config.json` is saved with. Where one speaks of what [`Model::config`], the task or the labels
+    /// say, they win.
+    pub fn fields_mut(&mut self) -> &mut Map<String, Value> {
+        &mut self.config.source
     }
 
     /// Number of outputs.

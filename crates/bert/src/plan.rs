@@ -29,6 +29,11 @@ pub struct Acts<B: Backend> {
     pub(crate) stage: Stage,
 }
 
+hone_tensor::brief_debug! {
+    [B: Backend] Acts<B>, |a|
+    batch: a.batch, layers: a.layers.len(), saved_from: a.saved_from, pass: a.pass
+}
+
 /// How far the pass in the buffers has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {

@@ -101,7 +101,7 @@ fn accumulate<B: Backend>(
     let mut acc = Acc::Set;
     let mut before = 0;
     for batch in micro {
-        let rows = match model.task {
+        let rows = match model.task() {
             Task::Tag => batch.tokens(),
             _ => batch.sequences(),
         };
@@ -109,7 +109,7 @@ fn accumulate<B: Backend>(
         let targets: Vec<f32> = (0..rows * outputs)
             .map(|i| f32::from(i % outputs == (before + i / outputs) % 3))
             .collect();
-        let weights: Vec<f32> = match model.task {
+        let weights: Vec<f32> = match model.task() {
             Task::Tag => batch.token_example_ids(),
             _ => batch.example_ids.clone(),
         }
@@ -119,7 +119,7 @@ fn accumulate<B: Backend>(
         before += rows;
         model.forward(&mut acts, batch, &pass()).unwrap();
         total += model
-            .loss(&mut acts, LossKind::of(model.task), &targets, &weights)
+            .loss(&mut acts, LossKind::of(model.task()), &targets, &weights)
             .unwrap();
         model.backward(&mut acts, &mut grads, acc).unwrap();
         acc = Acc::Add;

@@ -149,7 +149,7 @@ fn check<B: Backend>(
         .iter()
         .map(|&s| s as usize)
         .collect();
-    let h = model.config.hidden;
+    let h = model.config().hidden;
     let mut seen = 0;
     for got in model.activations(&mut acts).unwrap() {
         seen += 1;
@@ -174,7 +174,7 @@ fn check<B: Backend>(
         };
         compare(&got.name, &got.values, &x64, x32.as_deref());
     }
-    assert!(seen >= 5 * model.config.layers + 2, "{seen} activations");
+    assert!(seen >= 5 * model.config().layers + 2, "{seen} activations");
     for (index, param) in model.layout().table.params().iter().enumerate() {
         let view = grads.param(b, model.layout(), index).unwrap();
         let mut got = vec![B::Master::default(); param.len()];

@@ -39,7 +39,7 @@ fn as_transformers_saves(map: &mut Map<String, Value>) {
 
 fn open(folder: &Path) -> Result<(Task, Vec<String>), String> {
     match Model::open(backend(), folder) {
-        Ok((model, _)) => Ok((model.task, model.labels)),
+        Ok((model, _)) => Ok((model.task(), model.labels().to_vec())),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -272,7 +272,7 @@ fn every_field_survives_saving() {
             problem_type: config.problem_type.clone(),
             architectures: config.architectures.clone(),
             source: config.source.clone(),
-            ..opened.config
+            ..opened.config().clone()
         };
         assert_eq!(found, config, "change {which}");
     }
@@ -289,7 +289,7 @@ fn saving_keeps_spellings_and_says_f32() {
         }
         map.insert("unknown".into(), json!([1, "two"]));
     });
-    let (mut model, _) = Model::open(backend(), from.path()).unwrap();
+    let (model, _) = Model::open(backend(), from.path()).unwrap();
     let saved = |model: &Model<Backend>| {
         let out = tempfile::tempdir().unwrap();
         model.save(out.path()).unwrap();
@@ -301,8 +301,25 @@ fn saving_keeps_spellings_and_says_f32() {
     assert_eq!(map["unknown"], json!([1, "two"]));
     assert_eq!(map["torch_dtype"], json!("float32"));
     assert!(!map.contains_key("dtype"));
-    model.config.activation = Activation::Gelu;
-    assert_eq!(saved(&model)["hidden_act"], json!("gelu"));
+    // What the model computes with is said in its place, and no field wins over it.
+    let config = Config {
+        activation: Activation::Gelu,
+        ..model.config().clone()
+    };
+    let (task, labels) = (model.task(), model.labels().to_vec());
+    let (mut model, _) = Model::random(backend(), config, task, labels, 0).unwrap();
+    model.set_dropout(0.25, 0.0, Some(0.5)).unwrap();
+    for field in ["hidden_size", "hidden_dropout_prob"] {
+        model.fields_mut().insert(field.into(), json!(7));
+    }
+    let map = saved(&model);
+    assert_eq!(map["hidden_act"], json!("gelu"));
+    assert_eq!(map["hidden_size"], json!(model.config().hidden));
+    assert_eq!(map["hidden_dropout_prob"], json!(0.25));
+    assert_eq!(map["classifier_dropout"], json!(0.5));
+    let refused = model.set_dropout(1.0, 0.0, None).unwrap_err().to_string();
+    assert!(refused.contains("hidden_dropout_prob"), "{refused}");
+    assert_eq!(saved(&model)["hidden_dropout_prob"], json!(0.25));
 }
 
 /// Whoever fills a batch's fields by hand and wrongly is told; kernels trust them.

@@ -70,7 +70,7 @@ impl Row {
 }
 
 /// All rows of one file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Part {
     /// Where they came from.
     pub path: PathBuf,
@@ -81,6 +81,8 @@ pub struct Part {
     /// What was found and taken, a line each.
     pub notes: Vec<String>,
 }
+
+hone_tensor::brief_debug! { [] Part, |p| path: p.path, sha256: p.sha256, rows: p.rows.len(), notes: p.notes }
 
 /// Whether these texts are pairs: any has a second text, so that all should.
 pub fn are_pairs(rows: &[Row]) -> bool {

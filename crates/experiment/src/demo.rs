@@ -31,6 +31,8 @@ pub struct Demo {
     folder: PathBuf,
 }
 
+hone_tensor::brief_debug! { [] Demo, |d| train: d.train.len(), test: d.test.len(), folder: d.folder }
+
 /// One way of telling good reviews from bad ones.
 #[derive(Debug, Clone, Serialize)]
 pub struct Contender {
@@ -69,6 +71,7 @@ pub struct Judged {
 }
 
 /// What came out.
+#[derive(Debug)]
 pub struct DemoReport {
     /// Majority class, TF-IDF, from scratch, fine-tuned.
     pub contenders: Vec<Contender>,
@@ -250,7 +253,7 @@ impl Demo {
     fn judge<B: Backend>(&self, job: &Job<'_>, done: &Done<B>) -> Result<Vec<Judged>, TrainError> {
         let how = Tokenising {
             tokenizer: &done.tokenizer,
-            max_length: job.max_length.unwrap_or(done.model.config.positions),
+            max_length: job.max_length.unwrap_or(done.model.config().positions),
             truncate: job.truncate,
         };
         let Some(part) = &job.data.test else {
@@ -268,7 +271,7 @@ impl Demo {
             EvalBatches::USUAL,
             |p| {
                 let best = argmax(p.logits);
-                let label = done.model.labels[best].clone();
+                let label = done.model.labels()[best].clone();
                 verdicts.push(Judged {
                     index: p.index,
                     right: label == self.test[p.index].label,

@@ -2,7 +2,7 @@
 
 use hone_data::Columns;
 use hone_optim::Warmup;
-use hone_train::{DataSource, Event, JobData, Options, Select, Sink, ValidSource};
+use hone_train::{DataSource, Event, JobData, Options, Output, Select, Sink, ValidSource, Work};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,15 @@ pub(crate) fn options() -> Options {
         select: Select::Last,
         ..Options::default()
     }
+}
+
+/// The folder that work writes to.
+pub(crate) fn output(out: &Path, resume: bool, work: Work) -> Output {
+    match resume {
+        true => Output::resume(out, work),
+        false => Output::new(out, work),
+    }
+    .unwrap()
 }
 
 /// The texts.

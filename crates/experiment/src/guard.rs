@@ -1,15 +1,13 @@
 //! `plan.json`: what work that goes on must have in common with the work it goes on with.
 
-use hone_train::{Difference, TrainError, write_beside};
+use hone_train::{Difference, Output, TrainError, write_beside};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::path::Path;
 
-/// Writes `plan.json` into `out`, which is made where there is none, or, where work is resumed, compares with the one that
-/// lies there. `difference` names the first setting that would change results.
+/// Writes `plan.json` into `out` or, where work is resumed, compares with the one that lies there.
+/// `difference` names the first setting that would change results.
 pub(crate) fn same_plan<S: Serialize + DeserializeOwned>(
-    out: &Path,
-    resume: bool,
+    out: &Output,
     now: &S,
     difference: impl Fn(&S, &S) -> Result<Difference, TrainError>,
 ) -> Result<(), TrainError> {
@@ -18,12 +16,8 @@ pub(crate) fn same_plan<S: Serialize + DeserializeOwned>(
         path: path.clone(),
         reason: format!("not what this version wrote ({e})"),
     };
-    if !(resume && path.is_file()) {
+    if !(out.resumes() && path.is_file()) {
         let text = serde_json::to_string_pretty(now).map_err(damaged)?;
-        std::fs::create_dir_all(out).map_err(|source| TrainError::Io {
-            path: out.to_owned(),
-            source,
-        })?;
         return write_beside(&path, &(text + "\n"));
     }
     let text = std::fs::read_to_string(&path).map_err(|source| TrainError::Io {

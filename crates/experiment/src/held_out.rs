@@ -146,7 +146,7 @@ fn score_once<B: Backend>(
     held_out: &[u32],
 ) -> Result<(Metrics, Vec<RowLogits>), TrainError> {
     let examples = all.select(held_out);
-    let mut scorer = Scorer::new(model.task, &model.labels, &examples)?;
+    let mut scorer = Scorer::new(model.task(), model.labels(), &examples)?;
     if examples.is_empty() {
         return Ok((scorer.finish(), Vec::new()));
     }

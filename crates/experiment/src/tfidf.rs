@@ -14,7 +14,7 @@ pub(crate) const C: f64 = 10.0;
 type Sparse = Vec<(u32, f64)>;
 
 /// A fitted baseline.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TfIdf {
     columns: HashMap<String, u32>,
     idf: Vec<f64>,
@@ -22,6 +22,8 @@ pub struct TfIdf {
     /// `[columns + 1, outputs]`, the intercept last.
     weights: Vec<f64>,
 }
+
+hone_tensor::brief_debug! { [] TfIdf, |t| columns: t.columns.len(), outputs: t.outputs }
 
 /// Lower-cased one- and two-word sequences of a text.
 fn terms(text: &str) -> Vec<String> {

@@ -9,7 +9,8 @@ use hone_kernels_cpu::CpuBackend;
 use hone_kernels_cuda::{CudaBackend, Emulator, Order};
 use hone_optim::Warmup;
 use hone_train::{
-    DataSource, FrozenPrefix, Job, JobData, Options, Pool, Strictness, ValidSource, WordUpdates,
+    DataSource, FrozenPrefix, Job, JobData, Options, Output, Pool, Strictness, ValidSource,
+    WordUpdates,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +62,7 @@ fn options() -> Options {
 /// A job of these options that writes into `out`.
 fn with_job<T>(options: &Options, out: &Path, f: impl FnOnce(&Job<'_>) -> T) -> T {
     let (model, data) = (model(), data());
+    let output = Output::new(out, CrossVal::WORK).unwrap();
     f(&Job {
         model: &model,
         data: &data,
@@ -68,8 +70,7 @@ fn with_job<T>(options: &Options, out: &Path, f: impl FnOnce(&Job<'_>) -> T) -> 
         max_length: None,
         truncate: Truncate::Head,
         strict: Strictness::Warn,
-        out: Some(out),
-        resume: false,
+        out: Some(&output),
         frozen: match &*options.freeze {
             "none" => FrozenPrefix::Recompute,
             _ => FrozenPrefix::Cache,

@@ -8,7 +8,7 @@ use crate::ops::activation::{Activate, Slope};
 use crate::ops::attention::{Batch, Columns, Gradients, Operands, Target};
 use crate::ops::norm::{Gain, RowDrop};
 use crate::ops::{activation, adamw, attention, embedding, loss, norm, row_sums_len, rows, sweep};
-use crate::params::CpuParams;
+use crate::params::{CpuParams, Packer};
 use crate::{Parts, Path, Split, Team};
 use hone_kernels::{
     Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, BackendError, Drop, EmbedTables,
@@ -25,6 +25,10 @@ pub struct CpuBackend {
     blocking: Blocking,
     scratch: Mutex<Scratch>,
 }
+
+hone_tensor::brief_debug! { [] CpuBackend, |b| path: b.path, team: b.team, blocking: b.blocking }
+hone_tensor::brief_debug! { [] CpuParams, |p| parameters: p.table.params().len(), numbers: p.data.len() }
+hone_tensor::brief_debug! { [] Packer<'_>, |_p| }
 
 /// Room that kernels need beside their operands, sized by [`Backend::reserve`].
 struct Scratch {

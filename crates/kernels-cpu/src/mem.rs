@@ -128,11 +128,7 @@ impl<T> DerefMut for Buf<T> {
     }
 }
 
-impl<T: std::fmt::Debug> std::fmt::Debug for Buf<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
-    }
-}
+hone_tensor::brief_debug! { [T] Buf<T>, |b| len: b.len }
 
 #[cfg(test)]
 mod tests {

@@ -62,6 +62,11 @@ pub struct Images {
     others: Once,
 }
 
+hone_tensor::brief_debug! {
+    [] Images, |i|
+    embedded: i.embedded.len(), folder: i.folder, compiler: i.compiler.is_ok()
+}
+
 impl Images {
     /// Images in the binary and in `folder`, where there is one; what is missing is compiled, if NVRTC can be loaded from `nvrtc` or the
     /// system. `tell` hears of what takes long and of what could not be kept.

@@ -17,6 +17,8 @@ pub struct Buf<D: Driver, T> {
     pub(crate) element: PhantomData<T>,
 }
 
+hone_tensor::brief_debug! { [D: Driver, T] Buf<D, T>, |b| len: b.len }
+
 impl<D: Driver, T: Element> Buf<D, T> {
     /// The whole of it.
     pub(crate) fn view(&self) -> View<'_, T> {
@@ -41,12 +43,16 @@ pub struct Coming<D: Driver, T> {
     pub(crate) element: PhantomData<T>,
 }
 
+hone_tensor::brief_debug! { [D: Driver, T] Coming<D, T>, |c| len: c.len }
+
 /// A shared part of a buffer.
 pub struct View<'a, T> {
     pub(crate) address: u64,
     pub(crate) len: usize,
     borrow: PhantomData<&'a [T]>,
 }
+
+hone_tensor::brief_debug! { [T] View<'_, T>, |v| len: v.len }
 
 impl<T> Clone for View<'_, T> {
     fn clone(&self) -> Self {
@@ -61,6 +67,8 @@ pub struct ViewMut<'a, T> {
     pub(crate) len: usize,
     borrow: PhantomData<&'a mut [T]>,
 }
+
+hone_tensor::brief_debug! { [T] ViewMut<'_, T>, |v| len: v.len }
 
 /// Letter of a pointer to such elements, as the kernels declare it.
 fn letter<T: Element>() -> char {

@@ -18,6 +18,8 @@ pub struct Nvrtc {
     _builtins: Option<Library>,
 }
 
+hone_tensor::brief_debug! { [] Nvrtc, |n| path: n.path }
+
 /// What it made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiled {

@@ -14,6 +14,11 @@ pub struct CudaParams<D: Driver, A> {
     pub(crate) copy: Option<Buf<D, A>>,
 }
 
+hone_tensor::brief_debug! {
+    [D: Driver, A] CudaParams<D, A>, |p|
+    parameters: p.table.params().len(), numbers: p.data.len, copied: p.copy.is_some()
+}
+
 impl<D: Driver, A: Act> CudaParams<D, A> {
     /// Where products read element `at` of the arena.
     pub(crate) fn read_by_products(&self, at: usize) -> u64 {

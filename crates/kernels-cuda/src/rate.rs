@@ -19,6 +19,8 @@ pub struct ProductRate<D: Driver, A> {
     c: Buf<D, A>,
 }
 
+hone_tensor::brief_debug! { [D: Driver, A] ProductRate<D, A>, |r| size: r.size }
+
 impl<D: Driver, A: Act> ProductRate<D, A> {
     /// Matrices of `size` rows and columns, of numbers from −1 to 1: of ones a card may make less work (less power,
     /// higher clocks). 8192 is what cards are usually held against.

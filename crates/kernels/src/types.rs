@@ -116,6 +116,8 @@ pub struct Tokens<'a, B: Backend> {
     pub longest: usize,
 }
 
+hone_tensor::brief_debug! { [B: Backend] Tokens<'_, B>, |t| longest: t.longest }
+
 impl<B: Backend> Clone for Tokens<'_, B> {
     fn clone(&self) -> Self {
         *self
@@ -130,6 +132,8 @@ pub struct Rows<'a, B: Backend> {
     /// `[R]`; a row of `[CLS]` has 0.
     pub positions: B::View<'a, u32>,
 }
+
+hone_tensor::brief_debug! { [B: Backend] Rows<'_, B>, |_r| }
 
 impl<B: Backend> Clone for Rows<'_, B> {
     fn clone(&self) -> Self {
@@ -154,6 +158,8 @@ pub struct EmbedTables<'a, B: Backend> {
     pub token_type: B::View<'a, B::Master>,
 }
 
+hone_tensor::brief_debug! { [B: Backend] EmbedTables<'_, B>, |_t| }
+
 /// A LayerNorm: its parameters and epsilon.
 pub struct Norm<'a, B: Backend> {
     /// Gain, `[H]`.
@@ -164,6 +170,8 @@ pub struct Norm<'a, B: Backend> {
     pub eps: f64,
 }
 
+hone_tensor::brief_debug! { [B: Backend] Norm<'_, B>, |n| eps: n.eps }
+
 /// What the backward pass of a LayerNorm sums over rows, each where it is wanted.
 pub struct NormSums<'a, B: Backend> {
     /// Whether sums are written or added.
@@ -173,6 +181,11 @@ pub struct NormSums<'a, B: Backend> {
     /// Gradient of the bias that was added before dropout and residual, `[H]`: Σ dx, or Σ dsum where there was no
     /// dropout.
     pub bias_before: Option<B::ViewMut<'a, B::Master>>,
+}
+
+hone_tensor::brief_debug! {
+    [B: Backend] NormSums<'_, B>, |n|
+    acc: n.acc, params: n.params.is_some(), bias_before: n.bias_before.is_some()
 }
 
 impl<B: Backend> NormSums<'_, B> {
@@ -219,6 +232,8 @@ pub enum Qkv<'a, B: Backend> {
     },
 }
 
+hone_tensor::brief_debug! { [B: Backend] Qkv<'_, B>, |q| first_only: matches!(q, Qkv::First { .. }) }
+
 /// Where attention's backward writes the gradients of what [`Qkv`] names.
 pub enum QkvMut<'a, B: Backend> {
     /// `[T, 3H]`.
@@ -231,6 +246,8 @@ pub enum QkvMut<'a, B: Backend> {
         dkv: B::ViewMut<'a, B::Act>,
     },
 }
+
+hone_tensor::brief_debug! { [B: Backend] QkvMut<'_, B>, |q| first_only: matches!(q, QkvMut::First { .. }) }
 
 /// Inputs of a loss over `R` rows of `C` logits.
 ///
@@ -246,6 +263,8 @@ pub struct Loss<'a, B: Backend> {
     /// C.
     pub classes: usize,
 }
+
+hone_tensor::brief_debug! { [B: Backend] Loss<'_, B>, |l| classes: l.classes }
 
 /// One tensor of an AdamW sweep.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -69,6 +69,11 @@ pub struct Optimizer<B: Backend> {
     words: Option<Words<B>>,
 }
 
+hone_tensor::brief_debug! {
+    [B: Backend] Optimizer<B>, |o|
+    constants: o.constants, tensors: o.taken.len(), numbers: o.layout.len, sits_out: o.words.is_some()
+}
+
 /// Steps a row sits out at most: then all rows take theirs, so that what must be remembered stays small however long
 /// an epoch is.
 const MOST_MISSED: usize = 512;

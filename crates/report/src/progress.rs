@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Draws events for a person.
+#[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
     last_plain: Option<Instant>,

@@ -11,6 +11,7 @@
 //! assert_eq!(table.get("classifier.bias").unwrap().shape, [2]);
 //! ```
 
+mod brief;
 mod element;
 mod error;
 mod files;

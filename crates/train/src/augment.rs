@@ -15,6 +15,7 @@ use std::path::Path;
 
 /// The training part, as each epoch sees it. A text is a pure function of (seed, epoch, example id), so batches,
 /// threads and resuming cannot change it. Validation and test parts never come here.
+#[derive(Debug)]
 pub struct EpochTexts<'a> {
     /// What changes the texts.
     pub augmenter: &'a Augmenter,
@@ -118,7 +119,7 @@ impl EpochTexts<'_> {
 }
 
 /// A model's word embeddings, with the words that are whole pieces.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ModelWords {
     /// Words and their rows.
     pub words: Vec<(String, u32)>,
@@ -127,6 +128,8 @@ pub struct ModelWords {
     /// Numbers of a row.
     pub width: usize,
 }
+
+hone_tensor::brief_debug! { [] ModelWords, |m| words: m.words.len(), width: m.width }
 
 impl ModelWords {
     /// Reads them from a model's folder.

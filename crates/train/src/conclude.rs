@@ -75,14 +75,14 @@ impl Job<'_> {
         };
         let found = self.ask(&mut fitted, texts, by, &mut reader)?;
         let pairs = are_pairs(&self.data.train.rows);
-        let fields = &mut fitted.model.config.source;
+        let fields = fitted.model.fields_mut();
         fields.insert(PAIRS.to_owned(), pairs.into());
         let ending = match found.interrupted {
             true => Ending::Interrupted,
             false => fitted.outcome.ending,
         };
         let listed = found.listed(self, texts);
-        let labels = &fitted.model.labels;
+        let labels = fitted.model.labels();
         let rows = listed.as_ref().map(|set| set.summary(labels));
         let summary = self.summary(&fitted, texts, &found, rows, ending, started);
         if let (Some(out), false) = (self.out, found.interrupted) {
@@ -195,7 +195,7 @@ impl Job<'_> {
             return Ok(None);
         };
         let abstention = Abstention::of(wanted, by, &held_out, sureness(&found.test));
-        Abstain::write(abstention.rule.as_ref(), &mut model.config.source)?;
+        Abstain::write(abstention.rule.as_ref(), model.fields_mut())?;
         Ok(Some(abstention))
     }
 

@@ -48,6 +48,11 @@ pub struct Engine<B: Backend> {
     seed: u64,
 }
 
+hone_tensor::brief_debug! {
+    [B: Backend] Engine<B>, |e|
+    limits: e.limits, loss: e.loss, optimizer: e.optimizer, schedule: e.schedule, warmup: e.warmup, steps: e.steps
+}
+
 /// How often a step reads each text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draws {
@@ -83,6 +88,8 @@ pub struct Queued<B: Backend> {
     /// The step's tokens.
     pub tokens: usize,
 }
+
+hone_tensor::brief_debug! { [B: Backend] Queued<B>, |q| micro_batches: q.losses.len(), tokens: q.tokens }
 
 impl<B: Backend> Queued<B> {
     /// Waits for the losses.
@@ -135,7 +142,7 @@ impl<B: Backend> Engine<B> {
             head_lr: options.head_lr,
             layer_decay: options.layer_decay,
             weight_decay: options.weight_decay,
-            layers: model.config.layers,
+            layers: model.config().layers,
         };
         let unfreeze = Unfreeze::parse(&options.freeze, &options.unfreeze, table)?;
         let trains = |row: usize| unfreeze.ever_trains(row);
@@ -162,7 +169,7 @@ impl<B: Backend> Engine<B> {
         });
         let b = model.backend().as_ref();
         let draws = Draws::of(options);
-        let loss = loss_of(options, model.task)?;
+        let loss = loss_of(options, model.task())?;
         if draws == Draws::Two && frozen.is_some() {
             return Err(TrainError::Option(
                 "--r-drop reads every text twice, which --cache-frozen does not keep: give one of them up"
@@ -269,7 +276,7 @@ impl<B: Backend> Engine<B> {
     /// Upper layers that are drawn anew and never train, in a line.
     pub fn drawn_and_frozen(&self, model: &Model<B>, reinit_top: usize) -> Option<String> {
         let table = &model.layout().table;
-        let layers = model.config.layers;
+        let layers = model.config().layers;
         let stays = |layer: usize| {
             let depth = Depth::Layer(layer);
             let mut own =
@@ -303,7 +310,7 @@ impl<B: Backend> Engine<B> {
             ),
         ];
         if let Some(prefix) = &self.prefix {
-            let room = limits.tokens * model.config.hidden * size_of::<B::Act>();
+            let room = limits.tokens * model.config().hidden * size_of::<B::Act>();
             rows.push((
                 "outputs of frozen layers".to_owned(),
                 prefix.bytes() + room as u64,
@@ -342,7 +349,7 @@ impl<B: Backend> Engine<B> {
             },
             rates: self.rates,
             embeddings: false,
-            layers: vec![false; model.config.layers],
+            layers: vec![false; model.config().layers],
         };
         for (row, param) in table.params().iter().enumerate() {
             if !self.awake(row, step) {

@@ -1,5 +1,6 @@
 //! Why a run failed, with the facts a user needs.
 
+use crate::OutputError;
 use hone_bert::{BertError, Task};
 use hone_kernels::BackendError;
 use hone_tensor::TensorError;
@@ -138,6 +139,9 @@ pub enum TrainError {
     /// The device failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// The folder cannot be had.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The optimiser's policy is wrong.
     #[error(transparent)]
     Optim(#[from] hone_optim::OptimError),

@@ -82,7 +82,7 @@ pub(crate) fn predict_above<B: Backend>(
         let logits = model.logits(acts)?;
         let mut at = 0;
         for &i in part {
-            let rows = match model.task {
+            let rows = match model.task() {
                 Task::Tag => examples.length(i as usize),
                 _ => 1,
             };
@@ -113,7 +113,7 @@ pub fn evaluate<B: Backend>(
     batches: EvalBatches,
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<crate::metrics::Metrics>, TrainError> {
-    let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
+    let mut scorer = Scorer::new(model.task(), model.labels(), examples)?;
     let each = |p: Prediction<'_>| scorer.push(p);
     let whole = predict(model, acts, examples, batches, each, progress)?;
     Ok(whole.then(|| scorer.finish()))

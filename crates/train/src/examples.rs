@@ -109,20 +109,19 @@ impl Targets {
 }
 
 /// Examples ready for batching.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Examples {
     ids: Vec<u32>,
     types: Vec<u8>,
     pub(crate) offsets: Vec<usize>,
-    /// Word pieces each example lost to truncation; empty where nobody counted.
-    pub truncated: Vec<u32>,
-    /// Stable keys of the examples' dropout draws.
-    pub example_ids: Vec<u64>,
-    /// Row of each example in its file, from 1, for messages.
-    pub rows: Vec<usize>,
-    /// The answers.
+    pub(crate) truncated: Vec<u32>,
+    pub(crate) example_ids: Vec<u64>,
+    pub(crate) rows: Vec<usize>,
+    /// The answers, one for each example: what trains on them or scores them refuses others.
     pub targets: Targets,
 }
+
+hone_tensor::brief_debug! { [] Examples, |e| examples: e.len(), tokens: e.tokens(), targets: e.targets.name() }
 
 impl Examples {
     /// An empty set for `task`.
@@ -246,6 +245,21 @@ impl Examples {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Word pieces each example lost to truncation; empty where nobody counted.
+    pub fn truncated(&self) -> &[u32] {
+        &self.truncated
+    }
+
+    /// Stable keys of the examples' dropout draws.
+    pub fn example_ids(&self) -> &[u64] {
+        &self.example_ids
+    }
+
+    /// Row of each example in its file, from 1, for messages.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
     }
 
     /// Tokens of example `i`.

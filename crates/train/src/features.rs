@@ -7,7 +7,7 @@ use hone_kernels::Backend;
 use hone_tensor::Real;
 
 /// A matrix `[rows, hidden]`, row-major, in the examples' order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Features {
     /// Number of texts.
     pub rows: usize,
@@ -16,6 +16,8 @@ pub struct Features {
     /// `[rows, hidden]`.
     pub values: Vec<f32>,
 }
+
+hone_tensor::brief_debug! { [] Features, |x| rows: x.rows, hidden: x.hidden }
 
 impl Features {
     /// Row `i`, `[hidden]`.
@@ -47,7 +49,7 @@ pub fn features_each<B: Backend>(
     batches: EvalBatches,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<Features>>, TrainError> {
-    let hidden = model.config.hidden;
+    let hidden = model.config().hidden;
     let mut out = vec![
         Features {
             rows: examples.len(),
@@ -123,7 +125,7 @@ pub(crate) fn word_features<B: Backend>(
     batches: EvalBatches,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<(Features, Vec<usize>)>, TrainError> {
-    let hidden = model.config.hidden;
+    let hidden = model.config().hidden;
     let (mut values, mut classes) = (Vec::new(), Vec::new());
     if let (Targets::Tags { tokens, .. }, false) = (&examples.targets, examples.is_empty()) {
         let mut acts = model.plan_hidden(batches.limits(examples), RowSet::All)?;

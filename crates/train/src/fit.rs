@@ -30,6 +30,7 @@ pub struct Prepared {
 }
 
 /// All parts of a run, tokenised.
+#[derive(Debug)]
 pub struct Texts {
     /// The model's tokenizer.
     pub tokenizer: Tokenizer,
@@ -67,6 +68,11 @@ pub struct Fit<'a, B: Backend> {
     pub begun: Option<Begun<'a, B>>,
 }
 
+hone_tensor::brief_debug! {
+    [B: Backend] Fit<'_, B>, |x|
+    train: x.train, augment: x.augment, valid: x.valid, watch: x.watch, head_seed: x.head_seed, marks: x.marks
+}
+
 /// A model that was fitted.
 pub struct Fitted<B: Backend> {
     /// The model, with the weights that were selected.
@@ -77,6 +83,11 @@ pub struct Fitted<B: Backend> {
     pub hashes: BTreeMap<String, String>,
     /// Parameters drawn anew, tensors ignored.
     pub weights: String,
+}
+
+hone_tensor::brief_debug! {
+    [B: Backend] Fitted<B>, |x|
+    model: x.model, outcome: x.outcome, hashes: x.hashes, weights: x.weights
 }
 
 impl Job<'_> {
@@ -150,8 +161,8 @@ impl Job<'_> {
         sink: &mut dyn Sink,
         stop: &AtomicBool,
     ) -> Result<Fitted<B>, TrainError> {
-        let mut begin = match (self.resume, self.out) {
-            (true, Some(out)) => Begin::of(out, sink)?,
+        let mut begin = match self.out {
+            Some(out) if out.resumes() => Begin::of(out, sink)?,
             _ => Begin::Anew,
         };
         // A run that was interrupted in its second try goes on with that.
@@ -211,12 +222,14 @@ impl Job<'_> {
         else {
             return Err(TrainError::Interrupted);
         };
-        model.config.hidden_dropout = options.dropout;
-        model.config.attention_dropout = options.attention_dropout;
-        model.config.classifier_dropout =
-            (options.head_dropout != options.dropout).then_some(options.head_dropout);
+        let own = options.head_dropout != options.dropout;
+        model.set_dropout(
+            options.dropout,
+            options.attention_dropout,
+            own.then_some(options.head_dropout),
+        )?;
         // What another run found of another model does not hold for this one.
-        Abstain::write(None, &mut model.config.source)?;
+        Abstain::write(None, model.fields_mut())?;
         if let Some(begun) = &mut fit.begun {
             begun(&model)?;
         }
@@ -253,7 +266,7 @@ impl Job<'_> {
             identity,
             restart,
             text_bytes,
-            checkpoints: self.out.map(Checkpoints::of),
+            checkpoints: self.out.map(|out| Checkpoints::of(out)),
             begin,
             keep,
             sink,

@@ -45,7 +45,7 @@ pub(crate) fn fit_head<B: Backend>(
         return Ok(None);
     };
     let table = model.layout().table.clone();
-    if model.task.pools() && model.config.pool == Pool::Cls {
+    if model.task().pools() && model.config().pool == Pool::Cls {
         // A pooler that was trained for something else hides what the encoder knows: it begins as (nearly) nothing
         // but a scale for each channel.
         let (weight, bias) = scales(&mut probed.features);
@@ -146,7 +146,7 @@ fn probe<B: Backend>(
     let (wanted, units) = Wanted::of(&train.targets, &chosen);
     let part = train.select(&chosen);
     let progress = reading(part.len());
-    let pool = model.config.pool;
+    let pool = model.config().pool;
     let batches = EvalBatches::USUAL;
     let read = features(model, &part, pool, batches, |rows| progress(sink, rows))?;
     Ok(read.map(|features| Probed {

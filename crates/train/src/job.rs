@@ -6,7 +6,7 @@ use crate::held_out::HeldOut;
 use crate::recipe::Recipe;
 use crate::summary::Summary;
 use crate::watch::Watch;
-use crate::{Ending, FrozenPrefix, Init, JobData, Options, TrainError, WordUpdates};
+use crate::{Ending, FrozenPrefix, Init, JobData, Options, Output, TrainError, WordUpdates};
 use hone_bert::{Config, Model, weight_files};
 use hone_data::augment::{Augmenter, Plan};
 use hone_data::{Tokenizer, Truncate, sha256_file};
@@ -57,6 +57,7 @@ use std::time::Instant;
 /// println!("accuracy {:?}", valid.value("accuracy"));
 /// # Ok::<(), hone_train::TrainError>(())
 /// ```
+#[derive(Debug)]
 pub struct Job<'a> {
     /// Folder of the pre-trained model.
     pub model: &'a Path,
@@ -70,10 +71,8 @@ pub struct Job<'a> {
     pub truncate: Truncate,
     /// Whether warnings about the data are errors.
     pub strict: Strictness,
-    /// Output folder; none: nothing is written.
-    pub out: Option<&'a Path>,
-    /// Whether to continue from the newest checkpoint.
-    pub resume: bool,
+    /// Output folder, and whether the run goes on from its newest checkpoint; none: nothing is written.
+    pub out: Option<&'a Output>,
     /// What becomes of the outputs of frozen lower layers.
     pub frozen: FrozenPrefix,
     /// When words that a step's texts do not hold take the step.
@@ -105,6 +104,11 @@ pub struct Done<B: Backend> {
     pub ending: Ending,
 }
 
+hone_tensor::brief_debug! {
+    [B: Backend] Done<B>, |d|
+    model: d.model, tokenizer: d.tokenizer, summary: d.summary, ending: d.ending
+}
+
 impl<'a> Job<'a> {
     /// A run that writes nothing, with the defaults of everything else.
     pub fn new(model: &'a Path, data: &'a JobData, options: &'a Options) -> Job<'a> {
@@ -116,7 +120,6 @@ impl<'a> Job<'a> {
             truncate: Truncate::Head,
             strict: Strictness::Warn,
             out: None,
-            resume: false,
             frozen: FrozenPrefix::Recompute,
             words: WordUpdates::Deferred,
             augment: None,
@@ -135,6 +138,7 @@ impl Job<'_> {
     ) -> Result<Done<B>, TrainError> {
         let started = Instant::now();
         self.options.check()?;
+        self.out.map_or(Ok(()), Output::check_unused)?;
         self.has_augmenter()?;
         let texts = self.tokenise(sink)?;
         let augment = self.epoch_texts(&texts, &self.data.train);

@@ -35,10 +35,15 @@ pub struct PrefixCache<T> {
     staging: Vec<T>,
 }
 
+hone_tensor::brief_debug! {
+    [T] PrefixCache<T>, |c|
+    layers: c.layers, width: c.width, examples: c.places.len(), numbers: c.values.len()
+}
+
 /// Tells frozen parts apart: a hash of all that the output of `layers` layers is computed with. Shape alone would let
 /// another model train on this one's outputs.
 fn made_by<B: Backend>(model: &Model<B>, layers: usize) -> Result<u64, TrainError> {
-    let (b, c) = (model.backend().as_ref(), &model.config);
+    let (b, c) = (model.backend().as_ref(), model.config());
     let mut hash = DefaultHasher::new();
     (layers, c.heads, c.activation as u8, c.norm_eps.to_bits()).hash(&mut hash);
     for param in model.layout().table.params() {
@@ -81,12 +86,12 @@ impl<T: Copy + Default> PrefixCache<T> {
         layers: usize,
     ) -> Result<(), TrainError> {
         let made_by = made_by(model, layers)?;
-        let same = self.layers == Some(layers) && self.width == model.config.hidden;
+        let same = self.layers == Some(layers) && self.width == model.config().hidden;
         if same && self.made_by == made_by {
             return Ok(());
         }
         self.made_by = made_by;
-        self.width = model.config.hidden;
+        self.width = model.config().hidden;
         self.layers = Some(layers);
         self.make_room(model, layers)
     }

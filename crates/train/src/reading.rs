@@ -50,9 +50,13 @@ pub(crate) fn read_set_above<B: Backend>(
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Reading>, TrainError> {
     let classes = model.classes();
-    let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
-    let mut lists = RowLists::new(model.task);
-    let outside = model.labels.iter().position(|l| l == "O").map(|i| i as u32);
+    let mut scorer = Scorer::new(model.task(), model.labels(), examples)?;
+    let mut lists = RowLists::new(model.task());
+    let outside = model
+        .labels()
+        .iter()
+        .position(|l| l == "O")
+        .map(|i| i as u32);
     let mut losses = Vec::with_capacity(examples.len());
     let mut sureness = Vec::with_capacity(examples.len());
     let whole = predict_above(

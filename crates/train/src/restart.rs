@@ -31,7 +31,7 @@ impl<B: Backend> Training<'_, B> {
             _ => {}
         }
         let constant = ConstantAnswer::best(
-            self.model.task,
+            self.model.task(),
             self.model.classes(),
             self.train,
             &self.rule(),

@@ -24,7 +24,10 @@ pub fn trained_on_pairs(fields: &Map<String, Value>) -> Option<bool> {
 impl Job<'_> {
     /// Refuses a run whose model would not go into its folder: better said now than after the last step.
     pub(crate) fn can_save(&self) -> Result<(), TrainError> {
-        let (Some(out), Some(free)) = (self.out, self.out.and_then(free_space)) else {
+        let Some(out) = self.out else {
+            return Ok(());
+        };
+        let Some(free) = free_space(out) else {
             return Ok(());
         };
         let mut config = Config::read(&Config::path_in(self.model))?;
@@ -34,7 +37,7 @@ impl Job<'_> {
         let needed = (layout.table.len() * size_of::<f32>()) as u64;
         match needed > free {
             true => Err(TrainError::Space {
-                path: out.to_owned(),
+                path: out.to_path_buf(),
                 needed,
                 free,
             }),
@@ -56,7 +59,7 @@ impl Job<'_> {
     /// A model folder for transformers: weights, configuration and the tokenizer the run began with.
     pub fn save_model<B: Backend>(&self, model: &Model<B>, out: &Path) -> Result<(), TrainError> {
         let cut = Cut {
-            max_length: self.length(&model.config)?,
+            max_length: self.length(model.config())?,
             truncate: self.truncate,
         };
         save_folder(model, self.model, Some(cut), out)

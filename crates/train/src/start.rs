@@ -93,7 +93,7 @@ pub(crate) fn start<B: Backend>(
         .map(|p| loaded.contains(p.name.as_str()))
         .collect();
     if options.reinit_top > 0 {
-        let first = model.config.layers - options.reinit_top;
+        let first = model.config().layers - options.reinit_top;
         for (row, param) in table.params().iter().enumerate() {
             let anew = match param.depth {
                 Depth::Layer(l) => l >= first,
@@ -107,7 +107,8 @@ pub(crate) fn start<B: Backend>(
         }
         weights += &format!(
             "\ndrawn anew: the upper {} of {} layers, and the pooler",
-            options.reinit_top, model.config.layers
+            options.reinit_top,
+            model.config().layers
         );
     }
     for text in weights.lines() {
@@ -115,7 +116,7 @@ pub(crate) fn start<B: Backend>(
             text: text.to_owned(),
         });
     }
-    if model.task.pools() && model.config.pool == Pool::Mean {
+    if model.task().pools() && model.config().pool == Pool::Mean {
         sink.event(&Event::Note {
             text: "the head reads the mean over tokens: transformers has no class for that (there: AutoModel, the \
                    mean of last_hidden_state over a text's tokens, then classifier.weight and classifier.bias)"

@@ -57,6 +57,11 @@ pub struct Training<'a, B: Backend> {
     pub stop: &'a AtomicBool,
 }
 
+hone_tensor::brief_debug! {
+    [B: Backend] Training<'_, B>, |t|
+    model: t.model, options: t.options, train: t.train, valid: t.valid, frozen: t.frozen, begin: t.begin
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {

@@ -214,7 +214,7 @@ impl<'a, B: Backend> Training<'a, B> {
             train: row_weights(sample, &rule),
             valid: row_weights(self.valid?, &rule),
         };
-        let (task, classes) = (self.model.task, self.model.classes());
+        let (task, classes) = (self.model.task(), self.model.classes());
         let answer = ConstantAnswer::best(task, classes, self.train, &rule);
         let constant = constant_losses(&answer, sample);
         let constant = times(&constant, &weights.train);

@@ -49,7 +49,6 @@ pub struct Sources<'a> {
 }
 
 /// Changes rows by a plan.
-#[derive(Debug)]
 pub struct Augmenter {
     plan: Plan,
     protection: Protection,
@@ -60,6 +59,8 @@ pub struct Augmenter {
     /// What substitutes come from and how many words have some, a line each.
     pub notes: Vec<String>,
 }
+
+hone_tensor::brief_debug! { [] Augmenter, |a| plan: a.plan, vocabulary: a.vocabulary.len(), notes: a.notes }
 
 /// What became of a row.
 #[derive(Debug, Clone, PartialEq)]

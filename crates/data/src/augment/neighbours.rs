@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 
 /// A model's whole words and its word embeddings `[vocabulary, width]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct WordTable<'a> {
     /// Pieces that are whole words, with their rows.
     pub words: &'a [(String, u32)],
@@ -26,6 +26,8 @@ pub struct WordTable<'a> {
     /// Numbers of a row.
     pub width: usize,
 }
+
+hone_tensor::brief_debug! { [] WordTable<'_>, |t| words: t.words.len(), width: t.width }
 
 /// Least cosine of a neighbour.
 const NEAR: f32 = 0.5;

@@ -77,7 +77,7 @@ pub struct Encoded {
 }
 
 /// A model's tokenizer.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tokenizer {
     inner: Inner,
     cls: u32,
@@ -92,6 +92,8 @@ pub struct Tokenizer {
     /// The file that has the vocabulary.
     path: PathBuf,
 }
+
+hone_tensor::brief_debug! { [] Tokenizer, |t| cls: t.cls, sep: t.sep, unk: t.unk, notes: t.notes }
 
 /// Pieces of a text.
 #[derive(Default)]

@@ -40,7 +40,7 @@ pub fn answers<B: Backend>(
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Answers>, TrainError> {
     let mut acts = model.plan_eval(EvalBatches::USUAL.limits(examples))?;
-    let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
+    let mut scorer = Scorer::new(model.task(), model.labels(), examples)?;
     let mut rows = Vec::with_capacity(examples.len());
     let whole = predict(
         model,
@@ -49,7 +49,7 @@ pub fn answers<B: Backend>(
         EvalBatches::USUAL,
         |p| {
             scorer.push(p);
-            rows.push(answer(&model.labels, examples, p));
+            rows.push(answer(model.labels(), examples, p));
         },
         progress,
     )?;

@@ -71,7 +71,7 @@ pub fn vote<B: Backend>(
     let mut judge: Option<(Task, Vec<String>)> = None;
     for folder in folders {
         let (model, _) = Model::open(backend.clone(), folder as &Path)?;
-        let (task, classes) = (model.task, model.classes());
+        let (task, classes) = (model.task(), model.classes());
         let mut acts = model.plan_eval(EvalBatches::USUAL.limits(examples))?;
         let each = |p: Prediction<'_>| {
             let said: Vec<f64> = match task {
@@ -91,7 +91,7 @@ pub fn vote<B: Backend>(
             each,
             |_| true,
         )?;
-        judge = Some((task, model.labels.clone()));
+        judge = Some((task, model.labels().to_vec()));
     }
     let Some((task, labels)) = judge else {
         return Ok(None);

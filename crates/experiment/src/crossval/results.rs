@@ -30,6 +30,8 @@ pub struct OutOfFold<'a> {
     entries: Vec<Entry>,
 }
 
+hone_tensor::brief_debug! { [] OutOfFold<'_>, |o| task: o.task, labels: o.labels, entries: o.entries.len() }
+
 /// Labels that are probably wrong.
 #[derive(Debug, Clone, Serialize)]
 pub struct SuspectReport {
@@ -180,7 +182,7 @@ impl<'a> OutOfFold<'a> {
             }
         };
         let mut line = vec![
-            self.examples.rows[i].to_string(),
+            self.examples.rows()[i].to_string(),
             entry.fold.to_string(),
             entry.repeat.to_string(),
             label,

@@ -7,8 +7,8 @@ use crate::held_out::{HeldOutRun, Judged, News, Once, RowLogits, lacking};
 use hone_bert::Model;
 use hone_kernels::Backend;
 use hone_train::{
-    Checkpoints, Event, InitHead, Job, Options, PrefixCache, Sink, Texts, TrainError, memory_now,
-    together,
+    Checkpoints, Event, InitHead, Job, Options, PrefixCache, Sink, Texts, TrainError, Work,
+    memory_now, together,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -38,6 +38,7 @@ impl Combine {
 }
 
 /// A cross-validation to do.
+#[derive(Debug)]
 pub struct CrossVal<'a> {
     /// The recipe, over data whose training part is all rows; it has an output folder.
     pub job: &'a Job<'a>,
@@ -65,6 +66,12 @@ pub(crate) struct Scored<B: Backend> {
 }
 
 impl CrossVal<'_> {
+    /// Its folder's kind of work.
+    pub const WORK: Work = Work {
+        name: "cross-validation",
+        done: "crossval.json",
+    };
+
     /// Runs it; `None` where the user asked to stop, with everything on disk to go on from.
     pub fn run<B: Backend>(
         &self,
@@ -78,6 +85,7 @@ impl CrossVal<'_> {
         let out = job.out.ok_or_else(|| {
             TrainError::Option("a cross-validation needs an output folder".to_owned())
         })?;
+        out.check_unused()?;
         let mut once = Once::of(sink);
         let sink: &mut dyn Sink = &mut once;
         let texts = job.tokenise(sink)?;
@@ -183,9 +191,10 @@ impl CrossVal<'_> {
             seed: fold.seed,
             ..self.job.options.clone()
         };
+        let out = self.job.out.map(|out| out.part(folder.path.clone()));
         let job = Job {
             options: &options,
-            out: Some(&folder.path),
+            out: out.as_ref(),
             ..*self.job
         };
         let run = HeldOutRun {

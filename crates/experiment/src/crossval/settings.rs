@@ -3,9 +3,8 @@
 use super::plan::FoldPlan;
 use super::runner::{Combine, CrossVal};
 use crate::guard::same_plan;
-use hone_train::{Difference, Identity, Texts, TrainError};
+use hone_train::{Difference, Identity, Output, Texts, TrainError};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// Everything that decides results.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,7 +24,7 @@ impl CrossVal<'_> {
         plan: &FoldPlan,
         texts: &Texts,
         kernel_path: String,
-        out: &Path,
+        out: &Output,
     ) -> Result<(), TrainError> {
         let mut hashes = self.job.file_hashes()?;
         hashes.insert("folds".to_owned(), plan.sha256.clone());
@@ -44,7 +43,7 @@ impl CrossVal<'_> {
                 rows: texts.train.examples.len(),
             },
         };
-        same_plan(out, self.job.resume, &now, Settings::difference)
+        same_plan(out, &now, Settings::difference)
     }
 }
 

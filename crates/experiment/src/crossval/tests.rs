@@ -7,14 +7,15 @@ use super::conclude::Length;
 use super::plan::FoldPlan;
 use super::record::FoldFolder;
 use super::{Combine, CrossVal, CrossValReport};
+use crate::fixture::output;
 use hone_data::Columns;
 use hone_data::augment::{Augmenter, Plan, Protection, Sources};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_tensor::SafetensorsFile;
 use hone_train::{
-    Cadence, DataSource, Event, FrozenPrefix, InitHead, Job, JobData, Options, PrefixCache, Sink,
-    Targets, Texts, ValidSource, together,
+    Cadence, DataSource, Event, FrozenPrefix, InitHead, Job, JobData, Options, Output, PrefixCache,
+    Sink, Targets, Texts, ValidSource, together,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,10 +130,9 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn job(&self) -> Job<'_> {
+    fn job<'b>(&'b self, out: Option<&'b Output>) -> Job<'b> {
         Job {
-            out: Some(self.out),
-            resume: self.resume,
+            out,
             frozen: self.frozen,
             augment: self.augment,
             ..Job::new(
@@ -144,7 +144,8 @@ impl Case<'_> {
     }
 
     fn with<T>(&self, f: impl FnOnce(&CrossVal<'_>) -> T) -> T {
-        let job = self.job();
+        let output = output(self.out, self.resume, CrossVal::WORK);
+        let job = self.job(Some(&output));
         f(&CrossVal {
             job: &job,
             folds: 3,
@@ -261,7 +262,7 @@ fn a_soup_is_the_mean_of_the_folds_weights_and_starts_are_equal() {
     assert_eq!(report.encoder_sha256.len(), 64);
     // A vote of one model, however often it votes, is that model.
     let backend = Arc::new(CpuBackend::new(2));
-    let texts = case.job().tokenise(&mut ()).unwrap();
+    let texts = case.job(None).tokenise(&mut ()).unwrap();
     let test = &texts.test.unwrap().examples;
     let one = folder.path().join("folds/1-2");
     let (model, _) = hone_bert::Model::open(backend.clone(), &one).unwrap();
@@ -362,6 +363,8 @@ fn a_fold_that_starts_from_other_weights_is_refused() {
         ..usual(&data, &options, folder.path())
     };
     let run = || {
+        // As if it had been cut off before its end.
+        let _ = std::fs::remove_file(folder.path().join("crossval.json"));
         let backend = Arc::new(CpuBackend::new(2));
         let stop = AtomicBool::new(false);
         let ran = again.with(|c| c.run(&backend, &mut (), &stop).map(|_| ()));
@@ -401,6 +404,7 @@ fn a_fold_that_starts_from_other_weights_is_refused() {
         init_head: InitHead::Probe,
         ..options.clone()
     };
+    let folder = tempfile::tempdir().unwrap();
     usual(&data, &probed, folder.path()).with(|c| {
         assert!(c.same_start(None, &first).is_ok());
         assert!(c.same_start(Some(&first), &other(false, &first)).is_ok());
@@ -507,10 +511,8 @@ fn numbers_of_no_cross_validation_are_refused() {
         (wrong, 3, 1, "--batch-size 0"),
     ] {
         let case = usual(&data, &options, out.path());
-        let job = case.job();
         let said = case.with(|c| {
             let asked = CrossVal {
-                job: &job,
                 folds,
                 repeats,
                 ..*c

@@ -10,7 +10,7 @@ use hone_tensor::Philox;
 use hone_train::watch::{CollapseGuard, Watch};
 use hone_train::{
     Average, Cadence, EvalBatches, Event, Examples, Fit, Job, MOST_STEPS, Options, Select, Sink,
-    Step, Texts, TrainError, evaluate, together,
+    Step, Texts, TrainError, Work, evaluate, together,
 };
 use serde::Serialize;
 use std::cell::Cell;
@@ -33,6 +33,7 @@ const LEAST_ROWS: usize = 10;
 const DIVERGED: f64 = 4.0;
 
 /// A range test to do.
+#[derive(Debug)]
 pub struct RangeTest<'a> {
     /// The recipe, over data of which the training part alone is read. Its rates give the ratio of head to body,
     /// nothing else.
@@ -184,6 +185,12 @@ struct Rows {
 }
 
 impl RangeTest<'_> {
+    /// Its folder's kind of work, for whoever writes its curve down as `lr.json`; it writes nothing itself.
+    pub const WORK: Work = Work {
+        name: "range test",
+        done: "lr.json",
+    };
+
     /// Runs it; `None` where the user asked to stop. Nothing is written.
     pub fn run<B: Backend>(
         &self,
@@ -365,7 +372,6 @@ impl RangeTest<'_> {
         let job = Job {
             options: &options,
             out: None,
-            resume: false,
             ..*self.job
         };
         let all = &texts.train.examples;

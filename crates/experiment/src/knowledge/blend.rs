@@ -20,6 +20,8 @@ pub struct Blend<B: Backend> {
     threshold: Option<Abstain>,
 }
 
+hone_tensor::brief_debug! { [B: Backend] Blend<B>, |b| model: b.model, blended: b.blended, threshold: b.threshold }
+
 impl<B: Backend> Blend<B> {
     /// Between `base` and `tuned`, which have one table of parameters ([`super::load_base`]); it stands at α = 1.
     pub fn new(base: Model<B>, tuned: Model<B>) -> Result<Self, TrainError> {
@@ -30,7 +32,7 @@ impl<B: Backend> Blend<B> {
         }
         let other = tuned.backend().alloc(tuned.layout().table.len())?;
         Ok(Blend {
-            threshold: Abstain::read(&tuned.config.source)?,
+            threshold: Abstain::read(&tuned.config().source)?,
             base,
             model: tuned,
             other,
@@ -68,7 +70,7 @@ impl<B: Backend> Blend<B> {
             self.exchange();
         }
         let own = self.threshold.as_ref().filter(|_| alpha == 1.0);
-        Abstain::write(own, &mut self.model.config.source)
+        Abstain::write(own, self.model.fields_mut())
     }
 
     fn exchange(&mut self) {

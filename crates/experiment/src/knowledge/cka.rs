@@ -148,9 +148,9 @@ pub fn layer_cka<B: Backend>(
     threads: usize,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<LayerCka>>, TrainError> {
-    let hidden = a.config.hidden;
-    let layers = a.config.layers + 1;
-    if (b.config.hidden, b.config.layers + 1) != (hidden, layers) {
+    let hidden = a.config().hidden;
+    let layers = a.config().layers + 1;
+    if (b.config().hidden, b.config().layers + 1) != (hidden, layers) {
         return Err(TrainError::Option(
             "these two encoders have not the same layers".to_owned(),
         ));

@@ -21,7 +21,7 @@ pub fn weights_moved<B: Backend>(
     tuned: &Model<B>,
     keeps: impl Fn(&Param) -> bool,
 ) -> Result<Vec<Moved>, BertError> {
-    let layers = base.config.layers;
+    let layers = base.config().layers;
     let place = |depth: Depth| match depth {
         Depth::Embeddings => Some(0),
         Depth::Layer(l) => Some(1 + l),

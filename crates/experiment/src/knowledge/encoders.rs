@@ -38,7 +38,7 @@ pub fn load_base<B: Backend>(
     tuned: &Model<B>,
 ) -> Result<(Model<B>, Receipt), TrainError> {
     let mut config = Config::read(&Config::path_in(folder))?;
-    let found = differences(&config, &tuned.config);
+    let found = differences(&config, tuned.config());
     if !found.is_empty() {
         return Err(TrainError::Option(format!(
             "{}: this is not what the fine-tuned model began as; they differ in {}; name its base with --base",
@@ -46,10 +46,16 @@ pub fn load_base<B: Backend>(
             found.join(", ")
         )));
     }
-    config.pool = tuned.config.pool;
-    let (labels, head) = (tuned.labels.clone(), HeadChoice::New);
+    config.pool = tuned.config().pool;
+    let (labels, head) = (tuned.labels().to_vec(), HeadChoice::New);
     let backend = tuned.backend().clone();
     Ok(Model::load_as(
-        backend, config, folder, tuned.task, labels, &head, 0,
+        backend,
+        config,
+        folder,
+        tuned.task(),
+        labels,
+        &head,
+        0,
     )?)
 }

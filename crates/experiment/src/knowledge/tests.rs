@@ -122,7 +122,7 @@ fn drift_is_what_was_planted() {
         assert!((m.relative - want).abs() < 1e-6, "{m:?} {want}");
     }
     // Below the change nothing differs, above it something does.
-    let tokenizer = Tokenizer::load(&folder(), base.config.vocabulary).unwrap();
+    let tokenizer = Tokenizer::load(&folder(), base.config().vocabulary).unwrap();
     let how = Tokenising {
         tokenizer: &tokenizer,
         max_length: 24,
@@ -245,12 +245,12 @@ fn a_blend_is_either_end_and_the_line_between_them() {
         coverage: 0.5,
         rows: 300,
     };
-    Abstain::write(Some(&promise), &mut tuned.config.source).unwrap();
+    Abstain::write(Some(&promise), tuned.fields_mut()).unwrap();
     let mut blend = Blend::new(base, tuned).unwrap();
     for alpha in [0.25, 1.0, 0.0, 0.5, 0.0, 1.0, 0.75] {
         blend.set(alpha).unwrap();
         // What was promised of the tuned model's answers holds for them alone.
-        let promised = Abstain::read(&blend.model().config.source).unwrap();
+        let promised = Abstain::read(&blend.model().config().source).unwrap();
         assert_eq!(promised.is_some(), alpha == 1.0);
         let (found, found_bits) = (blend.model().download().unwrap(), bits(blend.model()));
         for (i, param) in table.params().iter().enumerate() {
@@ -324,7 +324,9 @@ fn what_cannot_be_measured_is_one_line() {
     few.rows.truncate(7);
     assert!(say(few).contains("10 rows"));
 
-    let config = tiny(&Arc::new(Reference::<f32>::default())).config;
+    let config = tiny(&Arc::new(Reference::<f32>::default()))
+        .config()
+        .clone();
     let mut other = config.clone();
     assert!(differences(&config, &other).is_empty());
     other.vocabulary = 50;

@@ -83,6 +83,8 @@ pub struct Walk<'a> {
     pub seed: u64,
 }
 
+hone_tensor::brief_debug! { [] Walk<'_>, |w| examples: w.examples, text: w.text, threads: w.threads, seed: w.seed }
+
 /// What was found at one place.
 struct Found {
     answers: Option<Answers>,

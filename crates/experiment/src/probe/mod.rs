@@ -46,6 +46,11 @@ pub struct Probe<'a> {
     pub seed: u64,
 }
 
+hone_tensor::brief_debug! {
+    [] Probe<'_>, |p|
+    texts: p.texts.len(), outputs: p.outputs, features: p.features.len(), seed: p.seed
+}
+
 /// What answers are judged by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,8 +12,8 @@ use hone_data::augment::Augmenter;
 use hone_kernels::Backend;
 use hone_train::metrics::widest;
 use hone_train::{
-    Checkpoints, Event, FrozenPrefix, Job, Options, Sink, Texts, TrainError, memory_now, task_of,
-    together,
+    Checkpoints, Event, FrozenPrefix, Job, Options, Sink, Texts, TrainError, Work, memory_now,
+    task_of, together,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use std::time::Instant;
 pub const BASELINE: &str = "baseline";
 
 /// A recipe.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Arm<'a> {
     /// Its name, also that of its folder in each pair.
     pub name: String,
@@ -38,6 +38,7 @@ pub struct Arm<'a> {
 }
 
 /// A study to do.
+#[derive(Debug)]
 pub struct Study<'a> {
     /// The baseline, over data whose training part is all rows; it has an output folder.
     pub job: &'a Job<'a>,
@@ -55,6 +56,12 @@ pub struct Study<'a> {
 pub(super) type Trials = Vec<TrialRecord>;
 
 impl Study<'_> {
+    /// Its folder's kind of work.
+    pub const WORK: Work = Work {
+        name: "study",
+        done: "study.json",
+    };
+
     /// Runs it; `None` where the user asked to stop, with everything on disk to go on from.
     pub fn run<B: Backend>(
         &self,
@@ -67,6 +74,7 @@ impl Study<'_> {
         let out = job
             .out
             .ok_or_else(|| TrainError::Option("a study needs an output folder".to_owned()))?;
+        out.check_unused()?;
         let mut once = Once::of(sink);
         let sink: &mut dyn Sink = &mut once;
         let recipes = self.recipes();
@@ -231,9 +239,10 @@ impl Study<'_> {
             seed,
             ..recipe.options.clone()
         };
+        let out = self.job.out.map(|out| out.part(folder.path.clone()));
         let job = Job {
             options: &options,
-            out: Some(&folder.path),
+            out: out.as_ref(),
             frozen: recipe.frozen,
             augment: recipe.augment,
             ..*self.job

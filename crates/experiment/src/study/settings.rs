@@ -4,9 +4,8 @@ use super::design::Design;
 use super::runner::{Arm, Study};
 use crate::crossval::FoldPlan;
 use crate::guard::same_plan;
-use hone_train::{Difference, Identity, Texts, TrainError};
+use hone_train::{Difference, Identity, Output, Texts, TrainError};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// Everything that decides results.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,7 +30,7 @@ impl Study<'_> {
         plan: &FoldPlan,
         texts: &Texts,
         kernel_path: &str,
-        out: &Path,
+        out: &Output,
     ) -> Result<(), TrainError> {
         let mut common = self.job.file_hashes()?;
         common.insert("folds".to_owned(), plan.sha256.clone());
@@ -55,7 +54,7 @@ impl Study<'_> {
             inner: self.inner,
             recipes: recipes.iter().map(recipe).collect(),
         };
-        same_plan(out, self.job.resume, &now, Settings::difference)
+        same_plan(out, &now, Settings::difference)
     }
 }
 

@@ -5,7 +5,7 @@ use super::record::TrialFolder;
 use super::runner::Trial;
 use super::{Arm, Design, Study, StudyReport, TrialRecord, Verdict};
 use crate::crossval::FoldPlan;
-use crate::fixture::{Watch, data, model, options, timeless};
+use crate::fixture::{Watch, data, model, options, output, timeless};
 use crate::special::{normal_exceeded, student_exceeded};
 use hone_data::augment::{Augmenter, Plan, Protection, Sources};
 use hone_data::{Cell, LabelSet, TaskKind};
@@ -56,9 +56,9 @@ fn with<T>(
     f: impl FnOnce(&Study<'_>) -> T,
 ) -> T {
     let (model, options) = (model(), options());
+    let output = output(out, resume, Study::WORK);
     let job = Job {
-        out: Some(out),
-        resume,
+        out: Some(&output),
         ..Job::new(&model, data, &options)
     };
     f(&Study {

@@ -9,7 +9,7 @@ use crate::crossval::{Fold, derived};
 use crate::held_out::{HeldOutRun, News, lacking};
 use hone_kernels::Backend;
 use hone_tensor::permutation;
-use hone_train::{Event, Job, Options, Sink, TrainError, memory_now};
+use hone_train::{Event, Job, Options, Output, Sink, TrainError, memory_now};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -238,7 +238,8 @@ impl<B: Backend> Course<'_, B> {
             seed,
             ..wanted.options.clone()
         };
-        let job = self.within(&options, folder);
+        let out = self.part(folder);
+        let job = self.within(&options, &out);
         let chooser = match self.tune.chooser {
             Chooser::Valid => self.texts.valid.as_ref().map(|v| &v.examples),
             Chooser::Folds(_) => None,
@@ -312,12 +313,19 @@ impl<B: Backend> Course<'_, B> {
         }
     }
 
-    /// The job with other options, in a folder of its own; it goes on where it was stopped.
-    pub fn within<'j>(&'j self, options: &'j Options, folder: &'j Path) -> Job<'j> {
+    /// A run's folder; it goes on where it was stopped.
+    pub fn part(&self, folder: &Path) -> Output {
+        match folder.join("checkpoints").is_dir() {
+            true => self.out.part(folder.to_owned()),
+            false => self.out.new_part(folder.to_owned()),
+        }
+    }
+
+    /// The job with other options, in a folder of its own.
+    pub fn within<'j>(&'j self, options: &'j Options, out: &'j Output) -> Job<'j> {
         Job {
             options,
-            out: Some(folder),
-            resume: self.tune.job.resume && folder.join("checkpoints").is_dir(),
+            out: Some(out),
             ..*self.tune.job
         }
     }

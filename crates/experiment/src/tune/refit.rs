@@ -347,7 +347,8 @@ impl<B: Backend> Course<'_, B> {
             && (1..wanted.replicate).all(gave_none);
         let best = self.out.join(BEST);
         let folder = if saved { best.as_path() } else { folder };
-        let job = self.within(options, folder);
+        let out = self.part(folder);
+        let job = self.within(options, &out);
         let valid = match self.tune.chooser {
             Chooser::Valid => texts.valid.as_ref().map(|v| &v.examples),
             Chooser::Folds(_) => None,
@@ -415,7 +416,7 @@ impl<B: Backend> Course<'_, B> {
         };
         let examples = self.untouched();
         let mut acts = model.plan_eval(EvalBatches::USUAL.limits(examples))?;
-        let mut scorer = Scorer::new(model.task, &model.labels, examples)?;
+        let mut scorer = Scorer::new(model.task(), model.labels(), examples)?;
         let mut logits = Vec::with_capacity(examples.len());
         let (classes, batches) = (model.classes(), EvalBatches::USUAL);
         predict(

@@ -9,10 +9,11 @@ use super::space::{Configuration, Space};
 use crate::crossval::FoldPlan;
 use crate::held_out::Once;
 use hone_kernels::Backend;
-use hone_train::{Event, Examples, Job, Options, Sink, Texts, TrainError, metrics, together};
+use hone_train::{
+    Event, Examples, Job, Options, Output, Sink, Texts, TrainError, Work, metrics, together,
+};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -77,6 +78,7 @@ impl Sensitivity {
 }
 
 /// A search to do.
+#[derive(Debug)]
 pub struct Tune<'a> {
     /// The given options, over data whose training part is what is searched on; it has an output folder.
     pub job: &'a Job<'a>,
@@ -112,7 +114,7 @@ pub(super) struct Course<'a, B: Backend> {
     pub tune: &'a Tune<'a>,
     pub backend: &'a Arc<B>,
     pub texts: Texts,
-    pub out: PathBuf,
+    pub out: &'a Output,
     pub journal: Journal,
     pub pace: Pace,
     pub stop: &'a AtomicBool,
@@ -127,6 +129,12 @@ pub(super) struct Course<'a, B: Backend> {
 }
 
 impl Tune<'_> {
+    /// Its folder's kind of work; whoever runs it writes `tune.json` at its end.
+    pub const WORK: Work = Work {
+        name: "search",
+        done: "tune.json",
+    };
+
     /// Runs it; `None` where the user asked to stop, with everything on disk to go on from.
     pub fn run<B: Backend>(
         &self,
@@ -139,6 +147,7 @@ impl Tune<'_> {
         let out = job
             .out
             .ok_or_else(|| TrainError::Option("a search needs an output folder".to_owned()))?;
+        out.check_unused()?;
         let mut once = Once::of(sink);
         let sink: &mut dyn Sink = &mut once;
         let texts = job.tokenise(sink)?;
@@ -189,9 +198,9 @@ impl Tune<'_> {
             trials,
             tune: self,
             backend,
-            journal: Journal::open(out, job.resume)?,
+            journal: Journal::open(out, out.resumes())?,
             texts,
-            out: out.to_owned(),
+            out,
             pace: Pace::default(),
             stop,
             plan,

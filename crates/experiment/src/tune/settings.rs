@@ -2,9 +2,8 @@
 
 use super::runner::{Tune, Untouched};
 use crate::guard::same_plan;
-use hone_train::{Identity, Texts, TrainError};
+use hone_train::{Identity, Output, Texts, TrainError};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// Everything that decides results.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,7 +20,7 @@ impl Tune<'_> {
         folds: &str,
         texts: &Texts,
         kernel_path: String,
-        out: &Path,
+        out: &Output,
     ) -> Result<(), TrainError> {
         let mut hashes = self.job.file_hashes()?;
         hashes.insert("folds".to_owned(), folds.to_owned());
@@ -59,7 +58,7 @@ impl Tune<'_> {
                 rows: texts.train.examples.len(),
             },
         };
-        same_plan(out, self.job.resume, &now, |was, now| {
+        same_plan(out, &now, |was, now| {
             let mut both = was.own.iter().zip(&now.own);
             match both.find(|(was, now)| was != now) {
                 Some((was, now)) => Ok(Some((was.0.clone(), was.1.clone(), now.1.clone()))),

@@ -7,7 +7,7 @@ use super::halving::{ladder, ranking};
 use super::journal::RunRecord;
 use super::search::run_name;
 use super::{Chooser, Limit, Purpose, Sensitivity, Space, Tune, TuneReport, Untouched, Verdict};
-use crate::fixture::{self, Watch, model};
+use crate::fixture::{self, Watch, model, output};
 use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_train::{Event, Job, JobData, Options, Sink, TrainError, ValidSource};
@@ -69,9 +69,9 @@ impl<'a> Asked<'a> {
     ) -> Result<Option<TuneReport>, TrainError> {
         let (model, options) = (model(), &self.options);
         let space = Space::parse(self.space, options).unwrap();
+        let output = output(self.out, self.resume, Tune::WORK);
         let job = Job {
-            out: Some(self.out),
-            resume: self.resume,
+            out: Some(&output),
             ..Job::new(&model, self.data, options)
         };
         let tune = Tune {
@@ -352,6 +352,7 @@ fn a_space_of_few_has_no_more_trials_than_that() {
         .find(|s| s.setting == "init-head")
         .unwrap();
     assert_eq!((words.moves.len(), words.moves[0].factor), (1, None));
+    let out = tempfile::tempdir().unwrap();
     let nothing = Asked {
         space: "batch-size=16|16",
         ..Asked::trials(&data, out.path(), 9)

@@ -32,6 +32,11 @@ pub struct CudaBackend<D: Driver, A = f32> {
     act: PhantomData<A>,
 }
 
+hone_tensor::brief_debug! {
+    [D: Driver, A] CudaBackend<D, A>, |b|
+    device: b.driver.name(), graphs: b.graphs.is_some()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

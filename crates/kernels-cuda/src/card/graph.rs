@@ -11,6 +11,8 @@ pub struct CardGraph {
     context: Context,
 }
 
+hone_tensor::brief_debug! { [] CardGraph, |_g| }
+
 // SAFETY: the handle is no thread's own, and whoever holds the graph has the only one.
 unsafe impl Send for CardGraph {}
 

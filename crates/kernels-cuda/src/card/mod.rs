@@ -46,6 +46,8 @@ pub struct Card {
     name: String,
 }
 
+hone_tensor::brief_debug! { [] Card, |c| name: c.name, act: c.act, kernels: c.functions.len() }
+
 /// Hears, a line each, of what nobody asked about but should know: that kernels are being compiled, that something
 /// could not be kept.
 pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
@@ -57,6 +59,8 @@ pub enum CardComing {
     /// The host waited.
     Here(Vec<u8>),
 }
+
+hone_tensor::brief_debug! { [] CardComing, |c| pinned: matches!(c, CardComing::Pinned(_)) }
 
 /// The card's context; whoever calls the driver makes it its thread's own first.
 #[derive(Clone, Copy)]
@@ -99,6 +103,8 @@ pub struct CardMemory {
     held: Arc<Mutex<Held>>,
     context: Context,
 }
+
+hone_tensor::brief_debug! { [] CardMemory, |m| bytes: m.bytes }
 
 impl Drop for CardMemory {
     fn drop(&mut self) {

@@ -23,6 +23,8 @@ pub struct Piece {
     event: sys::CUevent,
 }
 
+hone_tensor::brief_debug! { [] Piece, |p| bytes: p.bytes }
+
 // SAFETY: memory and event are no thread's own; whoever holds the piece has the only handle to them.
 unsafe impl Send for Piece {}
 

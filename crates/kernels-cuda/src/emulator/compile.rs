@@ -59,6 +59,8 @@ pub struct Library {
     turn: Arc<Mutex<()>>,
 }
 
+hone_tensor::brief_debug! { [] Library, |l| file: l.file, act: l.act, kernels: l.threads.len() }
+
 impl Library {
     fn text(answer: *const c_char) -> Option<String> {
         // SAFETY: the library's functions return null or a string that stays until their next call; the caller holds

@@ -49,12 +49,16 @@ pub struct Emulator {
     state: Arc<Mutex<State>>,
 }
 
+hone_tensor::brief_debug! { [] Emulator, |e| libraries: e.libraries.len(), order: e.order }
+
 /// Memory of the emulator's.
 pub struct HostMemory {
     /// Guards around `bytes`.
     words: Vec<u128>,
     state: Arc<Mutex<State>>,
 }
+
+hone_tensor::brief_debug! { [] HostMemory, |m| words: m.words.len() }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -130,6 +130,8 @@ pub struct Expected {
     ref64: Vec<Outcome>,
 }
 
+hone_tensor::brief_debug! { [] Expected, |e| parts: e.parts }
+
 impl Expected {
     /// For backends with these activations; where they are coarser than f32, what all three are given is rounded as
     /// they are.

@@ -17,6 +17,8 @@ pub struct Rig<'b, B: Backend> {
     pub(super) inputs: Inputs,
 }
 
+hone_tensor::brief_debug! { [B: Backend] Rig<'_, B>, |r| backend: r.b.path(), outcomes: r.outcomes.len() }
+
 /// Which numbers activations are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Inputs {
@@ -175,6 +177,8 @@ pub struct Batch<B: Backend> {
     bucket_starts: B::Buf<u32>,
     bucket_tokens: B::Buf<u32>,
 }
+
+hone_tensor::brief_debug! { [B: Backend] Batch<B>, |b| host: b.host }
 
 impl<B: Backend> Batch<B> {
     /// Sequences of these lengths, ids below `vocabulary`, two token types.

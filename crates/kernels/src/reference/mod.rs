@@ -19,11 +19,12 @@ use std::sync::Arc;
 pub struct Reference<F>(PhantomData<F>);
 
 /// The reference's arena of weights.
-#[derive(Debug)]
 pub struct ReferenceParams<F> {
     table: Arc<ParamTable>,
     data: Vec<F>,
 }
+
+hone_tensor::brief_debug! { [F] ReferenceParams<F>, |p| parameters: p.table.params().len(), numbers: p.data.len() }
 
 /// The product all three forms are made of: `c[i, j] = Σ_k a(i, k)·b(k, j)`.
 fn product<F: Scalar>(

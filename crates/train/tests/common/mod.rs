@@ -6,8 +6,8 @@ use hone_kernels::Backend;
 use hone_optim::Warmup;
 use hone_tensor::Real;
 use hone_train::{
-    DataSource, Done, Event, Job, JobData, Options, Select, Sink, TrainError, ValidSource,
-    WordUpdates,
+    DataSource, Done, Event, Job, JobData, Options, Output, Select, Sink, TrainError, ValidSource,
+    WordUpdates, Work,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,14 +113,23 @@ impl Run<'_> {
     ) -> Result<Done<B>, TrainError> {
         let stop = record.stop.clone();
         stop.store(false, Ordering::SeqCst);
+        let out = output(self.out, self.resume)?;
         Job {
-            out: self.out,
-            resume: self.resume,
+            out: out.as_ref(),
             words: self.words,
             ..Job::new(&folder(), self.data, self.options)
         }
         .run(backend, record, &stop)
     }
+}
+
+/// The folder that a run writes to, where it has one.
+pub fn output(out: Option<&Path>, resume: bool) -> Result<Option<Output>, TrainError> {
+    let begin = match resume {
+        true => Output::resume,
+        false => Output::new,
+    };
+    out.map(|out| begin(out, Work::RUN)).transpose()
 }
 
 /// All weights of a model, as (name, values).

@@ -1,6 +1,6 @@
 //! Augmented training texts: the same bits after a stop, never a validation text, never a batch beyond the plan.
 
-use crate::common::{Record, data, folder, options, weights};
+use crate::common::{Record, data, folder, options, output, weights};
 use hone_bert::Config;
 use hone_data::augment::{Augmenter, Protection, Sources};
 use hone_data::{TaskKind, Tokenizer, Truncate};
@@ -39,9 +39,9 @@ fn run(
 ) -> Result<Done<CpuBackend>, TrainError> {
     let stop = record.stop.clone();
     stop.store(false, Ordering::SeqCst);
+    let out = output(out, resume)?;
     Job {
-        out,
-        resume,
+        out: out.as_ref(),
         augment,
         ..Job::new(&folder(), data, options)
     }

@@ -1,11 +1,15 @@
 //! A run goes on from its newest whole checkpoint, to the same weights.
 
-use crate::common::{Record, Run, data, options, weights};
+use crate::common::{self, Record, Run, data, options, weights};
 use hone_kernels_cpu::CpuBackend;
-use hone_train::{Cadence, Ending, Event, Options, Select, TrainError, ValidSource};
+use hone_optim::Warmup;
+use hone_train::{
+    Cadence, Ending, Event, Job, Options, Output, Select, TrainError, ValidSource, Work,
+};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What a damaged checkpoint says, and where the run then goes on.
 fn told(record: &Record) -> (Vec<&str>, Vec<(usize, usize)>) {
@@ -114,4 +118,37 @@ fn no_whole_checkpoint_is_an_error() {
     fs::remove_file(out.path().join("checkpoints/step-2/weights.safetensors")).unwrap();
     let (done, steps) = run(true, None);
     assert!(matches!(done, Err(TrainError::Checkpoint { .. })) && steps == 0);
+}
+
+/// A second run with the folder of a first one is refused before its first step, and the first one's model stays.
+#[test]
+fn a_second_run_does_not_take_the_first_ones_place() {
+    let data = data(ValidSource::None);
+    let options = Options {
+        max_steps: Some(2),
+        warmup: Warmup::Steps(0),
+        ..options()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let out = Output::new(folder.path(), Work::RUN).unwrap();
+    let model = common::folder();
+    let job = Job {
+        out: Some(&out),
+        ..Job::new(&model, &data, &options)
+    };
+    let run = || {
+        let mut record = Record::default();
+        let stop = AtomicBool::new(false);
+        let done = job.run(Arc::new(CpuBackend::new(1)), &mut record, &stop);
+        (record.losses.len(), done.map(drop))
+    };
+    assert!(matches!(run(), (2, Ok(()))));
+    let saved = std::fs::read(out.join("model.safetensors")).unwrap();
+    let (steps, again) = run();
+    let said = again.unwrap_err().to_string();
+    assert!(
+        steps == 0 && said.contains("already holds a run (summary.json)"),
+        "{said}"
+    );
+    assert!(saved == std::fs::read(out.join("model.safetensors")).unwrap());
 }

@@ -155,7 +155,7 @@ fn what_is_said_is_said_of_the_model_that_is_saved() {
     assert!(rmse < 450.0, "{rmse}");
 
     // The same values in other units: nothing but the rounding of two numbers changes.
-    let labels = model.labels.clone();
+    let labels = model.labels().to_vec();
     let choice = HeadChoice::Matching(labels.clone());
     let load = || {
         Model::load(

@@ -85,13 +85,14 @@ struct Table {
 }
 
 /// The database.
-#[derive(Debug)]
 pub struct WordNet {
     path: PathBuf,
     sha256: String,
     tables: [Table; 4],
     counts: String,
 }
+
+hone_tensor::brief_debug! { [] WordNet, |w| path: w.path, sha256: w.sha256 }
 
 /// The first line of a sorted text whose beginning is not below `key`, by bytes; its start.
 fn lower_bound(text: &str, key: &str) -> usize {
