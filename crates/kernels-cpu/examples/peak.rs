@@ -63,7 +63,7 @@ fn rate(b: &CpuBackend) -> Result<f64, Failure> {
     let table = Arc::new(table.build());
     let mut params = b.params(table.clone())?;
     let drawn: Vec<f32> = (0..to * from).map(number).collect();
-    b.set_param(&mut params, weight, &drawn)?;
+    b.set_param(&mut params, weight, 0, &drawn)?;
     let x = b.from_slice(&(0..TOKENS * from).map(number).collect::<Vec<f32>>())?;
     let mut y = b.alloc(TOKENS * to)?;
     let mut fastest = f64::INFINITY;
