@@ -10,8 +10,8 @@ use hone_optim::{Schedule, Warmup};
 use hone_report::say;
 use hone_train::recipe::Recipe;
 use hone_train::{
-    ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Job, JobData, Options, Select,
-    Strictness, ValidSource, WordUpdates, metrics, parse_task,
+    ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Job, JobData, KnownFeatures, Options,
+    Select, Strictness, ValidSource, WordUpdates, metrics, parse_task,
 };
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -199,6 +199,7 @@ pub fn job<'a>(
     options: &'a Options,
     augment: Option<&'a Augmenter>,
     recipe: Option<&'a Recipe>,
+    known: &'a KnownFeatures,
     out: Option<&'a Path>,
 ) -> Result<Job<'a>> {
     Ok(Job {
@@ -217,6 +218,7 @@ pub fn job<'a>(
         words: WordUpdates::Deferred,
         augment,
         recipe,
+        known: Some(known),
     })
 }
 
