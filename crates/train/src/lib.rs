@@ -82,7 +82,7 @@ pub use identity::{Difference, Identity};
 pub use job::{Done, Job, Strictness};
 pub use job_data::{DataSource, JobData, SplitOff, Undivided, ValidSource, together};
 pub use known::KnownFeatures;
-pub use lbfgs::minimise;
+pub use lbfgs::{dot, minimise, minimise_by};
 pub use linear::Linear;
 pub use logistic::Logistic;
 pub use memory::{memory_now, peak_memory};
