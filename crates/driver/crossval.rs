@@ -11,7 +11,7 @@ use hone_bert::Config;
 use hone_experiment::{Combine, CrossVal, CrossValReport};
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
-use hone_train::{JobData, Output, Sink, ValidSource, metrics, task_of};
+use hone_train::{JobData, KnownFeatures, Output, Sink, ValidSource, metrics, task_of};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -153,7 +153,9 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         held_out_by(&args.train),
         &fit,
     );
-    let filled = on_device!(&device, backend => ask.fill_measured(backend, &data_set.train))?;
+    let known = KnownFeatures::default();
+    let filled =
+        on_device!(&device, backend => ask.fill_measured(&data_set.train, &known, backend))?;
     let Some((filled, recipe)) = filled else {
         return Ok(train::stopped());
     };
@@ -202,6 +204,7 @@ pub fn run(args: CrossvalArgs) -> Result<Exit> {
         &options,
         augmenter.as_ref(),
         recipe.as_ref(),
+        &known,
         Some(&folder),
     )?;
     let crossval = CrossVal {

@@ -13,7 +13,7 @@ use hone_kernels::Backend;
 use hone_optim::GroupPolicy;
 use hone_report::{Curve, Curves, Mark, Progress, Scale, Table, duration, say};
 use hone_tensor::Depth;
-use hone_train::{Options, Output, task_of, write_beside};
+use hone_train::{KnownFeatures, Options, Output, task_of, write_beside};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -120,7 +120,8 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
     let model = fetch::model_folder(&name)?;
     let config = Config::read(&Config::path_in(&model))?;
-    let divided = on_device!(&device, backend => recipe::divide(&args, &config, &model, &source, found, backend))?;
+    let known = KnownFeatures::default();
+    let divided = on_device!(&device, backend => recipe::divide(&args, &config, &model, &source, found, &known, backend))?;
     let Some((mut data_set, (args, recipe))) = divided else {
         return Ok(train::stopped());
     };
@@ -136,6 +137,7 @@ pub fn run(all: FindLrArgs) -> Result<Exit> {
         &options,
         augmenter.as_ref(),
         recipe.as_ref(),
+        &known,
         None,
     )?;
     let test = RangeTest {

@@ -13,7 +13,9 @@ use hone_report::Progress;
 use hone_train::recipe::{
     Choice, Facts, Given, OPTIONS, Pools, Recipe, RecipeName, Setting, choose, measure, reads_pools,
 };
-use hone_train::{DataSource, JobData, Tokenising, Undivided, labelled, task_of, together};
+use hone_train::{
+    DataSource, JobData, KnownFeatures, Tokenising, Undivided, labelled, task_of, together,
+};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -69,6 +71,7 @@ pub fn divide<B: Backend>(
     model: &Path,
     source: &DataSource,
     found: Undivided,
+    known: &KnownFeatures,
     backend: &Arc<B>,
 ) -> Result<Option<(JobData, Filled)>> {
     let texts = found.train.rows.len();
@@ -96,7 +99,7 @@ pub fn divide<B: Backend>(
         classes,
         ..Ask::divided(args, config, model, &data, valid, &fit)
     };
-    let filled = ask.fill_measured(backend, &data.train)?;
+    let filled = ask.fill_measured(&data.train, known, backend)?;
     Ok(filled.map(|filled| (data, filled)))
 }
 
@@ -134,11 +137,12 @@ impl<'a> Ask<'a> {
     }
 
     /// All choices; which tokens stand for a text is measured on the texts of `train`, where the recipe asks for it.
-    /// `None` where the user asked to stop meanwhile.
+    /// What was read of them is known to the job then. `None` where the user asked to stop meanwhile.
     pub fn fill_measured<B: Backend>(
         &self,
-        backend: &Arc<B>,
         train: &Part,
+        known: &KnownFeatures,
+        backend: &Arc<B>,
     ) -> Result<Option<Filled>> {
         let Some((mut facts, given)) = self.open()? else {
             return self.settled().map(Some);
@@ -146,7 +150,7 @@ impl<'a> Ask<'a> {
         if reads_pools(&facts, &given) {
             // What is wrong is said before anything is measured.
             settings::options(self.args, self.config, facts.task, usize::MAX)?;
-            let Some(pools) = self.measure(backend, train)? else {
+            let Some(pools) = self.measure(train, known, backend)? else {
                 return Ok(None);
             };
             facts.pools = Some(pools);
@@ -235,7 +239,12 @@ impl<'a> Ask<'a> {
         Ok(Some((facts, given)))
     }
 
-    fn measure<B: Backend>(&self, backend: &Arc<B>, train: &Part) -> Result<Option<Pools>> {
+    fn measure<B: Backend>(
+        &self,
+        train: &Part,
+        known: &KnownFeatures,
+        backend: &Arc<B>,
+    ) -> Result<Option<Pools>> {
         let tokenizer = Tokenizer::load(self.model, self.config.vocabulary)?;
         let how = Tokenising {
             tokenizer: &tokenizer,
@@ -255,6 +264,7 @@ impl<'a> Ask<'a> {
             &examples,
             &together(train),
             self.args.seed.unwrap_or(0),
+            known,
             &mut progress,
             stop,
         )?)

@@ -10,8 +10,8 @@ use hone_optim::{Schedule, Warmup};
 use hone_report::say;
 use hone_train::recipe::Recipe;
 use hone_train::{
-    ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Job, JobData, Options, Output, Select,
-    Strictness, ValidSource, WordUpdates, metrics, parse_task,
+    ClassWeights, DataSource, FrozenPrefix, Init, InitHead, Job, JobData, KnownFeatures, Options,
+    Output, Select, Strictness, ValidSource, WordUpdates, metrics, parse_task,
 };
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -199,6 +199,7 @@ pub fn job<'a>(
     options: &'a Options,
     augment: Option<&'a Augmenter>,
     recipe: Option<&'a Recipe>,
+    known: &'a KnownFeatures,
     out: Option<&'a Output>,
 ) -> Result<Job<'a>> {
     Ok(Job {
@@ -216,6 +217,7 @@ pub fn job<'a>(
         words: WordUpdates::Deferred,
         augment,
         recipe,
+        known: Some(known),
     })
 }
 

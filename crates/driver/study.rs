@@ -14,7 +14,9 @@ use hone_experiment::study::{Arm, ArmReport, Design, Study, StudyReport, Verdict
 use hone_kernels::Backend;
 use hone_report::{Forest, ForestRow, JsonLines, Progress, Table, bytes, duration, say};
 use hone_train::watch::CollapseGuard;
-use hone_train::{JobData, Options, Output, Sink, fits_task, metrics, task_of, write_beside};
+use hone_train::{
+    JobData, KnownFeatures, Options, Output, Sink, fits_task, metrics, task_of, write_beside,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -173,7 +175,9 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
     let ask = Ask::divided(&args.train, &config, &model, &data_set, valid, &fit);
     // What was typed is recorded, so a study that goes on asks again and gets the same.
     let ask = Ask { out: None, ..ask };
-    let filled = on_device!(&device, backend => ask.fill_measured(backend, &data_set.train))?;
+    let known = KnownFeatures::default();
+    let filled =
+        on_device!(&device, backend => ask.fill_measured(&data_set.train, &known, backend))?;
     let Some((base_args, chosen)) = filled else {
         return Ok(train::stopped());
     };
@@ -230,6 +234,7 @@ pub fn run(args: StudyArgs) -> Result<Exit> {
         &base,
         augmenter.as_ref(),
         chosen.as_ref(),
+        &known,
         Some(&folder),
     )?;
     let arms: Vec<Arm<'_>> = recipes

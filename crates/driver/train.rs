@@ -13,7 +13,8 @@ use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say, show}
 use hone_train::metrics::Metrics;
 use hone_train::recipe::Recipe;
 use hone_train::{
-    Ending, Job, Options, Output, Sink, Summary, TrainError, Work, task_of, write_beside,
+    Ending, Job, KnownFeatures, Options, Output, Sink, Summary, TrainError, Work, task_of,
+    write_beside,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +35,8 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
     let model = fetch::model_folder(&name)?;
     let config = Config::read(&Config::path_in(&model))?;
-    let divided = on_device!(&device, backend => recipe::divide(&args, &config, &model, &source, found, backend))?;
+    let known = KnownFeatures::default();
+    let divided = on_device!(&device, backend => recipe::divide(&args, &config, &model, &source, found, &known, backend))?;
     let Some((data_set, (args, recipe))) = divided else {
         return Ok(stopped());
     };
@@ -55,6 +57,7 @@ pub fn run(args: TrainArgs) -> Result<Exit> {
         &options,
         augmenter.as_ref(),
         recipe.as_ref(),
+        &known,
         Some(&out),
     )?;
     out.or_release(record(&out, &args, &options, recipe.as_ref(), &name))?;

@@ -20,7 +20,9 @@ use hone_experiment::tune::{
 use hone_kernels::Backend;
 use hone_report::{JsonLines, Progress, say};
 use hone_train::recipe::Recipe;
-use hone_train::{JobData, Options, Output, Sink, ValidSource, fits_task, task_of, write_beside};
+use hone_train::{
+    JobData, KnownFeatures, Options, Output, Sink, ValidSource, fits_task, task_of, write_beside,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -299,7 +301,9 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         Valid::Decided,
         &fit,
     );
-    let filled = on_device!(&device, backend => ask.fill_measured(backend, &rows.data.train))?;
+    let known = KnownFeatures::default();
+    let filled =
+        on_device!(&device, backend => ask.fill_measured(&rows.data.train, &known, backend))?;
     let Some((filled, recipe)) = filled else {
         return Ok(train::stopped());
     };
@@ -359,6 +363,7 @@ pub fn run(args: TuneArgs) -> Result<Exit> {
         &base,
         augmenter.as_ref(),
         recipe.as_ref(),
+        &known,
         Some(&folder),
     )?;
     let tune = Tune {

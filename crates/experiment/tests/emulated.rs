@@ -78,6 +78,7 @@ fn with_job<T>(options: &Options, out: &Path, f: impl FnOnce(&Job<'_>) -> T) -> 
         words: WordUpdates::Deferred,
         augment: None,
         recipe: None,
+        known: None,
     })
 }
 

@@ -182,6 +182,7 @@ impl Backend for CpuBackend {
     type Coming<T: Element> = Vec<T>;
 
     const QUEUES: bool = false;
+    const ROWS_ALONE: bool = true;
     const NORMS_OF_PRODUCTS: bool = true;
 
     fn path(&self) -> String {

@@ -58,6 +58,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// before it reads what this one gave.
     const QUEUES: bool;
 
+    /// Whether a row's results are the same bits whatever rows are computed with it. Where products choose an algorithm by
+    /// their shape they need not be.
+    const ROWS_ALONE: bool;
+
     /// Whether training keeps what its backward pass could make again (LayerNorms' outputs, the feed-forward's inner
     /// activation): passes over memory saved for room, worth it where memory is plenty.
     const KEEPS: bool = false;

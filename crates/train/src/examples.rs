@@ -187,6 +187,16 @@ impl Examples {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// SHA-256 of all that a model reads of example `i`: tokens and their types.
+    pub(crate) fn text_key(&self, i: usize) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for id in &self.ids[self.span(i)] {
+            hash.update(id.to_le_bytes());
+        }
+        hash.update(&self.types[self.span(i)]);
+        hash.finalize().into()
+    }
+
     /// The listed examples, in that order, with the ids and rows they have here.
     pub fn select(&self, index: &[u32]) -> Examples {
         let at = |i: &u32| *i as usize;

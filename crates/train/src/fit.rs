@@ -210,6 +210,7 @@ impl Job<'_> {
             options,
             fit.head_seed,
             fit.train,
+            self.known,
             sink,
             stop,
         )?;

@@ -5,6 +5,7 @@ use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
 use crate::examples::Targets;
 use crate::features::word_features;
+use crate::known::KnownFeatures;
 use crate::linear::Linear;
 use crate::penalty::{DEAR, FOLDS, Fold, Penalty, fold};
 use crate::wanted::Wanted;
@@ -37,11 +38,12 @@ pub(crate) fn fit_head<B: Backend>(
     model: &mut Model<B>,
     pretrained: &mut [bool],
     train: &Examples,
+    known: Option<&KnownFeatures>,
     seed: u64,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
 ) -> Result<Option<String>, TrainError> {
-    let Some(mut probed) = probe(model, train, seed, sink, stop)? else {
+    let Some(mut probed) = probe(model, train, known, seed, sink, stop)? else {
         return Ok(None);
     };
     let table = model.layout().table.clone();
@@ -105,6 +107,7 @@ pub(crate) fn fit_head<B: Backend>(
 fn probe<B: Backend>(
     model: &Model<B>,
     train: &Examples,
+    known: Option<&KnownFeatures>,
     seed: u64,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
@@ -141,14 +144,18 @@ fn probe<B: Backend>(
             rows: "words",
         }));
     }
-    let known = |i: &u32| Wanted::known(&train.targets, *i);
-    let chosen: Vec<u32> = drawn.filter(known).take(MOST_PROBED).collect();
+    let answered = |i: &u32| Wanted::known(&train.targets, *i);
+    let chosen: Vec<u32> = drawn.filter(answered).take(MOST_PROBED).collect();
     let (wanted, units) = Wanted::of(&train.targets, &chosen);
     let part = train.select(&chosen);
     let progress = reading(part.len());
     let pool = model.config().pool;
     let batches = EvalBatches::USUAL;
-    let read = features(model, &part, pool, batches, |rows| progress(sink, rows))?;
+    let progress = |rows| progress(sink, rows);
+    let read = match known {
+        Some(known) => known.features(model, &part, pool, batches, progress)?,
+        None => features(model, &part, pool, batches, progress)?,
+    };
     Ok(read.map(|features| Probed {
         features,
         wanted,

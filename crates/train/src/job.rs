@@ -3,6 +3,7 @@
 use crate::events::{Event, Sink};
 use crate::fit::Fit;
 use crate::held_out::HeldOut;
+use crate::known::KnownFeatures;
 use crate::recipe::Recipe;
 use crate::summary::Summary;
 use crate::watch::Watch;
@@ -81,6 +82,9 @@ pub struct Job<'a> {
     pub augment: Option<&'a Augmenter>,
     /// How the hyperparameters were chosen; recorded, nothing else.
     pub recipe: Option<&'a Recipe>,
+    /// What the encoder says of texts before it is trained, shared by all runs that are made of this job; none: each reads
+    /// what it needs. Changes no bit where a text's states do not depend on its batch.
+    pub known: Option<&'a KnownFeatures>,
 }
 
 /// What a warning about the data does.
@@ -124,6 +128,7 @@ impl<'a> Job<'a> {
             words: WordUpdates::Deferred,
             augment: None,
             recipe: None,
+            known: None,
         }
     }
 }

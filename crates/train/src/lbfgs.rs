@@ -1,11 +1,12 @@
-//! Limited-memory BFGS for smooth functions (Nocedal & Wright 2006, algorithms 7.4 and 3.1).
+//! Limited-memory BFGS for smooth functions (Nocedal & Wright 2006, algorithms 7.4 and 3.1), in any space that has an inner
+//! product.
 
 use std::collections::VecDeque;
 
 const MEMORY: usize = 10;
 
 /// The inner product, in eight sums that are joined in order.
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a, a_rest) = a.as_chunks::<8>();
     let (b, b_rest) = b.as_chunks::<8>();
     let mut sums = [0.0; 8];
@@ -24,6 +25,20 @@ pub fn minimise(
     x: &mut [f64],
     tolerance: f64,
     most: usize,
+    f: impl FnMut(&[f64], &mut [f64]) -> f64,
+) {
+    let small = |gradient: &[f64]| gradient.iter().all(|g| g.abs() <= tolerance);
+    minimise_by(x, dot, small, most, f);
+}
+
+/// The same of vectors whose inner product is `dot`, until their gradient is `small`. What they hold may say one thing in
+/// several ways: only sums, multiples and inner products of them are taken. A gradient is the vector whose inner product
+/// with any step is what that step adds to the value.
+pub fn minimise_by(
+    x: &mut [f64],
+    dot: impl Fn(&[f64], &[f64]) -> f64,
+    small: impl Fn(&[f64]) -> bool,
+    most: usize,
     mut f: impl FnMut(&[f64], &mut [f64]) -> f64,
 ) {
     let n = x.len();
@@ -33,7 +48,7 @@ pub fn minimise(
     let mut direction = vec![0.0; n];
     let (mut steps, mut new) = (VecDeque::<Step>::new(), Step::default());
     for _ in 0..most {
-        if gradient.iter().all(|g| g.abs() <= tolerance) {
+        if small(&gradient) {
             return;
         }
         // Two-loop recursion: the inverse Hessian times the gradient.
@@ -146,6 +161,26 @@ mod tests {
         assert!(x.iter().enumerate().map(slope).all(|g| g <= 1e-6), "{x:?}");
         // scipy's L-BFGS-B, of the same memory, takes 259.
         assert!(calls < 400, "{calls} calls");
+    }
+
+    /// By the inner product that has a valley's own curvatures it is round, and the first steps lead to its floor.
+    #[test]
+    fn another_inner_product_is_another_space() {
+        let curvature = |i: usize| 10f64.powf(3.0 * i as f64 / 39.0);
+        let inner = |a: &[f64], b: &[f64]| -> f64 {
+            let each = a.iter().zip(b).enumerate();
+            each.map(|(i, (a, b))| curvature(i) * a * b).sum()
+        };
+        let mut calls = 0;
+        let mut x = [1.0; 40];
+        let small = |g: &[f64]| inner(g, g) <= 1e-12;
+        minimise_by(&mut x, inner, small, 100, |x, g| {
+            calls += 1;
+            g.copy_from_slice(x);
+            0.5 * inner(x, x)
+        });
+        assert!(inner(&x, &x) <= 1e-12, "{x:?}");
+        assert!(calls <= 5, "{calls} calls");
     }
 
     /// Behind a wall the function is no number: the place is the last one where it is.

@@ -42,7 +42,7 @@ hone_tensor::brief_debug! {
 
 /// Tells frozen parts apart: a hash of all that the output of `layers` layers is computed with. Shape alone would let
 /// another model train on this one's outputs.
-fn made_by<B: Backend>(model: &Model<B>, layers: usize) -> Result<u64, TrainError> {
+pub(crate) fn made_by<B: Backend>(model: &Model<B>, layers: usize) -> Result<u64, TrainError> {
     let (b, c) = (model.backend().as_ref(), model.config());
     let mut hash = DefaultHasher::new();
     (layers, c.heads, c.activation as u8, c.norm_eps.to_bits()).hash(&mut hash);

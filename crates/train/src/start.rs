@@ -2,6 +2,7 @@
 
 use crate::events::{Event, Sink};
 use crate::head_start::fit_head;
+use crate::known::KnownFeatures;
 use crate::{Examples, Options, TrainError, fits_task};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
 use hone_kernels::Backend;
@@ -54,6 +55,7 @@ pub(crate) fn start<B: Backend>(
     options: &Options,
     seed: u64,
     train: &Examples,
+    known: Option<&KnownFeatures>,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
 ) -> Result<Option<Started<B>>, TrainError> {
@@ -151,7 +153,11 @@ pub(crate) fn start<B: Backend>(
         });
     }
     if options.init_head == InitHead::Probe && head_is_new {
-        let Some(said) = fit_head(&mut model, &mut pretrained, train, seed, sink, stop)? else {
+        // Layers that are drawn are another encoder for every seed: nobody else asks for what it says.
+        let drawn = options.init == Init::Random || options.reinit_top > 0;
+        let known = known.filter(|_| !drawn);
+        let Some(said) = fit_head(&mut model, &mut pretrained, train, known, seed, sink, stop)?
+        else {
             return Ok(None);
         };
         sink.event(&Event::Note { text: said.clone() });

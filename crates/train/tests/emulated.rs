@@ -28,6 +28,7 @@ fn ran<B: Backend>(backend: Arc<B>, options: &Options, words: WordUpdates) -> (R
         out: None,
         resume: false,
         words,
+        known: None,
     }
     .on(backend, &mut record)
     .unwrap();

@@ -14,8 +14,8 @@ use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_tensor::SafetensorsFile;
 use hone_train::{
-    Cadence, DataSource, Event, FrozenPrefix, InitHead, Job, JobData, Options, Output, PrefixCache,
-    Sink, Targets, Texts, ValidSource, together,
+    Cadence, DataSource, Event, FrozenPrefix, InitHead, Job, JobData, KnownFeatures, Options,
+    Output, PrefixCache, Sink, Targets, Texts, ValidSource, together,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,6 +127,7 @@ struct Case<'a> {
     combine: Combine,
     final_fit: bool,
     augment: Option<&'a Augmenter>,
+    known: Option<&'a KnownFeatures>,
 }
 
 impl Case<'_> {
@@ -135,6 +136,7 @@ impl Case<'_> {
             out,
             frozen: self.frozen,
             augment: self.augment,
+            known: self.known,
             ..Job::new(
                 Box::leak(model().into_boxed_path()),
                 self.data,
@@ -175,6 +177,7 @@ fn usual<'a>(data: &'a JobData, options: &'a Options, out: &'a Path) -> Case<'a>
         combine: Combine::Nothing,
         final_fit: false,
         augment: None,
+        known: None,
     }
 }
 
@@ -441,6 +444,50 @@ fn frozen_outputs_are_shared_by_the_folds_and_change_no_bit() {
     });
     assert_eq!((plain.1, cached.1), (0, fitted));
     assert!(fitted > 350);
+}
+
+/// Heads of folds are fitted to what is read once, and nothing else changes.
+#[test]
+fn texts_of_several_folds_are_read_once_for_their_heads() {
+    let data = data();
+    let options = Options {
+        init_head: InitHead::Probe,
+        new_head: true,
+        ..options()
+    };
+    let known = KnownFeatures::default();
+    let [alone, shared] = [None, Some(&known)].map(|known| {
+        let folder = tempfile::tempdir().unwrap();
+        let case = Case {
+            known,
+            ..usual(&data, &options, folder.path())
+        };
+        let mut watch = Watch::new(None);
+        case.run(&mut watch).unwrap();
+        // Of each fold the batches that were read before its first step.
+        let mut read: Vec<usize> = Vec::new();
+        let mut begins = false;
+        for event in &watch.events {
+            match event {
+                Event::Fold { .. } => {
+                    begins = true;
+                    read.push(0);
+                }
+                Event::Step(_) => begins = false,
+                Event::Evaluating { .. } if begins => {
+                    read.iter_mut().last().into_iter().for_each(|n| *n += 1);
+                }
+                _ => {}
+            }
+        }
+        (std::fs::read(folder.path().join("oof.csv")).unwrap(), read)
+    });
+    assert!(alone.0 == shared.0, "other answers");
+    let [first, second, third] = shared.1[..] else {
+        panic!("{:?}", shared.1)
+    };
+    assert!(alone.1.iter().all(|&n| n == first), "{:?}", alone.1);
+    assert!(second < first && third <= second, "{:?}", shared.1);
 }
 
 #[test]

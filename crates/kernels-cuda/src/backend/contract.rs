@@ -28,6 +28,7 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
     type Coming<T: Element> = Coming<D, T>;
 
     const QUEUES: bool = true;
+    const ROWS_ALONE: bool = false;
     const KEEPS: bool = true;
     /// Gradients have left the cache by the time a product is done: a pass of their own, however many at once.
     const NORMS_OF_PRODUCTS: bool = false;

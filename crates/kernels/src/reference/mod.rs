@@ -61,6 +61,7 @@ impl<F: Scalar> Backend for Reference<F> {
     type Coming<T: Element> = Vec<T>;
 
     const QUEUES: bool = false;
+    const ROWS_ALONE: bool = true;
     const NORMS_OF_PRODUCTS: bool = true;
 
     fn path(&self) -> String {

@@ -4,6 +4,7 @@
 use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
 use crate::head_start::scales;
+use crate::known::KnownFeatures;
 use crate::penalty::{DEAR, FOLDS, Fold, Penalty, fold};
 use crate::wanted::Wanted;
 use crate::{Examples, Features, TrainError, features_each};
@@ -68,7 +69,7 @@ pub enum Pools {
 }
 
 /// Measures both pools on labelled texts, with the weights of `folder`. Texts that share a key are never on both sides of
-/// a fold. `None` where the user asked to stop.
+/// a fold. What the better pool says of them is `known` then, to runs that begin with it. `None` where the user asked to stop.
 pub fn measure<B: Backend>(
     backend: Arc<B>,
     folder: &Path,
@@ -78,6 +79,7 @@ pub fn measure<B: Backend>(
     train: &Examples,
     keys: &[Vec<String>],
     seed: u64,
+    known: &KnownFeatures,
     sink: &mut dyn Sink,
     stop: &AtomicBool,
 ) -> Result<Option<Pools>, TrainError> {
@@ -105,20 +107,27 @@ pub fn measure<B: Backend>(
         });
         !stop.load(Ordering::SeqCst)
     })?;
-    let Some(mut read) = read else {
+    let Some(read) = read else {
         return Ok(None);
     };
     // As a head that begins fitted reads it: through a pooler that does nothing but scale.
-    scales(&mut read[0]);
-    let scores: Vec<PoolScore> = read
-        .par_iter()
+    let mut scaled = read[0].clone();
+    scales(&mut scaled);
+    let scores: Vec<PoolScore> = [&scaled, &read[1]]
+        .into_par_iter()
         .map(|features| deals.score(features, &wanted, outputs))
         .collect();
-    Ok(Some(Pools::Scores(PoolScores {
+    let scores = PoolScores {
         texts: deals.judged(),
         cls: scores[0],
         mean: scores[1],
-    })))
+    };
+    let better = match scores.better() {
+        Pool::Cls => &read[0],
+        Pool::Mean => &read[1],
+    };
+    known.keep(&model, &part, scores.better(), better)?;
+    Ok(Some(Pools::Scores(scores)))
 }
 
 /// Who is fitted and who is judged, in each fold of each deal.

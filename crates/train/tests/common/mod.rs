@@ -6,8 +6,8 @@ use hone_kernels::Backend;
 use hone_optim::Warmup;
 use hone_tensor::Real;
 use hone_train::{
-    DataSource, Done, Event, Job, JobData, Options, Output, Select, Sink, TrainError, ValidSource,
-    WordUpdates, Work,
+    DataSource, Done, Event, Job, JobData, KnownFeatures, Options, Output, Select, Sink,
+    TrainError, ValidSource, WordUpdates, Work,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,6 +90,7 @@ pub struct Run<'a> {
     pub out: Option<&'a Path>,
     pub resume: bool,
     pub words: WordUpdates,
+    pub known: Option<&'a KnownFeatures>,
 }
 
 impl<'a> Run<'a> {
@@ -101,6 +102,7 @@ impl<'a> Run<'a> {
             out: None,
             resume: false,
             words: WordUpdates::Deferred,
+            known: None,
         }
     }
 }
@@ -117,6 +119,7 @@ impl Run<'_> {
         Job {
             out: out.as_ref(),
             words: self.words,
+            known: self.known,
             ..Job::new(&folder(), self.data, self.options)
         }
         .run(backend, record, &stop)

@@ -4,14 +4,17 @@ use crate::common::{Record, Run, data, folder, options, weights};
 use hone_bert::{Config, HeadChoice, Model, Pool, Task};
 use hone_data::{Tokenizer, Truncate};
 use hone_kernels::Reference;
+use hone_kernels_cpu::CpuBackend;
 use hone_optim::Warmup;
 use hone_tensor::SafetensorsFile;
+use hone_train::recipe::{Pools, measure};
 use hone_train::{
-    EvalBatches, Init, InitHead, Logistic, Options, Targets, Tokenising, TrainError, ValidSource,
-    features, labelled,
+    EvalBatches, Event, Init, InitHead, KnownFeatures, Logistic, Options, Targets, Tokenising,
+    TrainError, ValidSource, features, labelled, together,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 type R = Reference<f64>;
 
@@ -68,6 +71,88 @@ fn more_layers_than_there_are() {
         error.contains("--reinit-top 3: the model has 2 layers"),
         "{error}"
     );
+}
+
+/// What the choice of a pool has read, the head that begins fitted is told; runs after it too, and the weights are those of a
+/// run that reads everything itself.
+#[test]
+fn texts_are_read_once_for_the_pool_and_for_the_head() {
+    let data = data(ValidSource::None);
+    let mut config = Config::read(&Config::path_in(&folder())).unwrap();
+    let tokenizer = Tokenizer::load(&folder(), config.vocabulary).unwrap();
+    let how = Tokenising {
+        tokenizer: &tokenizer,
+        max_length: config.positions,
+        truncate: Truncate::Head,
+    };
+    let task = Task::Classify;
+    let (examples, _) = labelled(&data.train, &data.labels, task, &data.names, how).unwrap();
+    let backend = Arc::new(CpuBackend::new(1));
+    let known = KnownFeatures::default();
+    // Texts that were read before the first step, at least: those that its batches told of.
+    let readings = |record: &Record| {
+        let before = record
+            .events
+            .iter()
+            .take_while(|e| !matches!(e, Event::Step(_)));
+        before
+            .filter(|e| matches!(e, Event::Evaluating { .. }))
+            .count()
+    };
+    let mut record = Record::default();
+    config.pool = Pool::Cls;
+    let found = measure(
+        backend.clone(),
+        &folder(),
+        config,
+        task,
+        data.labels.names(),
+        &examples,
+        &together(&data.train),
+        0,
+        &known,
+        &mut record,
+        &AtomicBool::new(false),
+    );
+    let Some(Pools::Scores(scores)) = found.unwrap() else {
+        panic!("400 texts tell something")
+    };
+    assert!(readings(&record) > 0);
+    let run = |pool: Pool, seed: u64, known: Option<&KnownFeatures>| {
+        let options = Options {
+            max_steps: Some(3),
+            init_head: InitHead::Probe,
+            new_head: true,
+            pool,
+            seed,
+            ..options()
+        };
+        let mut record = Record::default();
+        let run = Run {
+            known,
+            ..Run::new(&data, &options)
+        };
+        let done = run.on(backend.clone(), &mut record).unwrap();
+        (weights(&done), readings(&record))
+    };
+    let better = scores.better();
+    let other = match better {
+        Pool::Cls => Pool::Mean,
+        Pool::Mean => Pool::Cls,
+    };
+    // Another seed draws the texts in another order; the other pool is read when it is asked for.
+    for (pool, seed, news) in [
+        (better, 0, false),
+        (better, 5, false),
+        (other, 0, true),
+        (other, 5, false),
+    ] {
+        let (want, alone) = run(pool, seed, None);
+        let (got, told) = run(pool, seed, Some(&known));
+        assert!(alone > 0);
+        assert_eq!(told > 0, news, "{}, seed {seed}", pool.name());
+        assert!(got == want, "{}, seed {seed}", pool.name());
+    }
 }
 
 /// The head is the regression on what the encoder says, whatever stands for a text.
