@@ -2,8 +2,9 @@
 //!
 //! Features as scikit-learn's `TfidfVectorizer(ngram_range=(1, 2))` makes them: lower case, words of two or more
 //! letters, digits or underscores, one- and two-word sequences, smooth idf, rows of length 1. Then for classes multinomial
-//! logistic regression as its `LogisticRegression(C=10)`: squared penalty on everything but the intercept; for several
-//! labels a text one logistic regression each, for values ridge regression, with the same penalty.
+//! logistic regression as its `LogisticRegression(C=10)` (of two classes, where that fits one vector and this two, as
+//! `C=20`): squared penalty on everything but the intercept; for several labels a text one logistic regression each, for
+//! values ridge regression, with the same penalty.
 
 use hone_train::{Wanted, dot, minimise_by};
 use std::collections::{BTreeMap, HashMap};

@@ -19,8 +19,8 @@ pub(crate) fn cross_entropy(class: usize, scores: &mut [f64]) -> f64 {
 
 impl Logistic {
     /// Fits to some rows and their classes below `classes`. `c` is the inverse strength of the penalty:
-    /// C·Σ cross-entropy + ½‖W‖² is minimised, as scikit-learn's `LogisticRegression` does. `rows` are places in `features` and
-    /// in `labels`.
+    /// C·Σ cross-entropy + ½‖W‖² is minimised, as scikit-learn's `LogisticRegression` does (of two classes it fits one vector
+    /// where this fits two: its `C` is then twice this one). `rows` are places in `features` and in `labels`.
     ///
     /// # Panics
     /// When a row is in one of them only, or its label is not below `classes`.
