@@ -72,7 +72,7 @@ fn a_data_set_of_the_hub_through_all_verbs() {
         told.out
     );
 
-    // Validation texts are split off; without it, those of a shard are named where they are wrong.
+    // Validation texts are split off, and folds made.
     world
         .hone(&[
             "train",
@@ -127,7 +127,16 @@ fn what_is_written_of_parquet_is_json_lines() {
     );
     assert!(world.path("clean/test.jsonl").exists());
 
-    let augment = ["augment", "--data", TRAIN, "--augment", "swap", "--out"];
+    let augment = [
+        "augment",
+        "--data",
+        TRAIN,
+        "--augment",
+        "swap",
+        "--copies",
+        "1",
+        "--out",
+    ];
     world
         .hone(&[&augment[..], &["b.parquet"]].concat())
         .fails(&["b.parquet: copies of a Parquet file are written as JSON lines; give a name that ends in .jsonl"]);

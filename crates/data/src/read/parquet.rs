@@ -263,12 +263,11 @@ pub(super) fn as_json_lines(path: &Path) -> Result<Text, DataError> {
             });
         }
         let line = |_: usize, values: Vec<Value>| {
-            let mut object = Object::default();
-            object.names = names.clone();
-            object.values = values
-                .iter()
-                .map(|value| Cow::Owned(value.to_string()))
-                .collect();
+            let values = values.iter().map(|value| Cow::Owned(value.to_string()));
+            let object = Object {
+                names: names.clone(),
+                values: values.collect(),
+            };
             text += &object.to_string();
             text.push('\n');
             Ok::<(), Fault>(())
