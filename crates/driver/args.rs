@@ -177,7 +177,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "MODEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Labelled texts: CSV, TSV, JSON, CoNLL, fastText (each also .gz), or a folder with train, valid, test
+    /// Labelled texts: CSV, TSV, JSON, CoNLL, fastText (each also .gz), Parquet, or a folder with train, valid, test
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,

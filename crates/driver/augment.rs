@@ -49,7 +49,7 @@ pub struct AugmentFlags {
 /// `hone augment`.
 #[derive(Debug, Clone, Args)]
 pub struct AugmentArgs {
-    /// Texts, labelled or not: CSV, TSV, JSON, CoNLL, fastText (each also .gz)
+    /// Texts, labelled or not: CSV, TSV, JSON, CoNLL, fastText (each also .gz), Parquet (then --out is JSON lines)
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// The file to write, in the same format

@@ -23,7 +23,7 @@ const PROBE_ROWS: usize = 2000;
 /// `hone check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// Labelled texts: CSV, TSV, JSON, CoNLL, fastText (each also .gz), or a folder with train, valid, test
+    /// Labelled texts: CSV, TSV, JSON, CoNLL, fastText (each also .gz), Parquet, or a folder with train, valid, test
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
     /// Validation texts, or none [default: the folder's, where there are any]
@@ -223,7 +223,16 @@ pub fn run(args: CheckArgs) -> Result<Exit> {
                 task: splits.task,
                 labels: splits.labels.as_deref(),
             };
-            Some(check::fix(&source, out)?)
+            let parquet = |(_, part): &(Split, &Part)| {
+                part.path
+                    .extension()
+                    .is_some_and(|e| e.eq_ignore_ascii_case("parquet"))
+            };
+            let fixed = check::fix(&source, out)?;
+            if parts.iter().any(parquet) {
+                say!("what was Parquet is written as JSON lines (.jsonl)");
+            }
+            Some(fixed)
         }
         None => None,
     };

@@ -11,6 +11,7 @@ mod folders;
 mod formats;
 mod knowledge;
 mod pairs;
+mod parquet;
 mod practices;
 mod printed;
 mod recipe;

@@ -16,7 +16,8 @@ pub enum DataError {
     /// The name's ending says no known format.
     #[error(
         "{}: formats are .csv, .tsv, .jsonl, .json, .conll (or .bio, .iob: a word and its tag a line), .ft (fastText: \
-         __label__NAME and the text a line; any other name too), each also .gz, or a folder with train, valid and test files; \
+         __label__NAME and the text a line; any other name too), each also .gz, .parquet, or a folder with train, valid and test \
+         files; \
          .txt with a text a line is read by hone predict and --text of hone report",
         path.display()
     )]
@@ -75,6 +76,24 @@ pub enum DataError {
         path: PathBuf,
         /// Line, from 1.
         line: usize,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// A Parquet file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A row of a Parquet file, which has no lines, is malformed.
+    #[error("{}: row {row}: {reason}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Row, from 1.
+        row: usize,
         /// What is wrong and what was expected.
         reason: String,
     },

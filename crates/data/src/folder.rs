@@ -1,8 +1,10 @@
-//! Where `--data` leads: a file, or a folder with `train`, `valid` and `test`.
+//! Where `--data` leads: a file, or a folder with `train`, `valid` and `test`, each a file or shards of one; of a data set of
+//! the Hugging Face hub these may lie in a folder within (`data`, `plain_text`).
 
 use crate::DataError;
 use crate::columns::listed;
 use crate::read::Format;
+use crate::shards::{Shard, shards};
 use std::path::{Path, PathBuf};
 
 /// The files of a data set.
@@ -29,7 +31,9 @@ impl Files {
         };
         self.train.clone().ok_or_else(|| DataError::Folder {
             path: path.to_owned(),
-            reason: format!("no train.csv (.tsv, .jsonl, .json, .conll, .ft, also .gz) here{seen}"),
+            reason: format!(
+                "no train.csv (.tsv, .jsonl, .json, .conll, .ft, also .gz; .parquet, train-00000-of-00001.parquet) here{seen}"
+            ),
         })
     }
 
@@ -63,31 +67,108 @@ pub fn find(path: &Path) -> Result<Files, DataError> {
             ..Files::default()
         });
     }
+    let files = in_folder(path)?;
+    if files.train.is_some() || files.valid.is_some() || files.test.is_some() {
+        return Ok(files);
+    }
+    let within: Vec<&PathBuf> = files.ignored.iter().filter(|p| holds_parquet(p)).collect();
+    match within[..] {
+        [] => Ok(files),
+        [only] => {
+            let inner = in_folder(only)?;
+            let others = files.ignored.iter().filter(|p| *p != only).cloned();
+            Ok(Files {
+                labels: inner.labels.or(files.labels),
+                ignored: others.chain(inner.ignored).collect(),
+                ..inner
+            })
+        }
+        [_, _, ..] => {
+            let names = within.iter().filter_map(|p| p.file_name()?.to_str());
+            Err(DataError::Folder {
+                path: path.to_owned(),
+                reason: format!(
+                    "no train, valid or test file here, but in several folders: {}; name one of them",
+                    listed(names)
+                ),
+            })
+        }
+    }
+}
+
+/// Entries of a folder in the order of their names.
+fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let all = std::fs::read_dir(path).and_then(|all| all.map(|e| Ok(e?.path())).collect());
+    let mut all: Vec<PathBuf> = all.map_err(|source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    all.sort();
+    Ok(all)
+}
+
+/// The part of a data set that a name is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Train,
+    Valid,
+    Test,
+}
+
+impl Slot {
+    /// By a name without its ending, in lower case.
+    fn of(stem: &str) -> Option<Slot> {
+        Some(match stem {
+            "train" => Slot::Train,
+            "valid" | "dev" | "val" | "validation" => Slot::Valid,
+            "test" => Slot::Test,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether a folder holds a part in Parquet.
+fn holds_parquet(path: &Path) -> bool {
+    let part = |entry: PathBuf| {
+        let name = entry.file_name()?.to_str()?.to_lowercase();
+        let stem = name.strip_suffix(".parquet")?;
+        let stem = Shard::of(&entry).map_or(stem.to_owned(), |shard| shard.part);
+        Slot::of(&stem)
+    };
+    // One that cannot be looked into is as one that holds none.
+    let entries = path.is_dir().then(|| entries(path).ok()).flatten();
+    entries.is_some_and(|all| all.into_iter().any(|entry| part(entry).is_some()))
+}
+
+/// Finds the files that lie in a folder.
+fn in_folder(path: &Path) -> Result<Files, DataError> {
     let mut files = Files::default();
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
-        .map_err(io)?
-        .map(|e| e.map(|e| e.path()))
-        .collect::<Result<_, _>>()
-        .map_err(io)?;
-    entries.sort();
-    for entry in entries {
+    for entry in entries(path)? {
         let name = entry.file_name().and_then(|n| n.to_str()).unwrap_or("");
         let name = name.to_lowercase();
-        let stem = name.split('.').next().unwrap_or("");
+        let shard = Shard::of(&entry);
+        let stem = match &shard {
+            Some(shard) => &shard.part,
+            None => name.split('.').next().unwrap_or(""),
+        };
         // A row-aligned companion such as train.meta.tsv is not the data.
         let plain = name.trim_end_matches(".gz").matches('.').count() == 1;
         let readable = plain && entry.is_file() && Format::at(&entry).is_some();
-        let slot = match stem {
+        let slot = match Slot::of(stem).filter(|_| readable) {
             _ if name == "labels.txt" => &mut files.labels,
-            "train" if readable => &mut files.train,
-            "valid" | "dev" | "val" | "validation" if readable => &mut files.valid,
-            "test" if readable => &mut files.test,
-            _ => {
+            Some(Slot::Train) => &mut files.train,
+            Some(Slot::Valid) => &mut files.valid,
+            Some(Slot::Test) => &mut files.test,
+            None => {
                 files.ignored.push(entry);
                 continue;
             }
         };
         if let Some(first) = slot {
+            let first_shard = Shard::of(first);
+            if shard.is_some_and(|own| first_shard.is_some_and(|first| first.beside(&own))) {
+                continue;
+            }
             return Err(DataError::Folder {
                 path: path.to_owned(),
                 reason: format!(
@@ -97,7 +178,8 @@ pub fn find(path: &Path) -> Result<Files, DataError> {
                 ),
             });
         }
-        *slot = Some(entry);
+        // The first of several shards stands for all of them.
+        *slot = shards(&entry)?.into_iter().next();
     }
     Ok(files)
 }
@@ -128,6 +210,105 @@ mod tests {
         assert!(
             error.contains("dev.tsv") && error.contains("valid.csv"),
             "{error}"
+        );
+    }
+
+    /// A folder with these files.
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        folder
+    }
+
+    /// Names of the parts and of what is ignored, below the folder.
+    fn found(folder: &Path) -> Result<[Vec<String>; 4], String> {
+        let files = find(folder).map_err(|e| e.to_string())?;
+        let below = |path: &PathBuf| path.strip_prefix(folder).unwrap().display().to_string();
+        let names = |paths: Option<PathBuf>| paths.iter().map(below).collect::<Vec<_>>();
+        let ignored = files.ignored.iter().map(below).collect();
+        Ok([
+            names(files.train),
+            names(files.valid),
+            names(files.test),
+            ignored,
+        ])
+    }
+
+    #[test]
+    fn shards_are_parts_and_a_missing_one_is_named() {
+        let hub = [
+            "train-00001-of-00002.parquet",
+            "train-00000-of-00002.parquet",
+            "validation-00000-of-00001-0123456789abcdef.parquet",
+            "test.parquet",
+            "unsupervised-00000-of-00001.parquet",
+        ];
+        let parts = found(folder(&hub).path()).unwrap();
+        assert_eq!(
+            parts,
+            [
+                vec![hub[1].to_owned()],
+                vec![hub[2].to_owned()],
+                vec![hub[3].to_owned()],
+                vec![hub[4].to_owned()]
+            ]
+        );
+        for (files, says) in [
+            (
+                &hub[..1],
+                "train-00000-of-00002.parquet is not here, and the 2 shards are one part",
+            ),
+            (
+                &[hub[0], hub[1], "train.csv"],
+                "are both candidates for one part; keep one",
+            ),
+            (
+                &[hub[0], hub[1], "train-00000-of-00001.parquet"],
+                "are both candidates",
+            ),
+            (
+                &["test.parquet", "test-00000-of-00001.parquet"],
+                "are both candidates",
+            ),
+        ] {
+            let error = found(folder(files).path()).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn parts_may_lie_in_one_folder_within() {
+        let train = "train-00000-of-00001.parquet";
+        let inner = |name: &str| format!("{name}/{train}");
+        let [data, other] = ["plain_text", "b"].map(inner);
+        let whole = folder(&[
+            "README.md",
+            &data,
+            "plain_text/extra-00000-of-00001.parquet",
+            "c/train.csv",
+        ]);
+        let ignored =
+            ["README.md", "c", "plain_text/extra-00000-of-00001.parquet"].map(str::to_owned);
+        assert_eq!(
+            found(whole.path()).unwrap(),
+            [vec![data.clone()], vec![], vec![], ignored.to_vec()]
+        );
+        let several = found(folder(&[&data, &other]).path()).unwrap_err();
+        assert!(several.ends_with("no train, valid or test file here, but in several folders: b, plain_text; name one of them"));
+        // Parts that lie here are the parts.
+        let here = found(folder(&["test.csv", &data]).path()).unwrap();
+        assert_eq!(
+            here,
+            [
+                vec![],
+                vec![],
+                vec!["test.csv".to_owned()],
+                vec!["plain_text".to_owned()]
+            ]
         );
     }
 

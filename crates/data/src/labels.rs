@@ -83,7 +83,7 @@ impl LabelSet {
 }
 
 /// The integer that a label is, written as one or as tables of floating-point columns are ("1.0").
-fn integer(text: &str) -> Option<i64> {
+pub(crate) fn integer(text: &str) -> Option<i64> {
     text.parse().ok().or_else(|| {
         let x: f64 = text.parse().ok()?;
         (x.fract() == 0.0 && x.abs() < 1e15).then_some(x as i64)
@@ -168,7 +168,8 @@ pub fn infer(part: &Part) -> (TaskKind, String) {
         }
     }
     match fractions {
-        Some((line, text)) if ODD * odd <= numbers => (
+        // Names of classes may be anything.
+        Some((line, text)) if ODD * odd <= numbers && part.classes.is_empty() => (
             TaskKind::Regress,
             format!(
                 "task: regress, since the label of line {line} is {text} (override with --task classify)"
@@ -278,8 +279,8 @@ fn repeated(names: &[(usize, String)]) -> Option<&(usize, String)> {
 }
 
 impl LabelSet {
-    /// The labels of a training part: in order of number if all are integers, else of the alphabet;
-    /// integers take their names from `names` ([`numbering`]), where there are any.
+    /// The labels of a training part: the classes that it has names for itself; else in order of number if all are integers,
+    /// else of the alphabet. Integers take their names from `names` ([`numbering`]), where there are any.
     pub fn of(part: &Part, task: TaskKind, names: &[String]) -> Result<LabelSet, DataError> {
         if task == TaskKind::Regress {
             return Ok(LabelSet::new(vec!["value".to_owned()]));
@@ -316,6 +317,9 @@ impl LabelSet {
                 TaskKind::Tag => return Err(DataError::OneTag { path, tag: only }),
                 TaskKind::MultiLabel | TaskKind::Regress => {}
             }
+        }
+        if task != TaskKind::Tag && part.knows(seen.keys().copied()) {
+            return Ok(LabelSet::new(part.classes.clone()));
         }
         let integers = seen.keys().all(|l| integer(l).is_some());
         let mut labels: Vec<&str> = seen.keys().copied().collect();

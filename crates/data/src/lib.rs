@@ -28,9 +28,11 @@ mod objects;
 mod plain;
 mod read;
 mod row;
+mod shards;
 mod source;
 mod split;
 pub mod spread;
+mod table;
 mod tagged;
 mod tokenize;
 

@@ -50,6 +50,7 @@ pub fn read_plain(path: &Path, columns: &Columns) -> Result<Part, DataError> {
         path: path.to_owned(),
         sha256: source.sha256,
         rows,
+        classes: Vec::new(),
         notes,
     })
 }

@@ -1,7 +1,9 @@
-//! Readers: CSV, TSV and fastText here, JSON and CoNLL in modules of their own. Each says the line of what it cannot read.
+//! Readers: CSV, TSV and fastText here, JSON, Parquet and CoNLL in modules of their own. Each says the line of what it cannot
+//! read.
 
 mod conll;
 mod json;
+mod parquet;
 
 use crate::DataError;
 use crate::columns::{Columns, Found, listed};
@@ -9,7 +11,7 @@ use crate::dialect::Dialect;
 use crate::fasttext::{Labelled, MARK, begins_with_label};
 use crate::labels::canonical;
 use crate::row::{Cell, Part, Row, are_pairs};
-use crate::source::read_text;
+use crate::source::{Text, read_text};
 use crate::tagged::{is_place, is_tag_column};
 pub use json::read_pair;
 use std::ops::Range;
@@ -23,12 +25,16 @@ pub(crate) enum Format {
     Json,
     Conll,
     FastText,
+    Parquet,
 }
 
 impl Format {
-    /// By the ending, `.gz` left out.
+    /// By the ending, `.gz` left out (Parquet is packed within).
     pub fn of(path: &Path) -> Option<Format> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        if name.ends_with(".parquet") {
+            return Some(Format::Parquet);
+        }
         let stem = name.strip_suffix(".gz").unwrap_or(&name);
         Some(match stem.rsplit_once('.')?.1 {
             "csv" => Format::Csv,
@@ -43,6 +49,14 @@ impl Format {
     /// By the ending; of a file with another one by how it begins, since fastText's are called anything.
     pub fn at(path: &Path) -> Option<Format> {
         Format::of(path).or_else(|| begins_with_label(path).then_some(Format::FastText))
+    }
+
+    /// The format in which rows of this one are written again: its own, but for Parquet's, which become JSON lines.
+    pub fn written(self) -> Format {
+        match self {
+            Format::Parquet => Format::Json,
+            other => other,
+        }
     }
 }
 
@@ -84,7 +98,11 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
     let format = Format::at(path).ok_or_else(|| DataError::Format {
         path: path.to_owned(),
     })?;
-    let source = read_text(path)?;
+    let source = match format {
+        // No text, and as many files as it has shards.
+        Format::Parquet => Text::default(),
+        _ => read_text(path)?,
+    };
     let reader = Reader {
         path,
         columns,
@@ -99,6 +117,7 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
         Format::Json => reader.json()?,
         Format::Conll => reader.conll()?,
         Format::FastText => reader.fast_text()?,
+        Format::Parquet => return reader.parquet(),
     };
     if rows.is_empty() {
         return Err(DataError::Empty {
@@ -110,8 +129,17 @@ fn read(path: &Path, columns: &Columns, demands: Demands) -> Result<Part, DataEr
         path: path.to_owned(),
         sha256: source.sha256,
         rows,
+        classes: Vec::new(),
         notes,
     })
+}
+
+/// The text of a file whose rows are [written](Format::written) again.
+pub(crate) fn to_write(path: &Path, format: Format) -> Result<Text, DataError> {
+    match format {
+        Format::Parquet => parquet::as_json_lines(path),
+        _ => read_text(path),
+    }
 }
 
 /// The two fields of a line, if it has two.

@@ -74,10 +74,12 @@ impl Row {
 pub struct Part {
     /// Where they came from.
     pub path: PathBuf,
-    /// SHA-256 of the file as it lies on disk.
+    /// SHA-256 of the file as it lies on disk ([`sha256_file`](crate::sha256_file)).
     pub sha256: String,
     /// In the file's order.
     pub rows: Vec<Row>,
+    /// Names of the classes in their order, where the file says so (Parquet's ClassLabel); its labels are these.
+    pub classes: Vec<String>,
     /// What was found and taken, a line each.
     pub notes: Vec<String>,
 }
@@ -90,6 +92,12 @@ pub fn are_pairs(rows: &[Row]) -> bool {
 }
 
 impl Part {
+    /// Whether the file itself names its classes, and these are among them.
+    pub(crate) fn knows<'l>(&self, mut labels: impl Iterator<Item = &'l str>) -> bool {
+        !self.classes.is_empty()
+            && labels.all(|label| self.classes.iter().any(|class| class == label))
+    }
+
     /// What was found and taken here and not in the training part, a line each with the file's name.
     pub fn notes_beside(&self, train: &Part) -> Vec<String> {
         let own = self.notes.iter().filter(|note| !train.notes.contains(note));
@@ -103,6 +111,7 @@ impl Part {
             path: self.path.clone(),
             sha256: self.sha256.clone(),
             rows: Vec::new(),
+            classes: self.classes.clone(),
             notes: self.notes.clone(),
         }
     }

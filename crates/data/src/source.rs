@@ -1,6 +1,7 @@
 //! A file's bytes as text, through gzip where its name says so, with its hash.
 
 use crate::DataError;
+use crate::shards::shards;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -8,6 +9,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 /// A whole file as text.
+#[derive(Default)]
 pub(crate) struct Text {
     pub text: String,
     pub sha256: String,
@@ -33,18 +35,23 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// SHA-256 of a file, in hexadecimal.
+/// SHA-256 of a file, in hexadecimal; of a Parquet file that is one of several shards (`train-00000-of-00002.parquet`) that of
+/// the bytes of all of them, one behind the other.
 pub fn sha256_file(path: &Path) -> Result<String, DataError> {
-    let io = |source| DataError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut reader = Hashing {
-        inner: BufReader::with_capacity(1 << 20, File::open(path).map_err(io)?),
-        hash: Sha256::new(),
-    };
-    io::copy(&mut reader, &mut io::sink()).map_err(io)?;
-    Ok(hex(&reader.hash.finalize()))
+    let mut hash = Sha256::new();
+    for path in shards(path)? {
+        let io = |source| DataError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut reader = Hashing {
+            inner: BufReader::with_capacity(1 << 20, File::open(&path).map_err(io)?),
+            hash,
+        };
+        io::copy(&mut reader, &mut io::sink()).map_err(io)?;
+        hash = reader.hash;
+    }
+    Ok(hex(&hash.finalize()))
 }
 
 /// Text of UTF-16 behind its byte order mark, which says whose order; where it is none, what is wrong.

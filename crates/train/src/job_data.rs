@@ -180,8 +180,19 @@ impl DataSource {
         if let (Some(own), Some(given)) = (&files.test, &self.test) {
             notes.extend(unread(own, Some(given), "--test"));
         }
+        let own = self.test.is_none();
         let test = self.test.clone().or(files.test);
         let test = test.map(|p| read_labelled(&p, &self.columns)).transpose()?;
+        // Test files of the hub are often without their labels; who names such a file is told that it has none.
+        let unlabelled = |part: &Part| own && part.rows.iter().all(|row| row.label == Cell::None);
+        let (without, test): (Vec<Part>, Vec<Part>) = test.into_iter().partition(unlabelled);
+        notes.extend(without.iter().map(|part| {
+            format!(
+                "{}: no row has a label, so that nothing is measured on it",
+                part.path.display()
+            )
+        }));
+        let test = test.into_iter().next();
         Ok(Undivided {
             kind,
             labels,
@@ -402,6 +413,44 @@ mod tests {
             assert!(said.contains(&unread(&test, "--test")), "{said:?}");
             assert!(!said.contains(&semicolons));
         }
+    }
+
+    #[test]
+    fn a_folders_test_file_without_labels_is_left_out_and_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = |label: &str| format!("{{\"text\": \"x\", \"label\": {label}}}\n");
+        let write = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        write("train.jsonl", rows("\"a\"") + &rows("\"b\""));
+        let test = write("test.jsonl", rows("null") + &rows("null"));
+        let read = |test: Option<PathBuf>| {
+            let source = DataSource {
+                data: folder.path().to_owned(),
+                valid: ValidSource::None,
+                test,
+                columns: Columns::default(),
+                kind: None,
+                split_seed: 0,
+            };
+            source.read().unwrap()
+        };
+        let said = format!(
+            "{}: no row has a label, so that nothing is measured on it",
+            test.display()
+        );
+        let data = read(None);
+        assert!(
+            data.test.is_none() && data.notes.contains(&said),
+            "{:?}",
+            data.notes
+        );
+        // Who names it hears of it when it is measured; one with any label is a test file.
+        assert!(read(Some(test)).test.is_some());
+        write("test.jsonl", rows("null") + &rows("\"a\""));
+        assert!(read(None).test.is_some());
     }
 
     #[test]

@@ -244,6 +244,7 @@ mod tests {
         let part = Part {
             path: "tags.conll".into(),
             sha256: String::new(),
+            classes: Vec::new(),
             rows: vec![
                 sentence(&["was"], &["O"]),
                 sentence(

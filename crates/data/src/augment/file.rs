@@ -1,4 +1,4 @@
-//! A data file with changed copies of its rows, in the format and with the columns it has.
+//! A data file with changed copies of its rows, in the format (of Parquet JSON lines) and with the columns it has.
 
 use super::draws::Key;
 use super::outcome::{Outcome, Why};
@@ -6,9 +6,8 @@ use super::{Augmenter, Changed};
 use crate::dialect::Dialect;
 use crate::fasttext::{Labelled, on_one_line};
 use crate::objects::{self, Joiner, Objects};
-use crate::read::{Format, looks_tagged};
+use crate::read::{Format, looks_tagged, to_write};
 use crate::row::{Part, Row};
-use crate::source::read_text;
 use crate::tagged::{self, Tagged};
 use crate::{Columns, DataError};
 use rayon::prelude::*;
@@ -144,7 +143,8 @@ impl<'a> Raw<'a> {
                 let lines = text.lines().filter(|l| !l.trim().is_empty());
                 Ok(Raw::FastText(lines.collect()))
             }
-            Format::Json => Objects::of(text)
+            // Parquet's rows are JSON lines by now.
+            Format::Json | Format::Parquet => Objects::of(text)
                 .map(Raw::Json)
                 .map_err(|(at, reason)| wrong(at, reason)),
             Format::Csv | Format::Tsv => {
@@ -278,15 +278,22 @@ pub fn write_copies(
     let from = Format::at(&part.path).ok_or_else(|| unknown(&part.path))?;
     // fastText's files are called anything that is no other format's name.
     let to = Format::of(out).or_else(|| (from == Format::FastText).then_some(from));
-    if to.ok_or_else(|| unknown(out))? != from {
+    if from == Format::Parquet && to != Some(Format::Json) {
+        return Err(DataError::Option(format!(
+            "{}: copies of a Parquet file are written as JSON lines; give a name that ends in .jsonl or .jsonl.gz",
+            out.display()
+        )));
+    }
+    let written = from.written();
+    if to.ok_or_else(|| unknown(out))? != written {
         return Err(DataError::Option(format!(
             "{}: the copies keep the format of {}; give both the same ending (.gz may differ)",
             out.display(),
             part.path.display()
         )));
     }
-    let source = read_text(&part.path)?;
-    let raw = Raw::read(&source.text, from, columns, &part.path)?;
+    let source = to_write(&part.path, from)?;
+    let raw = Raw::read(&source.text, written, columns, &part.path)?;
     if raw.len() != part.rows.len() || source.sha256 != part.sha256 {
         return Err(DataError::Row {
             path: part.path.clone(),

@@ -77,6 +77,7 @@ mod tests {
         Part {
             path: PathBuf::from("a.csv"),
             sha256: String::new(),
+            classes: Vec::new(),
             notes: Vec::new(),
             rows: (2..).zip(labels).map(row).collect(),
         }

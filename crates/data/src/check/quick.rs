@@ -172,6 +172,7 @@ mod tests {
         Part {
             path: PathBuf::from(name),
             sha256: String::new(),
+            classes: Vec::new(),
             notes: Vec::new(),
             rows: (2..)
                 .zip(rows)

@@ -1,11 +1,11 @@
-//! Writes a file again with some rows changed or left out: the same format, the same columns, in the same order.
+//! Writes a file again with some rows changed or left out: the same format (JSON lines of Parquet), the same columns, in the
+//! same order.
 
 use super::fix::Edit;
 use crate::dialect::Dialect;
 use crate::fasttext::{Labelled, head, on_one_line};
 use crate::objects::{self, Joiner, Objects};
-use crate::read::Format;
-use crate::source::read_text;
+use crate::read::{Format, to_write};
 use crate::tagged::{Line, Tagged};
 use crate::{Cell, Columns, DataError, Part};
 use flate2::Compression;
@@ -15,8 +15,12 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-/// What follows the first dot of a name: `csv.gz` of `train.csv.gz`. Dots before the format's own are no part of it.
+/// What follows the first dot of a name: `csv.gz` of `train.csv.gz`. Dots before the format's own are no part of it. Parquet is
+/// written as JSON lines.
 pub(crate) fn extension(path: &Path) -> String {
+    if Format::of(path) == Some(Format::Parquet) {
+        return "jsonl".to_owned();
+    }
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
     let parts: Vec<&str> = name.split('.').collect();
     let wanted = match parts.last() {
@@ -36,14 +40,16 @@ pub(crate) struct Rewriter<'a> {
 impl Rewriter<'_> {
     /// Writes the changed copy.
     pub fn write(&self, to: &Path) -> Result<(), DataError> {
-        let source = read_text(&self.part.path)?.text;
+        let path = &self.part.path;
+        let format = Format::at(path).ok_or_else(|| DataError::Format { path: path.clone() })?;
+        let source = to_write(path, format)?.text;
         let tagged = self.part.rows.iter().any(|r| !r.words.is_empty());
-        let bytes = match Format::at(&self.part.path) {
-            Some(format @ (Format::Csv | Format::Tsv)) if !tagged => {
+        let bytes = match format.written() {
+            Format::Csv | Format::Tsv if !tagged => {
                 self.delimited(&source, Dialect::of(format, &source))?
             }
-            Some(Format::Json) => self.json(&source)?,
-            Some(Format::FastText) => self.fast_text(&source),
+            Format::Json => self.json(&source)?,
+            Format::FastText => self.fast_text(&source),
             _ => self.conll(&source),
         };
         let io = |source| DataError::Io {

@@ -3,6 +3,7 @@
 use super::{LabelSet, each_label, integer, place};
 use crate::DataError;
 use crate::TaskKind;
+use crate::columns::listed;
 use crate::row::Part;
 use std::collections::BTreeMap;
 
@@ -19,8 +20,22 @@ fn distinct(part: &Part, task: TaskKind) -> BTreeMap<&str, usize> {
     labels
 }
 
+/// What is said where a file has names for its classes and `labels.txt` has others.
+fn disagreement(part: &Part, names: &[String]) -> Option<String> {
+    let differ = !names.is_empty() && !part.classes.is_empty() && names != part.classes;
+    let shown = |all: &[String]| listed(all.iter().map(String::as_str));
+    differ.then(|| {
+        format!(
+            "the file names its classes {} and labels.txt beside it names them {}; take labels.txt away, or let it say the same",
+            shown(&part.classes),
+            shown(names)
+        )
+    })
+}
+
 /// What numbers among the labels stand for, decided once by those of the training part: `names` (`labels.txt`), whose lines
-/// they count from 0, or nothing where they are names themselves. The way in which more of them are read is taken; an
+/// they count from 0, or nothing where they are names themselves (also where the file has names of its own, which `labels.txt`
+/// may not contradict). The way in which more of them are read is taken; an
 /// error where two ways read as many and differ.
 pub fn numbering<'n>(
     train: &Part,
@@ -46,6 +61,15 @@ impl LabelSet {
         task: TaskKind,
         names: &'n [String],
     ) -> Result<&'n [String], DataError> {
+        if let Some(reason) = disagreement(part, names) {
+            return Err(DataError::Folder {
+                path: part.path.clone(),
+                reason,
+            });
+        }
+        if !part.classes.is_empty() {
+            return Ok(&[]);
+        }
         let labels = distinct(part, task);
         let numbers = || labels.keys().filter(|l| integer(l).is_some());
         let by_name = numbers().filter(|l| self.named(l).is_some()).count();

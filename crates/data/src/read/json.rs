@@ -1,23 +1,24 @@
-//! Rows that are JSON objects.
+//! Rows that are JSON objects, and the way from a record's values to a row, which Parquet's records go too.
 
 use super::{Demands, Reader, Rows, group};
 use crate::DataError;
-use crate::columns::Columns;
+use crate::columns::{Columns, Found};
 use crate::labels::canonical;
 use crate::objects::{self, Object, Objects, line_of};
 use crate::row::{Cell, Row};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
 /// How words with a tag each are written for Hone.
-const AS_CONLL: &str = "; words with a tag each are read as CoNLL (.conll): a word first and its tag last on each line, \
+pub(super) const AS_CONLL: &str = "; words with a tag each are read as CoNLL (.conll): a word first and its tag last on each line, \
      a blank line between sentences";
 
 /// Whether an object holds words with a tag each: a list of words, and another list that is as long. Lists with a text among
 /// their items are columns of a table.
-fn holds_tagged_words(object: &Object<'_>) -> bool {
+pub(super) fn holds_tagged_words(object: &Object<'_>) -> bool {
     let values = (0..object.names.len()).filter_map(|i| object.value(i).ok());
     let values: Vec<Value> = values.collect();
     let lists: Vec<&Vec<Value>> = values.iter().filter_map(Value::as_array).collect();
@@ -168,24 +169,39 @@ impl Reader<'_> {
                 keys.differ += 1;
             }
         }
-        let value = |i: usize| object.value(i).map_err(|reason| self.wrong(line, reason));
+        let value = |i: usize| Ok((object.value(i)?, Cow::Borrowed(&*object.values[i])));
+        self.row_of(line, names, &found, tagged, value)
+    }
+
+    /// The row that a record is, of whose columns `value` gives what stands there and how it is written (as JSON, and wanted
+    /// of numbers and lists alone). `tagged` adds to what is said of a text that is none.
+    pub(super) fn row_of<'v>(
+        &self,
+        line: usize,
+        names: &[String],
+        found: &Found,
+        tagged: impl Fn() -> &'static str,
+        value: impl Fn(usize) -> Result<(Value, Cow<'v, str>), String>,
+    ) -> Result<Row, DataError> {
+        let value = |i: usize| value(i).map_err(|reason| self.wrong(line, reason));
         let string = |i: usize| {
-            let text = text_of(value(i)?, &names[i]);
+            let text = text_of(value(i)?.0, &names[i]);
             text.map_err(|reason| self.wrong(line, reason + tagged()))
         };
         let grouped = |g: usize| match value(g)? {
-            Value::Null => Ok(None),
-            Value::String(s) => Ok(group(&s)),
-            other => Ok(group(&number(&other, &object.values[g]))),
+            (Value::Null, _) => Ok(None),
+            (Value::String(s), _) => Ok(group(&s)),
+            (other, source) => Ok(group(&number(&other, &source))),
+        };
+        let label = |l: usize| {
+            let (label, source) = value(l)?;
+            self.json_label(line, &label, &source)
         };
         self.not_empty(Row {
             line,
             text: string(found.text)?,
             text_b: found.text_b.map(string).transpose()?,
-            label: match found.label {
-                None => Cell::None,
-                Some(l) => self.json_label(line, &value(l)?, &object.values[l])?,
-            },
+            label: found.label.map_or(Ok(Cell::None), label)?,
             words: Vec::new(),
             group: found.group.map(grouped).transpose()?.flatten(),
         })
@@ -221,7 +237,7 @@ impl Reader<'_> {
     }
 
     /// Lists of labels hold names.
-    fn names_labels(&self, rows: &[Row]) -> Result<(), DataError> {
+    pub(super) fn names_labels(&self, rows: &[Row]) -> Result<(), DataError> {
         match (self.demands, places(rows)) {
             (Demands::Texts | Demands::Questions, _) | (_, None) => Ok(()),
             (_, Some(labels)) => {
