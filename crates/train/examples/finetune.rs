@@ -115,6 +115,7 @@ fn in_memory() -> Result<JobData, Failure> {
         path: "texts in memory".into(),
         sha256: String::new(),
         rows,
+        classes: Vec::new(),
         notes: Vec::new(),
     });
     let kind = TaskKind::Classify;
