@@ -9,8 +9,8 @@ use hone_optim::Warmup;
 use hone_tensor::SafetensorsFile;
 use hone_train::recipe::{Pools, measure};
 use hone_train::{
-    EvalBatches, Event, Init, InitHead, KnownFeatures, Logistic, Options, Targets, Tokenising,
-    TrainError, ValidSource, features, labelled, together,
+    EvalBatches, Event, Examples, Init, InitHead, JobData, KnownFeatures, Logistic, Options,
+    Targets, Tokenising, TrainError, ValidSource, features, labelled, together,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,12 +73,8 @@ fn more_layers_than_there_are() {
     );
 }
 
-/// What the choice of a pool has read, the head that begins fitted is told; runs after it too, and the weights are those of a
-/// run that reads everything itself.
-#[test]
-fn texts_are_read_once_for_the_pool_and_for_the_head() {
-    let data = data(ValidSource::None);
-    let mut config = Config::read(&Config::path_in(&folder())).unwrap();
+/// The training texts as a model of that configuration reads them.
+fn texts(data: &JobData, config: &Config) -> Examples {
     let tokenizer = Tokenizer::load(&folder(), config.vocabulary).unwrap();
     let how = Tokenising {
         tokenizer: &tokenizer,
@@ -86,7 +82,18 @@ fn texts_are_read_once_for_the_pool_and_for_the_head() {
         truncate: Truncate::Head,
     };
     let task = Task::Classify;
-    let (examples, _) = labelled(&data.train, &data.labels, task, &data.names, how).unwrap();
+    labelled(&data.train, &data.labels, task, &data.names, how)
+        .unwrap()
+        .0
+}
+
+/// What the choice of a pool has read, the head that begins fitted is told; runs after it too, and the weights are those of a
+/// run that reads everything itself.
+#[test]
+fn texts_are_read_once_for_the_pool_and_for_the_head() {
+    let data = data(ValidSource::None);
+    let mut config = Config::read(&Config::path_in(&folder())).unwrap();
+    let examples = texts(&data, &config);
     let backend = Arc::new(CpuBackend::new(1));
     let known = KnownFeatures::default();
     // Texts that were read before the first step, at least: those that its batches told of.
@@ -105,7 +112,7 @@ fn texts_are_read_once_for_the_pool_and_for_the_head() {
         backend.clone(),
         &folder(),
         config,
-        task,
+        Task::Classify,
         data.labels.names(),
         &examples,
         &together(&data.train),
@@ -168,19 +175,12 @@ fn a_fitted_head_is_the_regression_on_frozen_features() {
         let data = data(ValidSource::None);
         let mut config = Config::read(&Config::path_in(&folder())).unwrap();
         config.pool = pool;
-        let tokenizer = Tokenizer::load(&folder(), config.vocabulary).unwrap();
-        let how = Tokenising {
-            tokenizer: &tokenizer,
-            max_length: config.positions,
-            truncate: Truncate::Head,
-        };
-        let task = Task::Classify;
-        let (examples, _) = labelled(&data.train, &data.labels, task, &data.names, how).unwrap();
+        let examples = texts(&data, &config);
         let labels = data.labels.names().to_vec();
         let backend = Arc::new(R::default());
         let head = HeadChoice::New;
         let (model, _) =
-            Model::load_as(backend, config, &folder(), task, labels, &head, 0).unwrap();
+            Model::load_as(backend, config, &folder(), Task::Classify, labels, &head, 0).unwrap();
         let read = features(&model, &examples, pool, EvalBatches::USUAL, |_| true).unwrap();
         let mut read = read.unwrap();
         let Targets::Classes(classes) = &examples.targets else {
