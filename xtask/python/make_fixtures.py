@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, BertModel
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification, BertModel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +40,7 @@ CASES = {
     "multilabel": (dict(hidden_size=14, num_attention_heads=2), 5, "multi_label_classification", False),
     "regression": (dict(intermediate_size=33), 1, "regression", True),
     "tagging": (dict(hidden_size=18, num_attention_heads=3), 4, "tagging", False),
+    "masked": (dict(hidden_act="gelu_new"), 43, "masked", True),
     "gelu_new": (dict(hidden_act="gelu_new"), 3, "single_label_classification", False),
     "relu": (dict(hidden_act="relu"), 3, "single_label_classification", False),
     "mean": (dict(hone_pool="mean"), 3, "single_label_classification", True),
@@ -65,7 +66,7 @@ class BertForMeanPooledClassification(torch.nn.Module):
 
 def network(config, kind):
     torch.manual_seed(7)
-    make = BertForTokenClassification if kind == "tagging" else BertForSequenceClassification
+    make = {"tagging": BertForTokenClassification, "masked": BertForMaskedLM}.get(kind, BertForSequenceClassification)
     if getattr(config, "hone_pool", "cls") == "mean":
         model = BertForMeanPooledClassification(config)
     else:
@@ -115,7 +116,7 @@ def run(model, config, kind, texts, labels):
         watch("pooled", bert.pooler)
     out = model(input_ids=ids, token_type_ids=types, attention_mask=mask)
     logits = out.logits
-    if kind == "tagging":
+    if kind in ("tagging", "masked"):
         logits = logits[keep]
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels), ignore_index=-100)
     elif kind == "regression":
@@ -143,7 +144,7 @@ def case(name, changes, classes, kind, pairs):
     config = BertConfig(**{**SMALL, **changes}, num_labels=classes)
     config.id2label = {i: f"label {i}" for i in range(classes)}
     config.label2id = {v: k for k, v in config.id2label.items()}
-    if kind != "tagging":
+    if kind not in ("tagging", "masked"):
         config.problem_type = kind
     model = network(config, kind)
     rng = random.Random(name)
@@ -153,7 +154,7 @@ def case(name, changes, classes, kind, pairs):
         ids = [rng.randrange(1, config.vocab_size) for _ in range(n)]
         second = rng.randrange(n) if pairs else n
         texts.append((ids, [int(i >= second) for i in range(n)]))
-    if kind == "tagging":
+    if kind in ("tagging", "masked"):
         counted = set(rng.sample(range(sum(LENGTHS)), 16))
         labels = [rng.randrange(classes) if i in counted else -100 for i in range(sum(LENGTHS))]
     elif kind == "regression":

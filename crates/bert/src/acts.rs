@@ -219,13 +219,14 @@ pub(crate) enum Purpose {
 }
 
 /// Bytes of activation memory for batches up to `limits`, for the rows of the last layer that
-/// the head reads and those it answers; layers that keep nothing share one layer's room.
+/// the head reads and those it answers, in so many classes (none: the head's room is not counted); layers that keep nothing
+/// share one layer's room.
 pub(crate) fn acts_bytes<B: Backend>(
     c: &Config,
     limits: Limits,
     purpose: Purpose,
     (last, answered): (RowSet, RowSet),
-    classes: usize,
+    classes: Option<usize>,
 ) -> usize {
     let act = size_of::<B::Act>();
     let master = size_of::<B::Master>();
@@ -250,6 +251,8 @@ pub(crate) fn acts_bytes<B: Backend>(
     let stream = 3 * t * h + t * c.intermediate + s * h;
     let embeddings = t * h * act + 2 * t * master;
     let rows = answered.count(limits);
-    let head = 3 * rows * h * act + (3 * classes + 3) * rows * master;
+    let head = classes.map_or(0, |classes| {
+        3 * rows * h * act + (3 * classes + 3) * rows * master
+    });
     bytes + (stream + slopes) * act + embeddings + head
 }

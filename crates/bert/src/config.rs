@@ -419,6 +419,12 @@ impl Config {
 
 /// Whether a head for this task can have these outputs; else what they are.
 pub(crate) fn can_name(task: Task, labels: &[String]) -> Result<(), String> {
+    if task == Task::Mask {
+        return match labels.first() {
+            None => Ok(()),
+            Some(first) => Err(format!("{first:?} and others, where masked words have none")),
+        };
+    }
     if labels.is_empty() {
         return Err("no label".to_owned());
     }

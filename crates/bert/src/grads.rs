@@ -16,6 +16,8 @@ pub struct Grads<B: Backend> {
     /// Rows of the word embeddings the step has touched, ascending; the others hold zeros.
     touched: Vec<u32>,
     touched_device: B::Buf<u32>,
+    /// Whether every row of theirs has a gradient: they are the matrix of the head too, which writes it first.
+    dense_words: bool,
 }
 
 hone_tensor::brief_debug! { [B: Backend] Grads<B>, |g| numbers: g.layout.len, touched: g.touched.len() }
@@ -33,10 +35,9 @@ impl<B: Backend> Grads<B> {
     /// An arena for `layout` over a model's table.
     pub fn new(b: &B, model: &Layout, layout: GradLayout) -> Result<Self, BackendError> {
         let vocabulary = model.table.params()[model.word].shape[0];
-        let touched = if layout.trains(model.word) {
-            vocabulary
-        } else {
-            0
+        let touched = match layout.trains(model.word) && model.transform.is_none() {
+            true => vocabulary,
+            false => 0,
         };
         Ok(Grads {
             arena: b.alloc(layout.len)?,
@@ -44,6 +45,7 @@ impl<B: Backend> Grads<B> {
             known: vec![false; layout.offsets.len()],
             touched: Vec::new(),
             touched_device: b.alloc(touched)?,
+            dense_words: model.transform.is_some(),
             layout,
         })
     }
@@ -53,7 +55,8 @@ impl<B: Backend> Grads<B> {
         &self.layout
     }
 
-    /// Rows of the word embeddings that the step has touched, ascending; all others have a gradient of zero.
+    /// Rows of the word embeddings that the step has touched, ascending; all others have a gradient of zero. None are told of a
+    /// model that says masked words: there every row has one.
     pub fn touched(&self) -> &[u32] {
         &self.touched
     }
@@ -180,7 +183,7 @@ impl<B: Backend> Grads<B> {
         acc: Acc,
     ) -> Result<(), BertError> {
         let width = model.table.params()[model.word].shape[1];
-        let Some(at) = self.layout.offsets[model.word] else {
+        let Some(at) = self.layout.offsets[model.word].filter(|_| !self.dense_words) else {
             return Ok(());
         };
         if acc == Acc::Set {
@@ -240,7 +243,7 @@ impl<B: Backend> Grads<B> {
             }
             let param = &model.table.params()[index];
             let span = at..at + param.len();
-            if index != model.word {
+            if index != model.word || self.dense_words {
                 spans.push((span, index));
                 continue;
             }

@@ -90,8 +90,8 @@ impl<B: Backend> HeadPass<'_, B> {
                 b.head(&acts.input, r * h),
                 acc,
                 Some(b.head_mut(&mut acts.dinput, r * h)),
-                dw,
-                db,
+                Some(dw),
+                Some(db),
             );
         }
         self.drop(b.head_mut(&mut acts.dinput, r * h));

@@ -10,7 +10,7 @@ use hone_tensor::Real;
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedActivation {
     /// `embeddings`, `layer.0.qkv`, `layer.0.context`, …; `layer.1.q` and `layer.1.kv` where only
-    /// first rows ask; `pooled`, `logits`.
+    /// first rows ask; `pooled`, `logits` (not those of a vocabulary).
     pub name: String,
     /// Which rows it has.
     pub rows: RowSet,
@@ -67,11 +67,13 @@ impl<B: Backend> Model<B> {
         if self.layout().pooler.is_some() {
             read("pooled".into(), RowSet::First, &acts.head.pooled, h)?;
         }
-        out.push(NamedActivation {
-            name: "logits".into(),
-            rows: self.head_rows(),
-            values: self.logits(acts)?,
-        });
+        if acts.masked.is_none() {
+            out.push(NamedActivation {
+                name: "logits".into(),
+                rows: self.head_rows(),
+                values: self.logits(acts)?,
+            });
+        }
         Ok(out)
     }
 }

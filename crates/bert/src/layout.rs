@@ -63,14 +63,25 @@ pub struct Layout {
     pub(crate) embedding_norm: NormRows,
     pub(crate) layers: Vec<LayerRows>,
     pub(crate) pooler: Option<Dense>,
+    /// Of masked words the matrix is the word embeddings'.
     pub(crate) classifier: Dense,
+    /// What stands before that, of masked words.
+    pub(crate) transform: Option<Transform>,
+}
+
+/// The dense layer and LayerNorm of the head for masked words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Transform {
+    pub dense: Dense,
+    pub norm: NormRows,
 }
 
 impl Layout {
     /// The table of a BERT with a head for `task` and `classes` outputs.
     ///
     /// Names are those of transformers' `BertForSequenceClassification` and
-    /// `BertForTokenClassification`. The word embeddings end the arena.
+    /// `BertForTokenClassification`; of `BertForMaskedLM` for [`Task::Mask`], whose outputs are the vocabulary. The word
+    /// embeddings end the arena.
     pub fn new(config: &Config, task: Task, classes: usize) -> Layout {
         let h = config.hidden;
         let mut t = ParamTable::builder();
@@ -94,13 +105,25 @@ impl Layout {
             .collect();
         let pooler = (task.pools() && config.pool == Pool::Cls)
             .then(|| push_dense(&mut t, "bert.pooler.dense", h, h, Depth::Pooler));
-        let classifier = push_dense(&mut t, "classifier", classes, h, Depth::Head);
-        let word = t.push(
-            &format!("{e}.word_embeddings.weight"),
-            &[config.vocabulary, h],
-            depth,
-            Kind::Embedding,
-        );
+        let words = |t: &mut ParamTableBuilder, kind| {
+            let name = format!("{e}.word_embeddings.weight");
+            t.push(&name, &[config.vocabulary, h], depth, kind)
+        };
+        let (classifier, transform, word) = if task == Task::Mask {
+            let (name, depth) = ("cls.predictions", Depth::Head);
+            let transform = Transform {
+                dense: push_dense(&mut t, &format!("{name}.transform.dense"), h, h, depth),
+                norm: push_norm(&mut t, &format!("{name}.transform.LayerNorm"), h, depth),
+            };
+            let shape = [config.vocabulary];
+            let bias = t.push(&format!("{name}.bias"), &shape, depth, Kind::Bias);
+            // They are a product's matrix too.
+            let weight = words(&mut t, Kind::Matrix);
+            (Dense { weight, bias }, Some(transform), weight)
+        } else {
+            let classifier = push_dense(&mut t, "classifier", classes, h, Depth::Head);
+            (classifier, None, words(&mut t, Kind::Embedding))
+        };
         Layout {
             table: Arc::new(t.build()),
             word,
@@ -110,6 +133,7 @@ impl Layout {
             layers,
             pooler,
             classifier,
+            transform,
         }
     }
 
@@ -120,13 +144,13 @@ impl Layout {
 
     /// The first row of encoder layer `layer`, or of what lies above the last one; rows of layers ascend.
     pub(crate) fn first_of_layer(&self, layer: usize) -> usize {
-        let above = self.pooler.unwrap_or(self.classifier).weight;
+        let head = self.transform.map_or(self.classifier, |t| t.dense);
+        let above = self.pooler.unwrap_or(head).weight;
         self.layers.get(layer).map_or(above, |l| l.q.weight)
     }
 
     /// Gradient offsets for the parameters that `trained` names. What one kernel computes together
-    /// (q, k and v; a LayerNorm's two) has room where any of it is trained; the classifier's two, whose kernel
-    /// also gives the gradient of everything below, always have.
+    /// (q, k and v; a LayerNorm's two) has room where any of it is trained; a classifier's two always have.
     pub fn grad_layout(&self, trained: impl Fn(&Param) -> bool) -> GradLayout {
         let rows = self.table.params();
         let mut room: Vec<bool> = rows.iter().map(trained).collect();
@@ -141,8 +165,10 @@ impl Layout {
             together(layer.attention_norm.weight, 2);
             together(layer.output_norm.weight, 2);
         }
-        room[self.classifier.weight] = true;
-        room[self.classifier.bias] = true;
+        match self.transform {
+            Some(transform) => together(transform.norm.weight, 2),
+            None => room[self.classifier.weight..self.classifier.bias + 1].fill(true),
+        }
         self.table
             .grad_layout(|p| self.table.index(&p.name).is_some_and(|index| room[index]))
     }

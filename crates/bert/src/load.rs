@@ -17,6 +17,8 @@ pub struct Receipt {
     pub loaded: Vec<String>,
     /// Parameters drawn anew, with the reason.
     pub initialised: Vec<(String, String)>,
+    /// Tensors that are saved again as they were read: pre-training has no use for a pooler, and who trains on has.
+    pub carried: Vec<String>,
     /// Tensors of the files that the model has no use for.
     pub ignored: Vec<String>,
     /// Elements loaded.
@@ -44,6 +46,10 @@ impl fmt::Display for Receipt {
         )?;
         for (name, why) in &self.initialised {
             write!(f, "\nnewly initialised {name}: {why}")?;
+        }
+        if !self.carried.is_empty() {
+            let names = self.carried.join(", ");
+            write!(f, "\nkept as it is, since nothing here trains it: {names}")?;
         }
         if !self.ignored.is_empty() {
             write!(f, "\n{}", self.ignored_line())?;
@@ -280,7 +286,37 @@ pub fn holds_head(
     Ok(stored && head_rows(config, task, labels).is_ok())
 }
 
-/// Fills `params` from `folder`; what the files lack is drawn from `seed`.
+/// A tensor that is saved again as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Carried {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub values: Vec<f32>,
+}
+
+/// The pooler of a folder whose model has none of its own.
+fn pooler(source: &Source, config: &Config) -> Result<Vec<Carried>, BertError> {
+    let h = config.hidden;
+    let mut found = Vec::new();
+    for (what, shape) in [("weight", vec![h, h]), ("bias", vec![h])] {
+        let name = format!("bert.pooler.dense.{what}");
+        if let Some(stored) = source.find(&name, &shape)? {
+            let mut values = Vec::new();
+            each_block(stored, |_, block| {
+                values.extend_from_slice(block);
+                Ok(())
+            })?;
+            found.push(Carried {
+                name,
+                shape,
+                values,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Fills `params` from `folder`; what the files lack is drawn from `seed`. Beside the receipt what is to be saved again.
 pub fn load<B: Backend>(
     backend: &B,
     params: &mut B::Params,
@@ -290,13 +326,25 @@ pub fn load<B: Backend>(
     folder: &Path,
     head: &HeadChoice,
     seed: u64,
-) -> Result<Receipt, BertError> {
+) -> Result<(Receipt, Vec<Carried>), BertError> {
     let source = Source::open(folder)?;
+    if task == Task::Mask && config.source.get("tie_word_embeddings") == Some(&Value::Bool(false)) {
+        return Err(BertError::Unsupported {
+            path: Config::path_in(folder),
+            field: "tie_word_embeddings",
+            found: "false".to_owned(),
+            supported: "true: masked words are said by the word embeddings themselves",
+        });
+    }
     let mut receipt = Receipt {
         files: source.files.iter().map(|f| f.path().to_owned()).collect(),
         ..Receipt::default()
     };
-    let order = head_order(&source, config, layout, task, head);
+    let order = match task {
+        // Its outputs are the vocabulary, which the folder's own are; what is not there is drawn.
+        Task::Mask if *head != HeadChoice::New => Ok(Vec::new()),
+        _ => head_order(&source, config, layout, task, head),
+    };
     let mut missing = Vec::new();
     for (index, param) in layout.table.params().iter().enumerate() {
         let is_head = param.depth == Depth::Head;
@@ -309,7 +357,7 @@ pub fn load<B: Backend>(
             receipt.elements += param.len();
         }
         match (stored, &order) {
-            (Some(stored), Ok(rows)) if is_head => {
+            (Some(stored), Ok(rows)) if is_head && task != Task::Mask => {
                 let mut values = Vec::new();
                 each_block(stored, |_, block| {
                     values.extend_from_slice(block);
@@ -339,15 +387,21 @@ pub fn load<B: Backend>(
             first: first.clone(),
         });
     }
+    let carried = match task {
+        Task::Mask => pooler(&source, config)?,
+        _ => Vec::new(),
+    };
+    receipt.carried = carried.iter().map(|c| c.name.clone()).collect();
+    let used = |name: &String| receipt.loaded.contains(name) || receipt.carried.contains(name);
     let mut ignored: Vec<String> = source
         .tensors
         .iter()
-        .filter(|(name, _)| !receipt.loaded.contains(name))
+        .filter(|(name, _)| !used(name))
         .map(|(_, (_, stored))| stored.clone())
         .collect();
     ignored.sort();
     receipt.ignored = ignored;
-    Ok(receipt)
+    Ok((receipt, carried))
 }
 
 fn head_order(

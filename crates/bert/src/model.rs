@@ -2,7 +2,7 @@
 
 use crate::acts::RowSet;
 use crate::config::can_name;
-use crate::load::{self, HeadChoice, Receipt};
+use crate::load::{self, Carried, HeadChoice, Receipt};
 use crate::{BertError, Config, Layout, Limits, Pool, Task, Units};
 use hone_kernels::Backend;
 use serde_json::{Map, Value};
@@ -19,6 +19,8 @@ pub struct Model<B: Backend> {
     pub(crate) units: Units,
     pub(crate) layout: Layout,
     pub(crate) params: B::Params,
+    /// Saved beside them.
+    pub(crate) carried: Vec<Carried>,
 }
 
 hone_tensor::brief_debug! {
@@ -51,7 +53,7 @@ impl<B: Backend> Model<B> {
         seed: u64,
     ) -> Result<(Self, Receipt), BertError> {
         let mut model = Model::zeros(backend, config, task, labels)?;
-        let receipt = load::load(
+        let (receipt, carried) = load::load(
             model.backend.as_ref(),
             &mut model.params,
             &model.layout,
@@ -61,6 +63,7 @@ impl<B: Backend> Model<B> {
             head,
             seed,
         )?;
+        model.carried = carried;
         Ok((model, receipt))
     }
 
@@ -122,6 +125,7 @@ impl<B: Backend> Model<B> {
             units: Units::PLAIN,
             layout,
             params,
+            carried: Vec::new(),
         })
     }
 
@@ -185,9 +189,12 @@ impl<B: Backend> Model<B> {
         &mut self.config.source
     }
 
-    /// Number of outputs.
+    /// Number of outputs; of masked words the vocabulary's.
     pub fn classes(&self) -> usize {
-        self.labels.len()
+        match self.task {
+            Task::Mask => self.config.vocabulary,
+            _ => self.labels.len(),
+        }
     }
 
     /// Rows the head reads of the last layer.

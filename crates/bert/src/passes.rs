@@ -5,8 +5,9 @@ use crate::embeddings::EmbeddingPass;
 use crate::grads::Grads;
 use crate::head::HeadPass;
 use crate::layer::LayerPass;
+use crate::masked::MaskedPass;
 use crate::plan::{Acts, Bottom, Stage};
-use crate::{BertError, DeviceBatch, Model, Pass, Task};
+use crate::{BertError, DeviceBatch, Masked, Model, Pass, Task};
 use hone_kernels::{Acc, Backend, Loss};
 use hone_tensor::{Ragged, Real};
 use std::ops::Range;
@@ -32,7 +33,7 @@ impl LossKind {
     /// The usual loss of a task.
     pub fn of(task: Task) -> LossKind {
         match task {
-            Task::Classify | Task::Tag => LossKind::Softmax {
+            Task::Classify | Task::Tag | Task::Mask => LossKind::Softmax {
                 focal: 0.0,
                 r_drop: 0.0,
             },
@@ -55,7 +56,8 @@ pub enum Saved<'a, T> {
 impl<B: Backend> Model<B> {
     // ---- forward -------------------------------------------------------------------------------
 
-    /// Logits of a batch, left in `acts`; `acts` remembers the pass for [`Model::backward`].
+    /// Logits of a batch, left in `acts`; `acts` remembers the pass for [`Model::backward`]. A model that says masked words
+    /// makes its logits with their loss ([`Model::queue_masked_loss`]).
     pub fn forward(
         &self,
         acts: &mut Acts<B>,
@@ -175,8 +177,10 @@ impl<B: Backend> Model<B> {
 
     /// The head's logits from `stream.x`.
     fn decide(&self, acts: &mut Acts<B>) {
-        self.head_pass(&acts.batch, &acts.pass)
-            .forward(&mut acts.head, &acts.stream);
+        if acts.masked.is_none() {
+            self.head_pass(&acts.batch, &acts.pass)
+                .forward(&mut acts.head, &acts.stream);
+        }
         acts.stage = Stage::Forward;
     }
 
@@ -211,6 +215,10 @@ impl<B: Backend> Model<B> {
             return Err(BertError::Order(
                 "a loss needs a pass that went forward and not back",
             ));
+        }
+        if acts.masked.is_some() {
+            let found = "masked words have a loss of their own".to_owned();
+            return Err(BertError::Batch(found));
         }
         let b = self.backend.as_ref();
         let (r, c) = (self.answered_rows(acts.batch.size()), self.classes());
@@ -255,9 +263,48 @@ impl<B: Backend> Model<B> {
         Ok(b.fetch(b.head(&acts.head.losses, r))?)
     }
 
+    /// Losses of the words that are asked for, `[asked]` in blocks, each times its weight, on their way; what
+    /// [`Model::backward`] needs is kept. For a model that says masked words.
+    pub fn queue_masked_loss(
+        &self,
+        acts: &mut Acts<B>,
+        asked: &Masked,
+    ) -> Result<Vec<B::Coming<f64>>, BertError> {
+        if !matches!(acts.stage, Stage::Forward | Stage::Loss) {
+            return Err(BertError::Order(
+                "a loss needs a pass that went forward and not back",
+            ));
+        }
+        asked.check(acts.batch.size().tokens, self.config.vocabulary)?;
+        let (Some(pass), Some(masked)) = (self.masked_pass(), acts.masked.as_mut()) else {
+            let found = "this model's head does not say masked words".to_owned();
+            return Err(BertError::Batch(found));
+        };
+        let losses = pass.losses(masked, &acts.stream, asked)?;
+        acts.stage = Stage::Loss;
+        Ok(losses)
+    }
+
+    /// [`Model::queue_masked_loss`], waited for.
+    pub fn masked_losses(
+        &self,
+        acts: &mut Acts<B>,
+        asked: &Masked,
+    ) -> Result<Vec<f64>, BertError> {
+        let mut losses = Vec::with_capacity(asked.at.len());
+        for block in self.queue_masked_loss(acts, asked)? {
+            losses.extend(self.backend.arrived(block)?);
+        }
+        Ok(losses)
+    }
+
     /// The logits in `acts`, `[R, C]`: R is sequences, or tokens when tagging. Values are in their own units.
     pub fn logits(&self, acts: &Acts<B>) -> Result<Vec<f64>, BertError> {
         acts.has_logits()?;
+        if acts.masked.is_some() {
+            let found = "logits of a vocabulary are not kept, their losses are".to_owned();
+            return Err(BertError::Batch(found));
+        }
         let b = self.backend.as_ref();
         let n = self.answered_rows(acts.batch.size()) * self.classes();
         let mut logits = vec![B::Master::default(); n];
@@ -311,6 +358,12 @@ impl<B: Backend> Model<B> {
         if bottom == Bottom::Embeddings {
             grads.touch(b, &self.layout, acts.batch.distinct(), acc)?;
         }
+        if let (Some(pass), Some(masked), Some(slopes)) =
+            (self.masked_pass(), &mut acts.masked, &mut acts.slopes)
+        {
+            let (tokens, below) = (acts.batch.size().tokens, bottom < Bottom::Head);
+            pass.backward(masked, &acts.stream, slopes, tokens, grads, acc, below)?;
+        }
         b.repeats(|| self.descend(acts, grads, acc, bottom));
         Ok(())
     }
@@ -324,6 +377,7 @@ impl<B: Backend> Model<B> {
             layers,
             slots,
             head,
+            masked,
             slopes: Some(slopes),
             prefix,
             last,
@@ -334,8 +388,10 @@ impl<B: Backend> Model<B> {
             return;
         };
         let b = self.backend.as_ref();
-        let head_pass = self.head_pass(batch, pass);
-        head_pass.backward(head, stream, slopes, grads, acc, bottom < Bottom::Head);
+        if masked.is_none() {
+            let head_pass = self.head_pass(batch, pass);
+            head_pass.backward(head, stream, slopes, grads, acc, bottom < Bottom::Head);
+        }
         for l in (0..self.config.layers).rev() {
             if bottom > Bottom::Layer(l) {
                 break;
@@ -399,6 +455,17 @@ impl<B: Backend> Model<B> {
                 RowSet::All
             },
         }
+    }
+
+    /// None of a model whose head answers labels.
+    fn masked_pass(&self) -> Option<MaskedPass<'_, B>> {
+        Some(MaskedPass {
+            b: self.backend.as_ref(),
+            config: &self.config,
+            layout: &self.layout,
+            params: &self.params,
+            transform: self.layout.transform?,
+        })
     }
 
     fn head_pass<'a>(&'a self, batch: &'a DeviceBatch<B>, pass: &'a Pass) -> HeadPass<'a, B> {

@@ -2,7 +2,8 @@
 
 use crate::acts::{HeadActs, LayerActs, Purpose, RowSet, Slopes, Stream, acts_bytes};
 use crate::embeddings::EmbeddingActs;
-use crate::{BertError, DeviceBatch, Limits, Model, Pass};
+use crate::masked::{BLOCK, MaskedActs};
+use crate::{BertError, DeviceBatch, Limits, Model, Pass, Task};
 use hone_kernels::{Backend, Workspace};
 use hone_tensor::{Depth, GradLayout};
 
@@ -21,6 +22,8 @@ pub struct Acts<B: Backend> {
     /// Layers that have exchanged their buffers with the stream's, in order.
     pub(crate) encoded: Vec<usize>,
     pub(crate) head: HeadActs<B>,
+    /// The head's instead, where it says masked words.
+    pub(crate) masked: Option<MaskedActs<B>>,
     pub(crate) slopes: Option<Slopes<B>>,
     /// Output of the frozen prefix, `[T, H]`, where [`Model::keep_prefix`] made room for it.
     pub(crate) prefix: Option<B::Buf<B::Act>>,
@@ -86,6 +89,10 @@ impl<B: Backend> Model<B> {
             intermediate: self.config.intermediate,
             heads: self.config.heads,
             classes: self.classes(),
+            answered: match self.task {
+                Task::Mask => BLOCK,
+                _ => self.answered_rows(limits),
+            },
         })?;
         Ok(())
     }
@@ -154,7 +161,17 @@ impl<B: Backend> Model<B> {
                 sum: b.alloc(limits.tokens * c.hidden)?,
                 stats: b.alloc(limits.tokens * 2)?,
             },
-            head: HeadActs::new(b, c.hidden, self.head_rows().count(limits), self.classes())?,
+            head: {
+                let rows = match self.task {
+                    Task::Mask => 0,
+                    _ => self.head_rows().count(limits),
+                };
+                HeadActs::new(b, c.hidden, rows, self.classes())?
+            },
+            masked: match self.task {
+                Task::Mask => Some(MaskedActs::new(b, c, slopes.is_some())?),
+                _ => None,
+            },
             slopes: slopes.map(|()| Slopes::new(b, c, limits)).transpose()?,
             layers,
             slots,
@@ -181,7 +198,13 @@ impl<B: Backend> Model<B> {
 
     fn acts_bytes(&self, limits: Limits, purpose: Purpose) -> usize {
         let rows = (self.last_rows(), self.head_rows());
-        acts_bytes::<B>(&self.config, limits, purpose, rows, self.classes())
+        if self.task == Task::Mask {
+            let trains = purpose != Purpose::Eval;
+            let head = MaskedActs::<B>::bytes(&self.config, trains);
+            return head + acts_bytes::<B>(&self.config, limits, purpose, rows, None);
+        }
+        let classes = Some(self.classes());
+        acts_bytes::<B>(&self.config, limits, purpose, rows, classes)
     }
 
     /// Encoder layers of the frozen prefix: those below everything that `layout` trains, on top of frozen

@@ -1,5 +1,6 @@
 //! A model folder that transformers loads as it is: `config.json` and `model.safetensors`.
 
+use crate::load::Carried;
 use crate::{BertError, Config, Layout, Pool, Task};
 use hone_kernels::Backend;
 use hone_tensor::{Real, replace_file, write_safetensors_in_blocks};
@@ -31,6 +32,11 @@ pub fn save_config(
         Some(problem) => map.insert("problem_type".into(), json!(problem)),
         None => map.remove("problem_type"),
     };
+    let names = ["id2label", "label2id"];
+    if task == Task::Mask {
+        // Whoever trains on has labels of its own.
+        names.iter().for_each(|field| drop(map.remove(*field)));
+    }
     let id2label: Map<String, Value> = labels
         .iter()
         .enumerate()
@@ -41,8 +47,11 @@ pub fn save_config(
         .enumerate()
         .map(|(i, label)| (label.clone(), json!(i)))
         .collect();
-    map.insert("id2label".into(), Value::Object(id2label));
-    map.insert("label2id".into(), Value::Object(label2id));
+    if task != Task::Mask {
+        let [by_id, by_label] = names.map(str::to_owned);
+        map.insert(by_id, Value::Object(id2label));
+        map.insert(by_label, Value::Object(label2id));
+    }
     // What older files count; transformers would let it win over the labels.
     for count in ["num_labels", "_num_labels"] {
         map.remove(count);
@@ -76,18 +85,25 @@ pub fn download<B: Backend>(
         .collect()
 }
 
-/// Writes `model.safetensors` under Hugging Face names, block by block: a model is saved where it fits once. Numbers that
-/// are none leave what was there.
+/// Writes `model.safetensors` under Hugging Face names, and tensors beside that no table has, block by block: a model is saved
+/// where it fits once. Numbers that are none leave what was there.
 pub fn save_weights<B: Backend>(
     backend: &B,
     params: &B::Params,
     layout: &Layout,
+    beside: &[Carried],
     path: &Path,
 ) -> Result<(), BertError> {
     let rows = layout.table.params();
-    let tensors: Vec<_> = rows.iter().map(|p| (&p.name[..], &p.shape[..])).collect();
+    let tensors = rows.iter().map(|p| (&p.name[..], &p.shape[..]));
+    let beside_them = beside.iter().map(|c| (&c.name[..], &c.shape[..]));
+    let tensors: Vec<_> = tensors.chain(beside_them).collect();
     let mut host = Vec::new();
     write_safetensors_in_blocks(path, &tensors, |row, first, block| {
+        if let Some(carried) = row.checked_sub(rows.len()) {
+            block.copy_from_slice(&beside[carried].values[first..first + block.len()]);
+            return Ok(());
+        }
         let param = &rows[row];
         host.resize(block.len(), B::Master::default());
         let part = param.part(first, block.len());

@@ -107,6 +107,7 @@ impl<B: Backend> Model<B> {
         }
         save::save_config(&self.config, self.task, &self.labels, folder)?;
         let path = folder.join("model.safetensors");
-        save::save_weights(self.backend.as_ref(), &self.params, &self.layout, &path)
+        let beside = &self.carried;
+        save::save_weights(self.backend.as_ref(), &self.params, &self.layout, beside, &path)
     }
 }

@@ -56,6 +56,7 @@ fn rate(b: &CpuBackend) -> Result<f64, Failure> {
         intermediate: to,
         heads: 12,
         classes: 2,
+        answered: TOKENS,
     })?;
     let mut table = ParamTable::builder();
     let weight = table.push("weight", &[to, from], Depth::Layer(0), Kind::Matrix);

@@ -195,8 +195,8 @@ impl Backend for CpuBackend {
             scratch.pack = Some(PackScratch::new(self.team.threads(), self.blocking)?);
         }
         let rows = w.tokens.max(w.sequences);
-        let width = (3 * w.hidden).max(w.intermediate).max(w.classes);
-        let sums = row_sums_len(rows, width);
+        let width = (3 * w.hidden).max(w.intermediate);
+        let sums = row_sums_len(rows, width).max(row_sums_len(w.answered, w.classes));
         if scratch.sums.len() < sums {
             scratch.sums = Buf::zeroed(sums, "partial sums")?;
         }
@@ -207,7 +207,8 @@ impl Backend for CpuBackend {
         }
         // The largest left operands: of q, k and v's backward product, or of the feed-forward network's.
         let words = with_kernel!(self.path, K => gemm::words_len::<K>(rows, 3, w.hidden)
-            .max(gemm::words_len::<K>(rows, 1, w.intermediate.max(w.hidden).max(w.classes))));
+            .max(gemm::words_len::<K>(rows, 1, w.intermediate.max(w.hidden)))
+            .max(gemm::words_len::<K>(w.answered, 1, w.classes)));
         if scratch.words.len() < words {
             scratch.words = Buf::zeroed(words, "rounded activations")?;
         }
@@ -467,15 +468,29 @@ impl Backend for CpuBackend {
         x: &[f32],
         acc: Acc,
         dx: Option<&mut [f32]>,
-        dw: &mut [f32],
-        db: &mut [f32],
+        dw: Option<&mut [f32]>,
+        db: Option<&mut [f32]>,
     ) {
-        let rows = dlogits.len() / db.len();
+        let rows = dlogits.len() / weight.shape(&params.table).0;
         if let Some(dx) = dx {
             self.linear_dgrad(params, weight, dlogits, Acc::Set, dx);
         }
-        self.linear_wgrad(dlogits, x, rows, acc, dw, None);
-        self.bias_grad(dlogits, rows, acc, db);
+        if let Some(dw) = dw {
+            self.linear_wgrad(dlogits, x, rows, acc, dw, None);
+        }
+        if let Some(db) = db {
+            self.bias_grad(dlogits, rows, acc, db);
+        }
+    }
+
+    fn activation_backward(
+        &self,
+        activation: Activation,
+        _: usize,
+        pre: &[f32],
+        d: &mut [f32],
+    ) {
+        activation::backward(&self.team, self.path, activation, pre, d);
     }
 
     fn tanh(&self, x: &[f32], y: &mut [f32]) {
@@ -731,6 +746,17 @@ impl Backend for CpuBackend {
         dlogits: &mut [f32],
     ) {
         loss::softmax(loss_rows(&loss), focal, losses, dlogits);
+    }
+
+    fn class_loss(
+        &self,
+        logits: &[f32],
+        class: &[u32],
+        weights: &[f32],
+        losses: &mut [f64],
+        dlogits: &mut [f32],
+    ) {
+        loss::class(&self.team, self.path, logits, class, weights, losses, dlogits);
     }
 
     fn symmetric_kl(

@@ -31,6 +31,7 @@ fn run<B: Backend>(b: &B, (lengths, heads, head_dim, p): Case) -> Vec<Vec<f64>> 
         intermediate: 1,
         heads,
         classes: 1,
+        answered: 600,
     })
     .expect("workspace");
     let key = DropKey {

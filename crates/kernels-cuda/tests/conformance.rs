@@ -65,6 +65,7 @@ fn chunks_of_every_size_are_summed_whole_and_buckets_change_no_bit() {
         intermediate: WIDTH,
         heads: 1,
         classes: 2,
+        answered: 20_000,
     })
     .expect("workspace");
     // Chunks of 8, 16, 32 and 64 rows, the last of each not whole; buckets are larger.

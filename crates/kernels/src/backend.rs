@@ -342,7 +342,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         logits: Self::ViewMut<'_, Self::Master>,
     );
 
-    /// Backward of [`Backend::head_linear`]: `dx[R, in]`, `dw[C, in]`, `db[C]` from `dlogits[R, C]`.
+    /// Backward of [`Backend::head_linear`]: `dx[R, in]`, `dw[C, in]` and `db[C]`, each where it is wanted, from
+    /// `dlogits[R, C]`; `dx` is set.
     fn head_linear_backward(
         &self,
         params: &Self::Params,
@@ -351,11 +352,21 @@ pub trait Backend: Send + Sync + Sized + 'static {
         x: Self::View<'_, Self::Act>,
         acc: Acc,
         dx: Option<Self::ViewMut<'_, Self::Act>>,
-        dw: Self::ViewMut<'_, Self::Master>,
-        db: Self::ViewMut<'_, Self::Master>,
+        dw: Option<Self::ViewMut<'_, Self::Master>>,
+        db: Option<Self::ViewMut<'_, Self::Master>>,
     );
 
     // ---- elementwise ---------------------------------------------------------------------------
+
+    /// `d ← d · activation′(pre)`, rows of `width`: backward of an activation that stands alone
+    /// (else [`Backend::linear_dgrad_activation`]).
+    fn activation_backward(
+        &self,
+        activation: Activation,
+        width: usize,
+        pre: Self::View<'_, Self::Act>,
+        d: Self::ViewMut<'_, Self::Act>,
+    );
 
     /// `y = tanh(x)`.
     fn tanh(&self, x: Self::View<'_, Self::Act>, y: Self::ViewMut<'_, Self::Act>);
@@ -559,6 +570,17 @@ pub trait Backend: Send + Sync + Sized + 'static {
         &self,
         loss: Loss<'_, Self>,
         focal: f64,
+        losses: Self::ViewMut<'_, f64>,
+        dlogits: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Cross-entropy of softmax against one class each, of many (a vocabulary): `loss[r] = w_r · −log p_c` with
+    /// c = `class[r]` below C; `dlogits[R, C]` is its gradient. [`Backend::softmax_loss`] of marks, without their matrix.
+    fn class_loss(
+        &self,
+        logits: Self::View<'_, Self::Master>,
+        class: Self::View<'_, u32>,
+        weights: Self::View<'_, Self::Master>,
         losses: Self::ViewMut<'_, f64>,
         dlogits: Self::ViewMut<'_, Self::Master>,
     );

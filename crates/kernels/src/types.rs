@@ -312,4 +312,6 @@ pub struct Workspace {
     pub heads: usize,
     /// Most classes of a head.
     pub classes: usize,
+    /// Most rows of logits at once.
+    pub answered: usize,
 }

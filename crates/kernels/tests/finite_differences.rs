@@ -106,8 +106,8 @@ fn products() {
                 b.view(&xs),
                 Acc::Set,
                 Some(b.all_mut(&mut dx)),
-                b.all_mut(&mut dw),
-                b.all_mut(&mut db),
+                Some(b.all_mut(&mut dw)),
+                Some(b.all_mut(&mut db)),
             );
         } else {
             b.linear_dgrad(&p, one, b.view(&dy), Acc::Set, b.all_mut(&mut dx));
@@ -176,6 +176,11 @@ fn activations() {
             None,
         );
         check(&format!("{activation:?}"), &pre, &host(&b, &d), f);
+        // In two passes the same.
+        let mut alone = zeros(&b, rows * input);
+        b.linear_dgrad(&p, WeightRef::one(0), dy, Acc::Set, b.all_mut(&mut alone));
+        b.activation_backward(activation, input, before, b.all_mut(&mut alone));
+        assert_eq!(host(&b, &alone), host(&b, &d));
     }
 }
 

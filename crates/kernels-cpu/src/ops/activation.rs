@@ -160,6 +160,20 @@ fn chunk(team: &Team, len: usize) -> usize {
         .next_multiple_of(MOST_LANES)
 }
 
+/// See [`hone_kernels::Backend::activation_backward`].
+pub fn backward(team: &Team, path: Path, kind: Activation, pre: &[f32], d: &mut [f32]) {
+    assert_eq!(pre.len(), d.len(), "activation_backward");
+    let n = chunk(team, d.len());
+    team.chunks_mut(d, n, &|k, d| {
+        let pre = &pre[k * n..][..d.len()];
+        // SAFETY: both are one row of as many elements, and `d` is this call's alone.
+        unsafe {
+            let size = (1, d.len());
+            slope_tile(path, kind, pre.as_ptr(), d.as_mut_ptr(), None, d.len(), size);
+        }
+    });
+}
+
 /// See [`hone_kernels::Backend::tanh`].
 pub fn tanh_forward(team: &Team, path: Path, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "tanh");

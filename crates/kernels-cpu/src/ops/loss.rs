@@ -1,4 +1,9 @@
-//! The losses: a few rows of a few classes, computed in f64 on the calling thread.
+//! The losses: a few rows of a few classes, computed in f64 on the calling thread; of a vocabulary's classes over lanes,
+//! rows spread over the team.
+
+use crate::path::Path;
+use crate::simd::{Vector, dispatch, exp};
+use crate::team::{Parts, Team};
 
 /// Inputs of a loss: see [`hone_kernels::Loss`].
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +79,72 @@ pub fn softmax(rows: Rows<'_>, focal: f64, losses: &mut [f64], dlogits: &mut [f3
             *d = (weight * (g(c) - log_p(c).exp() * total_g)) as f32;
         }
         value
+    });
+}
+
+/// Elements whose exponentials are summed in f32 before the sum goes on in f64.
+const SUMMED: usize = 1024;
+
+/// The largest; what is no number is left out.
+#[inline(always)]
+fn largest<V: Vector>(z: &[f32]) -> f32 {
+    let (lanes, rest) = V::chunks(z);
+    let mut most = V::splat(f32::NEG_INFINITY);
+    for lane in lanes {
+        // `max` answers with the right operand where either is no number.
+        most = V::load(lane).max(most);
+    }
+    rest.iter().fold(most.largest(), |most, &z| most.max(z))
+}
+
+/// `e = exp(z − most)`; their sum.
+#[inline(always)]
+fn exponentials<V: Vector>(z: &[f32], most: f32, e: &mut [f32]) -> f64 {
+    let mut total = 0.0;
+    for (z, e) in z.chunks(SUMMED).zip(e.chunks_mut(SUMMED)) {
+        let (lanes, rest) = V::chunks(z);
+        let (out, out_rest) = V::chunks_mut(e);
+        let mut sum = V::splat(0.0);
+        for (z, e) in lanes.iter().zip(out) {
+            let value = exp(V::load(z).sub(V::splat(most)));
+            sum = sum.add(value);
+            value.store(e);
+        }
+        total += f64::from(sum.sum());
+        for (z, e) in rest.iter().zip(out_rest) {
+            *e = (z - most).exp();
+            total += f64::from(*e);
+        }
+    }
+    total
+}
+
+/// See [`hone_kernels::Backend::class_loss`].
+pub fn class(
+    team: &Team,
+    path: Path,
+    logits: &[f32],
+    class: &[u32],
+    weights: &[f32],
+    losses: &mut [f64],
+    dlogits: &mut [f32],
+) {
+    let (rows, n) = (class.len(), logits.len() / class.len());
+    let sizes = (logits.len(), weights.len(), losses.len());
+    assert_eq!((dlogits.len(), rows, rows), sizes, "class_loss");
+    let of_rows = Parts::new(losses);
+    team.chunks_mut(dlogits, n, &|r, d| {
+        let (z, c, weight) = (&logits[r * n..][..n], class[r] as usize, weights[r]);
+        let (most, total) = dispatch!(path, V => {
+            let most = largest::<V>(z);
+            (most, exponentials::<V>(z, most, d))
+        });
+        // SAFETY: each row is one chunk's, which runs once.
+        let loss = unsafe { of_rows.range(r..r + 1) };
+        loss[0] = f64::from(weight) * (total.ln() - f64::from(z[c]) + f64::from(most));
+        let scale = (f64::from(weight) / total) as f32;
+        d.iter_mut().for_each(|d| *d *= scale);
+        d[c] -= weight;
     });
 }
 

@@ -84,8 +84,9 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
             }
         }
         let rows = w.tokens.max(w.sequences);
-        let width = (3 * w.hidden).max(w.intermediate).max(w.classes);
+        let width = (3 * w.hidden).max(w.intermediate);
         let sums = columns::scratch_len(rows, width)
+            .max(columns::scratch_len(w.answered, w.classes))
             .max(bucket(rows) * w.heads)
             .max(head::scratch_len(w.classes, w.hidden))
             .max(norm::scratch_len(rows, w.hidden));
@@ -388,21 +389,30 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         x: View<'_, A>,
         acc: Acc,
         dx: Option<ViewMut<'_, A>>,
-        dw: ViewMut<'_, f32>,
-        db: ViewMut<'_, f32>,
+        dw: Option<ViewMut<'_, f32>>,
+        db: Option<ViewMut<'_, f32>>,
     ) {
-        let classes = db.len;
+        let (classes, _) = weight.shape(&params.table);
         if let Some(dx) = dx {
             head::dgrad(self, params, weight, dlogits, dx);
         }
-        head::wgrad(self, dlogits, x, classes, acc, dw);
-        columns::sums(
-            self,
-            Summed::Master(dlogits),
-            dlogits.len / classes,
-            acc,
-            db,
-        );
+        if let Some(dw) = dw {
+            head::wgrad(self, dlogits, x, classes, acc, dw);
+        }
+        if let Some(db) = db {
+            let rows = dlogits.len / classes;
+            columns::sums(self, Summed::Master(dlogits), rows, acc, db);
+        }
+    }
+
+    fn activation_backward(
+        &self,
+        kind: Activation,
+        width: usize,
+        pre: View<'_, A>,
+        d: ViewMut<'_, A>,
+    ) {
+        activation::backward(self, kind, width, pre, d, None);
     }
 
     fn tanh(&self, x: View<'_, A>, y: ViewMut<'_, A>) {
@@ -584,6 +594,17 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         dlogits: ViewMut<'_, f32>,
     ) {
         loss::loss(self, loss::Kind::Softmax(focal), of, losses, dlogits);
+    }
+
+    fn class_loss(
+        &self,
+        logits: View<'_, f32>,
+        class: View<'_, u32>,
+        weights: View<'_, f32>,
+        losses: ViewMut<'_, f64>,
+        dlogits: ViewMut<'_, f32>,
+    ) {
+        loss::class(self, logits, class, weights, losses, dlogits);
     }
 
     fn symmetric_kl(

@@ -64,12 +64,17 @@ pub fn dgrad<D: Driver, A: Act>(
     b.queue(FILE, "head_dgrad", row_grid(rows), [ROW_THREADS, 1], &args);
 }
 
-/// Parts that the rows of [`wgrad`] are dealt to.
-const PARTS: usize = 16;
+/// Parts that the rows of [`wgrad`] are dealt to: many classes keep a device busy without.
+fn parts(classes: usize) -> usize {
+    match classes < 1024 {
+        true => 16,
+        false => 1,
+    }
+}
 
 /// Elements of scratch for the gradient of a head's matrix.
 pub fn scratch_len(classes: usize, input: usize) -> usize {
-    PARTS * classes * input
+    parts(classes) * classes * input
 }
 
 /// `dw[C, in] (+)= dlogitsᵀ · x`.
@@ -82,8 +87,9 @@ pub fn wgrad<D: Driver, A: Act>(
     dw: ViewMut<'_, f32>,
 ) {
     let rows = b.rows(dlogits.len / classes);
+    let parts = parts(classes);
     let mut scratch = b.scratch();
-    let partial = scratch.sums(PARTS * dw.len);
+    let partial = scratch.sums(parts * dw.len);
     let args = [
         b.step_arg(),
         Arg::U32(rows.argument),
@@ -93,7 +99,7 @@ pub fn wgrad<D: Driver, A: Act>(
         x.arg(),
         partial.arg(),
     ];
-    let grid = [classes as u32, PARTS as u32, 1];
+    let grid = [classes as u32, parts as u32, 1];
     b.queue(FILE, "head_wgrad", grid, [ROW_THREADS, 1], &args);
-    columns::join_parts(b, PARTS, partial, acc, dw);
+    columns::join_parts(b, parts, partial, acc, dw);
 }

@@ -46,6 +46,22 @@ softmax_loss(const StepParams* step, u32 rows, u32 classes, double focal, const 
     if (lane() == 0) losses[row] = weight * value;
 }
 
+// Cross-entropy against one class a row, of many.
+extern "C" __global__ void __launch_bounds__(128)
+class_loss(const StepParams* step, u32 rows, u32 classes, const float* logits, const u32* chosen, const float* weights,
+           double* losses, float* dlogits) {
+    const u32 row = warp_row();
+    if (row >= count(step, rows)) return;
+    const u64 at = (u64)row * classes;
+    const double weight = weights[row], total = log_total(logits + at, classes);
+    const u32 own = chosen[row];
+    for (u32 c = lane(); c < classes; c += 32) {
+        const double p = exp((double)logits[at + c] - total);
+        dlogits[at + c] = (float)(weight * (c == own ? p - 1.0 : p));
+    }
+    if (lane() == 0) losses[row] = weight * (total - (double)logits[at + own]);
+}
+
 // Half of KL(p||q) + KL(q||p) of each pair (r, r + pairs), added to both rows' losses and gradients.
 extern "C" __global__ void __launch_bounds__(128, 8)
 symmetric_kl(const StepParams* step, u32 rows, u32 classes, double alpha, const float* logits, const float* weights,

@@ -4,7 +4,7 @@ use super::{ROW_THREADS, args, row_grid, u32_arg};
 use crate::act::Act;
 use crate::backend::CudaBackend;
 use crate::driver::{Arg, Driver};
-use crate::memory::ViewMut;
+use crate::memory::{View, ViewMut};
 use hone_kernels::Loss;
 
 const FILE: &str = "loss";
@@ -52,4 +52,29 @@ pub fn loss<D: Driver, A: Act>(
         Kind::Squared => ("squared_loss", args(&[&head, &inputs, &outputs])),
     };
     b.queue(FILE, kernel, row_grid(rows), [ROW_THREADS, 1], &args);
+}
+
+/// Cross-entropy against one class a row, and its gradient, a warp a row.
+pub fn class<D: Driver, A: Act>(
+    b: &CudaBackend<D, A>,
+    logits: View<'_, f32>,
+    class: View<'_, u32>,
+    weights: View<'_, f32>,
+    losses: ViewMut<'_, f64>,
+    dlogits: ViewMut<'_, f32>,
+) {
+    let rows = b.rows(losses.len);
+    let sizes = (class.len, weights.len, logits.len);
+    assert_eq!(sizes, (losses.len, losses.len, dlogits.len), "class_loss");
+    let args = [
+        b.step_arg(),
+        Arg::U32(rows.argument),
+        u32_arg(logits.len / losses.len),
+        logits.arg(),
+        class.arg(),
+        weights.arg(),
+        losses.arg(),
+        dlogits.arg(),
+    ];
+    b.queue(FILE, "class_loss", row_grid(rows), [ROW_THREADS, 1], &args);
 }

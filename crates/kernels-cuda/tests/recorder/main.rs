@@ -64,6 +64,7 @@ fn more_than_a_grid_holds_is_refused_beforehand() {
             intermediate: 8,
             heads: 1,
             classes,
+            answered: tokens,
         })
         .map_err(|e| e.to_string())
     };
@@ -333,6 +334,7 @@ fn a_norm_and_its_sums_are_two_launches_where_rows_are_whole_vectors() {
         intermediate: most,
         heads: 2,
         classes: 2,
+        answered: rows,
     })
     .expect("workspace");
     let x = b.alloc::<f32>(rows * most).expect("memory");
@@ -391,6 +393,7 @@ fn few_rows_are_summed_in_one_launch_and_many_in_two() {
         intermediate: width,
         heads: 2,
         classes: 2,
+        answered: 5000,
     })
     .expect("workspace");
     let x = b.alloc::<f32>(5000 * width).expect("memory");

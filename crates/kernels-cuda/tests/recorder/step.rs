@@ -32,6 +32,7 @@ impl Device {
             intermediate: H,
             heads: 2,
             classes: 2,
+            answered: MOST,
         })
         .expect("workspace");
         Device {

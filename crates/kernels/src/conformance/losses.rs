@@ -5,7 +5,7 @@ use crate::{Backend, Loss};
 
 pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
     let b = rig.b;
-    for (rows, classes) in [(1, 1), (5, 2), (9, 3), (8, 2), (33, 19), (4, 300)] {
+    for (rows, classes) in [(1, 1), (5, 2), (9, 3), (8, 2), (33, 19), (4, 300), (3, 2500)] {
         let logits: Vec<f64> = rig
             .numbers(rows * classes)
             .iter()
@@ -33,6 +33,19 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
         weights[rows / 2] = if rows > 1 { 0.0 } else { 0.5 };
         let weights = rig.master(&weights);
         let size = format!("{rows}x{classes}");
+        let class: Vec<u32> = (0..rows).map(|r| (7 * r % classes) as u32).collect();
+        let class = b.from_slice(&class).expect("memory");
+        let mut losses = b.from_slice(&vec![0.0f64; rows]).expect("memory");
+        let mut dlogits = rig.masters(rows * classes);
+        b.class_loss(
+            b.view(&logits),
+            b.view(&class),
+            b.view(&weights),
+            b.all_mut(&mut losses),
+            b.all_mut(&mut dlogits),
+        );
+        rig.keep(format!("class_loss {size}, losses"), &losses);
+        rig.keep(format!("class_loss {size}, dlogits"), &dlogits);
         for kind in 0..4 {
             let targets = [&soft, &soft, &marks, &values][kind];
             let loss = Loss {

@@ -86,7 +86,9 @@ fn tanh_and_loss<B: Backend>(rig: &mut Rig<'_, B>) {
         .collect();
     let targets = rig.master(&targets);
     let weights = rig.master(&[1.0; ROWS]);
-    for kind in ["softmax_loss", "sigmoid_loss", "squared_loss"] {
+    let class: Vec<u32> = (0..ROWS as u32).map(|r| r % CLASSES as u32).collect();
+    let class = b.from_slice(&class).expect("memory");
+    for kind in ["softmax_loss", "class_loss", "sigmoid_loss", "squared_loss"] {
         let loss = Loss {
             logits: b.view(&logits),
             targets: b.view(&targets),
@@ -98,6 +100,7 @@ fn tanh_and_loss<B: Backend>(rig: &mut Rig<'_, B>) {
         let (out, d) = (b.all_mut(&mut losses), b.all_mut(&mut dlogits));
         match kind {
             "softmax_loss" => b.softmax_loss(loss, 0.0, out, d),
+            "class_loss" => b.class_loss(loss.logits, b.view(&class), loss.weights, out, d),
             "sigmoid_loss" => b.sigmoid_loss(loss, out, d),
             _ => b.squared_loss(loss, out, d),
         }

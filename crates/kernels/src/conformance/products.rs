@@ -178,9 +178,22 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
                     b.view(&x),
                     acc,
                     Some(b.all_mut(&mut dx)),
-                    b.all_mut(&mut dw),
-                    b.all_mut(&mut db),
+                    Some(b.all_mut(&mut dw)),
+                    Some(b.all_mut(&mut db)),
                 );
+                // Alone each is the same.
+                let mut alone = rig.acts(rows * input);
+                b.head_linear_backward(
+                    &params,
+                    weight,
+                    b.view(&logits),
+                    b.view(&x),
+                    acc,
+                    Some(b.all_mut(&mut alone)),
+                    None,
+                    None,
+                );
+                rig.keep(format!("head_linear_backward {acc:?} {size}, dx alone"), &alone);
                 rig.keep(format!("head_linear_backward {acc:?} {size}, dx"), &dx);
                 rig.keep(format!("head_linear_backward {acc:?} {size}, dw"), &dw);
                 rig.keep(format!("head_linear_backward {acc:?} {size}, db"), &db);

@@ -46,6 +46,7 @@ impl<'b, B: Backend> Rig<'b, B> {
             intermediate: 1040,
             heads: 20,
             classes: 300,
+            answered: 2500,
         })
         .expect("workspace");
         Rig {

@@ -1,7 +1,7 @@
 //! What works a row at a time: LayerNorm with residual and dropout, tanh, dropout, gather and scatter.
 
 use super::{Batch, Rig};
-use crate::{Acc, Backend, Drop, Norm, NormSums};
+use crate::{Acc, Activation, Backend, Drop, Norm, NormSums};
 use hone_tensor::DropKey;
 
 /// Dropout as a layer has it.
@@ -191,6 +191,11 @@ fn of_widths<B: Backend>(rig: &mut Rig<'_, B>, widths: &[usize]) {
         let mut d = rig.acts(rows * width);
         b.tanh_backward(b.view(&y), b.all_mut(&mut d));
         rig.keep(format!("tanh_backward {size}"), &d);
+        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+            let mut d = rig.acts(rows * width);
+            b.activation_backward(activation, width, b.view(&x), b.all_mut(&mut d));
+            rig.keep(format!("activation_backward {activation:?} {size}"), &d);
+        }
         let mut x = rig.acts(rows * width);
         if let Some(drop) = drop(0.3) {
             b.dropout(drop, batch.rows(b), width, b.all_mut(&mut x));

@@ -308,15 +308,25 @@ impl<F: Scalar> Backend for Reference<F> {
         x: &[F],
         acc: Acc,
         dx: Option<&mut [F]>,
-        dw: &mut [F],
-        db: &mut [F],
+        dw: Option<&mut [F]>,
+        db: Option<&mut [F]>,
     ) {
-        let rows = dlogits.len() / db.len();
+        let rows = dlogits.len() / weight.shape(&params.table).0;
         if let Some(dx) = dx {
             self.linear_dgrad(params, weight, dlogits, Acc::Set, dx);
         }
-        self.linear_wgrad(dlogits, x, rows, acc, dw, None);
-        self.bias_grad(dlogits, rows, acc, db);
+        if let Some(dw) = dw {
+            self.linear_wgrad(dlogits, x, rows, acc, dw, None);
+        }
+        if let Some(db) = db {
+            self.bias_grad(dlogits, rows, acc, db);
+        }
+    }
+
+    fn activation_backward(&self, kind: Activation, _: usize, pre: &[F], d: &mut [F]) {
+        for (d, &p) in d.iter_mut().zip(pre) {
+            *d *= activation_derivative(kind, p);
+        }
     }
 
     fn tanh(&self, x: &[F], y: &mut [F]) {
@@ -538,6 +548,28 @@ impl<F: Scalar> Backend for Reference<F> {
         dlogits: &mut [F],
     ) {
         loss::softmax(loss, focal, losses, dlogits);
+    }
+
+    fn class_loss(
+        &self,
+        logits: &[F],
+        class: &[u32],
+        weights: &[F],
+        losses: &mut [f64],
+        dlogits: &mut [F],
+    ) {
+        let classes = logits.len() / class.len();
+        let mut targets = vec![F::of(0.0); logits.len()];
+        for (row, &c) in targets.chunks_mut(classes).zip(class) {
+            row[c as usize] = F::of(1.0);
+        }
+        let loss = Loss {
+            logits,
+            targets: &targets[..],
+            weights,
+            classes,
+        };
+        loss::softmax(loss, 0.0, losses, dlogits);
     }
 
     fn symmetric_kl(
