@@ -24,6 +24,7 @@ mod fasttext;
 mod folder;
 mod folds;
 mod labels;
+pub mod masking;
 mod objects;
 mod plain;
 mod read;

@@ -64,7 +64,7 @@ impl Row {
     }
 
     /// The second text, where there is one that is not all space.
-    fn second(&self) -> Option<&str> {
+    pub(crate) fn second(&self) -> Option<&str> {
         self.text_b.as_deref().filter(|b| !b.trim().is_empty())
     }
 }

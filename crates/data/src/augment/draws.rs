@@ -19,7 +19,7 @@ const APART: u64 = 0x4155_474D_454E_5421;
 
 /// A stream of draws.
 #[derive(Debug, Clone)]
-pub(super) struct Draws {
+pub(crate) struct Draws {
     philox: Philox,
     tail: [u32; 2],
     next: u32,
@@ -27,7 +27,7 @@ pub(super) struct Draws {
 
 impl Key {
     /// The stream of one purpose.
-    pub(super) fn draws(self, stream: u32) -> Draws {
+    pub(crate) fn draws(self, stream: u32) -> Draws {
         let row = Philox::new(self.seed ^ APART).at([
             self.epoch,
             stream,

@@ -4,6 +4,7 @@
 mod load;
 mod save;
 mod settings;
+mod windows;
 
 pub use save::{Cut, TOKENIZER_FILES, save_tokenizer};
 
@@ -144,6 +145,30 @@ impl Tokenizer {
             .collect();
         words.sort_unstable_by_key(|(_, id)| *id);
         words
+    }
+
+    /// Every piece with its id, and whether it is special.
+    pub(crate) fn vocabulary(&self) -> Vec<(String, u32, bool)> {
+        let added = self.inner.get_added_vocabulary();
+        let special = |piece: &str| added.is_special_token(piece);
+        let all = self.inner.get_vocab(true).into_iter();
+        all.map(|(piece, id)| {
+            // As vocab.txt alone has them, and BERT's `[unused7]`.
+            let bracketed = piece.len() > 2 && piece.starts_with('[') && piece.ends_with(']');
+            let special = bracketed || special(&piece);
+            (piece, id, special)
+        })
+        .collect()
+    }
+
+    /// The piece that stands for a hidden one.
+    pub(crate) fn mask(&self) -> Result<u32, DataError> {
+        self.inner
+            .token_to_id("[MASK]")
+            .ok_or_else(|| DataError::Tokenizer {
+                path: self.path.clone(),
+                reason: "it has no [MASK], which stands for the words that a model is to say".to_owned(),
+            })
     }
 
     /// Whether both give every piece the same id.
