@@ -60,6 +60,7 @@ impl RowAnswer {
         let i = p.index;
         let cost = |probability: f64| -probability.max(f64::MIN_POSITIVE).ln();
         Some(match &examples.targets {
+            Targets::Masked(_) => return None,
             Targets::Classes(all) => {
                 let probabilities = softmax(p.logits);
                 let (first, second) = two_best(&probabilities);

@@ -13,8 +13,17 @@ use hone_tensor::SafetensorsFile;
 use rayon::prelude::*;
 use std::path::Path;
 
-/// The training part, as each epoch sees it. A text is a pure function of (seed, epoch, example id), so batches,
-/// threads and resuming cannot change it. Validation and test parts never come here.
+/// Training texts that are other ones in each epoch. A text is a pure function of (seed, epoch, example id), so batches, threads and
+/// resuming cannot change it. Validation and test parts never come here.
+pub trait Epochs: std::fmt::Debug + Sync {
+    /// The examples of an epoch, in the order of the part, and how many are other than in the file.
+    fn epoch(&self, epoch: usize) -> Result<(Examples, usize), TrainError>;
+
+    /// Draws all epochs of a run ahead and keeps their sizes; none where texts never change theirs.
+    fn ahead(&self, plan: &BatchPlan, epochs: usize) -> Result<Option<EpochsDrawn>, TrainError>;
+}
+
+/// The training part, as `--augment` has each epoch see it.
 #[derive(Debug)]
 pub struct EpochTexts<'a> {
     /// What changes the texts.
@@ -67,9 +76,8 @@ impl Job<'_> {
     }
 }
 
-impl EpochTexts<'_> {
-    /// The examples of an epoch, in the order of the part, and how many are other than in the file.
-    pub fn epoch(&self, epoch: usize) -> Result<(Examples, usize), TrainError> {
+impl Epochs for EpochTexts<'_> {
+    fn epoch(&self, epoch: usize) -> Result<(Examples, usize), TrainError> {
         let drawn: Vec<_> = self
             .part
             .rows
@@ -94,10 +102,9 @@ impl EpochTexts<'_> {
         Ok((examples, changed))
     }
 
-    /// Draws all epochs of a run ahead and keeps their sizes. Augmentation can lengthen a text, by how much nobody
-    /// knows beforehand; the draws are the same again later, so this plan holds exactly. It costs what tokenising
-    /// the epochs costs, which training makes small.
-    pub fn ahead(&self, plan: &BatchPlan, epochs: usize) -> Result<EpochsDrawn, TrainError> {
+    /// Augmentation can lengthen a text, by how much nobody knows beforehand; the draws are the same again later, so this
+    /// plan holds exactly. It costs what tokenising the epochs costs, which training makes small.
+    fn ahead(&self, plan: &BatchPlan, epochs: usize) -> Result<Option<EpochsDrawn>, TrainError> {
         let mut all = EpochsDrawn {
             limits: Limits::default(),
             tokens: 0,
@@ -114,7 +121,7 @@ impl EpochTexts<'_> {
         }
         all.longest = all.limits.longest;
         all.tokens /= epochs.max(1);
-        Ok(all)
+        Ok(Some(all))
     }
 }
 

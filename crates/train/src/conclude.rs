@@ -12,7 +12,7 @@ use crate::job::Job;
 use crate::memory::peak_memory;
 use crate::reading::{Reading, Sureness, read_set};
 use crate::row_lists::Listed;
-use crate::save::PAIRS;
+use crate::save::{PAIRS, save_summary};
 use crate::summary::{PartSummary, Summary};
 use crate::{Ending, Examples, Select, TrainError};
 use hone_bert::Model;
@@ -90,7 +90,7 @@ impl Job<'_> {
             if let Some(set) = &listed {
                 set.write(out, labels)?;
             }
-            self.save_summary(&summary, out)?;
+            save_summary(&summary, out)?;
         }
         Ok((fitted.model, summary, ending))
     }
@@ -226,6 +226,7 @@ impl Job<'_> {
         Summary {
             valid: part(&found.valid, &texts.valid, selected),
             test: part(&found.test, &texts.test, false),
+            before: None,
             gap: outcome.gap.clone(),
             restart: outcome.restart,
             calibration: found.calibration.clone(),

@@ -207,7 +207,10 @@ impl<B: Backend> Engine<B> {
         )?;
         let (word, words_len) = model.layout().words();
         // An average and a decay towards the start read every word at every step.
-        let all_words = options.average != Average::None || !options.l2_sp.is_none();
+        // So does a head that says masked words.
+        let all_words = options.average != Average::None
+            || !options.l2_sp.is_none()
+            || model.task() == Task::Mask;
         if words == WordUpdates::Deferred && layout.trains(word) && !all_words {
             optimizer.sit_out(b, word, words_len)?;
         }
@@ -391,6 +394,12 @@ impl<B: Backend> Engine<B> {
         let total = total * self.draws.count() as f64;
         let mut acc = Acc::Set;
         for micro in plan.micro_batches(train, index) {
+            if model.task() == Task::Mask {
+                queued.losses.extend(self.say_masked(model, train, micro, &pass, total, acc)?);
+                queued.tokens += train.tokens_of(micro);
+                acc = Acc::Add;
+                continue;
+            }
             let (mut targets, mut weights) = rule.rows(train, micro, model.classes(), total);
             if self.draws == Draws::Two {
                 targets.extend_from_within(..);
@@ -416,16 +425,34 @@ impl<B: Backend> Engine<B> {
             let losses = model.queue_loss(&mut self.acts, self.loss, &targets, &weights)?;
             queued.losses.push(losses);
             model.backward(&mut self.acts, &mut self.grads, acc)?;
-            queued.tokens += micro
-                .iter()
-                .map(|&i| train.length(i as usize))
-                .sum::<usize>();
+            queued.tokens += train.tokens_of(micro);
             acc = Acc::Add;
         }
         if let Some(anchor) = &mut self.anchor {
             anchor.unmix(model, &mut self.grads, step)?;
         }
         Ok(queued)
+    }
+
+    /// The same of a micro-batch whose masked words are to be said; `total` are those of the whole step.
+    fn say_masked(
+        &mut self,
+        model: &Model<B>,
+        train: &Examples,
+        micro: &[u32],
+        pass: &Pass,
+        total: f64,
+        acc: Acc,
+    ) -> Result<Vec<B::Coming<f64>>, TrainError> {
+        let mut batch = train.batch(micro);
+        if let Some(shape) = self.shape {
+            batch = batch.shaped(shape);
+        }
+        model.forward(&mut self.acts, &batch, pass)?;
+        let asked = train.masked(micro, (1.0 / total) as f32);
+        let losses = model.queue_masked_loss(&mut self.acts, &asked)?;
+        model.backward(&mut self.acts, &mut self.grads, acc)?;
+        Ok(losses)
     }
 
     /// Squared norms of the gradients, on their way, and the clip coefficient for [`Engine::update`].

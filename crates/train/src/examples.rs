@@ -1,7 +1,7 @@
 //! Tokenised examples with their targets, as the loop reads them: flat and compact, whatever file they came from.
 
 use crate::TrainError;
-use hone_bert::Task;
+use hone_bert::{Masked, Task};
 use hone_data::spread;
 use hone_tensor::Ragged;
 use sha2::{Digest, Sha256};
@@ -33,6 +33,8 @@ pub enum Targets {
         /// The text of each tag that the model does not know, by word, `[examples]`; empty where it knows all of them.
         unknown: Vec<BTreeMap<usize, String>>,
     },
+    /// The word pieces that stood at masked tokens (pre-training), `[tokens]` of the store.
+    Masked(Vec<Option<u32>>),
 }
 
 impl Targets {
@@ -44,13 +46,14 @@ impl Targets {
         }
     }
 
-    /// How many examples have an answer that the model could give.
+    /// How many examples (of masked words: words) have an answer that the model could give.
     pub fn known(&self) -> usize {
         match self {
             Targets::Classes(all) => all.iter().flatten().count(),
             Targets::Sets { sets, .. } => sets.len(),
             Targets::Values(all) => all.len(),
             Targets::Tags { words, .. } => words.len(),
+            Targets::Masked(tokens) => tokens.iter().flatten().count(),
         }
     }
 
@@ -61,6 +64,7 @@ impl Targets {
             Targets::Sets { sets, .. } => (sets.len(), sets.iter().flatten().max()),
             Targets::Values(all) => (all.len(), None),
             Targets::Tags { words, .. } => (words.len(), None),
+            Targets::Masked(_) => (examples, None),
         };
         let wrong = match most.filter(|&&class| class as usize >= labels) {
             Some(class) => format!("a target is class {class}, and the model has {labels} labels"),
@@ -93,6 +97,7 @@ impl Targets {
             Targets::Sets { .. } => "any labels",
             Targets::Values(_) => "a value each",
             Targets::Tags { .. } => "tagged words",
+            Targets::Masked(_) => "masked words",
         }
     }
 
@@ -104,6 +109,8 @@ impl Targets {
             Targets::Sets { sets: all, .. } => spread::sets(all),
             Targets::Values(all) => spread::values(all, least),
             Targets::Tags { words, .. } => spread::tags(words),
+            // One class for all: nothing but numbers is spread.
+            Targets::Masked(_) => Vec::new(),
         }
     }
 }
@@ -137,6 +144,7 @@ impl Examples {
                 Task::Classify => Targets::Classes(Vec::new()),
                 Task::MultiLabel => Targets::sets(Vec::new()),
                 Task::Regress => Targets::Values(Vec::new()),
+                Task::Mask => Targets::Masked(Vec::new()),
                 Task::Tag => Targets::Tags {
                     tokens: Vec::new(),
                     words: Vec::new(),
@@ -181,7 +189,9 @@ impl Examples {
             Targets::Values(all) => {
                 numbers(&mut all.iter().map(|value| u64::from(value.to_bits())));
             }
-            Targets::Tags { tokens, .. } => numbers(&mut tokens.iter().map(class)),
+            Targets::Tags { tokens, .. } | Targets::Masked(tokens) => {
+                numbers(&mut tokens.iter().map(class));
+            }
         }
         let bytes = hash.finalize();
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -211,17 +221,14 @@ impl Examples {
                 unknown: index.iter().map(|i| unknown[at(i)]).collect(),
             },
             Targets::Values(all) => Targets::Values(index.iter().map(|i| all[at(i)]).collect()),
+            Targets::Masked(tokens) => Targets::Masked(self.of_tokens(tokens, index)),
             Targets::Tags {
                 tokens,
                 words,
                 first_pieces,
                 unknown,
             } => Targets::Tags {
-                tokens: index
-                    .iter()
-                    .flat_map(|i| &tokens[self.span(at(i))])
-                    .copied()
-                    .collect(),
+                tokens: self.of_tokens(tokens, index),
                 words: index.iter().map(|i| words[at(i)].clone()).collect(),
                 first_pieces: index.iter().map(|i| first_pieces[at(i)].clone()).collect(),
                 unknown: match unknown.is_empty() {
@@ -245,6 +252,34 @@ impl Examples {
             chosen.push(self.example_ids[i], self.rows[i], ids, types);
         }
         chosen
+    }
+
+    /// Tokens of example `i` and their types.
+    pub(crate) fn text(&self, i: usize) -> (&[u32], &[u8]) {
+        (&self.ids[self.span(i)], &self.types[self.span(i)])
+    }
+
+    /// What is known of each token of the listed examples.
+    fn of_tokens(&self, tokens: &[Option<u32>], index: &[u32]) -> Vec<Option<u32>> {
+        let spans = index.iter().map(|&i| self.span(i as usize));
+        spans.flat_map(|span| &tokens[span]).copied().collect()
+    }
+
+    /// The words that are masked in the listed examples, as rows of their batch; each counts `weight`.
+    pub fn masked(&self, index: &[u32], weight: f32) -> Masked {
+        let mut masked = Masked::default();
+        let Targets::Masked(tokens) = &self.targets else {
+            return masked;
+        };
+        let spans = index.iter().map(|&i| self.span(i as usize));
+        for (said, row) in spans.flat_map(|span| &tokens[span]).zip(0..) {
+            if let Some(word) = said {
+                masked.at.push(row);
+                masked.words.push(*word);
+                masked.weights.push(weight);
+            }
+        }
+        masked
     }
 
     /// Number of examples.
@@ -275,6 +310,11 @@ impl Examples {
     /// Tokens of example `i`.
     pub fn length(&self, i: usize) -> usize {
         self.offsets[i + 1] - self.offsets[i]
+    }
+
+    /// Tokens of the listed examples.
+    pub(crate) fn tokens_of(&self, index: &[u32]) -> usize {
+        index.iter().map(|&i| self.length(i as usize)).sum()
     }
 
     /// Tokens of all examples.
@@ -316,7 +356,13 @@ mod tests {
 
     #[test]
     fn a_selection_keeps_ids_rows_tokens_and_answers_of_every_task() {
-        for task in [Task::Classify, Task::MultiLabel, Task::Regress, Task::Tag] {
+        for task in [
+            Task::Classify,
+            Task::MultiLabel,
+            Task::Regress,
+            Task::Tag,
+            Task::Mask,
+        ] {
             let mut all = Examples::new(task);
             for i in 0..5u32 {
                 let ids: Vec<u32> = (0..=i).map(|t| 10 * i + t).collect();
@@ -334,6 +380,7 @@ mod tests {
                         unknown.push(i);
                     }
                     Targets::Values(t) => t.push(i as f32),
+                    Targets::Masked(t) => t.extend(ids.iter().map(|&t| (t % 3 == 0).then_some(t))),
                     Targets::Tags {
                         tokens,
                         words,
@@ -359,6 +406,14 @@ mod tests {
                     assert_eq!((&sets[2][..], &unknown[..]), (&[3, 4][..], &[4, 0, 3][..]));
                 }
                 Targets::Values(t) => assert_eq!(t, &[4.0, 0.0, 3.0]),
+                Targets::Masked(_) => {
+                    // Texts of 5, 1 and 4 pieces: 40 to 44, 0, 30 to 33.
+                    let masked = some.masked(&[0, 1, 2], 0.5);
+                    assert_eq!(masked.at, [2, 5, 6, 9]);
+                    assert_eq!(masked.words, [42, 0, 30, 33]);
+                    assert_eq!(masked.weights, [0.5; 4]);
+                    assert_eq!(masked, all.masked(&index, 0.5));
+                }
                 Targets::Tags { tokens, words, .. } => {
                     assert_eq!(
                         tokens[5..],

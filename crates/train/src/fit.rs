@@ -12,7 +12,7 @@ use crate::prepare::{TextReceipt, Tokenising, labelled, task_of};
 use crate::resume::Begin;
 use crate::start::{self, Started};
 use crate::watch::{Restart, Watch};
-use crate::{Ending, EpochTexts, Examples, Outcome, TrainError, Training};
+use crate::{Ending, EpochTexts, Epochs, Examples, Outcome, TrainError, Training};
 use hone_bert::{Config, Model, Units};
 use hone_data::{Part, Tokenizer};
 use hone_kernels::Backend;
@@ -257,7 +257,7 @@ impl Job<'_> {
             model: &mut model,
             options,
             train: fit.train,
-            augment: fit.augment.as_ref(),
+            augment: fit.augment.as_ref().map(|texts| texts as &dyn Epochs),
             valid: fit.valid,
             watch: fit.watch,
             pretrained: &pretrained,

@@ -232,24 +232,34 @@ impl Job<'_> {
         if let Some(augmenter) = self.augment {
             hashes.extend(augmenter.hashes());
         }
-        for name in [
-            "config.json",
-            "tokenizer.json",
-            "vocab.txt",
-            "added_tokens.json",
-        ] {
-            let path = self.model.join(name);
-            if path.is_file() {
-                hashes.insert(format!("model's {name}"), sha256_file(&path)?);
-            }
-        }
-        for (i, file) in weights.iter().enumerate() {
-            let role = match weights.len() {
-                1 => "model's weights".to_owned(),
-                _ => format!("model's weights, shard {}", i + 1),
-            };
-            hashes.insert(role, sha256_file(file)?);
-        }
+        hashes.extend(model_hashes(self.model, weights)?);
         Ok(hashes)
     }
+}
+
+/// SHA-256 of a model's files, by role.
+pub(crate) fn model_hashes(
+    model: &Path,
+    weights: &[PathBuf],
+) -> Result<BTreeMap<String, String>, TrainError> {
+    let mut hashes = BTreeMap::new();
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "vocab.txt",
+        "added_tokens.json",
+    ] {
+        let path = model.join(name);
+        if path.is_file() {
+            hashes.insert(format!("model's {name}"), sha256_file(&path)?);
+        }
+    }
+    for (i, file) in weights.iter().enumerate() {
+        let role = match weights.len() {
+            1 => "model's weights".to_owned(),
+            _ => format!("model's weights, shard {}", i + 1),
+        };
+        hashes.insert(role, sha256_file(file)?);
+    }
+    Ok(hashes)
 }

@@ -93,6 +93,19 @@ pub struct SplitOff {
     seed: u64,
 }
 
+impl SplitOff {
+    /// Of validation rows, so many of all.
+    pub(crate) fn new(held_out: usize, rows: usize, by: &'static str, seed: u64) -> SplitOff {
+        SplitOff {
+            name: "validation",
+            held_out,
+            rows,
+            by,
+            seed,
+        }
+    }
+}
+
 impl fmt::Display for SplitOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -281,13 +294,7 @@ impl DataSource {
             Labels::Values(_) => "value",
             Labels::Tags(_) => "their tags",
         };
-        let split = SplitOff {
-            name: "validation",
-            held_out: valid.len(),
-            rows: part.rows.len(),
-            by,
-            seed: self.split_seed,
-        };
+        let split = SplitOff::new(valid.len(), part.rows.len(), by, self.split_seed);
         let pick = |index: &[u32]| Part {
             rows: index
                 .iter()

@@ -43,6 +43,7 @@ mod penalty;
 mod planning;
 mod prefix;
 mod prepare;
+mod pretrain;
 mod reading;
 pub mod recipe;
 mod restart;
@@ -63,7 +64,7 @@ pub mod watch;
 
 pub use abstain::{Abstain, Abstention, Answered};
 pub use answer::{RowAnswer, Said};
-pub use augment::{EpochTexts, EpochsDrawn, ModelWords};
+pub use augment::{EpochTexts, Epochs, EpochsDrawn, ModelWords};
 pub use average::Average;
 pub use batches::{BatchPlan, Order};
 pub use calibrate::{Answers, Calibration, Change, Reliability};
@@ -91,6 +92,7 @@ pub use options::{Cadence, ClassWeights, MOST_STEPS, Options, Select, fits_task}
 pub use output::{Output, OutputError, Work};
 pub use prefix::{FrozenPrefix, PrefixCache};
 pub use prepare::{TextReceipt, Tokenising, kind_of, labelled, parse_task, task_of, unlabelled};
+pub use pretrain::{Pretrained, Pretraining, RawSource, RawTexts};
 pub use reading::{Reading, Sureness, read_set};
 pub use resume::Begin;
 pub use row_lists::{Listed, ListedRow, RowLists, RowText};

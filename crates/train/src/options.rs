@@ -379,7 +379,7 @@ pub fn fits_task(options: &Options, task: Task) -> Result<(), TrainError> {
             "--standardize always is for values (--task regress)".to_owned(),
         ));
     }
-    if matches!(LossKind::of(task), LossKind::Softmax { .. }) {
+    if matches!(LossKind::of(task), LossKind::Softmax { .. }) && task != Task::Mask {
         return Ok(());
     }
     let weighted = options.class_weights != ClassWeights::None;

@@ -79,13 +79,15 @@ impl<B: Backend> Training<'_, B> {
         };
         if self.frozen == FrozenPrefix::Cache {
             return Err(TrainError::Option(
-                "--cache-frozen keeps one output for each text, but --augment changes the texts from epoch to epoch; \
+                "--cache-frozen keeps one output for each text, but the texts change from epoch to epoch (--augment); \
                  leave one of the two out"
                     .to_owned(),
             ));
         }
         let started = Instant::now();
-        let drawn = texts.ahead(plan, epochs)?;
+        let Some(drawn) = texts.ahead(plan, epochs)? else {
+            return Ok((plan.limits(self.train, epochs), self.train.tokens()));
+        };
         self.sink.event(&Event::Note {
             text: format!(
                 "augmentation: {} of {} texts of {epochs} epochs are changed, the longest has {} word pieces \

@@ -80,14 +80,15 @@ pub fn task_of(kind: TaskKind) -> Task {
     }
 }
 
-/// The task of data a head answers.
-pub fn kind_of(task: Task) -> TaskKind {
-    match task {
+/// The task of data a head answers; none of masked words, which are no labels.
+pub fn kind_of(task: Task) -> Option<TaskKind> {
+    Some(match task {
         Task::Classify => TaskKind::Classify,
         Task::MultiLabel => TaskKind::MultiLabel,
         Task::Regress => TaskKind::Regress,
         Task::Tag => TaskKind::Tag,
-    }
+        Task::Mask => return None,
+    })
 }
 
 /// How texts become tokens.
@@ -121,14 +122,17 @@ pub fn unlabelled(
         receipt.words += e.words;
         examples.push(i as u64, row.line, &e.ids, &e.types);
         examples.truncated.push(e.truncated as u32);
-        if let Targets::Tags {
-            tokens,
-            first_pieces,
-            ..
-        } = &mut examples.targets
-        {
-            tokens.resize(tokens.len() + e.ids.len(), None);
-            first_pieces.push(e.first_pieces);
+        match &mut examples.targets {
+            Targets::Tags {
+                tokens,
+                first_pieces,
+                ..
+            } => {
+                tokens.resize(tokens.len() + e.ids.len(), None);
+                first_pieces.push(e.first_pieces);
+            }
+            Targets::Masked(tokens) => tokens.resize(tokens.len() + e.ids.len(), None),
+            Targets::Classes(_) | Targets::Sets { .. } | Targets::Values(_) => {}
         }
     }
     Ok((examples, receipt))
@@ -142,8 +146,11 @@ pub fn labelled(
     names: &[String],
     how: Tokenising<'_>,
 ) -> Result<(Examples, TextReceipt), DataError> {
-    let (labels, unknown) = set.labels(part, kind_of(task), names)?;
     let (mut examples, mut receipt) = unlabelled(&part.rows, task, how)?;
+    let Some(kind) = kind_of(task) else {
+        return Ok((examples, receipt));
+    };
+    let (labels, unknown) = set.labels(part, kind, names)?;
     receipt.unknown_labels = unknown;
     for (i, &lost) in examples.truncated.iter().enumerate() {
         if lost > 0 {

@@ -1,10 +1,10 @@
 //! One reading of a labelled set: its metrics, and what is kept of each row, which is a few numbers and never logits.
 
 use crate::evaluate::{EvalBatches, predict_above};
-use crate::metrics::Metrics;
+use crate::metrics::{MaskedWords, Metrics};
 use crate::prefix::PrefixCache;
 use crate::{Examples, RowAnswer, RowLists, Scorer, TrainError};
-use hone_bert::{Acts, Model};
+use hone_bert::{Acts, Model, Pass, Task};
 use hone_kernels::Backend;
 
 /// How sure an answer was, and whether it was right.
@@ -49,6 +49,9 @@ pub(crate) fn read_set_above<B: Backend>(
     batches: EvalBatches,
     progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<Reading>, TrainError> {
+    if model.task() == Task::Mask {
+        return read_masked(model, acts, examples, batches, progress);
+    }
     let classes = model.classes();
     let mut scorer = Scorer::new(model.task(), model.labels(), examples)?;
     let mut lists = RowLists::new(model.task());
@@ -84,5 +87,42 @@ pub(crate) fn read_set_above<B: Backend>(
         losses,
         sureness,
         lists,
+    }))
+}
+
+/// What is said of masked words: their losses, row by row the mean. Nothing is kept of answers.
+fn read_masked<B: Backend>(
+    model: &Model<B>,
+    acts: &mut Acts<B>,
+    examples: &Examples,
+    batches: EvalBatches,
+    mut progress: impl FnMut(usize) -> bool,
+) -> Result<Option<Reading>, TrainError> {
+    let all: Vec<u32> = (0..examples.len() as u32).collect();
+    let mut words = Vec::new();
+    let mut losses = Vec::with_capacity(examples.len());
+    for part in batches.cut(examples, &all) {
+        model.forward(acts, &examples.batch(part), &Pass::eval())?;
+        let found = model.masked_losses(acts, &examples.masked(part, 1.0))?;
+        let mut rest = &found[..];
+        for &i in part {
+            let (own, after) = rest.split_at(examples.masked(&[i], 1.0).at.len());
+            if let Some(&value) = own.iter().find(|loss| !loss.is_finite()) {
+                let row = examples.rows[i as usize];
+                return Err(TrainError::Answer { row, value });
+            }
+            losses.push((own.iter().sum::<f64>() / own.len() as f64) as f32);
+            rest = after;
+        }
+        words.extend(found);
+        if !progress(losses.len()) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Reading {
+        metrics: Metrics::Masked(MaskedWords::of(examples.len(), words.into_iter())),
+        losses,
+        sureness: Vec::new(),
+        lists: RowLists::new(model.task()),
     }))
 }

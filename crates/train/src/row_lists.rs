@@ -329,7 +329,10 @@ fn gold(set: &Examples, part: &Part, index: usize, labels: &[String]) -> String 
         Targets::Sets { sets, unknown } if unknown[index] == 0 => {
             names(sets[index].iter().map(|c| Some(*c)), labels, "").join("|")
         }
-        Targets::Sets { .. } | Targets::Values(_) | Targets::Tags { .. } => written(),
+        Targets::Sets { .. }
+        | Targets::Values(_)
+        | Targets::Tags { .. }
+        | Targets::Masked(_) => written(),
     }
 }
 

@@ -45,17 +45,6 @@ impl Job<'_> {
         }
     }
 
-    /// The summary, last: then the run is done, and the checkpoints have done their work.
-    pub(crate) fn save_summary(&self, summary: &Summary, out: &Path) -> Result<(), TrainError> {
-        let path = out.join("summary.json");
-        let text = serde_json::to_string_pretty(summary).map_err(|e| TrainError::Checkpoint {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
-        write_beside(&path, &(text + "\n"))?;
-        Checkpoints::of(out).clear()
-    }
-
     /// A model folder for transformers: weights, configuration and the tokenizer the run began with.
     pub fn save_model<B: Backend>(&self, model: &Model<B>, out: &Path) -> Result<(), TrainError> {
         let cut = Cut {
@@ -64,6 +53,17 @@ impl Job<'_> {
         };
         save_folder(model, self.model, Some(cut), out)
     }
+}
+
+/// The summary, last: then the run is done, and the checkpoints have done their work.
+pub(crate) fn save_summary(summary: &Summary, out: &Path) -> Result<(), TrainError> {
+    let path = out.join("summary.json");
+    let text = serde_json::to_string_pretty(summary).map_err(|e| TrainError::Checkpoint {
+        path: path.clone(),
+        reason: e.to_string(),
+    })?;
+    write_beside(&path, &(text + "\n"))?;
+    Checkpoints::of(out).clear()
 }
 
 /// A model folder for transformers: weights, configuration, and the tokenizer of the folder `from`; none for `cut`: texts are

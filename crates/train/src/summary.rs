@@ -29,6 +29,9 @@ pub struct Summary {
     pub valid: Option<PartSummary>,
     /// Test part.
     pub test: Option<PartSummary>,
+    /// What the validation part had before the first step; of pre-training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Metrics>,
     /// How far training and validation texts are apart, and the verdict on the fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap: Option<Gap>,

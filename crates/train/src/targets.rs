@@ -21,7 +21,7 @@ impl TargetRule {
                     counts[*class as usize] += 1;
                 }
             }
-            Targets::Sets { .. } | Targets::Values(_) => return Vec::new(),
+            Targets::Sets { .. } | Targets::Values(_) | Targets::Masked(_) => return Vec::new(),
         }
         let total: usize = counts.iter().sum();
         let present = counts.iter().filter(|&&n| n > 0).count().max(1);
@@ -53,12 +53,14 @@ impl TargetRule {
                     .flatten()
                     .map(|&c| f64::from(self.weight(c)))
                     .sum(),
+                Targets::Masked(tokens) => tokens[examples.span(i)].iter().flatten().count() as f64,
             }
         };
         index.iter().map(each).sum()
     }
 
-    /// `(targets[R, C], weights[R])` of a micro-batch; weights are divided by `total`, so that the sums
+    /// `(targets[R, C], weights[R])` of a micro-batch (masked words, whose classes are many, have
+    /// [`Examples::masked`] instead); weights are divided by `total`, so that the sums
     /// over a step's micro-batches are the step's mean. Rows without a target weigh nothing.
     ///
     /// The part that smoothing spreads over the classes weighs as each of them does, and not as the row's own, as PyTorch's
@@ -91,7 +93,7 @@ impl TargetRule {
         };
         match &examples.targets {
             Targets::Classes(all) => index.iter().for_each(|&i| class(all[i as usize])),
-            Targets::Tags { tokens, .. } => index
+            Targets::Tags { tokens, .. } | Targets::Masked(tokens) => index
                 .iter()
                 .flat_map(|&i| &tokens[examples.span(i as usize)])
                 .for_each(|&c| class(c)),

@@ -10,7 +10,7 @@ use crate::reading::Reading;
 use crate::resume::Begin;
 use crate::validation::Validation;
 use crate::watch::{Collapse, Gap, Guard, History, Restart, Watch};
-use crate::{EpochTexts, Examples, FrozenPrefix, Options, TargetRule, TrainError};
+use crate::{Epochs, Examples, FrozenPrefix, Options, TargetRule, TrainError};
 use hone_bert::Model;
 use hone_kernels::Backend;
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ pub struct Training<'a, B: Backend> {
     /// Training part.
     pub train: &'a Examples,
     /// The training part as each epoch sees it; none: as it is.
-    pub augment: Option<&'a EpochTexts<'a>>,
+    pub augment: Option<&'a dyn Epochs>,
     /// Validation part.
     pub valid: Option<&'a Examples>,
     /// What every validation reads beside it; changes no bit.

@@ -37,7 +37,7 @@ impl Wanted {
         match targets {
             Targets::Classes(all) => all[row as usize].is_some(),
             Targets::Sets { .. } | Targets::Values(_) => true,
-            Targets::Tags { .. } => false,
+            Targets::Tags { .. } | Targets::Masked(_) => false,
         }
     }
 
@@ -59,7 +59,7 @@ impl Wanted {
                     whole,
                 )
             }
-            Targets::Tags { .. } => (Wanted::Classes(Vec::new()), whole),
+            Targets::Tags { .. } | Targets::Masked(_) => (Wanted::Classes(Vec::new()), whole),
         }
     }
 

@@ -44,6 +44,14 @@ impl Tokenizer {
         rows.par_iter().map(of).collect()
     }
 
+    /// How many of these are unknown pieces, and how many words they are; special pieces are none.
+    pub fn count(&self, ids: &[u32]) -> (usize, usize) {
+        let special = |id: &u32| [self.cls, self.sep].contains(id);
+        let ids = ids.iter().filter(|id| !special(id));
+        let unknown = ids.clone().filter(|&&id| Some(id) == self.unk).count();
+        (unknown, ids.filter(|&&id| !self.continues(id)).count())
+    }
+
     /// Whether a piece goes on with the word before it.
     fn continues(&self, id: u32) -> bool {
         let piece = self.inner.id_to_token(id);

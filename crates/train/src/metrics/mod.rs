@@ -1,11 +1,13 @@
 //! What an evaluation finds: streaming accumulators over examples, never a whole set's logits.
 
 mod classification;
+mod masked;
 mod multilabel;
 mod regression;
 mod tagging;
 
 pub use classification::{ClassReport, Classification, Confusion};
+pub use masked::MaskedWords;
 pub use multilabel::{MultiLabel, MultiLabelCounts, THRESHOLD, given};
 pub(crate) use regression::pearson;
 pub use regression::{Pairs, Regression};
@@ -25,6 +27,8 @@ pub enum Metrics {
     Regression(Regression),
     /// A label for each word.
     Tagging(Tagging),
+    /// Word pieces that were masked.
+    Masked(MaskedWords),
 }
 
 /// The command-line name of a metric that is given by its name in figures.
@@ -80,6 +84,8 @@ impl Metrics {
             (Metrics::Tagging(m), "entity_f1") => m.entity_f1,
             (Metrics::Tagging(m), "accuracy") => m.accuracy,
             (Metrics::Tagging(m), "loss") => m.loss,
+            (Metrics::Masked(m), "loss") => m.loss,
+            (Metrics::Masked(m), "perplexity") => m.perplexity,
             _ => return None,
         })
     }
@@ -91,6 +97,7 @@ impl Metrics {
             Metrics::MultiLabel(m) => m.rows,
             Metrics::Regression(m) => m.rows,
             Metrics::Tagging(m) => m.rows,
+            Metrics::Masked(m) => m.rows,
         }
     }
 
@@ -101,6 +108,7 @@ impl Metrics {
             Metrics::MultiLabel(m) => m.loss,
             Metrics::Regression(m) => m.loss,
             Metrics::Tagging(m) => m.loss,
+            Metrics::Masked(m) => m.loss,
         }
     }
 
@@ -134,6 +142,10 @@ impl Metrics {
                 "loss {:.4}, entity F1 {:.4} (precision {:.4}, recall {:.4}), word accuracy {:.4}, {} rows",
                 m.loss, m.entity_f1, m.entity_precision, m.entity_recall, m.accuracy, m.rows
             ),
+            Metrics::Masked(m) => format!(
+                "loss {:.4}, perplexity {:.2}, {} masked words of {} texts",
+                m.loss, m.perplexity, m.words, m.rows
+            ),
         }
     }
 }
@@ -146,12 +158,13 @@ pub fn names(task: hone_bert::Task) -> &'static [&'static str] {
         Task::MultiLabel => &["micro_f1", "macro_f1", "accuracy", "loss"],
         Task::Regress => &["pearson", "spearman", "rmse", "mae", "loss"],
         Task::Tag => &["entity_f1", "accuracy", "loss"],
+        Task::Mask => &["loss", "perplexity"],
     }
 }
 
 /// Whether a metric measures what is wrong: the lower, the better.
 fn is_error(metric: &str) -> bool {
-    matches!(metric, "loss" | "rmse" | "mae")
+    matches!(metric, "loss" | "perplexity" | "rmse" | "mae")
 }
 
 /// Whether `new` is better than `old`: a loss or an error is better when lower, everything else when higher.

@@ -305,6 +305,7 @@ fn shape(facts: &Facts) -> String {
         Task::MultiLabel => format!("{texts} training texts, any of {labels} labels"),
         Task::Regress => format!("{texts} training texts with a value each"),
         Task::Tag => format!("{texts} training sentences, {labels} tags"),
+        Task::Mask => format!("{texts} training texts"),
     }
 }
 
@@ -346,7 +347,7 @@ fn start(facts: &Facts, given: &Given) -> (Start, Start) {
         Some(Pools::Scores(s)) => {
             let better = s.better();
             let measure = match facts.task {
-                Task::Classify | Task::Tag => "right",
+                Task::Classify | Task::Tag | Task::Mask => "right",
                 Task::MultiLabel => "micro-F1",
                 Task::Regress => "correlation",
             };

@@ -1,7 +1,7 @@
 //! The best answer that reads no text: the labels' shares (their mean, where they are values). What it costs is the
 //! entropy of the training labels (their variance), and a model that costs no less has learned nothing.
 
-use crate::{Examples, TargetRule};
+use crate::{Examples, TargetRule, Targets};
 use hone_bert::Task;
 
 /// The labels' weighted shares, or their mean, as the training loss sees them: smoothed and weighted by the run's rule.
@@ -15,13 +15,23 @@ impl ConstantAnswer {
     /// The best one over `examples`: of every loss here the minimum is at the weighted mean of the targets, of classes in shares of
     /// their sum (under class weights smoothed targets sum to more or less than 1).
     pub fn best(task: Task, classes: usize, examples: &Examples, rule: &TargetRule) -> Self {
+        if let Targets::Masked(tokens) = &examples.targets {
+            // Every word once more than it is masked: other epochs mask others.
+            let mut answer = vec![1.0; classes];
+            for word in tokens.iter().flatten() {
+                answer[*word as usize] += 1.0;
+            }
+            let total: f64 = answer.iter().sum();
+            answer.iter_mut().for_each(|p| *p /= total);
+            return ConstantAnswer { task, answer };
+        }
         let mut sums = vec![0.0; classes];
         let mut total = 0.0;
         for i in 0..examples.len() as u32 {
             let (targets, weights) = rule.rows(examples, &[i], classes, 1.0);
             for (row, &weight) in targets.chunks_exact(classes.max(1)).zip(&weights) {
                 let whole = match task {
-                    Task::Classify | Task::Tag => row.iter().map(|&t| f64::from(t)).sum(),
+                    Task::Classify | Task::Tag | Task::Mask => row.iter().map(|&t| f64::from(t)).sum(),
                     Task::MultiLabel | Task::Regress => 1.0,
                 };
                 total += f64::from(weight) * whole;
@@ -45,7 +55,7 @@ impl ConstantAnswer {
             let pairs = row.iter().map(|&t| f64::from(t)).zip(&self.answer);
             match self.task {
                 // A class that no training row has weighs nothing: 0·ln 0 = 0.
-                Task::Classify | Task::Tag => -pairs
+                Task::Classify | Task::Tag | Task::Mask => -pairs
                     .filter(|(t, _)| *t > 0.0)
                     .map(|(t, &p)| t * log(p))
                     .sum::<f64>(),
@@ -70,6 +80,11 @@ impl ConstantAnswer {
     /// Its loss on the listed examples, as a step over them would report it.
     pub fn step_loss(&self, examples: &Examples, index: &[u32], rule: &TargetRule) -> f64 {
         let total = rule.total(examples, index).max(f64::MIN_POSITIVE);
+        if let Targets::Masked(_) = examples.targets {
+            let words = examples.masked(index, 1.0).words;
+            let each = words.iter().map(|&w| -self.answer[w as usize].ln());
+            return each.sum::<f64>() / total;
+        }
         let (targets, weights) = rule.rows(examples, index, self.answer.len(), total);
         self.loss(&targets, &weights)
     }
@@ -84,7 +99,6 @@ impl ConstantAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Targets;
 
     fn examples(task: Task, targets: Targets) -> Examples {
         let mut all = Examples::new(task);
