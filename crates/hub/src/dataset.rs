@@ -221,7 +221,7 @@ impl Remote<'_> {
             Err(error) => return Err(error),
         };
         match choose(&listing.paths, id.config.as_deref(), role) {
-            Choice::Files(mut chosen) => {
+            Choice::Files(chosen) => {
                 on_event(Event::Note(format!(
                     "{} has no files of its own that are read here: taking the hub's own conversion to Parquet ({CONVERSION})",
                     id.full()
@@ -230,8 +230,6 @@ impl Remote<'_> {
                     "{} ({CONVERSION}, the hub's own conversion)",
                     self.source(listing.version())
                 );
-                // Files of the set itself are what the conversion was made of.
-                chosen.left.retain(|path| !own.paths.contains(path));
                 let listing = Listing {
                     licence: own.licence,
                     ..listing
