@@ -11,7 +11,21 @@ const FIXTURES: &str = concat!(
     "/crates/data/fixtures/parquet/imdb"
 );
 
-/// The fixtures of the reader as the set `owner/imdb` of a hub, with a script and a card; `owner/several` has two configurations.
+/// The commit of what the hub made of `owner/scripted`.
+const CONVERTED: &str = "cccccccccccccccccccccccccccccccccccccccc";
+/// Its files, and the fixtures that they are.
+const CONVERSION: [[&str; 2]; 4] = [
+    ["default/train/0000.parquet", "train-00000-of-00002.parquet"],
+    ["default/train/0001.parquet", "train-00001-of-00002.parquet"],
+    [
+        "default/validation/0000.parquet",
+        "test-00000-of-00001.parquet",
+    ],
+    ["default/test/0000.parquet", "test-00000-of-00001.parquet"],
+];
+
+/// The fixtures of the reader as the set `owner/imdb` of a hub, with a script and a card; `owner/scripted` has a script alone,
+/// and what the hub made of it; `owner/several` has two configurations.
 fn hub() -> Server {
     Server::start(answer)
 }
@@ -24,7 +38,11 @@ fn answer(request: &Request) -> Reply {
     let list = |paths: Vec<String>| {
         let files = paths.iter().map(|p| serde_json::json!({"rfilename": p}));
         let files: Vec<Value> = files.collect();
-        let body = serde_json::json!({"sha": COMMIT, "siblings": files});
+        let sha = match request.path.contains("convert") {
+            true => CONVERTED,
+            false => COMMIT,
+        };
+        let body = serde_json::json!({"sha": sha, "siblings": files});
         let body = body.to_string().into_bytes();
         Reply {
             body,
@@ -35,9 +53,16 @@ fn answer(request: &Request) -> Reply {
     let file = path.strip_prefix(&format!(
         "/datasets/owner/imdb/resolve/{COMMIT}/plain_text/"
     ));
+    let converted = path.strip_prefix(&format!("/datasets/owner/scripted/resolve/{CONVERTED}/"));
+    let converted = CONVERSION.iter().find(|[name, _]| converted == Some(name));
+    let file = file.or(converted.map(|[_, fixture]| *fixture));
     match (path.strip_prefix("/api/datasets/owner/"), file) {
         (Some("imdb/revision/main"), _) => list(paths),
         (Some(set), _) if set == format!("imdb/revision/{COMMIT}") => list(paths),
+        (Some("scripted/revision/main"), _) => list(vec!["scripted.py".to_owned()]),
+        (Some("scripted/revision/refs%2Fconvert%2Fparquet"), _) => {
+            list(CONVERSION.map(|[name, _]| name.to_owned()).to_vec())
+        }
         (Some("several/revision/main"), _) => {
             list(["cola", "sst2"].map(|c| format!("{c}/train.csv")).to_vec())
         }
@@ -202,7 +227,7 @@ fn a_name_is_trained_on_and_recorded_and_then_needs_no_network() {
         assert_says(&told.err, &["data set owner/imdb: ", says]);
     }
     assert_eq!(hub.requests().len(), asked);
-    assert!(world.path("runs/imdb-3/model.safetensors").exists());
+    assert!(world.path("runs/imdb-3/crossval.json").exists());
     // A name that stands twice is looked up once.
     let twice = ["check", "--data", "owner/imdb", "--test", "owner/imdb"];
     let told = world.hone(&twice).ok().err;
@@ -211,6 +236,45 @@ fn a_name_is_trained_on_and_recorded_and_then_needs_no_network() {
     world.write("owner/imdb/train.csv", "text,label\na,x\nb,y\nc,x\nd,y\n");
     let told = world.hone(&["check", "--data", "owner/imdb"]).ok();
     assert!(!told.err.contains("data set owner/imdb"), "{}", told.err);
+}
+
+#[test]
+fn what_the_hub_made_of_a_set_is_read_as_the_same_texts() {
+    let (world, hub) = (World::new(), hub());
+    let model = fixture();
+    let run = [
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--max-steps",
+        "1",
+        "--data",
+    ];
+    for (name, out) in [("owner/imdb", "own"), ("owner/scripted", "made")] {
+        let words = ["--valid", "owner/scripted", "--out", out];
+        let told = online(&world, &hub, &[&run[..], &[name], &words].concat())
+            .ok()
+            .err;
+        let both = [
+            "owner/scripted: its validation texts, ",
+            "(refs/convert/parquet, the hub's own conversion), licence",
+        ];
+        for said in both {
+            assert_eq!(told.matches(said).count(), 1, "{said}: {told}");
+        }
+    }
+    let of = |run: &str| world.json(&format!("{run}/summary.json"));
+    assert_eq!(of("made")["hashes"], of("own")["hashes"]);
+    assert_eq!(of("made")["valid"]["rows"], 2);
+    let record = String::from_utf8(world.read("made/run.toml")).unwrap();
+    let record: toml::Table = record.parse().unwrap();
+    for key in ["data", "valid"] {
+        assert_says(
+            record["fetched"][key].as_str().unwrap(),
+            &[CONVERTED, "refs/convert/parquet"],
+        );
+    }
+    assert!(!hub.requests().iter().any(|r| r.path.ends_with(".py")));
 }
 
 #[test]
