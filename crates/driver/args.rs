@@ -182,13 +182,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "PATH|NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// Validation texts: a file, a fraction of the training texts (0.1), or none [default: the folder's, else by --recipe;
+    /// Validation texts: a file, a data set's name, a fraction of the training texts (0.1), or none [default: the folder's, else by --recipe;
     /// standard: 0.1]
     #[arg(long, value_name = "PATH|FRACTION|none")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid: Option<String>,
-    /// Test texts, read once at the end
-    #[arg(long, value_name = "PATH")]
+    /// Test texts, read once at the end: a file, or a data set's name
+    #[arg(long, value_name = "PATH|NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
     /// Output folder, which must be new or empty [default: runs/NAME-N]

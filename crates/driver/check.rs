@@ -27,10 +27,10 @@ pub struct CheckArgs {
     /// data set of the Hugging Face hub (org/name, org/name/configuration)
     #[arg(long, value_name = "PATH|NAME")]
     pub data: PathBuf,
-    /// Validation texts, or none [default: the folder's, where there are any]
+    /// Validation texts (a file, or a data set's name), or none [default: the folder's, where there are any]
     #[arg(long, value_name = "PATH|none")]
     pub valid: Option<PathBuf>,
-    /// Test texts, or none [default: the folder's, where there are any]
+    /// Test texts (a file, or a data set's name), or none [default: the folder's, where there are any]
     #[arg(long, value_name = "PATH|none")]
     pub test: Option<PathBuf>,
     /// Also check whether this model fits: its tokenizer, and a linear probe beside TF-IDF. A folder, a Hugging

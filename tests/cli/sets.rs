@@ -102,7 +102,7 @@ fn a_name_is_trained_on_and_recorded_and_then_needs_no_network() {
     assert_says(
         &told,
         &[
-            &format!("data set owner/imdb: "),
+            "data set owner/imdb: ",
             &format!(" from {source}, licence not stated, in "),
             "not fetched: README.md, imdb.py, plain_text/unsupervised-00000-of-00001.parquet\n",
             "counted through all 2 shards",

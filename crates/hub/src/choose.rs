@@ -40,11 +40,13 @@ pub(crate) enum Choice {
     Partial(Vec<String>),
 }
 
-/// The folder that a path's part lies in, if it is one; a part may be a file or a folder of numbers.
+/// The folder that a path's part lies in, if it is one; a part may be a file or a folder of numbers. Other files in a folder
+/// that is called after a part (`train/train.csv` beside `test/test.csv`) are nobody's: that folder is no configuration.
 fn base_of<'a>(path: &'a str, role: RoleOf<'_>) -> Option<&'a str> {
     let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
     if role(file) == Role::Part {
-        return Some(folder);
+        let numbers = format!("{}/0000.parquet", name_of(folder));
+        return (role(&numbers) != Role::Part).then_some(folder);
     }
     let (base, part) = folder.rsplit_once('/').unwrap_or(("", folder));
     let numbered = !part.is_empty() && role(&format!("{part}/{file}")) == Role::Part;
@@ -173,6 +175,8 @@ mod tests {
     fn what_cannot_be_chosen() {
         check(&["a.py", "b.zip"], None, Choice::Absent(all(&[])));
         check(&["a/train.jsonl"], Some("b"), Choice::Absent(all(&["a"])));
+        let by_part = ["test/test.jsonl", "train/train.jsonl"];
+        check(&by_part, None, Choice::Absent(all(&[])));
         let begun = ["a/partial-train/0.parquet", "a/test/0.parquet"];
         check(&begun, None, Choice::Partial(all(&["train"])));
         let begun = [begun[0], begun[1], "b/train/0.parquet"];
