@@ -70,7 +70,7 @@ pub enum Verb {
     Predict(PredictArgs),
     /// Show what a model, a data file or a run holds
     Inspect(InspectArgs),
-    /// Download a model by name, verify it and keep it in the cache
+    /// Download a model or a data set by name, verify it and keep it in the cache
     Fetch(FetchArgs),
     /// Time training steps and show where the time goes
     Bench(BenchArgs),
@@ -177,17 +177,18 @@ pub struct TrainArgs {
     #[arg(long, value_name = "MODEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Labelled texts: CSV, TSV, JSON, CoNLL, fastText (each also .gz), Parquet, or a folder with train, valid, test
-    #[arg(long, value_name = "PATH")]
+    /// Labelled texts: CSV, TSV, JSON, CoNLL, fastText (each also .gz), Parquet, a folder with train, valid, test, or a
+    /// data set of the Hugging Face hub (org/name, org/name/configuration)
+    #[arg(long, value_name = "PATH|NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// Validation texts: a file, a fraction of the training texts (0.1), or none [default: the folder's, else by --recipe;
+    /// Validation texts: a file, a data set's name, a fraction of the training texts (0.1), or none [default: the folder's, else by --recipe;
     /// standard: 0.1]
     #[arg(long, value_name = "PATH|FRACTION|none")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid: Option<String>,
-    /// Test texts, read once at the end
-    #[arg(long, value_name = "PATH")]
+    /// Test texts, read once at the end: a file, or a data set's name
+    #[arg(long, value_name = "PATH|NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
     /// Output folder, which must be new or empty [default: runs/NAME-N]
@@ -432,8 +433,8 @@ pub struct EvalArgs {
     /// Folder of a fine-tuned model [default: runs/latest]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Labelled texts
-    #[arg(long, value_name = "PATH")]
+    /// Labelled texts: a file, or a folder or a data set's name (org/name), of which its test texts are meant
+    #[arg(long, value_name = "PATH|NAME")]
     pub data: PathBuf,
     /// Print one JSON object on standard output
     #[arg(long)]
@@ -458,8 +459,8 @@ pub struct PredictArgs {
     /// Folder of a fine-tuned model [default: runs/latest]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// A file of texts, labelled or not; of a .txt each line is a text
-    #[arg(long, value_name = "PATH", conflicts_with = "texts")]
+    /// A file of texts, labelled or not; of a .txt each line is a text, of a data set's name (org/name) its test texts
+    #[arg(long, value_name = "PATH|NAME", conflicts_with = "texts")]
     pub data: Option<PathBuf>,
     /// Texts; `-` reads one a line from standard input, for a model of pairs a JSON object with both texts
     #[arg(value_name = "TEXT")]
@@ -491,8 +492,12 @@ pub struct InspectArgs {
 /// `hone fetch`.
 #[derive(Debug, Clone, Args)]
 pub struct FetchArgs {
-    /// A Hugging Face id (org/name[@revision]) or a short name (minilm, bert-base, bert-large)
-    pub name: String,
+    /// A model: a Hugging Face id (org/name[@revision]) or a short name (minilm, bert-base, bert-large)
+    #[arg(required_unless_present = "data", conflicts_with = "data")]
+    pub name: Option<String>,
+    /// A data set of the Hugging Face hub instead: org/name[@revision], or org/name/configuration where it has several
+    #[arg(long, value_name = "NAME")]
+    pub data: Option<String>,
     /// Print one JSON object on standard output
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use crate::args::{ColumnArgs, TrainArgs};
-use crate::{Exit, fetch, interrupt, out, settings};
+use crate::{Exit, dataset, fetch, interrupt, out, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::Config;
@@ -269,7 +269,7 @@ pub fn of_training(
 }
 
 /// Runs `hone augment`.
-pub fn run(args: AugmentArgs) -> Result<Exit> {
+pub fn run(mut args: AugmentArgs) -> Result<Exit> {
     if args.data.is_dir() {
         bail!(
             "{}: one file is augmented, the training texts; validation and test texts should stay as they are",
@@ -298,6 +298,7 @@ pub fn run(args: AugmentArgs) -> Result<Exit> {
         },
         None,
     );
+    args.data = dataset::file_behind(&args.data, dataset::Part::Train)?;
     let part = read_file(&args.data, &columns)?;
     for note in &part.notes {
         say!("{note}");

@@ -4,7 +4,7 @@ use crate::args::{ColumnArgs, DeviceArgs};
 use crate::check_model::{self, ModelReport};
 use crate::device::{self, Device, on_device};
 use crate::progress::Stage;
-use crate::{Exit, check_table, fetch, out, settings};
+use crate::{Exit, check_table, dataset, fetch, out, settings};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use hone_data::check::{self, Fixed, Input, Report, Source, Split};
@@ -23,13 +23,14 @@ const PROBE_ROWS: usize = 2000;
 /// `hone check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArgs {
-    /// Labelled texts: CSV, TSV, JSON, CoNLL, fastText (each also .gz), Parquet, or a folder with train, valid, test
-    #[arg(long, value_name = "PATH")]
+    /// Labelled texts: CSV, TSV, JSON, CoNLL, fastText (each also .gz), Parquet, a folder with train, valid, test, or a
+    /// data set of the Hugging Face hub (org/name, org/name/configuration)
+    #[arg(long, value_name = "PATH|NAME")]
     pub data: PathBuf,
-    /// Validation texts, or none [default: the folder's, where there are any]
+    /// Validation texts (a file, or a data set's name), or none [default: the folder's, where there are any]
     #[arg(long, value_name = "PATH|none")]
     pub valid: Option<PathBuf>,
-    /// Test texts, or none [default: the folder's, where there are any]
+    /// Test texts (a file, or a data set's name), or none [default: the folder's, where there are any]
     #[arg(long, value_name = "PATH|none")]
     pub test: Option<PathBuf>,
     /// Also check whether this model fits: its tokenizer, and a linear probe beside TF-IDF. A folder, a Hugging
@@ -95,8 +96,9 @@ impl Splits {
 
 fn read(args: &CheckArgs) -> Result<Splits> {
     let columns = settings::columns(&args.columns, None);
-    let files: Files = find(&args.data)?;
-    let train = read_as_is(&files.training(&args.data)?, &columns)?;
+    let data = dataset::behind(&args.data)?;
+    let files: Files = find(&data)?;
+    let train = read_as_is(&files.training(&data)?, &columns)?;
     if let Some(names) = files.ignored() {
         say!("other files, not read: {names}");
     }
@@ -119,9 +121,16 @@ fn read(args: &CheckArgs) -> Result<Splits> {
     };
     let names = numbering(&train, task, &names)?.to_vec();
     let mut parts = vec![(Split::Train, train)];
+    let given = |path: &Option<PathBuf>, part| -> Result<Option<PathBuf>> {
+        path.as_deref()
+            .map(|path| dataset::file_behind(path, part))
+            .transpose()
+    };
+    let valid = given(&args.valid, dataset::Part::Valid)?;
+    let test = given(&args.test, dataset::Part::Test)?;
     for (split, option, given, own) in [
-        (Split::Valid, "--valid", &args.valid, files.valid),
-        (Split::Test, "--test", &args.test, files.test),
+        (Split::Valid, "--valid", &valid, files.valid),
+        (Split::Test, "--test", &test, files.test),
     ] {
         if let (Some(own), Some(given)) = (&own, given)
             && let Some(line) = unread(own, Some(given), option)

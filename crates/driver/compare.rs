@@ -2,7 +2,7 @@
 
 use crate::args::{ColumnArgs, DeviceArgs};
 use crate::device::{self, on_device};
-use crate::{Exit, infer, out};
+use crate::{Exit, dataset, infer, out};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::Task;
@@ -27,8 +27,8 @@ pub struct CompareArgs {
     /// Folder of the second model
     #[arg(value_name = "B")]
     pub b: PathBuf,
-    /// Labelled texts that neither model was trained on
-    #[arg(long, value_name = "PATH")]
+    /// Labelled texts that neither model was trained on, or a data set's name: of a set its test texts
+    #[arg(long, value_name = "PATH|NAME")]
     pub data: PathBuf,
     /// Write the rows whose answer changed to this CSV file [default: the first few are shown]
     #[arg(long, value_name = "FILE")]
@@ -48,12 +48,13 @@ pub struct CompareArgs {
 }
 
 /// Runs the verb.
-pub fn run(args: CompareArgs) -> Result<Exit> {
+pub fn run(mut args: CompareArgs) -> Result<Exit> {
     for path in [&args.a, &args.b] {
         if !path.is_dir() {
             bail!("{}: no such folder", path.display());
         }
     }
+    args.data = dataset::behind(&args.data)?;
     if let Some(path) = &args.out {
         out::may_write("out", path, "row,change,label,", &[&args.data])?;
     }

@@ -1,14 +1,24 @@
-//! `hone fetch`, and the folder behind a `--model` word.
+//! `hone fetch`, the folder behind a `--model` word, and downloads as a person sees them.
 
 use crate::args::FetchArgs;
-use crate::{Exit, out};
-use anyhow::{Result, bail};
+use crate::{Exit, dataset, out};
+use anyhow::{Context, Result, bail};
 use hone_hub::{Event, Hub, Model};
 use hone_report::{bytes, say, show};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+/// Where the models of this process came from that were given by name.
+static FETCHED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// Where the model of a word came from, with its commit, if this process had it by name.
+pub fn source(name: &str) -> Option<String> {
+    FETCHED.lock().ok()?.get(name).cloned()
+}
 
 /// The folder of a model: a path, or a name the hub knows.
 pub fn model_folder(name: &str) -> Result<PathBuf> {
@@ -25,7 +35,11 @@ pub fn model_folder(name: &str) -> Result<PathBuf> {
     if name.starts_with(['.', '/', '~']) || name.matches('/').count() > 1 || name.contains('\\') {
         bail!("{name}: no such folder");
     }
-    Ok(fetched(name)?.folder)
+    let model = fetched(name)?;
+    if let Ok(mut fetched) = FETCHED.lock() {
+        fetched.insert(name.to_owned(), model.source);
+    }
+    Ok(model.folder)
 }
 
 /// Fetches by name, `name@revision` where one is wanted, and says what came from where.
@@ -52,7 +66,7 @@ fn fetched(name: &str) -> Result<Model> {
 }
 
 /// Downloads for a person: a line that is rewritten on a terminal, a plain line now and then elsewhere.
-struct Progress {
+pub struct Progress {
     terminal: bool,
     file: String,
     started: Instant,
@@ -61,7 +75,8 @@ struct Progress {
 }
 
 impl Progress {
-    fn new() -> Self {
+    /// Nothing has come yet.
+    pub fn new() -> Self {
         Progress {
             terminal: std::io::stderr().is_terminal(),
             file: String::new(),
@@ -71,7 +86,8 @@ impl Progress {
         }
     }
 
-    fn event(&mut self, event: Event) {
+    /// Shows what a fetch tells.
+    pub fn event(&mut self, event: Event) {
         let (file, done, total) = match event {
             Event::Note(text) => {
                 say!("{text}");
@@ -117,27 +133,41 @@ impl Progress {
 
 /// Runs the verb.
 pub fn run(args: FetchArgs) -> Result<Exit> {
-    let path = Path::new(&args.name);
-    if path.is_dir() {
-        bail!(
-            "{}: this is a folder already; fetch takes a name",
-            args.name
-        );
+    let name = args.name.as_ref().or(args.data.as_ref());
+    let name = name.context("a name is missing")?;
+    if Path::new(name).is_dir() {
+        bail!("{name}: this is a folder already; fetch takes a name");
     }
-    let model = fetched(&args.name)?;
+    let (folder, files, mut object) = match &args.data {
+        None => {
+            let model = fetched(name)?;
+            let told = json!({
+                "cached": model.from_cache, "source": model.source, "licence": model.licence,
+            });
+            (model.folder, model.files, told)
+        }
+        Some(name) => {
+            let (id, revision) = dataset::split(name);
+            let set = dataset::fetched(id, revision)?;
+            let told = json!({
+                "cached": set.from_cache, "source": set.source, "licence": set.licence,
+                "commit": set.commit, "not_fetched": set.left,
+            });
+            (set.folder, set.files, told)
+        }
+    };
+    let folder = folder.display().to_string();
     match args.json {
         true => {
-            let files: Vec<Value> = model
-                .files
+            let files: Vec<Value> = files
                 .iter()
                 .map(|f| json!({"name": f.name, "bytes": f.bytes, "sha256": f.sha256}))
                 .collect();
-            out::line(json!({
-                "folder": model.folder.display().to_string(), "cached": model.from_cache,
-                "source": model.source, "licence": model.licence, "files": files,
-            }))?;
+            object["folder"] = folder.into();
+            object["files"] = files.into();
+            out::line(object)?;
         }
-        false => out::line(model.folder.display())?,
+        false => out::line(folder)?,
     }
     Ok(Exit::Done)
 }

@@ -52,7 +52,7 @@ pub fn next_run(data: &Path, word: &str) -> Result<PathBuf> {
     let stem = data
         .file_name()
         .and_then(|n| n.to_str())
-        .map_or("run", |n| n.split('.').next().unwrap_or("run"));
+        .map_or("run", |n| n.split(['.', '@']).next().unwrap_or("run"));
     // A folder's train.csv says less than the folder.
     let name = match (stem, data.parent().and_then(Path::file_name)) {
         ("train", Some(parent)) => parent.to_string_lossy().into_owned(),

@@ -3,7 +3,7 @@
 use crate::args::{ColumnArgs, EvalArgs};
 use crate::device::{self, on_device};
 use crate::progress::Stage;
-use crate::{Exit, command, knowledge, listing, out, settings, train, trust};
+use crate::{Exit, command, dataset, knowledge, listing, out, settings, train, trust};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Model, Task};
 use hone_data::{LabelSet, Part, Row, Tokenizer, Truncate, are_pairs};
@@ -159,8 +159,9 @@ pub fn progress(total: usize) -> impl FnMut(usize) -> bool {
 }
 
 /// Runs `hone eval`.
-pub fn eval(args: EvalArgs) -> Result<Exit> {
+pub fn eval(mut args: EvalArgs) -> Result<Exit> {
     let path = folder(args.model.clone())?;
+    args.data = dataset::behind(&args.data)?;
     listing::may_write(&args.lists, &[&args.data])?;
     let device = device::choose(&args.machine)?;
     device.tell_card();

@@ -6,7 +6,7 @@ use crate::device::{self, on_device};
 use crate::interpolate_table::{Told, picture};
 use crate::knowledge::{self, Base, KnowledgeArgs};
 use crate::progress::Stage;
-use crate::{Exit, infer, interrupt, out};
+use crate::{Exit, dataset, infer, interrupt, out};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use hone_bert::{Pool, weight_files};
@@ -36,7 +36,7 @@ pub struct InterpolateArgs {
     pub knowledge: KnowledgeArgs,
     /// Labelled texts of the task that neither were trained on nor will judge the result; of a folder its validation
     /// part
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH|NAME")]
     pub data: Option<PathBuf>,
     /// Places between both models, ends included [default: 11]
     #[arg(long, value_name = "N", conflicts_with = "alpha")]
@@ -139,11 +139,14 @@ fn plan(args: &InterpolateArgs) -> Result<Plan> {
 }
 
 /// Runs the verb.
-pub fn run(args: InterpolateArgs) -> Result<Exit> {
+pub fn run(mut args: InterpolateArgs) -> Result<Exit> {
     if !args.dir.is_dir() {
         bail!("{}: no such folder", args.dir.display());
     }
     let plan = plan(&args)?;
+    if let Some(data) = &mut args.data {
+        *data = dataset::behind(data)?;
+    }
     if let Some(path) = &args.svg {
         out::may_write("svg", path, out::SVG, &[])?;
     }

@@ -12,6 +12,7 @@ mod check_table;
 mod command;
 mod compare;
 mod crossval;
+mod dataset;
 mod demo;
 mod device;
 mod fetch;

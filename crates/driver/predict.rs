@@ -3,7 +3,7 @@
 use crate::args::PredictArgs;
 use crate::device::{self, on_device};
 use crate::infer::{Opened, abstain, folder, open, progress, tell_pairs, tell_words};
-use crate::{Exit, settings};
+use crate::{Exit, dataset, settings};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Config, Task};
 use hone_data::{Columns, Row, read_pair, read_texts};
@@ -59,7 +59,8 @@ fn texts(args: &PredictArgs, lines: &Lines) -> Result<Vec<Row>> {
                 data.display()
             );
         }
-        let part = read_texts(data, &lines.columns)?;
+        let data = dataset::file_behind(data, dataset::Part::Test)?;
+        let part = read_texts(&data, &lines.columns)?;
         part.notes.iter().for_each(|note| say!("{note}"));
         return Ok(part.rows);
     }

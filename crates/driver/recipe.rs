@@ -94,7 +94,11 @@ pub fn divide<B: Backend>(
     };
     let (valid, classes) = (ask.valid, Some(ask.count()?));
     let (decided, _) = ask.fill()?;
-    let data = source.divide(found, &settings::valid_source(&decided)?)?;
+    let valid_source = match args.valid {
+        Some(_) => source.valid.clone(),
+        None => settings::valid_source(&decided)?,
+    };
+    let data = source.divide(found, &valid_source)?;
     let ask = Ask {
         classes,
         ..Ask::divided(args, config, model, &data, valid, &fit)

@@ -1,7 +1,8 @@
 //! From what the user typed to what the program means: flags over `--config` over defaults.
 
 use crate::args::{ColumnArgs, TrainArgs};
-use crate::{augment, recipe};
+use crate::dataset::{self, Part};
+use crate::{augment, recipe, train};
 use anyhow::{Context, Result, anyhow, bail};
 use hone_bert::{Config, Task};
 use hone_data::augment::Augmenter;
@@ -55,8 +56,8 @@ pub fn with_config_and(args: TrainArgs, own: &[&str]) -> Result<(TrainArgs, OwnO
             others.insert(key, value);
             continue;
         }
-        // A record of why: the values stand among the other options.
-        if key == recipe::RECORD {
+        // Records of why, where the values stand among the other options, and of what came from where.
+        if [recipe::RECORD, train::FETCHED].contains(&key.as_str()) {
             continue;
         }
         if !known.contains(&key) {
@@ -279,20 +280,28 @@ pub fn max_length(asked: Option<usize>, config: &Config) -> Result<usize> {
     }
 }
 
-/// Where validation texts come from.
+/// Where validation texts come from; what has a name is fetched.
 pub fn valid_source(args: &TrainArgs) -> Result<ValidSource> {
     match &args.valid {
-        Some(text) => word("valid", Some(text), ""),
+        Some(text) => match word("valid", Some(text), "")? {
+            ValidSource::File(path) => {
+                dataset::file_behind(&path, Part::Valid).map(ValidSource::File)
+            }
+            other => Ok(other),
+        },
         None => Ok(ValidSource::Usual),
     }
 }
 
-/// What data is read.
+/// What data is read; what has a name is fetched.
 pub fn data_source(args: &TrainArgs, data: &Path) -> Result<DataSource> {
+    let test = args.test.as_deref();
     Ok(DataSource {
-        data: data.to_owned(),
+        data: dataset::behind(data)?,
         valid: valid_source(args)?,
-        test: args.test.clone(),
+        test: test
+            .map(|test| dataset::file_behind(test, Part::Test))
+            .transpose()?,
         columns: columns(&args.columns, args.group_column.as_ref()),
         kind: parse_task(args.columns.task.as_deref().unwrap_or("auto"))
             .map_err(|e| anyhow!("--task {e}"))?,

@@ -5,7 +5,7 @@ use crate::device::{self, on_device};
 use crate::folder;
 use crate::recipe::Ask;
 use crate::study_arms::{self, ArmArgs};
-use crate::{Exit, augment, command, crossval, fetch, interrupt, out, settings, train};
+use crate::{Exit, augment, command, crossval, dataset, fetch, interrupt, out, settings, train};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hone_bert::{Config, Task};
@@ -131,8 +131,9 @@ fn usual_margin(metric: &str) -> f64 {
 
 /// All training texts as one part; the test texts stay unread.
 fn read(args: &TrainArgs, data: &Path) -> Result<(JobData, Option<f64>)> {
-    let found = hone_data::find(data)?;
-    let file = found.train.unwrap_or_else(|| data.to_owned());
+    let data = dataset::behind(data)?;
+    let found = hone_data::find(&data)?;
+    let file = found.train.unwrap_or(data);
     let unread = args.test.as_ref().or(found.test.as_ref());
     let own = TrainArgs {
         test: None,

@@ -3,7 +3,8 @@
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
 use crate::{
-    Exit, augment, command, demo, fetch, folder, interrupt, listing, recipe, settings, trust,
+    Exit, augment, command, dataset, demo, fetch, folder, interrupt, listing, recipe, settings,
+    trust,
 };
 use anyhow::{Context, Result};
 use hone_bert::{Config, Task};
@@ -212,6 +213,23 @@ pub fn by_class(metrics: &Metrics) {
     show!("{table}");
 }
 
+/// The table of `run.toml` that says what came from where by its name.
+pub const FETCHED: &str = "fetched";
+
+/// Where the model and the texts came from that were given by name, with their commits.
+fn fetched(args: &TrainArgs, model: &str) -> toml::Table {
+    let valid = args.valid.as_deref().map(Path::new);
+    let sources = [
+        ("model", fetch::source(model)),
+        ("data", args.data.as_deref().and_then(dataset::source)),
+        ("valid", valid.and_then(dataset::source)),
+        ("test", args.test.as_deref().and_then(dataset::source)),
+    ];
+    let all = sources.into_iter();
+    all.filter_map(|(key, source)| Some((key.to_owned(), source?.into())))
+        .collect()
+}
+
 /// `run.toml`: every option as it was decided, in the words of the command line.
 pub fn record(
     out: &Path,
@@ -261,6 +279,10 @@ pub fn record_as(
     table.insert("model".into(), model.into());
     if let Some(recipe) = recipe {
         table.insert(recipe::RECORD.into(), recipe::record(recipe).into());
+    }
+    let fetched = fetched(args, model);
+    if !fetched.is_empty() {
+        table.insert(FETCHED.into(), fetched.into());
     }
     table.extend(own);
     let text = format!(

@@ -185,8 +185,8 @@ struct Rows {
 /// else a part that is split off.
 fn read(args: &TuneArgs, data: &Path) -> Result<Rows> {
     let train = &args.train;
-    let files = hone_data::find(data)?;
     let mut source = settings::data_source(train, data)?;
+    let files = hone_data::find(&source.data)?;
     let test = train.test.is_some() || files.test.is_some();
     let valid = match &source.valid {
         ValidSource::File(_) => true,

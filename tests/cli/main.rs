@@ -17,6 +17,11 @@ mod printed;
 mod recipe;
 mod resume;
 mod runs;
+// The stand-in of a hub that the hub crate is tested with.
+#[allow(dead_code)]
+#[path = "../../crates/hub/tests/hub/server.rs"]
+mod server;
+mod sets;
 mod study;
 mod tune;
 mod watch;

@@ -1,5 +1,5 @@
 //! Where `--data` leads: a file, or a folder with `train`, `valid` and `test`, each a file or shards of one; of a data set of
-//! the Hugging Face hub these may lie in a folder within (`data`, `plain_text`).
+//! the Hugging Face hub these may lie in a folder within (`data`, `plain_text`), or be folders of numbers (`train/0000.parquet`).
 
 use crate::DataError;
 use crate::columns::listed;
@@ -107,9 +107,53 @@ fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(all)
 }
 
+/// What a file is to whoever reads the folder that it lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Training, validation or test texts.
+    Part,
+    /// Names of labels that are numbers.
+    Labels,
+    /// Something that is not read.
+    Other,
+}
+
+impl Role {
+    /// By a path from the folder on, without a look into it: `train.csv`, `test-00000-of-00001.parquet`, `train/0000.parquet`,
+    /// `labels.txt`. For files that are not here yet; fastText's under other endings are not known by their names.
+    ///
+    /// ```
+    /// use hone_data::Role;
+    /// # use std::path::Path;
+    /// assert_eq!(Role::of(Path::new("dev.jsonl.gz")), Role::Part);
+    /// assert_eq!(Role::of(Path::new("unsupervised-00000-of-00001.parquet")), Role::Other);
+    /// ```
+    pub fn of(path: &Path) -> Role {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+        let depth = path.components().count();
+        let numbered = Shard::of(path).is_some_and(|shard| shard.is_numbered());
+        match Slot::of_file(path).filter(|_| Format::of(path).is_some()) {
+            Some(_) if depth == 1 || depth == 2 && numbered => Role::Part,
+            None if depth == 1 && name.eq_ignore_ascii_case(LABELS) => Role::Labels,
+            _ => Role::Other,
+        }
+    }
+}
+
+/// Whether a name ends as those of data files do (`.csv`, `.jsonl.gz`, `.parquet`, also `.txt`), whether there is one or not.
+pub fn has_data_ending(path: &Path) -> bool {
+    let text = |e: &std::ffi::OsStr| e.eq_ignore_ascii_case("txt") || e.eq_ignore_ascii_case("gz");
+    Format::of(path).is_some() || path.extension().is_some_and(text)
+}
+
+/// Names of integer labels, in any case.
+const LABELS: &str = "labels.txt";
+/// The first file of a part that is a folder of numbers.
+const FIRST: &str = "0000.parquet";
+
 /// The part of a data set that a name is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Slot {
+pub(crate) enum Slot {
     Train,
     Valid,
     Test,
@@ -117,7 +161,7 @@ enum Slot {
 
 impl Slot {
     /// By a name without its ending, in lower case.
-    fn of(stem: &str) -> Option<Slot> {
+    pub fn of(stem: &str) -> Option<Slot> {
         Some(match stem {
             "train" => Slot::Train,
             "valid" | "dev" | "val" | "validation" => Slot::Valid,
@@ -125,19 +169,34 @@ impl Slot {
             _ => return None,
         })
     }
+
+    /// By a file's name, whatever its ending.
+    fn of_file(path: &Path) -> Option<Slot> {
+        let name = path.file_name()?.to_str()?.to_lowercase();
+        if let Some(shard) = Shard::of(path) {
+            return Slot::of(&shard.part);
+        }
+        // A row-aligned companion such as train.meta.tsv is not the data.
+        let plain = name.trim_end_matches(".gz").matches('.').count() == 1;
+        Slot::of(name.split('.').next()?).filter(|_| plain)
+    }
+}
+
+/// The first file of a part that is a folder of numbers.
+fn first_within(path: &Path) -> Option<PathBuf> {
+    let first = path.join(FIRST);
+    (Shard::of(&first).is_some() && first.is_file()).then_some(first)
 }
 
 /// Whether a folder holds a part in Parquet.
 fn holds_parquet(path: &Path) -> bool {
     let part = |entry: PathBuf| {
-        let name = entry.file_name()?.to_str()?.to_lowercase();
-        let stem = name.strip_suffix(".parquet")?;
-        let stem = Shard::of(&entry).map_or(stem.to_owned(), |shard| shard.part);
-        Slot::of(&stem)
+        let file = Format::of(&entry) == Some(Format::Parquet) && Slot::of_file(&entry).is_some();
+        file || first_within(&entry).is_some()
     };
     // One that cannot be looked into is as one that holds none.
     let entries = path.is_dir().then(|| entries(path).ok()).flatten();
-    entries.is_some_and(|all| all.into_iter().any(|entry| part(entry).is_some()))
+    entries.is_some_and(|all| all.into_iter().any(part))
 }
 
 /// Finds the files that lie in a folder.
@@ -145,17 +204,13 @@ fn in_folder(path: &Path) -> Result<Files, DataError> {
     let mut files = Files::default();
     for entry in entries(path)? {
         let name = entry.file_name().and_then(|n| n.to_str()).unwrap_or("");
-        let name = name.to_lowercase();
-        let shard = Shard::of(&entry);
-        let stem = match &shard {
-            Some(shard) => &shard.part,
-            None => name.split('.').next().unwrap_or(""),
-        };
-        // A row-aligned companion such as train.meta.tsv is not the data.
-        let plain = name.trim_end_matches(".gz").matches('.').count() == 1;
-        let readable = plain && entry.is_file() && Format::at(&entry).is_some();
-        let slot = match Slot::of(stem).filter(|_| readable) {
-            _ if name == "labels.txt" => &mut files.labels,
+        let labels = name.eq_ignore_ascii_case(LABELS);
+        // Of a folder of numbers the first stands for all of them.
+        let numbers = first_within(&entry);
+        let file = numbers.clone().unwrap_or_else(|| entry.clone());
+        let readable = file.is_file() && Format::at(&file).is_some();
+        let slot = match Slot::of_file(&file).filter(|_| readable) {
+            _ if labels => &mut files.labels,
             Some(Slot::Train) => &mut files.train,
             Some(Slot::Valid) => &mut files.valid,
             Some(Slot::Test) => &mut files.test,
@@ -165,8 +220,8 @@ fn in_folder(path: &Path) -> Result<Files, DataError> {
             }
         };
         if let Some(first) = slot {
-            let first_shard = Shard::of(first);
-            if shard.is_some_and(|own| first_shard.is_some_and(|first| first.beside(&own))) {
+            let (own, first_shard) = (Shard::of(&file), Shard::of(first));
+            if own.is_some_and(|own| first_shard.is_some_and(|first| first.beside(&own))) {
                 continue;
             }
             return Err(DataError::Folder {
@@ -174,12 +229,17 @@ fn in_folder(path: &Path) -> Result<Files, DataError> {
                 reason: format!(
                     "{} and {} are both candidates for one part; keep one",
                     first.display(),
-                    entry.display()
+                    file.display()
                 ),
             });
         }
+        let all = shards(&file)?;
+        if numbers.is_some() {
+            let others = entries(&entry)?.into_iter().filter(|p| !all.contains(p));
+            files.ignored.extend(others);
+        }
         // The first of several shards stands for all of them.
-        *slot = shards(&entry)?.into_iter().next();
+        *slot = all.into_iter().next();
     }
     Ok(files)
 }
@@ -310,6 +370,75 @@ mod tests {
                 vec!["plain_text".to_owned()]
             ]
         );
+    }
+
+    #[test]
+    fn parts_may_be_folders_of_numbers() {
+        // As the hub's own conversion has them, below the name of a configuration or without it.
+        let below = |name: &str| {
+            let all = [
+                "train/0000.parquet",
+                "train/0001.parquet",
+                "train/notes.md",
+                "validation/0000.parquet",
+                "test/0000.parquet",
+                "partial-extra/0000.parquet",
+            ];
+            all.map(|file| format!("{name}{file}"))
+        };
+        for name in ["", "default/"] {
+            let all = below(name);
+            let all: Vec<&str> = all.iter().map(String::as_str).collect();
+            let [train, valid, test, ignored] = found(folder(&all).path()).unwrap();
+            assert_eq!(
+                [train, valid, test],
+                [0, 3, 4].map(|i| vec![all[i].to_owned()])
+            );
+            assert_eq!(ignored, [format!("{name}partial-extra"), all[2].to_owned()]);
+        }
+        for (files, says) in [
+            (
+                &["train/0000.parquet", "train/0002.parquet"][..],
+                "train/0001.parquet is not here",
+            ),
+            (
+                &["train/0000.parquet", "train.csv"],
+                "are both candidates for one part; keep one",
+            ),
+            (
+                &["val/0000.parquet", "validation/0000.parquet"],
+                "are both candidates",
+            ),
+            (
+                &["a/train/0000.parquet", "b/test/0000.parquet"],
+                "in several folders: a, b; name one of them",
+            ),
+        ] {
+            let error = found(folder(files).path()).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn roles_by_name() {
+        for (path, role, data) in [
+            ("train.csv", Role::Part, true),
+            ("Dev.TSV.gz", Role::Part, true),
+            ("test-00001-of-00002.parquet", Role::Part, true),
+            ("validation/0003.parquet", Role::Part, true),
+            ("Labels.txt", Role::Labels, true),
+            ("train.meta.tsv", Role::Other, true),
+            ("train.py", Role::Other, false),
+            ("train/train.csv", Role::Other, true),
+            ("a/labels.txt", Role::Other, true),
+            ("unsupervised-00000-of-00001.parquet", Role::Other, true),
+            ("partial-train/0000.parquet", Role::Other, true),
+            ("imdb", Role::Other, false),
+            ("v1.0", Role::Other, false),
+        ] {
+            let path = Path::new(path);
+            assert_eq!((Role::of(path), has_data_ending(path)), (role, data));
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Parquet files that are parts of one: `train-00000-of-00002.parquet` and `train-00001-of-00002.parquet`, as the Hugging
-//! Face hub names them, also with a fingerprint behind (`train-00000-of-00002-0123456789abcdef.parquet`).
+//! Parquet files that are parts of one: `train-00000-of-00002.parquet` and `train-00001-of-00002.parquet`, as the Hugging Face
+//! hub names them, also with a fingerprint behind (`train-00000-of-00002-0123456789abcdef.parquet`), or, as its own conversion
+//! of other formats has them, `train/0000.parquet` and `train/0001.parquet`.
 
 use crate::DataError;
+use crate::folder::Slot;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +14,8 @@ pub(crate) struct Shard {
     pub part: String,
     /// From 0.
     number: usize,
-    /// How many there are.
-    pub of: usize,
+    /// How many there are, where the name tells.
+    of: Option<usize>,
 }
 
 impl Shard {
@@ -21,6 +23,15 @@ impl Shard {
     pub fn of(path: &Path) -> Option<Shard> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let stem = name.strip_suffix(".parquet")?;
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        if stem.len() == 4 && digits(stem) {
+            let part = path.parent()?.file_name()?.to_str()?.to_lowercase();
+            return Some(Shard {
+                number: stem.parse().ok()?,
+                part: Slot::of(&part).map(|_| part)?,
+                of: None,
+            });
+        }
         let (part, numbers) = stem.rsplit_once("-of-")?;
         let (part, number) = part.rsplit_once('-')?;
         let of = match numbers.split_once('-') {
@@ -30,13 +41,12 @@ impl Shard {
                 print.bytes().all(hex).then_some(of)?
             }
         };
-        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         let parse = |text: &str| digits(text).then(|| text.parse::<usize>().ok())?;
         let (number, of) = (parse(number)?, parse(of)?);
         (number < of).then(|| Shard {
             part: part.to_owned(),
             number,
-            of,
+            of: Some(of),
         })
     }
 
@@ -44,13 +54,27 @@ impl Shard {
     pub fn beside(&self, other: &Shard) -> bool {
         self.part == other.part && self.of == other.of
     }
+
+    /// Whether it is a number in a part's folder.
+    pub fn is_numbered(&self) -> bool {
+        self.of.is_none()
+    }
+
+    /// The name of another one of so many.
+    fn named(&self, number: usize, of: usize) -> String {
+        match self.of {
+            Some(_) => format!("{}-{number:05}-of-{of:05}.parquet", self.part),
+            None => format!("{}/{number:04}.parquet", self.part),
+        }
+    }
 }
 
 /// The files that a path stands for: all shards in order where it is one of several, else itself. An error names a shard
-/// that is not there.
+/// that is not there. Where the names do not tell how many there are, those up to the last one that is there are meant, and a
+/// number without a first one beside it (`train/2023.parquet`) is no shard.
 pub(crate) fn shards(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let own = match Shard::of(path) {
-        Some(own) if own.of > 1 => own,
+        Some(own) if own.of != Some(1) => own,
         _ => return Ok(vec![path.to_owned()]),
     };
     let folder = match path.parent() {
@@ -63,11 +87,10 @@ pub(crate) fn shards(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     };
     let mut found: BTreeMap<usize, PathBuf> = BTreeMap::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
-        let name = entry.map_err(io)?.file_name();
-        let Some(shard) = Shard::of(Path::new(&name)).filter(|s| s.beside(&own)) else {
+        let there = path.with_file_name(entry.map_err(io)?.file_name());
+        let Some(shard) = Shard::of(&there).filter(|s| s.beside(&own)) else {
             continue;
         };
-        let there = path.with_file_name(&name);
         if let Some(first) = found.insert(shard.number, there.clone()) {
             return Err(DataError::Folder {
                 path: first,
@@ -75,14 +98,18 @@ pub(crate) fn shards(path: &Path) -> Result<Vec<PathBuf>, DataError> {
             });
         }
     }
-    match (0..own.of).find(|number| !found.contains_key(number)) {
+    let of = match (own.of, found.last_key_value()) {
+        (Some(of), _) => of,
+        (None, Some((last, _))) if found.contains_key(&0) => last + 1,
+        (None, _) => return Ok(vec![path.to_owned()]),
+    };
+    match (0..of).find(|number| !found.contains_key(number)) {
         None => Ok(found.into_values().collect()),
         Some(missing) => Err(DataError::Folder {
             path: folder.to_owned(),
             reason: format!(
-                "{}-{missing:05}-of-{:05}.parquet is not here, and the {} shards are one part; fetch it (or rename the one \
-                 that is to be read alone)",
-                own.part, own.of, own.of
+                "{} is not here, and the {of} shards are one part; fetch it (or rename the one that is to be read alone)",
+                own.named(missing, of)
             ),
         }),
     }
@@ -95,13 +122,20 @@ mod tests {
     #[test]
     fn names_of_shards() {
         for (name, want) in [
-            ("train-00000-of-00002.parquet", Some(("train", 0, 2))),
-            ("a/Test-00001-of-00002.Parquet", Some(("test", 1, 2))),
+            ("train-00000-of-00002.parquet", Some(("train", 0, Some(2)))),
+            ("a/Test-00001-of-00002.Parquet", Some(("test", 1, Some(2)))),
             (
                 "train-00000-of-00001-b42a775f407cee45.parquet",
-                Some(("train", 0, 1)),
+                Some(("train", 0, Some(1))),
             ),
-            ("my-set-3-of-4.parquet", Some(("my-set", 3, 4))),
+            ("my-set-3-of-4.parquet", Some(("my-set", 3, Some(4)))),
+            ("a/train/0001.parquet", Some(("train", 1, None))),
+            ("Validation/0000.parquet", Some(("validation", 0, None))),
+            ("partial-train/0000.parquet", None),
+            ("train/1.parquet", None),
+            ("train/000a.parquet", None),
+            ("train/0000.csv", None),
+            ("0000.parquet", None),
             ("train-00002-of-00002.parquet", None),
             ("train-00000-of-00001-copy.parquet", None),
             ("train-+1-of-00002.parquet", None),
@@ -142,5 +176,34 @@ mod tests {
         assert!(error.contains("the same shard; keep one"), "{error}");
         let alone = folder.path().join("train-00000-of-00001.parquet");
         assert_eq!(shards(&alone).unwrap(), [alone]);
+    }
+
+    #[test]
+    fn numbers_in_a_parts_folder_are_shards_from_the_first_on() {
+        for (there, asked, wanted) in [
+            (&["train/0000.parquet", "train/0001.parquet"][..], 1, Ok(2)),
+            (&["test/0000.parquet", "test/0001.csv"], 0, Ok(1)),
+            (
+                &["train/0000.parquet", "train/0002.parquet"],
+                0,
+                Err("train/0001.parquet is not here, and the 3 shards are one part"),
+            ),
+            // A year is a name.
+            (&["train/2022.parquet", "train/2023.parquet"], 1, Ok(1)),
+            (&["a/0000.parquet", "a/0001.parquet"], 1, Ok(1)),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let files: Vec<PathBuf> = there.iter().map(|f| folder.path().join(f)).collect();
+            for file in &files {
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(file, "x").unwrap();
+            }
+            match (shards(&files[asked]), wanted) {
+                (Ok(found), Ok(1)) => assert_eq!(found, [files[asked].clone()]),
+                (Ok(found), Ok(_)) => assert_eq!(found, files),
+                (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
+                (found, _) => panic!("{there:?}: {found:?}"),
+            }
+        }
     }
 }

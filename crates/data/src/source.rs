@@ -35,8 +35,8 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// SHA-256 of a file, in hexadecimal; of a Parquet file that is one of several shards (`train-00000-of-00002.parquet`) that of
-/// the bytes of all of them, one behind the other.
+/// SHA-256 of a file, in hexadecimal; of a Parquet file that is one of several shards (`train-00000-of-00002.parquet`,
+/// `train/0000.parquet`) that of the bytes of all of them, one behind the other.
 pub fn sha256_file(path: &Path) -> Result<String, DataError> {
     let mut hash = Sha256::new();
     for path in shards(path)? {

@@ -4,7 +4,7 @@ use ureq::http::Uri;
 
 use crate::error::HubError;
 
-/// The place models are fetched from, such as `https://huggingface.co`.
+/// The place models and data sets are fetched from, such as `https://huggingface.co`.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     text: String,
@@ -62,10 +62,16 @@ impl Endpoint {
         &self.text
     }
 
-    /// The address of one file of one revision of a model.
-    pub(crate) fn file(&self, id: &str, revision: &str, file: &str) -> String {
+    /// The address of one file of one revision of a repository.
+    pub(crate) fn file(&self, repository: &str, revision: &str, file: &str) -> String {
         let revision = revision.replace('/', "%2F");
-        format!("{}/{id}/resolve/{revision}/{file}", self.text)
+        format!("{}/{repository}/resolve/{revision}/{file}", self.text)
+    }
+
+    /// The address that tells which files one revision of a data set's repository has.
+    pub(crate) fn listing(&self, repository: &str, revision: &str) -> String {
+        let revision = revision.replace('/', "%2F");
+        format!("{}/api/{repository}/revision/{revision}", self.text)
     }
 
     /// True if `url` has this endpoint's scheme, host and port.
@@ -122,6 +128,10 @@ mod tests {
         assert_eq!(
             endpoint.file("a/b", "refs/pr/1", "config.json"),
             "https://hub.example/base/a/b/resolve/refs%2Fpr%2F1/config.json"
+        );
+        assert_eq!(
+            endpoint.listing("datasets/a/b", "refs/convert/parquet"),
+            "https://hub.example/base/api/datasets/a/b/revision/refs%2Fconvert%2Fparquet"
         );
         for bad in [
             "hub.example",

@@ -1,4 +1,4 @@
-//! The cache on disk: one folder per version of a model, sealed by a manifest written last.
+//! The cache on disk: one folder per version of a model or a data set, sealed by a manifest written last.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -8,20 +8,22 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HubError;
-use crate::names::{ModelId, is_plain_file_name};
+use crate::names::{Kind, RepoId, is_plain_file_name, is_plain_path};
 use crate::{Event, Model, digest};
 
-/// The manifest's name in a model's folder.
+/// The manifest's name in the folder of a version.
 const MANIFEST: &str = "hone-hub.json";
+/// Where a data set's files are within it: whoever reads them finds nothing else there.
+const FILES: &str = "files";
 const FORMAT: u32 = 1;
 
 /// The source of files that somebody placed by hand.
 const PLACED: &str = "files placed by hand";
 
-/// One file of a model, as it was verified.
+/// One file of a model or a data set, as it was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileInfo {
-    /// The file's name in the model's folder.
+    /// The file's name in the model's folder; of a data set its path in the repository.
     pub name: String,
     /// Its length.
     pub bytes: u64,
@@ -43,10 +45,16 @@ pub(crate) struct Manifest {
     /// Seconds since 1970, to try the newest folder first.
     saved: u64,
     pub(crate) files: Vec<FileInfo>,
+    /// Of a data set: the folder in the repository where its parts lie.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) base: String,
+    /// Of a data set: files that were not fetched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left: Vec<String>,
 }
 
 impl Manifest {
-    pub(crate) fn new(id: &ModelId, revision: &str, source: String, files: Vec<FileInfo>) -> Self {
+    pub(crate) fn new(id: &RepoId, revision: &str, source: String, files: Vec<FileInfo>) -> Self {
         Self {
             format: FORMAT,
             id: id.full(),
@@ -58,6 +66,8 @@ impl Manifest {
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             files,
+            base: String::new(),
+            left: Vec::new(),
         }
     }
 
@@ -71,14 +81,18 @@ impl Manifest {
         put_in_place(&draft, &path)
     }
 
-    /// The manifest in `folder`, if there is a readable one.
-    fn read(folder: &Path) -> Option<Self> {
+    /// The manifest in `folder`, if there is a readable one whose names lead nowhere else.
+    fn read(folder: &Path, kind: Kind) -> Option<Self> {
         let text = fs::read_to_string(folder.join(MANIFEST)).ok()?;
         let manifest: Self = serde_json::from_str(&text).ok()?;
-        let plain = manifest
-            .files
-            .iter()
-            .all(|file| is_plain_file_name(&file.name));
+        let mut names = manifest.files.iter().map(|file| &file.name);
+        let plain = match kind {
+            Kind::Model => names.all(|name| is_plain_file_name(name)),
+            Kind::DataSet => {
+                names.all(|name| is_plain_path(name))
+                    && (manifest.base.is_empty() || is_plain_path(&manifest.base))
+            }
+        };
         (manifest.format == FORMAT && plain && !manifest.files.is_empty()).then_some(manifest)
     }
 
@@ -125,29 +139,70 @@ impl Damaged {
 /// What the cache holds of one revision.
 #[derive(Debug)]
 pub(crate) enum Found {
-    Sound(Model),
+    Sound(PathBuf, Box<Manifest>),
     /// Nothing to use as it is; perhaps folders to mend.
     Nothing(Vec<Damaged>),
 }
 
-/// All cached versions of one model.
+/// What there is to begin with.
+pub(crate) enum Opened {
+    /// A folder that can be used as it is.
+    Sound(PathBuf, Box<Manifest>),
+    /// Nothing, or folders to mend; and the lock of whoever fills one.
+    ToFill(File, Vec<Damaged>),
+}
+
+/// All cached versions of one model, or of one configuration of a data set.
 #[derive(Debug)]
 pub(crate) struct Shelf<'a> {
     root: PathBuf,
-    id: &'a ModelId,
+    id: &'a RepoId,
 }
 
 impl<'a> Shelf<'a> {
-    pub(crate) fn new(cache: &Path, id: &'a ModelId) -> Self {
-        let root = cache
-            .join("models")
-            .join(format!("{}--{}", id.owner, id.name));
+    pub(crate) fn new(cache: &Path, id: &'a RepoId) -> Self {
+        let kind = match id.kind {
+            Kind::Model => "models",
+            Kind::DataSet => "datasets",
+        };
+        // No half of an id holds "--".
+        let name = id.full().replace('/', "--");
+        let root = cache.join(kind).join(name);
         Self { root, id }
     }
 
-    /// The model.
-    pub(crate) fn id(&self) -> &ModelId {
+    /// The model or data set.
+    pub(crate) fn id(&self) -> &RepoId {
         self.id
+    }
+
+    /// Where the files are in the folder of a version.
+    pub(crate) fn files(&self, folder: &Path) -> PathBuf {
+        match self.id.kind {
+            Kind::Model => folder.to_owned(),
+            Kind::DataSet => folder.join(FILES),
+        }
+    }
+
+    /// What is sound of `revision`; else takes the lock, looks again and says what is damaged.
+    pub(crate) fn open(
+        &self,
+        revision: &str,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Opened, HubError> {
+        if let Found::Sound(folder, manifest) = self.find(revision)? {
+            return Ok(Opened::Sound(folder, manifest));
+        }
+        let lock = self.lock(on_event)?;
+        // Another process may have fetched it while this one waited for the lock.
+        let damaged = match self.find(revision)? {
+            Found::Sound(folder, manifest) => return Ok(Opened::Sound(folder, manifest)),
+            Found::Nothing(damaged) => damaged,
+        };
+        for folder in &damaged {
+            folder.tell(on_event);
+        }
+        Ok(Opened::ToFill(lock, damaged))
     }
 
     /// The folder for a commit or revision.
@@ -173,7 +228,7 @@ impl<'a> Shelf<'a> {
         };
         for entry in entries {
             let folder = entry.map_err(HubError::io("read", &self.root))?.path();
-            if let Some(manifest) = Manifest::read(&folder)
+            if let Some(manifest) = Manifest::read(&folder, self.id.kind)
                 && manifest.id == self.id.full()
                 && (manifest.revision == revision || manifest.commit.as_deref() == Some(revision))
             {
@@ -183,13 +238,14 @@ impl<'a> Shelf<'a> {
         folders.sort_by(|a, b| b.1.saved.cmp(&a.1.saved).then_with(|| a.0.cmp(&b.0)));
         let mut damaged = Vec::new();
         for (folder, manifest) in folders {
+            let place = self.files(&folder);
             let files: Vec<_> = manifest
                 .files
                 .iter()
-                .filter_map(|file| Some((file.name.clone(), fault(&folder, file)?)))
+                .filter_map(|file| Some((file.name.clone(), fault(&place, file)?)))
                 .collect();
             if files.is_empty() {
-                return Ok(Found::Sound(manifest.into_model(folder, true)));
+                return Ok(Found::Sound(folder, Box::new(manifest)));
             }
             damaged.push(Damaged {
                 folder,
@@ -200,9 +256,9 @@ impl<'a> Shelf<'a> {
         Ok(Found::Nothing(damaged))
     }
 
-    /// Takes the model's lock, so that two processes do not write the same files; waits for the
+    /// Takes the lock, so that two processes do not write the same files; waits for the
     /// other one if need be. The lock goes when the file is dropped.
-    pub(crate) fn lock(&self, on_event: &mut dyn FnMut(Event)) -> Result<File, HubError> {
+    fn lock(&self, on_event: &mut dyn FnMut(Event)) -> Result<File, HubError> {
         fs::create_dir_all(&self.root).map_err(HubError::io("make the folder", &self.root))?;
         let path = self.root.join(".lock");
         let file = File::options()

@@ -71,7 +71,7 @@ pub(crate) struct Answer {
     pub(crate) response: Response<Body>,
 }
 
-/// Asks the endpoint for the files of one revision of one model.
+/// Asks the endpoint for the files of one revision of one repository.
 pub(crate) struct Client {
     agent: Agent,
     endpoint: Endpoint,
@@ -127,6 +127,22 @@ impl Client {
             request
                 .config()
                 .timeout_global(Some(within))
+                .build()
+                .call()
+                .map_err(|error| Trouble::Net(error.to_string()))
+        })
+    }
+
+    /// The content of `url`, which must begin within this time.
+    pub(crate) fn get_within(&self, url: &str, within: Duration) -> Result<Answer, Trouble> {
+        self.walk(url, false, |url, token| {
+            let mut request = self.agent.get(url);
+            if let Some(token) = token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            request
+                .config()
+                .timeout_recv_response(Some(within))
                 .build()
                 .call()
                 .map_err(|error| Trouble::Net(error.to_string()))

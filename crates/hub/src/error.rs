@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Why a model could not be had.
+use crate::names::Kind;
+
+/// Why a model or a data set could not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -15,10 +17,12 @@ pub enum HubError {
         known: String,
     },
     /// An id with characters that no id has.
-    #[error("'{id}' is not a model id: {why}")]
+    #[error("'{id}' is not a {kind} id: {why}")]
     BadId {
         /// The id as given.
         id: String,
+        /// What was asked for.
+        kind: Kind,
         /// The rule it breaks.
         why: &'static str,
     },
@@ -42,9 +46,11 @@ pub enum HubError {
     /// There is no place for the cache.
     #[error("no folder for the cache: set HONE_CACHE, XDG_CACHE_HOME or HOME")]
     NoCacheFolder,
-    /// The endpoint has no such model.
-    #[error("{endpoint} has no model '{id}' (revision '{revision}'): is the id misspelt?")]
+    /// The endpoint has no such model or data set.
+    #[error("{endpoint} has no {kind} '{id}' (revision '{revision}'): is the id misspelt?")]
     NotFound {
+        /// What was asked for.
+        kind: Kind,
         /// The endpoint asked.
         endpoint: String,
         /// The id asked for.
@@ -52,7 +58,7 @@ pub enum HubError {
         /// The revision asked for.
         revision: String,
     },
-    /// The model is there, this revision of it is not.
+    /// It is there, this revision of it is not.
     #[error("'{id}' has no revision '{revision}'")]
     RevisionNotFound {
         /// The id asked for.
@@ -71,18 +77,20 @@ pub enum HubError {
         with_token: bool,
     },
     /// The endpoint knows who asks and says no (403).
-    #[error("'{id}' is gated {}: accept its terms at {endpoint}/{id}, then {}", token_words(*.with_token), token_advice(*.with_token))]
+    #[error("'{id}' is gated {}: accept its terms at {page}, then {}", token_words(*.with_token), token_advice(*.with_token))]
     Gated {
-        /// The endpoint asked.
-        endpoint: String,
+        /// Where the terms can be read.
+        page: String,
         /// The id asked for.
         id: String,
         /// Whether a token was sent.
         with_token: bool,
     },
-    /// A file without which the folder is no model.
-    #[error("'{id}' has no {file} at revision '{revision}': it is not a model hone can load")]
+    /// A file without which the folder is no model, or no whole data set.
+    #[error("'{id}' has no {file} at revision '{revision}': it is not a {kind} hone can load")]
     MissingFile {
+        /// What was asked for.
+        kind: Kind,
         /// The id asked for.
         id: String,
         /// The revision asked for.
@@ -145,6 +153,66 @@ pub enum HubError {
         files: &'static str,
         /// Where they are looked for.
         folder: PathBuf,
+    },
+    /// No answer, and the cache does not have the data set.
+    #[error(
+        "{endpoint} does not answer ({reason}) and data set '{id}' is not in the cache; offline, name a folder that holds its files"
+    )]
+    OfflineDataSet {
+        /// The endpoint asked.
+        endpoint: String,
+        /// What went wrong.
+        reason: String,
+        /// The id asked for.
+        id: String,
+    },
+    /// The data set has several configurations, and none was named.
+    #[error("data set '{id}' has several configurations: {}; name one, as {id}/{}", .configs.join(", "), .configs.first().map_or("NAME", String::as_str))]
+    SeveralConfigurations {
+        /// The id asked for.
+        id: String,
+        /// Their names.
+        configs: Vec<String>,
+    },
+    /// The data set does not have the configuration.
+    #[error("data set '{id}' has no configuration '{config}'; it has {}", .known.join(", "))]
+    NoConfiguration {
+        /// The id, without the configuration.
+        id: String,
+        /// The one asked for.
+        config: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// No file of the data set is one that can be read.
+    #[error("data set '{id}' has no train, valid or test file that hone reads at revision '{revision}'{}{}", listed(.others), instead(*.conversion))]
+    NoData {
+        /// The id asked for.
+        id: String,
+        /// The revision asked for.
+        revision: String,
+        /// What it has instead.
+        others: Vec<String>,
+        /// Whether the hub's own conversion was looked for.
+        conversion: Conversion,
+    },
+    /// The hub converted the first gigabytes of the data set only.
+    #[error(
+        "data set '{id}' has no files that hone reads, and the hub's own conversion of it has only the beginning of {} (partial-…): fetch the set by hand and name the folder", .parts.join(", ")
+    )]
+    PartlyConverted {
+        /// The id asked for.
+        id: String,
+        /// The parts that are cut off.
+        parts: Vec<String>,
+    },
+    /// What should list a repository's files does not.
+    #[error("{url} is no list of files: {why}")]
+    BadListing {
+        /// The address asked.
+        url: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The connection kept breaking.
     #[error(
@@ -220,6 +288,36 @@ impl HubError {
             path: path.to_owned(),
             source,
         }
+    }
+}
+
+/// Whether the hub's own conversion to Parquet was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conversion {
+    /// The hub has none.
+    Missing,
+    /// It was not asked: conversions are of `main`.
+    NotAsked,
+}
+
+fn instead(conversion: Conversion) -> &'static str {
+    match conversion {
+        Conversion::Missing => {
+            ", and the hub has no conversion of it to Parquet (refs/convert/parquet): \
+             fetch it by hand and name a folder with train.csv (.jsonl, .parquet)"
+        }
+        Conversion::NotAsked => "",
+    }
+}
+
+/// The first of some names in brackets.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let first: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    match names.len() {
+        0 => String::new(),
+        n if n > SHOWN => format!(" ({} and {} more)", first.join(", "), n - SHOWN),
+        _ => format!(" ({})", first.join(", ")),
     }
 }
 

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::address::Endpoint;
-use crate::cache::{Damaged, FileInfo, Found, Shelf};
+use crate::cache::{Damaged, FileInfo, Found, Opened, Shelf};
 use crate::client::Client;
 use crate::download::Patience;
 use crate::error::HubError;
-use crate::names::{ModelId, check_revision};
+use crate::names::{RepoId, check_revision};
 use crate::pip::{self, Pip, PipPackage};
 use crate::remote::Remote;
 
-/// Where models come from when nothing else is said.
+/// Where models and data sets come from when nothing else is said.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
 /// What a fetch tells while it runs.
@@ -59,7 +59,7 @@ pub struct Model {
 /// A longer wait than anybody's, which can still be added to an instant.
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 
-/// Finds models by name, fetches them once, keeps them verified in a cache.
+/// Finds models and data sets by name, fetches them once, keeps them verified in a cache.
 #[derive(Clone)]
 pub struct Hub {
     endpoint: String,
@@ -163,7 +163,7 @@ impl Hub {
         self
     }
 
-    /// The folder all models are cached below.
+    /// The folder everything is cached below.
     pub fn cache(&self) -> &Path {
         &self.cache
     }
@@ -173,10 +173,10 @@ impl Hub {
     /// # Errors
     /// If the name or revision is none, or the cache cannot be read.
     pub fn cached(&self, name: &str, revision: &str) -> Result<Option<Model>, HubError> {
-        let id = ModelId::parse(name)?;
+        let id = RepoId::model(name)?;
         check_revision(revision)?;
         Ok(match Shelf::new(&self.cache, &id).find(revision)? {
-            Found::Sound(model) => Some(model),
+            Found::Sound(folder, manifest) => Some(manifest.into_model(folder, true)),
             Found::Nothing(_) => None,
         })
     }
@@ -195,21 +195,13 @@ impl Hub {
         revision: &str,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Model, HubError> {
-        let id = ModelId::parse(name)?;
+        let id = RepoId::model(name)?;
         check_revision(revision)?;
         let shelf = Shelf::new(&self.cache, &id);
-        if let Found::Sound(model) = shelf.find(revision)? {
-            return Ok(model);
-        }
-        let _lock = shelf.lock(on_event)?;
-        // Another process may have fetched it while this one waited for the lock.
-        let damaged = match shelf.find(revision)? {
-            Found::Sound(model) => return Ok(model),
-            Found::Nothing(damaged) => damaged,
+        let (_lock, damaged) = match shelf.open(revision, on_event)? {
+            Opened::Sound(folder, manifest) => return Ok(manifest.into_model(folder, true)),
+            Opened::ToFill(lock, damaged) => (lock, damaged),
         };
-        for folder in &damaged {
-            folder.tell(on_event);
-        }
         if let Some(model) = shelf.adopt_placed(revision, on_event)? {
             return Ok(model);
         }
@@ -226,15 +218,13 @@ impl Hub {
             .map_err(|second| with_second_reason(error, second))
     }
 
-    fn fetch_from_endpoint(
+    /// The endpoint, asked for one revision.
+    pub(crate) fn remote<'a>(
         &self,
-        shelf: &Shelf<'_>,
-        revision: &str,
-        damaged: &[Damaged],
-        packaged: bool,
-        on_event: &mut dyn FnMut(Event),
-    ) -> Result<Model, HubError> {
-        let remote = Remote {
+        shelf: &'a Shelf<'a>,
+        revision: &'a str,
+    ) -> Result<Remote<'a>, HubError> {
+        Ok(Remote {
             client: Client::new(
                 Endpoint::parse(&self.endpoint)?,
                 self.token.clone(),
@@ -244,7 +234,18 @@ impl Hub {
             shelf,
             answer_within: self.answer_within,
             patience: self.patience,
-        };
+        })
+    }
+
+    fn fetch_from_endpoint(
+        &self,
+        shelf: &Shelf<'_>,
+        revision: &str,
+        damaged: &[Damaged],
+        packaged: bool,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Model, HubError> {
+        let remote = self.remote(shelf, revision)?;
         // With a package at hand there is no need to ask twice.
         let tries = if packaged { 1 } else { 2 };
         // A damaged folder is mended at the commit it was fetched at, if that still exists.

@@ -1,6 +1,26 @@
-//! Names: the short ones this release knows, and the rules for a full model id.
+//! Names: the short ones this release knows, and the rules for a full id of a model or a data set.
+
+use std::fmt;
 
 use crate::error::HubError;
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Weights, with a tokenizer.
+    Model,
+    /// Texts.
+    DataSet,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::DataSet => "data set",
+        })
+    }
+}
 
 /// A model this release knows by a short name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,17 +66,30 @@ pub fn short_names() -> &'static [ShortName] {
     SHORT_NAMES
 }
 
-/// A checked model id and what is known about it beforehand.
+/// True for what may be a data set's name: `owner/name` or `owner/name/configuration`.
+///
+/// ```
+/// assert!(hone_hub::is_data_set_name("nyu-mll/glue/sst2"));
+/// assert!(!hone_hub::is_data_set_name("./glue") && !hone_hub::is_data_set_name("glue"));
+/// ```
+pub fn is_data_set_name(text: &str) -> bool {
+    RepoId::data_set(text).is_ok()
+}
+
+/// A checked id and what is known about it beforehand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ModelId {
+pub(crate) struct RepoId {
+    pub(crate) kind: Kind,
     pub(crate) owner: String,
     pub(crate) name: String,
+    /// The one meant of a data set's configurations.
+    pub(crate) config: Option<String>,
     pub(crate) licence: Option<&'static str>,
 }
 
-impl ModelId {
-    /// Reads a short name or a full id; anything else is an error that names the short names.
-    pub(crate) fn parse(text: &str) -> Result<Self, HubError> {
+impl RepoId {
+    /// Reads a model's short name or full id; anything else is an error that names the short names.
+    pub(crate) fn model(text: &str) -> Result<Self, HubError> {
         let known = SHORT_NAMES
             .iter()
             .find(|short| short.name == text || short.id == text);
@@ -67,18 +100,60 @@ impl ModelId {
                 known: listed(text),
             });
         };
-        check_part(text, owner)?;
-        check_part(text, name)?;
+        check_part(Kind::Model, text, owner)?;
+        check_part(Kind::Model, text, name)?;
         Ok(Self {
+            kind: Kind::Model,
             owner: owner.to_owned(),
             name: name.to_owned(),
+            config: None,
             licence: known.map(|short| short.licence),
         })
     }
 
-    /// The full id, `owner/name`.
+    /// Reads a data set's id, with a configuration behind it where one is meant.
+    pub(crate) fn data_set(text: &str) -> Result<Self, HubError> {
+        let bad = |why| HubError::BadId {
+            id: text.to_owned(),
+            kind: Kind::DataSet,
+            why,
+        };
+        let words: Vec<&str> = text.split('/').collect();
+        let (owner, name, config) = match words[..] {
+            [owner, name] => (owner, name, None),
+            [owner, name, config] => (owner, name, Some(config)),
+            _ => return Err(bad("it is owner/name or owner/name/configuration")),
+        };
+        check_part(Kind::DataSet, text, owner)?;
+        check_part(Kind::DataSet, text, name)?;
+        if config.is_some_and(|config| !is_plain_file_name(config)) {
+            return Err(bad(
+                "a configuration has letters, digits, '.', '_' and '-' only",
+            ));
+        }
+        Ok(Self {
+            kind: Kind::DataSet,
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+            config: config.map(str::to_owned),
+            licence: None,
+        })
+    }
+
+    /// The full id as it is typed: `owner/name`, or `owner/name/configuration`.
     pub(crate) fn full(&self) -> String {
-        format!("{}/{}", self.owner, self.name)
+        match &self.config {
+            None => format!("{}/{}", self.owner, self.name),
+            Some(config) => format!("{}/{}/{config}", self.owner, self.name),
+        }
+    }
+
+    /// Where it lies below an endpoint.
+    pub(crate) fn repository(&self) -> String {
+        match self.kind {
+            Kind::Model => format!("{}/{}", self.owner, self.name),
+            Kind::DataSet => format!("datasets/{}/{}", self.owner, self.name),
+        }
     }
 }
 
@@ -93,7 +168,7 @@ fn listed(text: &str) -> String {
 }
 
 /// One half of an id: these rules keep it a plain folder name on every system.
-fn check_part(id: &str, part: &str) -> Result<(), HubError> {
+fn check_part(kind: Kind, id: &str, part: &str) -> Result<(), HubError> {
     let why = if part.is_empty() {
         "an id is owner/name, and one half is empty"
     } else if part.len() > 96 {
@@ -112,6 +187,7 @@ fn check_part(id: &str, part: &str) -> Result<(), HubError> {
     };
     Err(HubError::BadId {
         id: id.to_owned(),
+        kind,
         why,
     })
 }
@@ -150,6 +226,11 @@ pub(crate) fn is_plain_file_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
+/// True for a path that may be joined to a folder and leads nowhere else.
+pub(crate) fn is_plain_path(path: &str) -> bool {
+    path.len() <= 400 && path.split('/').all(is_plain_file_name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,16 +238,16 @@ mod tests {
     #[test]
     fn short_names_are_valid_ids() {
         for short in short_names() {
-            let id = ModelId::parse(short.name).unwrap();
+            let id = RepoId::model(short.name).unwrap();
             assert_eq!(id.full(), short.id);
             assert_eq!(id.licence, Some(short.licence));
-            assert_eq!(ModelId::parse(short.id).unwrap(), id);
+            assert_eq!(RepoId::model(short.id).unwrap(), id);
         }
     }
 
     #[test]
     fn unknown_name_lists_the_known_ones() {
-        let line = ModelId::parse("bert-base-uncased").unwrap_err().to_string();
+        let line = RepoId::model("bert-base-uncased").unwrap_err().to_string();
         assert!(line.contains("google-bert/bert-base-uncased"), "{line}");
         assert!(line.contains("minilm"), "{line}");
     }
@@ -177,9 +258,31 @@ mod tests {
             "a/../b", "../b", "a/..", "a/b/c", "/b", "a/", "a b/c", "a/b?x", "a/b#x", "a--b/c",
             "a/.b", "a/b%2f", "a/b\\c", "a/ü", "-a/b", "a/b\n",
         ] {
-            assert!(ModelId::parse(id).is_err(), "{id}");
+            assert!(RepoId::model(id).is_err(), "{id}");
         }
-        assert!(ModelId::parse("microsoft/MiniLM-L12_v2.0").is_ok());
+        assert!(RepoId::model("microsoft/MiniLM-L12_v2.0").is_ok());
+    }
+
+    #[test]
+    fn names_of_data_sets() {
+        for (text, repository, config) in [
+            ("stanfordnlp/imdb", "datasets/stanfordnlp/imdb", None),
+            ("nyu-mll/glue/sst2", "datasets/nyu-mll/glue", Some("sst2")),
+            ("a/b/20220301.en", "datasets/a/b", Some("20220301.en")),
+        ] {
+            let id = RepoId::data_set(text).unwrap();
+            assert_eq!(
+                (id.full().as_str(), id.repository().as_str()),
+                (text, repository)
+            );
+            assert_eq!(id.config.as_deref(), config);
+        }
+        for bad in [
+            "imdb", "./imdb", "/a/b", "a/b/", "a//b", "a/b/c/d", "a/..", "a/b/..", "a/b/.c", "~/b",
+            "a\\b", "a/b c", "a/b@main", "../a/b", "-", "",
+        ] {
+            assert!(!is_data_set_name(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The endpoint's side: which files make a model, at which commit, and what its refusals mean.
+//! The endpoint's side: which files make a model, at which commit, and what refusals mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +15,7 @@ use crate::cache::{FileInfo, Manifest, Shelf};
 use crate::client::{Answer, Client, Facts, Trouble};
 use crate::download::{Patience, Wanted, download};
 use crate::error::HubError;
-use crate::names::{ModelId, is_plain_file_name};
+use crate::names::{Kind, RepoId, is_plain_file_name};
 use crate::{Event, Model};
 
 const CONFIG: &str = "config.json";
@@ -41,7 +41,7 @@ pub(crate) const FILES_TO_PLACE: &str =
 /// How long a question about a file may take once the endpoint has answered the first one.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
-/// One fetch of one revision of one model.
+/// One fetch of one revision of one model or data set.
 pub(crate) struct Remote<'a> {
     pub(crate) client: Client,
     pub(crate) revision: &'a str,
@@ -57,31 +57,60 @@ impl Remote<'_> {
     /// counts as out of reach.
     pub(crate) fn probe(&self, version: &str, tries: u32) -> Result<Facts, HubError> {
         let url = self.url(version, CONFIG);
+        self.asked(tries, &mut || {
+            let answer = self.client.head(&url, self.answer_within)?;
+            self.granted(answer).map(|answer| answer.facts)
+        })
+    }
+
+    /// Asks until the network does what it should, `tries` times; then the endpoint is out of reach.
+    pub(crate) fn asked<T>(
+        &self,
+        tries: u32,
+        ask: &mut dyn FnMut() -> Result<T, Trouble>,
+    ) -> Result<T, HubError> {
         let mut left = tries;
         loop {
-            let reason = match self.client.head(&url, self.answer_within) {
-                Ok(answer) if answer.status < 500 && answer.status != 429 => {
-                    return match self.refusal(&answer) {
-                        Some(error) => Err(error),
-                        None if answer.status == 404 => Err(self.no_such_model(&answer.facts)),
-                        None => Ok(answer.facts),
-                    };
-                }
-                Ok(answer) => format!("status {}", answer.status),
+            let reason = match ask() {
+                Ok(answer) => return Ok(answer),
                 Err(Trouble::Net(reason)) => reason,
                 Err(Trouble::Final(error)) => return Err(error),
             };
             left = left.saturating_sub(1);
             if left == 0 {
-                return Err(HubError::Offline {
-                    endpoint: self.endpoint().as_str().to_owned(),
-                    reason,
-                    id: self.id().full(),
-                    files: FILES_TO_PLACE,
-                    folder: self.shelf.placed_folder(self.revision),
-                });
+                return Err(self.offline(reason));
             }
             thread::sleep(self.patience.pause);
+        }
+    }
+
+    /// An answer about something that must be there.
+    pub(crate) fn granted(&self, answer: Answer) -> Result<Answer, Trouble> {
+        if answer.status >= 500 || answer.status == 429 {
+            return Err(Trouble::Net(format!("status {}", answer.status)));
+        }
+        match self.refusal(&answer) {
+            Some(error) => Err(error.into()),
+            None if answer.status == 404 => Err(self.not_there(&answer.facts).into()),
+            None => Ok(answer),
+        }
+    }
+
+    fn offline(&self, reason: String) -> HubError {
+        let (endpoint, id) = (self.endpoint().as_str().to_owned(), self.id().full());
+        match self.id().kind {
+            Kind::Model => HubError::Offline {
+                endpoint,
+                reason,
+                id,
+                files: FILES_TO_PLACE,
+                folder: self.shelf.placed_folder(self.revision),
+            },
+            Kind::DataSet => HubError::OfflineDataSet {
+                endpoint,
+                reason,
+                id,
+            },
         }
     }
 
@@ -118,19 +147,7 @@ impl Remote<'_> {
         files.extend(room.weights(on_event)?);
 
         let licence = self.id().licence.map(str::to_owned);
-        let source = match &facts.commit {
-            Some(commit) => format!(
-                "{}/{} @ {commit}",
-                self.endpoint().as_str(),
-                self.id().full()
-            ),
-            None => format!(
-                "{}/{} @ {}",
-                self.endpoint().as_str(),
-                self.id().full(),
-                self.revision
-            ),
-        };
+        let source = self.source(facts.commit.as_deref().unwrap_or(self.revision));
         let mut manifest = Manifest::new(self.id(), self.revision, source, files);
         manifest.commit = facts.commit.clone();
         manifest.licence = licence.or_else(|| self.licence(version));
@@ -150,19 +167,28 @@ impl Remote<'_> {
         licence_in_card(&String::from_utf8_lossy(&head))
     }
 
-    fn id(&self) -> &ModelId {
+    pub(crate) fn id(&self) -> &RepoId {
         self.shelf.id()
     }
 
-    fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
         self.client.endpoint()
     }
 
     fn url(&self, version: &str, file: &str) -> String {
-        self.endpoint().file(&self.id().full(), version, file)
+        self.endpoint().file(&self.id().repository(), version, file)
     }
 
-    /// The error for an answer that refuses the model as a whole. The endpoint's own word goes
+    /// Where a version comes from, for a reader.
+    pub(crate) fn source(&self, version: &str) -> String {
+        format!("{} @ {version}", self.page())
+    }
+
+    fn page(&self) -> String {
+        format!("{}/{}", self.endpoint().as_str(), self.id().repository())
+    }
+
+    /// The error for an answer that refuses the repository as a whole. The endpoint's own word goes
     /// before the status: it answers 401 for a model that is gated, and 404 for a lone file too.
     fn refusal(&self, answer: &Answer) -> Option<HubError> {
         let endpoint = self.endpoint().as_str().to_owned();
@@ -170,7 +196,7 @@ impl Remote<'_> {
         let with_token = self.client.has_token();
         match (answer.status, answer.facts.error_code.as_deref()) {
             (401 | 403, Some("GatedRepo")) | (403, _) => Some(HubError::Gated {
-                endpoint,
+                page: self.page(),
                 id,
                 with_token,
             }),
@@ -179,9 +205,7 @@ impl Remote<'_> {
                 id,
                 with_token,
             }),
-            (404, Some("RepoNotFound" | "RevisionNotFound")) => {
-                Some(self.no_such_model(&answer.facts))
-            }
+            (404, Some("RepoNotFound" | "RevisionNotFound")) => Some(self.not_there(&answer.facts)),
             (400.., _) if answer.status != 404 => Some(HubError::Status {
                 url: self.url(self.revision, ""),
                 status: answer.status,
@@ -190,15 +214,17 @@ impl Remote<'_> {
         }
     }
 
-    /// The error for a 404 on the one file that every model has.
-    fn no_such_model(&self, facts: &Facts) -> HubError {
+    /// The error for a 404 on what everything of this kind has; of a model that is one file.
+    fn not_there(&self, facts: &Facts) -> HubError {
+        let kind = self.id().kind;
         match facts.error_code.as_deref() {
-            Some("EntryNotFound") => self.missing(CONFIG),
+            Some("EntryNotFound") if kind == Kind::Model => self.missing(CONFIG),
             Some("RevisionNotFound") => HubError::RevisionNotFound {
                 id: self.id().full(),
                 revision: self.revision.to_owned(),
             },
             _ => HubError::NotFound {
+                kind,
                 endpoint: self.endpoint().as_str().to_owned(),
                 id: self.id().full(),
                 revision: self.revision.to_owned(),
@@ -206,8 +232,9 @@ impl Remote<'_> {
         }
     }
 
-    fn missing(&self, file: &str) -> HubError {
+    pub(crate) fn missing(&self, file: &str) -> HubError {
         HubError::MissingFile {
+            kind: self.id().kind,
             id: self.id().full(),
             revision: self.revision.to_owned(),
             file: file.to_owned(),
@@ -216,12 +243,12 @@ impl Remote<'_> {
 }
 
 /// The folder being filled.
-struct Room<'a> {
-    remote: &'a Remote<'a>,
-    version: &'a str,
-    folder: &'a Path,
-    pinned: bool,
-    known: &'a [FileInfo],
+pub(crate) struct Room<'a> {
+    pub(crate) remote: &'a Remote<'a>,
+    pub(crate) version: &'a str,
+    pub(crate) folder: &'a Path,
+    pub(crate) pinned: bool,
+    pub(crate) known: &'a [FileInfo],
 }
 
 impl Room<'_> {
@@ -252,6 +279,19 @@ impl Room<'_> {
         )
     }
 
+    /// A file that must be there.
+    pub(crate) fn needed(
+        &self,
+        name: &str,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<FileInfo, HubError> {
+        let file = match self.ask(name)? {
+            Some(facts) => self.file(name, Some(facts), on_event)?,
+            None => None,
+        };
+        file.ok_or_else(|| self.remote.missing(name))
+    }
+
     /// The weights: one file, or a list and the shards it names.
     fn weights(&self, on_event: &mut dyn FnMut(Event)) -> Result<Vec<FileInfo>, HubError> {
         if let Some(facts) = self.ask(WEIGHTS)?
@@ -271,12 +311,7 @@ impl Room<'_> {
         };
         let mut files = vec![index];
         for shard in self.shards()? {
-            let facts = self.ask(&shard)?;
-            let file = match facts {
-                Some(facts) => self.file(&shard, Some(facts), on_event)?,
-                None => None,
-            };
-            files.push(file.ok_or_else(|| self.remote.missing(&shard))?);
+            files.push(self.needed(&shard, on_event)?);
         }
         Ok(files)
     }
@@ -351,6 +386,11 @@ fn licence_in_card(card: &str) -> Option<String> {
         .find_map(|line| line.strip_prefix("license:"))?
         .trim()
         .trim_matches(['"', '\'']);
+    plain_licence(licence)
+}
+
+/// A licence's name, where it looks like one.
+pub(crate) fn plain_licence(licence: &str) -> Option<String> {
     let plain = !licence.is_empty()
         && licence.len() <= 64
         && licence

@@ -6,4 +6,5 @@ mod fetched;
 mod packaged;
 mod refused;
 mod server;
+mod sets;
 mod world;

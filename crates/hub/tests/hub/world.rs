@@ -1,10 +1,10 @@
-//! A made-up model, an endpoint that serves it as the real one would, and a hub to fetch it.
+//! A made-up model and made-up data sets, an endpoint that serves them as the real one would, and a hub to fetch them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use hone_hub::{Event, Hub, HubError, Model};
+use hone_hub::{DataSet, Event, Hub, HubError, Model, Role};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -60,10 +60,102 @@ pub fn answer(files: &Files, request: &Request) -> Reply {
     }
 }
 
+/// The made-up data set.
+pub const SET: &str = "owner/set";
+/// The commit of what the hub made of it.
+pub const CONVERTED: &str = "cccccccccccccccccccccccccccccccccccccccc";
+
+/// A data set's repository: its own files, and the hub's conversion where there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Repository {
+    pub main: Files,
+    pub conversion: Option<Files>,
+}
+
+/// What a made-up file holds: no two are alike.
+pub fn content(path: &str) -> Vec<u8> {
+    path.bytes().cycle().take(4000).collect()
+}
+
+impl Repository {
+    /// Files by their paths.
+    pub fn new(main: &[&str], conversion: Option<&[&str]>) -> Self {
+        let files = |paths: &[&str]| {
+            let named = paths.iter().map(|path| ((*path).to_owned(), content(path)));
+            named.collect()
+        };
+        Self {
+            main: files(main),
+            conversion: conversion.map(files),
+        }
+    }
+
+    /// Commit and files of a revision as it stands in an address.
+    fn at(&self, revision: &str) -> Option<(&str, &Files)> {
+        match revision {
+            "main" | COMMIT => Some((COMMIT, &self.main)),
+            "refs%2Fconvert%2Fparquet" | CONVERTED => Some((CONVERTED, self.conversion.as_ref()?)),
+            _ => None,
+        }
+    }
+
+    /// Answers as the hub does: the list of a revision's files with its commit, and the files.
+    pub fn answer(&self, request: &Request) -> Reply {
+        let unknown = |code| Reply::status(404).with("X-Error-Code", code);
+        if let Some(revision) = request
+            .path
+            .strip_prefix(&format!("/api/datasets/{SET}/revision/"))
+        {
+            let Some((commit, files)) = self.at(revision) else {
+                return unknown("RevisionNotFound");
+            };
+            let names = files
+                .keys()
+                .map(|name| format!("{{\"rfilename\": {name:?}}}"));
+            let names: Vec<String> = names.collect();
+            let names = names.join(", ");
+            let body = format!(
+                "{{\"id\": {SET:?}, \"sha\": {commit:?}, \"gated\": false, \"siblings\": [{names}], \
+                 \"cardData\": {{\"license\": \"mit\"}}}}"
+            );
+            return Reply {
+                status: 200,
+                body: body.into_bytes(),
+                ..Reply::default()
+            };
+        }
+        let file = request
+            .path
+            .strip_prefix(&format!("/datasets/{SET}/resolve/"))
+            .and_then(|rest| rest.split_once('/'));
+        let Some((revision, name)) = file else {
+            return unknown("RepoNotFound");
+        };
+        match self.at(revision).map(|(_, files)| files.get(name)) {
+            Some(Some(content)) => with_facts(name, content, ranged(content, request)),
+            Some(None) => unknown("EntryNotFound"),
+            None => unknown("RevisionNotFound"),
+        }
+    }
+}
+
+/// What a reader of Parquet and CSV makes of a name: training and test texts, and names of labels.
+pub fn role(path: &str) -> Role {
+    let part = |name: &str| ["train", "test"].iter().any(|part| name.starts_with(part));
+    match path.split_once('/') {
+        Some((folder, file)) if ["train", "test"].contains(&folder) && file == "0000.parquet" => {
+            Role::Part
+        }
+        None if part(path) && (path.ends_with(".parquet") || path.ends_with(".csv")) => Role::Part,
+        None if path == "labels.txt" => Role::Beside,
+        _ => Role::Other,
+    }
+}
+
 /// The hub's own headers.
 pub fn with_facts(name: &str, content: &[u8], reply: Reply) -> Reply {
     let reply = reply.with("X-Repo-Commit", COMMIT);
-    if name.ends_with(".safetensors") {
+    if name.ends_with(".safetensors") || name.ends_with(".parquet") {
         reply
             .with("X-Linked-Etag", format!("\"{}\"", sha256(content)))
             .with("X-Linked-Size", content.len().to_string())
@@ -130,6 +222,12 @@ impl World {
     pub fn tiny(&mut self, endpoint: &str) -> Result<Model, HubError> {
         let hub = self.hub(endpoint);
         self.fetch(&hub, ID)
+    }
+
+    /// Fetches a data set.
+    pub fn set(&mut self, hub: &Hub, name: &str) -> Result<DataSet, HubError> {
+        self.events.clear();
+        hub.fetch_data_set(name, "main", &role, &mut |event| self.events.push(event))
     }
 
     pub fn notes(&self) -> String {
