@@ -29,6 +29,13 @@ const UNREAD: &str = "Not read: keep it for the recipe that you choose in the en
 const INNER: &str = "What selects the weights inside each fold: a fraction of the fold's own training texts, a file for all \
     folds, or none [default: by --recipe; standard: 0.1]";
 const GO_ON: &str = "Continue what --out began, from its newest checkpoint";
+/// What these are in `hone pretrain`.
+const RAW: &str = "Texts, labelled or not: a .txt with one a line, any file that train reads, a folder with train and valid, or a \
+    data set of the hub (owner/name)";
+const HELD_OUT: &str =
+    "Validation texts: a file, a fraction of the texts, or none [default: the folder's, else 0.05]";
+const SAID: &str = "What selection and patience go by: loss or perplexity [default: loss]";
+const FILLER: &str = "Learning rate of the head that says masked words [default: 10 times --lr]";
 const OBJECT: &str = "Print what was found as one JSON object on standard output";
 
 /// The verbs.
@@ -37,6 +44,10 @@ pub enum Verb {
     /// Fine-tune a model; with no argument at all, a demonstration on built-in film reviews
     #[command(allow_negative_numbers = true)]
     Train(Box<TrainArgs>),
+    /// Have a model say masked words of unlabelled texts of your field, before it is fine-tuned
+    #[command(allow_negative_numbers = true, mut_args(crate::pretrain::shown), mut_arg("data", |a| a.help(RAW)),
+        mut_arg("valid", |a| a.help(HELD_OUT)), mut_arg("metric", |a| a.help(SAID)), mut_arg("head_lr", |a| a.help(FILLER)))]
+    Pretrain(Box<crate::pretrain::PretrainArgs>),
     /// Look for faults of a data set before training on it, and whether a model fits it
     Check(Box<crate::check::CheckArgs>),
     /// Estimate a recipe by k-fold cross-validation, and list labels that deserve a look

@@ -200,7 +200,9 @@ pub fn labelled_for<B: Backend>(
     tell_pairs(model, &part.rows);
     tell_words(model, &part.rows);
     let set = LabelSet::new(model.labels().to_vec());
-    let names = set.numbering(&part, hone_train::kind_of(model.task()), &names)?;
+    let kind =
+        hone_train::kind_of(model.task()).context("this model says masked words, no labels")?;
+    let names = set.numbering(&part, kind, &names)?;
     let how = opened.tokenising();
     let (examples, receipt) = labelled(&part, &set, model.task(), names, how)?;
     for line in receipt.lines("data") {

@@ -27,6 +27,7 @@ mod knowledge;
 mod listing;
 mod out;
 mod predict;
+mod pretrain;
 mod progress;
 mod recipe;
 mod report;
@@ -56,6 +57,7 @@ pub enum Exit {
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Train(args) => train::run(*args),
+        Verb::Pretrain(args) => pretrain::run(*args),
         Verb::Crossval(args) => crossval::run(*args),
         Verb::Study(args) => study::run(*args),
         Verb::Tune(args) => tune::run(*args),

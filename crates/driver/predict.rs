@@ -319,6 +319,8 @@ fn answer(
             object.insert("tags".into(), json!(tags));
             object.insert("entities".into(), json!(entities));
         }
+        // Such a folder is refused when it is opened.
+        Task::Mask => {}
     }
     object.insert("truncated_tokens".into(), json!(truncated));
     Value::Object(object)

@@ -422,7 +422,9 @@ pub(crate) fn can_name(task: Task, labels: &[String]) -> Result<(), String> {
     if task == Task::Mask {
         return match labels.first() {
             None => Ok(()),
-            Some(first) => Err(format!("{first:?} and others, where masked words have none")),
+            Some(first) => Err(format!(
+                "{first:?} and others, where masked words have none"
+            )),
         };
     }
     if labels.is_empty() {

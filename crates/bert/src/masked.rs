@@ -374,7 +374,10 @@ mod tests {
             assert!(close(&losses, &whole), "{at}");
             for (index, (a, b)) in of_whole.iter().zip(&gradients).enumerate() {
                 let name = &model.layout().table.params()[index].name;
-                assert!(close(a.as_ref().unwrap(), b.as_ref().unwrap()), "{at} {name}");
+                assert!(
+                    close(a.as_ref().unwrap(), b.as_ref().unwrap()),
+                    "{at} {name}"
+                );
             }
         }
     }
@@ -394,7 +397,11 @@ mod tests {
                     // Below the lowest that trains nothing is asked for.
                     None => assert!(param.name.contains(frozen), "{frozen}: {}", param.name),
                     Some(some) => {
-                        assert!(close(&some, all.as_ref().unwrap()), "{frozen}: {}", param.name);
+                        assert!(
+                            close(&some, all.as_ref().unwrap()),
+                            "{frozen}: {}",
+                            param.name
+                        );
                     }
                 }
             }
@@ -423,7 +430,10 @@ mod tests {
             (asked(&[0, 4], &[1]), "2 masked rows with 1 words"),
             (asked(&[4, 4], &[1, 1]), "must ascend"),
             (asked(&[5], &[1]), "masked row 5 of a batch of 5 tokens"),
-            (asked(&[4], &[9]), "masked word 9, where the vocabulary has 9"),
+            (
+                asked(&[4], &[9]),
+                "masked word 9, where the vocabulary has 9",
+            ),
         ] {
             let said = asked.check(5, 9).unwrap_err().to_string();
             assert!(said.contains(says), "{said}");

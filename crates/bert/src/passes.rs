@@ -286,11 +286,7 @@ impl<B: Backend> Model<B> {
     }
 
     /// [`Model::queue_masked_loss`], waited for.
-    pub fn masked_losses(
-        &self,
-        acts: &mut Acts<B>,
-        asked: &Masked,
-    ) -> Result<Vec<f64>, BertError> {
+    pub fn masked_losses(&self, acts: &mut Acts<B>, asked: &Masked) -> Result<Vec<f64>, BertError> {
         let mut losses = Vec::with_capacity(asked.at.len());
         for block in self.queue_masked_loss(acts, asked)? {
             losses.extend(self.backend.arrived(block)?);

@@ -108,6 +108,12 @@ impl<B: Backend> Model<B> {
         save::save_config(&self.config, self.task, &self.labels, folder)?;
         let path = folder.join("model.safetensors");
         let beside = &self.carried;
-        save::save_weights(self.backend.as_ref(), &self.params, &self.layout, beside, &path)
+        save::save_weights(
+            self.backend.as_ref(),
+            &self.params,
+            &self.layout,
+            beside,
+            &path,
+        )
     }
 }

@@ -297,7 +297,7 @@ fn missing_labels(task: Task, labels: &[String], examples: &Examples) -> Vec<Str
             .flatten()
             .copied()
             .for_each(&mut mark),
-        Targets::Values(_) => return Vec::new(),
+        Targets::Values(_) | Targets::Masked(_) => return Vec::new(),
     }
     debug_assert!(task != Task::Regress);
     let missing = labels.iter().zip(&seen).filter(|(_, seen)| !**seen);

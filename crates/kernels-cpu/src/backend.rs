@@ -483,13 +483,7 @@ impl Backend for CpuBackend {
         }
     }
 
-    fn activation_backward(
-        &self,
-        activation: Activation,
-        _: usize,
-        pre: &[f32],
-        d: &mut [f32],
-    ) {
+    fn activation_backward(&self, activation: Activation, _: usize, pre: &[f32], d: &mut [f32]) {
         activation::backward(&self.team, self.path, activation, pre, d);
     }
 
@@ -756,7 +750,9 @@ impl Backend for CpuBackend {
         losses: &mut [f64],
         dlogits: &mut [f32],
     ) {
-        loss::class(&self.team, self.path, logits, class, weights, losses, dlogits);
+        loss::class(
+            &self.team, self.path, logits, class, weights, losses, dlogits,
+        );
     }
 
     fn symmetric_kl(

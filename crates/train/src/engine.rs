@@ -395,7 +395,9 @@ impl<B: Backend> Engine<B> {
         let mut acc = Acc::Set;
         for micro in plan.micro_batches(train, index) {
             if model.task() == Task::Mask {
-                queued.losses.extend(self.say_masked(model, train, micro, &pass, total, acc)?);
+                queued
+                    .losses
+                    .extend(self.say_masked(model, train, micro, &pass, total, acc)?);
                 queued.tokens += train.tokens_of(micro);
                 acc = Acc::Add;
                 continue;

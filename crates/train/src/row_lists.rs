@@ -329,10 +329,9 @@ fn gold(set: &Examples, part: &Part, index: usize, labels: &[String]) -> String 
         Targets::Sets { sets, unknown } if unknown[index] == 0 => {
             names(sets[index].iter().map(|c| Some(*c)), labels, "").join("|")
         }
-        Targets::Sets { .. }
-        | Targets::Values(_)
-        | Targets::Tags { .. }
-        | Targets::Masked(_) => written(),
+        Targets::Sets { .. } | Targets::Values(_) | Targets::Tags { .. } | Targets::Masked(_) => {
+            written()
+        }
     }
 }
 

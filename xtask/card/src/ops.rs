@@ -100,6 +100,7 @@ pub fn each<B: Backend, V: Visit<B>>(b: &B, shape: &Shape, see: &mut V) -> Resul
         intermediate: inner,
         heads,
         classes: CLASSES,
+        answered: t,
     })?;
     let (act, master) = (size_of::<B::Act>() as f64, size_of::<B::Master>() as f64);
     let moved = |acts: usize, masters: usize| acts as f64 * act + masters as f64 * master;

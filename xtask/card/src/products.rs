@@ -73,6 +73,7 @@ impl<'b, B: Backend> Layer<'b, B> {
             intermediate: inner,
             heads: hidden.div_ceil(64),
             classes: 2,
+            answered: tokens,
         })?;
         let mut table = ParamTable::builder();
         for (name, out, input) in products {

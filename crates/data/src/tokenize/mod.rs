@@ -167,7 +167,8 @@ impl Tokenizer {
             .token_to_id("[MASK]")
             .ok_or_else(|| DataError::Tokenizer {
                 path: self.path.clone(),
-                reason: "it has no [MASK], which stands for the words that a model is to say".to_owned(),
+                reason: "it has no [MASK], which stands for the words that a model is to say"
+                    .to_owned(),
             })
     }
 

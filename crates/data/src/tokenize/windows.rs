@@ -84,7 +84,10 @@ mod tests {
             for window in &windows {
                 assert!((3..=most).contains(&window.len()), "{words} {most}");
                 assert_eq!((window[0], window[window.len() - 1]), (2, 3));
-                assert!(!tokenizer.continues(window[1]), "{words} {most}: {window:?}");
+                assert!(
+                    !tokenizer.continues(window[1]),
+                    "{words} {most}: {window:?}"
+                );
                 found.extend_from_slice(&window[1..window.len() - 1]);
             }
             assert_eq!(found, whole[1..whole.len() - 1], "{words} {most}");

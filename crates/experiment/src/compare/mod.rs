@@ -103,7 +103,7 @@ pub fn compare(task: Task, a: &Answers, b: &Answers, seed: u64) -> Comparison {
         }
     };
     let metric = match task {
-        Task::Classify => None,
+        Task::Classify | Task::Mask => None,
         Task::MultiLabel => Some(PairedMetric::of("micro_f1", n, seed, f1)),
         Task::Tag => Some(PairedMetric::of("entity_f1", n, seed, f1)),
         Task::Regress => Some(PairedMetric::of("pearson", n, seed, pearson)),

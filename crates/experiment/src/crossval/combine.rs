@@ -75,7 +75,9 @@ pub fn vote<B: Backend>(
         let mut acts = model.plan_eval(EvalBatches::USUAL.limits(examples))?;
         let each = |p: Prediction<'_>| {
             let said: Vec<f64> = match task {
-                Task::Classify | Task::Tag => p.logits.chunks(classes).flat_map(softmax).collect(),
+                Task::Classify | Task::Tag | Task::Mask => {
+                    p.logits.chunks(classes).flat_map(softmax).collect()
+                }
                 Task::MultiLabel => p.logits.iter().map(|&z| sigmoid(z)).collect(),
                 Task::Regress => p.logits.to_vec(),
             };
@@ -106,7 +108,7 @@ pub fn vote<B: Backend>(
                 match task {
                     Task::Regress => mean,
                     Task::MultiLabel => (mean / (1.0 - mean).max(f64::MIN_POSITIVE)).ln(),
-                    Task::Classify | Task::Tag => mean.max(f64::MIN_POSITIVE).ln(),
+                    Task::Classify | Task::Tag | Task::Mask => mean.max(f64::MIN_POSITIVE).ln(),
                 }
             })
             .collect();

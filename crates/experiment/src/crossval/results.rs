@@ -168,6 +168,8 @@ impl<'a> OutOfFold<'a> {
                 (names(&all[i]), names(&given), p)
             }
             Targets::Values(all) => (all[i].to_string(), logits[0].to_string(), Vec::new()),
+            // Nobody cross-validates them.
+            Targets::Masked(_) => (String::new(), String::new(), Vec::new()),
             Targets::Tags { first_pieces, .. } => {
                 let whole = entry.said.as_predicted(self.examples, self.labels.len());
                 let p = Prediction {

@@ -169,7 +169,15 @@ pub fn backward(team: &Team, path: Path, kind: Activation, pre: &[f32], d: &mut 
         // SAFETY: both are one row of as many elements, and `d` is this call's alone.
         unsafe {
             let size = (1, d.len());
-            slope_tile(path, kind, pre.as_ptr(), d.as_mut_ptr(), None, d.len(), size);
+            slope_tile(
+                path,
+                kind,
+                pre.as_ptr(),
+                d.as_mut_ptr(),
+                None,
+                d.len(),
+                size,
+            );
         }
     });
 }

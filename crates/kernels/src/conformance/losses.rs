@@ -5,7 +5,15 @@ use crate::{Backend, Loss};
 
 pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
     let b = rig.b;
-    for (rows, classes) in [(1, 1), (5, 2), (9, 3), (8, 2), (33, 19), (4, 300), (3, 2500)] {
+    for (rows, classes) in [
+        (1, 1),
+        (5, 2),
+        (9, 3),
+        (8, 2),
+        (33, 19),
+        (4, 300),
+        (3, 2500),
+    ] {
         let logits: Vec<f64> = rig
             .numbers(rows * classes)
             .iter()

@@ -193,7 +193,10 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
                     None,
                     None,
                 );
-                rig.keep(format!("head_linear_backward {acc:?} {size}, dx alone"), &alone);
+                rig.keep(
+                    format!("head_linear_backward {acc:?} {size}, dx alone"),
+                    &alone,
+                );
                 rig.keep(format!("head_linear_backward {acc:?} {size}, dx"), &dx);
                 rig.keep(format!("head_linear_backward {acc:?} {size}, dw"), &dw);
                 rig.keep(format!("head_linear_backward {acc:?} {size}, db"), &db);

@@ -17,9 +17,8 @@ use crate::resume::Begin;
 use crate::save::{PAIRS, save_folder, save_summary};
 use crate::watch::{CollapseGuard, Watch};
 use crate::{
-    Abstain, Ending, Examples, FrozenPrefix, Init, Options, Outcome,
-    Output, PartSummary, Reading, Select, Summary, TrainError, Training, WordUpdates, fits_task,
-    read_set,
+    Abstain, Ending, Examples, FrozenPrefix, Init, Options, Outcome, Output, PartSummary, Reading,
+    Select, Summary, TrainError, Training, WordUpdates, fits_task, read_set,
 };
 use hone_bert::{Config, HeadChoice, Model, Task, weight_files};
 use hone_data::masking::{Masker, Unit};
@@ -140,7 +139,9 @@ impl Pretraining<'_> {
         };
         let first = hidden(&train.plain, &masker, self.options.seed, 0);
         let (seed, epoch) = OF_VALIDATION;
-        let asked = valid.as_ref().map(|v| hidden(&v.plain, &masker, seed, epoch));
+        let asked = valid
+            .as_ref()
+            .map(|v| hidden(&v.plain, &masker, seed, epoch));
         let text_bytes = memory_now();
         let (mut model, pretrained, weights) = self.begin(backend, config, sink)?;
         let hashes = self.hashes()?;
@@ -151,7 +152,8 @@ impl Pretraining<'_> {
         );
         for (role, examples) in [("training", Some(&first)), ("validation", asked.as_ref())] {
             if let Some(examples) = examples {
-                let role = format!("{role} texts, as the columns, --valid and --split-seed choose them");
+                let role =
+                    format!("{role} texts, as the columns, --valid and --split-seed choose them");
                 marks.insert(role, examples.sha256());
             }
         }
@@ -199,7 +201,9 @@ impl Pretraining<'_> {
         let ending = outcome.ending;
         if ending != Ending::Interrupted && outcome.valid.is_none() {
             let asked = asked.as_ref();
-            outcome.valid = asked.map(|asked| self.read(&model, asked, sink, stop)).transpose()?;
+            outcome.valid = asked
+                .map(|asked| self.read(&model, asked, sink, stop))
+                .transpose()?;
         }
         Abstain::write(None, model.fields_mut())?;
         model.fields_mut().remove(PAIRS);
@@ -253,7 +257,10 @@ impl Pretraining<'_> {
         }
         let loaded: HashSet<&str> = receipt.loaded.iter().map(String::as_str).collect();
         let params = model.layout().table.params();
-        let pretrained: Vec<bool> = params.iter().map(|p| loaded.contains(&p.name[..])).collect();
+        let pretrained: Vec<bool> = params
+            .iter()
+            .map(|p| loaded.contains(&p.name[..]))
+            .collect();
         let mut head = params.iter().zip(&pretrained);
         let new_head = head.any(|(p, &loaded)| p.depth == Depth::Head && !loaded);
         if new_head && options.init == Init::Pretrained {

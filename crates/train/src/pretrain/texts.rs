@@ -53,7 +53,10 @@ impl RawSource {
             part.rows.retain(|row| !row.lacks_text(false));
             let empty = count - part.rows.len();
             if empty > 0 {
-                notes.push(format!("{}: {empty} rows without a text are left out", path.display()));
+                notes.push(format!(
+                    "{}: {empty} rows without a text are left out",
+                    path.display()
+                ));
             }
             Ok(part)
         };
@@ -92,7 +95,10 @@ impl RawSource {
         let split = SplitOff::new(valid.len(), part.rows.len(), "text", self.split_seed);
         notes.push(split.to_string());
         let pick = |rows: &[u32]| Part {
-            rows: rows.iter().map(|&i| part.rows[i as usize].clone()).collect(),
+            rows: rows
+                .iter()
+                .map(|&i| part.rows[i as usize].clone())
+                .collect(),
             ..part.clone_empty()
         };
         (pick(&train), Some(pick(&valid)))

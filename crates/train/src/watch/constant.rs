@@ -31,7 +31,9 @@ impl ConstantAnswer {
             let (targets, weights) = rule.rows(examples, &[i], classes, 1.0);
             for (row, &weight) in targets.chunks_exact(classes.max(1)).zip(&weights) {
                 let whole = match task {
-                    Task::Classify | Task::Tag | Task::Mask => row.iter().map(|&t| f64::from(t)).sum(),
+                    Task::Classify | Task::Tag | Task::Mask => {
+                        row.iter().map(|&t| f64::from(t)).sum()
+                    }
                     Task::MultiLabel | Task::Regress => 1.0,
                 };
                 total += f64::from(weight) * whole;
