@@ -13,6 +13,7 @@ mod knowledge;
 mod pairs;
 mod parquet;
 mod practices;
+mod pretrain;
 mod printed;
 mod recipe;
 mod resume;

@@ -6,7 +6,7 @@ use hone_data::augment::{Augmenter, Protection, Sources};
 use hone_data::{TaskKind, Tokenizer, Truncate};
 use hone_kernels_cpu::CpuBackend;
 use hone_train::{
-    BatchPlan, Done, EpochTexts, Event, Job, JobData, Options, Order, Select, Tokenising,
+    BatchPlan, Done, EpochTexts, Epochs, Event, Job, JobData, Options, Order, Select, Tokenising,
     TrainError, ValidSource, task_of,
 };
 use std::path::Path;
@@ -187,7 +187,7 @@ fn epochs_drawn_ahead_are_those_that_are_trained_on() {
         max_tokens: 70,
         order: Order::Shuffled { seed: 5 },
     };
-    let ahead = texts.ahead(&plan, 3).unwrap();
+    let ahead = texts.ahead(&plan, 3).unwrap().unwrap();
     let mut longest = 0;
     for epoch in [2, 0, 1] {
         let (examples, _) = texts.epoch(epoch).unwrap();

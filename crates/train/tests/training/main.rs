@@ -6,6 +6,7 @@ mod common;
 mod augment;
 mod doubts;
 mod ends;
+mod pretrain;
 mod regularisers;
 mod resume;
 mod said;
