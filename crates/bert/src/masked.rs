@@ -348,7 +348,13 @@ mod tests {
             b.download(view, &mut host).unwrap();
             Some(host)
         };
-        (losses, params.map(of).collect())
+        let gradients: Vec<_> = params.map(of).collect();
+        // Their norm is that of every word's row, also of those that no text holds.
+        let squares = gradients.iter().flatten().flatten().map(|x| x * x);
+        let (norm, mut coefficient) = (squares.sum::<f64>().sqrt(), b.alloc(2).unwrap());
+        let found = grads.norms(b, model.layout(), |_| true, None, &mut coefficient);
+        assert!((found.unwrap().total - norm).abs() <= 1e-12 * norm);
+        (losses, gradients)
     }
 
     fn close(a: &[f64], b: &[f64]) -> bool {

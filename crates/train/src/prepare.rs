@@ -131,6 +131,7 @@ pub fn unlabelled(
                 tokens.resize(tokens.len() + e.ids.len(), None);
                 first_pieces.push(e.first_pieces);
             }
+            // Nothing is hidden yet.
             Targets::Masked(tokens) => tokens.resize(tokens.len() + e.ids.len(), None),
             Targets::Classes(_) | Targets::Sets { .. } | Targets::Values(_) => {}
         }

@@ -5,11 +5,12 @@ mod common;
 
 use common::{Record, Run, data, distance, folder, largest, options, weights};
 use half::bf16;
+use hone_data::masking::Unit;
 use hone_kernels::{Backend, Reference};
 use hone_kernels_cpu::CpuBackend;
 use hone_kernels_cuda::{Card, CudaBackend, Emulator, Event, Number, Order, Recorder, card};
 use hone_tensor::SafetensorsFile;
-use hone_train::{Average, Done, Options, Pool, ValidSource, WordUpdates};
+use hone_train::{Average, Done, Options, Pool, Pretraining, RawSource, ValidSource, WordUpdates};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -356,5 +357,49 @@ fn rounded_activations_train_as_far_as_their_rounding_allows() {
         let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
         let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
         assert!(cosine > 0.97, "{name} moved elsewhere: cosine {cosine:.4}");
+    }
+}
+
+/// Pre-training: the head over the vocabulary, with and without graphs, beside the f64 reference.
+#[test]
+fn masked_words_follow_the_reference() {
+    let texts = RawSource {
+        data: folder().join("train.csv"),
+        valid: ValidSource::Fraction(0.1),
+        columns: hone_data::Columns::default(),
+        split_seed: 0,
+    };
+    let (texts, folder) = (texts.read().unwrap(), folder());
+    let options = Options {
+        max_steps: Some(6),
+        metric: "loss".to_owned(),
+        ..dropped()
+    };
+    fn losses<B: Backend>(backend: B, job: &Pretraining<'_>) -> Vec<f64> {
+        let mut record = Record::default();
+        let stop = record.stop.clone();
+        let done = job.run(Arc::new(backend), &mut record, &stop).unwrap();
+        let valid = done.summary.valid.unwrap().metrics.loss();
+        record.losses.push(valid);
+        record.losses
+    }
+    let job = Pretraining {
+        model: &folder,
+        texts: &texts,
+        options: &options,
+        max_length: Some(12),
+        share: 0.3,
+        unit: Unit::Words,
+        out: None,
+    };
+    let exact = losses(Reference::<f64>::default(), &job);
+    assert_eq!(exact.len(), 7);
+    let graphs = emulated(Order::Random(7)).with_graphs();
+    for found in [
+        losses(emulated(Order::Random(7)), &job),
+        losses(graphs, &job),
+        losses(CpuBackend::new(1), &job),
+    ] {
+        assert!(distance(&found, &exact) < 1e-5, "{found:?} {exact:?}");
     }
 }
