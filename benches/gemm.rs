@@ -54,6 +54,7 @@ fn table(path: Path, wanted: &[String]) {
             intermediate: 3072,
             heads: 12,
             classes: 2,
+            answered: 2048,
         })
         .expect("memory");
     println!(

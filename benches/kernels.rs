@@ -32,6 +32,7 @@ fn backend() -> Arc<Cpu> {
         intermediate: 3072,
         heads: 12,
         classes: 2,
+        answered: 2048,
     })
     .expect("memory for the benches");
     b
