@@ -56,10 +56,18 @@ const ELSEWHERE: [&str; 21] = [
     "abstain_precision",
 ];
 
-/// An option as the help of this verb has it: what is about labels is left out.
+/// An option as the help of this verb has it: what is about labels is left out, and nothing is chosen by a recipe.
 pub fn shown(option: clap::Arg) -> clap::Arg {
     let elsewhere = ELSEWHERE.contains(&option.get_id().as_str());
-    option.hide(elsewhere)
+    let help = option.get_help().map(ToString::to_string);
+    let plain = help.map(|text| {
+        let text = text.replace("by --recipe; standard: ", "");
+        text.replace("by --recipe; ", "")
+    });
+    match plain {
+        Some(plain) => option.help(plain).hide(elsewhere),
+        None => option.hide(elsewhere),
+    }
 }
 
 /// The first of [`ELSEWHERE`] that was typed.

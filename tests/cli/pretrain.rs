@@ -156,6 +156,15 @@ fn what_is_about_labels_is_refused() {
         let words = [&base[..], more].concat();
         world.hone(&words).fails(&[says]);
     }
+    let help = world.hone(&["pretrain", "--help"]).ok().out;
+    for (said, there) in [
+        ("--mask-share", true),
+        ("--layer-decay", true),
+        ("--class-weights", false),
+        ("--recipe", false),
+    ] {
+        assert_eq!(help.contains(said), there, "{said} in {help}");
+    }
     world
         .hone(&["pretrain", "--model", model])
         .fails(&["--data is missing"]);
