@@ -115,6 +115,7 @@ fn epochs_mask_anew_and_validation_does_not() {
         lr: 0.0,
         head_lr: 0.0,
         dropout: 0.0,
+        attention_dropout: 0.0,
         shuffle: false,
         max_steps: Some(62),
         ..options()
