@@ -10,8 +10,8 @@ use clap::Args;
 use hone_bert::Config;
 use hone_experiment::{Combine, CrossVal, CrossValReport};
 use hone_kernels::Backend;
-use hone_report::{JsonLines, Progress, Table, bytes, count, duration, say};
-use hone_train::{JobData, KnownFeatures, Output, Sink, ValidSource, metrics, task_of};
+use hone_report::{Table, bytes, count, duration, say};
+use hone_train::{JobData, KnownFeatures, Output, ValidSource, metrics, task_of};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -229,9 +229,7 @@ fn execute<B: Backend>(
     args: &CrossvalArgs,
 ) -> Result<Exit> {
     let stop = interrupt::watch()?;
-    let log = folder.join("metrics.jsonl");
-    let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
-    let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
+    let mut sink = train::sinks(folder)?;
     let report = crossval.run(backend, &mut sink, stop);
     drop(sink);
     let Some(report) = folder.or_release(report)? else {

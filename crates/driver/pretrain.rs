@@ -3,15 +3,13 @@
 use crate::args::TrainArgs;
 use crate::device::{self, on_device};
 use crate::{Exit, command, dataset, fetch, folder, interrupt, settings, train};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use hone_bert::{Config, Task};
 use hone_data::masking::Unit;
 use hone_kernels::Backend;
-use hone_report::{JsonLines, Progress, bytes, count, duration, say};
-use hone_train::{
-    Ending, Output, Pretrained, Pretraining, RawSource, Sink, Summary, TrainError, Work,
-};
+use hone_report::say;
+use hone_train::{Output, Pretrained, Pretraining, RawSource, Summary, Work};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -139,31 +137,14 @@ fn execute<B: Backend>(
     args: &TrainArgs,
 ) -> Result<Exit> {
     let stop = interrupt::watch()?;
-    let log = out.join("metrics.jsonl");
-    let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
-    let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
+    let mut sink = train::sinks(out)?;
     let done = job.run(backend, &mut sink, stop);
     drop(sink);
-    let Pretrained {
-        summary, ending, ..
-    } = match done {
-        Err(TrainError::Interrupted) => {
-            match out.resumes() && out.join("checkpoints").exists() {
-                true => go_on("interrupted", out),
-                false => {
-                    say!("{}", TrainError::Interrupted);
-                    out.give_back(&[]);
-                }
-            }
-            return Ok(Exit::Interrupted);
-        }
-        done => out.or_release(done)?,
-    };
-    if ending == Ending::Interrupted {
-        let after = format!("interrupted after step {}", summary.steps);
-        go_on(&after, out);
+    let done =
+        train::unless_interrupted("pretrain", done, out, |done| (done.ending, &done.summary))?;
+    let Some(Pretrained { summary, .. }) = done else {
         return Ok(Exit::Interrupted);
-    }
+    };
     if args.json {
         crate::out::line(serde_json::to_string(&summary)?)?;
     }
@@ -171,28 +152,9 @@ fn execute<B: Backend>(
     Ok(Exit::Done)
 }
 
-/// How an interrupted run is gone on with.
-fn go_on(what: &str, out: &Path) {
-    say!(
-        "{what}; go on with: hone pretrain --resume --out {}",
-        command::path(out)
-    );
-}
-
 /// What a person reads at the end.
 fn report(summary: &Summary, out: &Path) {
-    say!(
-        "done in {}: {} steps, {} tokens at {} tokens/s; weights of step {}",
-        duration(summary.seconds),
-        count(summary.steps),
-        count(summary.train_tokens as usize),
-        count(summary.tokens_per_s as usize),
-        summary.best_step
-    );
-    if let Some(peak) = summary.peak_memory_bytes {
-        let planned = bytes(summary.planned_memory_bytes);
-        say!("memory: {planned} planned, {} at most", bytes(peak));
-    }
+    train::tell_cost(summary);
     if let Some(before) = &summary.before {
         say!("valid, before: {}", before.headline());
     }

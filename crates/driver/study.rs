@@ -12,10 +12,10 @@ use hone_bert::{Config, Task};
 use hone_data::augment::Augmenter;
 use hone_experiment::study::{Arm, ArmReport, Design, Study, StudyReport, Verdict};
 use hone_kernels::Backend;
-use hone_report::{Forest, ForestRow, JsonLines, Progress, Table, bytes, duration, say};
+use hone_report::{Forest, ForestRow, Table, bytes, duration, say};
 use hone_train::watch::CollapseGuard;
 use hone_train::{
-    JobData, KnownFeatures, Options, Output, Sink, fits_task, metrics, task_of, write_beside,
+    JobData, KnownFeatures, Options, Output, fits_task, metrics, task_of, write_beside,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -325,9 +325,7 @@ fn execute<B: Backend>(
     json: bool,
 ) -> Result<Exit> {
     let stop = interrupt::watch()?;
-    let log = folder.join("metrics.jsonl");
-    let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
-    let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
+    let mut sink = train::sinks(folder)?;
     let report = study.run(backend, &mut sink, stop);
     drop(sink);
     let Some(report) = folder.or_release(report)? else {

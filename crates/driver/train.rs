@@ -79,33 +79,13 @@ fn execute<B: Backend>(
     args: &TrainArgs,
 ) -> Result<Exit> {
     let stop = interrupt::watch()?;
-    let log = out.join("metrics.jsonl");
-    let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
-    let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
-    let done = match job.run(backend, &mut sink, stop) {
-        Err(TrainError::Interrupted) => {
-            match out.resumes() && out.join("checkpoints").exists() {
-                true => go_on("interrupted", out),
-                false => {
-                    say!("{}", TrainError::Interrupted);
-                    drop(sink);
-                    out.give_back(&[]);
-                }
-            }
-            return Ok(Exit::Interrupted);
-        }
-        done => {
-            drop(sink);
-            out.or_release(done)?
-        }
-    };
-    if done.ending == Ending::Interrupted {
-        go_on(
-            &format!("interrupted after step {}", done.summary.steps),
-            out,
-        );
+    let mut sink = sinks(out)?;
+    let done = job.run(backend, &mut sink, stop);
+    drop(sink);
+    let Some(done) = unless_interrupted("train", done, out, |done| (done.ending, &done.summary))?
+    else {
         return Ok(Exit::Interrupted);
-    }
+    };
     // Now that there is a model in it.
     if folder::is_newest(args, out) {
         folder::point_latest(out);
@@ -118,16 +98,45 @@ fn execute<B: Backend>(
     Ok(Exit::Done)
 }
 
-/// How an interrupted run is gone on with.
-fn go_on(what: &str, out: &Path) {
-    say!(
-        "{what}; go on with: hone train --resume --out {}",
-        command::path(out)
-    );
+/// What hears of work in this folder: the person in front, and its log.
+pub fn sinks(folder: &Path) -> Result<Vec<Box<dyn Sink>>> {
+    let log = folder.join("metrics.jsonl");
+    let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
+    Ok(vec![Box::new(Progress::new()), Box::new(lines)])
 }
 
-/// What a person reads at the end.
-fn report(summary: &Summary, task: Task, pairs: bool, args: &TrainArgs, out: &Path) {
+/// What a run left at its end; none where it was interrupted, of which is said how it is gone on with.
+pub fn unless_interrupted<D>(
+    verb: &str,
+    done: Result<D, TrainError>,
+    out: &Output,
+    end: impl Fn(&D) -> (Ending, &Summary),
+) -> Result<Option<D>> {
+    let go_on = |what: &str| {
+        let out = command::path(out);
+        say!("{what}; go on with: hone {verb} --resume --out {out}");
+    };
+    if let Err(TrainError::Interrupted) = done {
+        match out.resumes() && out.join("checkpoints").exists() {
+            true => go_on("interrupted"),
+            false => {
+                say!("{}", TrainError::Interrupted);
+                out.give_back(&[]);
+            }
+        }
+        return Ok(None);
+    }
+    let done = out.or_release(done)?;
+    let (ending, summary) = end(&done);
+    if ending == Ending::Interrupted {
+        go_on(&format!("interrupted after step {}", summary.steps));
+        return Ok(None);
+    }
+    Ok(Some(done))
+}
+
+/// How long a run was and what it held.
+pub fn tell_cost(summary: &Summary) {
     say!(
         "done in {}: {} steps, {} tokens at {} tokens/s; weights of step {}",
         duration(summary.seconds),
@@ -143,6 +152,11 @@ fn report(summary: &Summary, task: Task, pairs: bool, args: &TrainArgs, out: &Pa
             bytes(peak)
         );
     }
+}
+
+/// What a person reads at the end.
+fn report(summary: &Summary, task: Task, pairs: bool, args: &TrainArgs, out: &Path) {
+    tell_cost(summary);
     for (name, part) in [("valid", &summary.valid), ("test", &summary.test)] {
         if let Some(part) = part {
             let note = match part.used_for_selection {

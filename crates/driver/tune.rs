@@ -10,7 +10,7 @@ use crate::folder;
 use crate::recipe::{Ask, Valid};
 use crate::tune_report::{as_text, measured_any, picture};
 use crate::{Exit, augment, fetch, interrupt, out, settings, train};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use hone_bert::Config;
 use hone_experiment::tune::{
@@ -18,10 +18,10 @@ use hone_experiment::tune::{
     Untouched,
 };
 use hone_kernels::Backend;
-use hone_report::{JsonLines, Progress, say};
+use hone_report::say;
 use hone_train::recipe::Recipe;
 use hone_train::{
-    JobData, KnownFeatures, Options, Output, Sink, ValidSource, fits_task, task_of, write_beside,
+    JobData, KnownFeatures, Options, Output, ValidSource, fits_task, task_of, write_beside,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -439,9 +439,7 @@ struct Finish<'a> {
 fn execute<B: Backend>(backend: &Arc<B>, tune: &Tune<'_>, done: &Finish<'_>) -> Result<Exit> {
     let stop = interrupt::watch()?;
     let folder = done.folder;
-    let log = folder.join("metrics.jsonl");
-    let lines = JsonLines::open(&log).with_context(|| log.display().to_string())?;
-    let mut sink: Vec<Box<dyn Sink>> = vec![Box::new(Progress::new()), Box::new(lines)];
+    let mut sink = train::sinks(folder)?;
     let report = tune.run(backend, &mut sink, stop);
     drop(sink);
     let Some(report) = folder.or_release(report)? else {

@@ -340,9 +340,10 @@ pub fn load<B: Backend>(
         files: source.files.iter().map(|f| f.path().to_owned()).collect(),
         ..Receipt::default()
     };
-    let order = match task {
+    let order = match (task, head) {
+        (Task::Mask, HeadChoice::New) => Err("a new head was asked for".to_owned()),
         // Its outputs are the vocabulary, which the folder's own are; what is not there is drawn.
-        Task::Mask if *head != HeadChoice::New => Ok(Vec::new()),
+        (Task::Mask, _) => Ok(Vec::new()),
         _ => head_order(&source, config, layout, task, head),
     };
     let mut missing = Vec::new();

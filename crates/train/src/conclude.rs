@@ -9,7 +9,6 @@ use crate::examples::Targets;
 use crate::fit::{Fit, Fitted, Prepared, Texts};
 use crate::held_out::HeldOut;
 use crate::job::Job;
-use crate::memory::peak_memory;
 use crate::reading::{Reading, Sureness, read_set};
 use crate::row_lists::Listed;
 use crate::save::{PAIRS, save_summary};
@@ -223,32 +222,17 @@ impl Job<'_> {
                 texts: part.as_ref()?.receipt.clone(),
             })
         };
+        let (receipt, seed) = (&texts.train.receipt, self.options.seed);
         Summary {
             valid: part(&found.valid, &texts.valid, selected),
             test: part(&found.test, &texts.test, false),
-            before: None,
-            gap: outcome.gap.clone(),
-            restart: outcome.restart,
             calibration: found.calibration.clone(),
             abstention: found.abstention.clone(),
             listed,
-            train_loss: outcome.train_loss,
-            train_texts: texts.train.receipt.clone(),
-            best_step: outcome.selected_step,
-            steps: outcome.steps,
             ending: ending.name(),
             unread: found.unread.clone(),
-            train_tokens: outcome.train_tokens,
-            tokens_per_s: outcome.train_tokens as f64 / outcome.train_seconds.max(1e-9),
-            planned_memory_bytes: outcome.planned_bytes,
-            peak_memory_bytes: peak_memory(model.backend().as_ref()),
-            seconds: outcome.seconds.max(started.elapsed().as_secs_f64()),
-            seed: self.options.seed,
-            kernel_path: model.backend().path(),
-            version: env!("CARGO_PKG_VERSION"),
-            hashes: hashes.clone(),
-            weights: weights.clone(),
             recipe: self.recipe.cloned(),
+            ..Summary::of(model, outcome, receipt, (hashes, weights), seed, started)
         }
     }
 }

@@ -109,7 +109,7 @@ impl Targets {
             Targets::Sets { sets: all, .. } => spread::sets(all),
             Targets::Values(all) => spread::values(all, least),
             Targets::Tags { words, .. } => spread::tags(words),
-            // One class for all: nothing but numbers is spread.
+            // They are made of texts that are split already.
             Targets::Masked(_) => Vec::new(),
         }
     }

@@ -196,14 +196,7 @@ impl Job<'_> {
     }
 
     pub(crate) fn length(&self, config: &Config) -> Result<usize, TrainError> {
-        match self.max_length {
-            None => Ok(config.positions),
-            Some(n) if (3..=config.positions).contains(&n) => Ok(n),
-            Some(n) => Err(TrainError::Option(format!(
-                "--max-length {n}: from 3 to the model's {} positions was expected",
-                config.positions
-            ))),
-        }
+        most_tokens(self.max_length, config)
     }
 
     /// SHA-256 of data, tokenizer and weights, by role.
@@ -234,6 +227,18 @@ impl Job<'_> {
         }
         hashes.extend(model_hashes(self.model, weights)?);
         Ok(hashes)
+    }
+}
+
+/// Most tokens of a text: as many as are asked for, else the model's limit.
+pub(crate) fn most_tokens(asked: Option<usize>, config: &Config) -> Result<usize, TrainError> {
+    match asked {
+        None => Ok(config.positions),
+        Some(n) if (3..=config.positions).contains(&n) => Ok(n),
+        Some(n) => Err(TrainError::Option(format!(
+            "--max-length {n}: from 3 to the model's {} positions was expected",
+            config.positions
+        ))),
     }
 }
 

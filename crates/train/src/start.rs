@@ -4,7 +4,7 @@ use crate::events::{Event, Sink};
 use crate::head_start::fit_head;
 use crate::known::KnownFeatures;
 use crate::{Examples, Options, TrainError, fits_task};
-use hone_bert::{Config, HeadChoice, Model, Pool, Task};
+use hone_bert::{Config, HeadChoice, Layout, Model, Pool, Receipt, Task};
 use hone_kernels::Backend;
 use hone_tensor::Depth;
 use serde::{Deserialize, Serialize};
@@ -87,13 +87,8 @@ pub(crate) fn start<B: Backend>(
             (model, receipt, said)
         }
     };
-    let loaded: HashSet<&str> = receipt.loaded.iter().map(String::as_str).collect();
     let table = model.layout().table.clone();
-    let mut pretrained: Vec<bool> = table
-        .params()
-        .iter()
-        .map(|p| loaded.contains(p.name.as_str()))
-        .collect();
+    let mut pretrained = loaded_rows(&receipt, model.layout());
     if options.reinit_top > 0 {
         let first = model.config().layers - options.reinit_top;
         for (row, param) in table.params().iter().enumerate() {
@@ -169,6 +164,13 @@ pub(crate) fn start<B: Backend>(
         weights,
         files: receipt.files,
     }))
+}
+
+/// Of each row of the table whether its weights came from the files.
+pub(crate) fn loaded_rows(receipt: &Receipt, layout: &Layout) -> Vec<bool> {
+    let loaded: HashSet<&str> = receipt.loaded.iter().map(String::as_str).collect();
+    let params = layout.table.params().iter();
+    params.map(|p| loaded.contains(&p.name[..])).collect()
 }
 
 /// A number with four digits that count.

@@ -2,13 +2,18 @@
 
 use crate::abstain::Abstention;
 use crate::calibrate::Calibration;
+use crate::memory::peak_memory;
 use crate::metrics::Metrics;
 use crate::prepare::TextReceipt;
 use crate::recipe::Recipe;
 use crate::row_lists::Listed;
+use crate::training::Outcome;
 use crate::watch::{Gap, Restart};
+use hone_bert::Model;
+use hone_kernels::Backend;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// Metrics of a part in a summary.
 #[derive(Debug, Clone, Serialize)]
@@ -83,4 +88,44 @@ pub struct Summary {
     /// Hyperparameters that were chosen by a recipe, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipe: Option<Recipe>,
+}
+
+impl Summary {
+    /// What every run that trained leaves; of what was asked of its model afterwards nothing yet.
+    pub(crate) fn of<B: Backend>(
+        model: &Model<B>,
+        outcome: &Outcome,
+        texts: &TextReceipt,
+        (hashes, weights): (&BTreeMap<String, String>, &str),
+        seed: u64,
+        started: Instant,
+    ) -> Summary {
+        Summary {
+            valid: None,
+            test: None,
+            before: None,
+            gap: outcome.gap.clone(),
+            restart: outcome.restart,
+            calibration: None,
+            abstention: None,
+            listed: None,
+            train_loss: outcome.train_loss,
+            train_texts: texts.clone(),
+            best_step: outcome.selected_step,
+            steps: outcome.steps,
+            ending: outcome.ending.name(),
+            unread: Vec::new(),
+            train_tokens: outcome.train_tokens,
+            tokens_per_s: outcome.train_tokens as f64 / outcome.train_seconds.max(1e-9),
+            planned_memory_bytes: outcome.planned_bytes,
+            peak_memory_bytes: peak_memory(model.backend().as_ref()),
+            seconds: outcome.seconds.max(started.elapsed().as_secs_f64()),
+            seed,
+            kernel_path: model.backend().path(),
+            version: env!("CARGO_PKG_VERSION"),
+            hashes: hashes.clone(),
+            weights: weights.to_owned(),
+            recipe: None,
+        }
+    }
 }

@@ -58,6 +58,28 @@ pub fn softmax<F: Scalar>(
     }
 }
 
+/// See [`crate::Backend::class_loss`].
+pub fn class<F: Scalar>(
+    logits: &[F],
+    class: &[u32],
+    weights: &[F],
+    losses: &mut [f64],
+    dlogits: &mut [F],
+) {
+    let classes = logits.len() / class.len();
+    let mut targets = vec![F::of(0.0); logits.len()];
+    for (row, &c) in targets.chunks_mut(classes).zip(class) {
+        row[c as usize] = F::of(1.0);
+    }
+    let loss = Loss {
+        logits,
+        targets: &targets[..],
+        weights,
+        classes,
+    };
+    softmax(loss, 0.0, losses, dlogits);
+}
+
 /// See [`crate::Backend::symmetric_kl`].
 pub fn symmetric_kl<F: Scalar>(
     loss: Loss<'_, Reference<F>>,

@@ -558,18 +558,7 @@ impl<F: Scalar> Backend for Reference<F> {
         losses: &mut [f64],
         dlogits: &mut [F],
     ) {
-        let classes = logits.len() / class.len();
-        let mut targets = vec![F::of(0.0); logits.len()];
-        for (row, &c) in targets.chunks_mut(classes).zip(class) {
-            row[c as usize] = F::of(1.0);
-        }
-        let loss = Loss {
-            logits,
-            targets: &targets[..],
-            weights,
-            classes,
-        };
-        loss::softmax(loss, 0.0, losses, dlogits);
+        loss::class(logits, class, weights, losses, dlogits);
     }
 
     fn symmetric_kl(

@@ -337,6 +337,12 @@ mod tests {
                 1,
                 &[0.5, 1.0 / 3.0, 0.375],
             ),
+            (
+                Task::Mask,
+                Metrics::Masked(MaskedWords::of(2, [1.0, 2.0, 6.0].into_iter())),
+                2,
+                &[3.0, 3f64.exp()],
+            ),
         ] {
             assert_eq!(names(task).len(), values.len(), "{task:?}");
             for (name, want) in names(task).iter().zip(values) {
@@ -352,7 +358,7 @@ mod tests {
                 line.starts_with(&format!("loss {:.4}, ", metrics.loss())),
                 "{line}"
             );
-            assert_eq!(metrics.value("perplexity"), None);
+            assert_eq!(metrics.value("bleu"), None);
         }
     }
 }

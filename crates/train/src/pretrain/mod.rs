@@ -10,11 +10,12 @@ use crate::checkpoint::Checkpoints;
 use crate::evaluate::EvalBatches;
 use crate::events::{Event, Sink};
 use crate::identity::Identity;
-use crate::job::model_hashes;
-use crate::memory::{memory_now, peak_memory};
+use crate::job::{model_hashes, most_tokens};
+use crate::memory::memory_now;
 use crate::prepare::TextReceipt;
 use crate::resume::Begin;
 use crate::save::{PAIRS, save_folder, save_summary};
+use crate::start::loaded_rows;
 use crate::watch::{CollapseGuard, Watch};
 use crate::{
     Abstain, Ending, Examples, FrozenPrefix, Init, Options, Outcome, Output, PartSummary, Reading,
@@ -25,7 +26,7 @@ use hone_data::masking::{Masker, Unit};
 use hone_data::{Cut, Tokenizer, Truncate};
 use hone_kernels::Backend;
 use hone_tensor::Depth;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,14 +85,7 @@ impl Pretraining<'_> {
                 "--collapse-guard restart is for labels; pre-training is warned of".to_owned(),
             ));
         }
-        match self.max_length {
-            None => Ok(config.positions),
-            Some(n) if (3..=config.positions).contains(&n) => Ok(n),
-            Some(n) => Err(TrainError::Option(format!(
-                "--max-length {n}: from 3 to the model's {} positions was expected",
-                config.positions
-            ))),
-        }
+        most_tokens(self.max_length, config)
     }
 
     /// Does it. An interrupted run leaves a checkpoint and no model.
@@ -209,7 +203,14 @@ impl Pretraining<'_> {
         model.fields_mut().remove(PAIRS);
         let receipts = (&train.receipt, valid.as_ref().map(|v| &v.receipt));
         let before = before.map(|reading| reading.metrics);
-        let summary = self.summary(&model, &outcome, before, receipts, hashes, weights, started);
+        let summary = self.summary(
+            &model,
+            &outcome,
+            before,
+            receipts,
+            (&hashes, &weights),
+            started,
+        );
         if let (Some(out), true) = (self.out, ending != Ending::Interrupted) {
             let cut = Cut {
                 max_length,
@@ -255,12 +256,8 @@ impl Pretraining<'_> {
             let text = text.to_owned();
             sink.event(&Event::Note { text });
         }
-        let loaded: HashSet<&str> = receipt.loaded.iter().map(String::as_str).collect();
+        let pretrained = loaded_rows(&receipt, model.layout());
         let params = model.layout().table.params();
-        let pretrained: Vec<bool> = params
-            .iter()
-            .map(|p| loaded.contains(&p.name[..]))
-            .collect();
         let mut head = params.iter().zip(&pretrained);
         let new_head = head.any(|(p, &loaded)| p.depth == Depth::Head && !loaded);
         if new_head && options.init == Init::Pretrained {
@@ -320,10 +317,10 @@ impl Pretraining<'_> {
         outcome: &Outcome,
         before: Option<crate::metrics::Metrics>,
         (train, valid): (&TextReceipt, Option<&TextReceipt>),
-        hashes: BTreeMap<String, String>,
-        weights: String,
+        hashes: (&BTreeMap<String, String>, &str),
         started: Instant,
     ) -> Summary {
+        let seed = self.options.seed;
         let selected = self.options.select == Select::Best || outcome.ending == Ending::Early;
         let valid = outcome.valid.as_ref().zip(valid);
         Summary {
@@ -332,30 +329,8 @@ impl Pretraining<'_> {
                 metrics: reading.metrics.clone(),
                 texts: receipt.clone(),
             }),
-            test: None,
             before,
-            gap: outcome.gap.clone(),
-            restart: None,
-            calibration: None,
-            abstention: None,
-            listed: None,
-            train_loss: outcome.train_loss,
-            train_texts: train.clone(),
-            best_step: outcome.selected_step,
-            steps: outcome.steps,
-            ending: outcome.ending.name(),
-            unread: Vec::new(),
-            train_tokens: outcome.train_tokens,
-            tokens_per_s: outcome.train_tokens as f64 / outcome.train_seconds.max(1e-9),
-            planned_memory_bytes: outcome.planned_bytes,
-            peak_memory_bytes: peak_memory(model.backend().as_ref()),
-            seconds: outcome.seconds.max(started.elapsed().as_secs_f64()),
-            seed: self.options.seed,
-            kernel_path: model.backend().path(),
-            version: env!("CARGO_PKG_VERSION"),
-            hashes,
-            weights,
-            recipe: None,
+            ..Summary::of(model, outcome, train, hashes, seed, started)
         }
     }
 }

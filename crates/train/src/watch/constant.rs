@@ -180,5 +180,11 @@ mod tests {
         };
         let tags = examples(Task::Tag, tags);
         check(Task::Tag, 3, &tags, &plain, h(&[0.5, 0.25, 0.25]));
+        // Of five words the shares, each counted once more than it is masked: 3, 1, 2, 1 and 1 of 8.
+        let said = [None, Some(0), None, Some(0), Some(2), None, None, None];
+        let said = examples(Task::Mask, Targets::Masked(said.to_vec()));
+        let constant = ConstantAnswer::best(Task::Mask, 5, &said, &plain);
+        let want = -(2.0 * (3.0f64 / 8.0).ln() + (2.0f64 / 8.0).ln()) / 3.0;
+        assert!((constant.mean_loss(&said, &plain) - want).abs() < 1e-12);
     }
 }
