@@ -1,6 +1,6 @@
 """Proves and measures Hone on a card: the runner of the folder that `cargo xtask gpu-bundle` makes.
 
-    python3 run.py [--out results.json] [--only NAME[/PART],...] [--minutes M] [--device cuda|cpu] [--again] [--dry]
+    python3 run.py [--out results.json] [--only NAME[/PART],...] [--minutes M] [--ahead] [--device cuda|cpu] [--again] [--dry]
 
 Only the standard library is needed; where torch (and transformers) can be imported, PyTorch runs beside Hone, else its
 cells say why not. Steps run in this order, what must be right before what is fast, each with a time limit of its own:
@@ -24,13 +24,15 @@ cells say why not. Steps run in this order, what must be right before what is fa
 
 Every result is in the JSON document as soon as it is known (written beside and renamed), so a killed run loses nothing;
 run again, it goes on with the steps that are not done, and in those that time with what is not measured. A step is not
-done while an opponent that is here lacks turns. A document is of one card (`document.py`). `--device cpu` does the same
+done while an opponent that is here lacks turns. With --ahead opponents that compile begin at once, beside the steps that
+time nothing, which come first then; while something is timed they stand still. A document is of one card (`document.py`). `--device cpu` does the same
 work on the CPU at tiny sizes: it proves this runner, not the card. The exit code is 1 where a step failed.
 """
 
 from concurrent import futures
+from typing import NamedTuple, Optional
 
-import argparse, ctypes, glob, gzip, hashlib, json, os, platform, queue, shutil, signal, statistics, subprocess, sys, threading, time
+import argparse, contextlib, ctypes, glob, gzip, hashlib, json, os, platform, queue, shutil, signal, statistics, subprocess, sys, threading, time
 
 from document import BEGAN, Document, Step, clock
 
@@ -43,9 +45,10 @@ p.add_argument("--most", type=float, default=float("inf"), metavar="SECONDS", he
 p.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
 p.add_argument("--again", action="store_true", help="repeat steps and cells that are done")
 p.add_argument("--dry", action="store_true", help="print the commands and run none")
+p.add_argument("--ahead", action="store_true", help="let opponents compile beside what is not timed")
 p.add_argument("--repeats", type=int, default=5, help="turns of each opponent (default: 5)")
 p.add_argument("--python", default=sys.executable or "python3", help="a Python with torch")
-p.add_argument("--modes", default="", help="torch.compile's modes (default: by step)")
+p.add_argument("--modes", default="", metavar="[STEP=]MODE,...", help="torch.compile's modes (default: by step)")
 p.add_argument("--seeds", default="1,2,3", help="seeds of sst2 (default: 1,2,3)")
 p.add_argument("--work", default=os.path.join(HERE, "work"), help="folder for what is unpacked and made")
 a = p.parse_args()
@@ -133,7 +136,7 @@ class Rival:
     """PyTorch, kept alive between its turns: its start and its compiler are no part of a turn."""
 
     def __init__(self, name, argv, limit):
-        self.name, self.lines, self.process = name, queue.Queue(), None
+        self.name, self.lines, self.process, self.limit = name, queue.Queue(), None, limit
         self.started = dict(ok=False, error=doc_torch().get("error", "torch is not here"))
         if not doc_torch().get("ok"):
             return
@@ -146,7 +149,17 @@ class Rival:
         env = dict(os.environ, TORCH_LOGS="inductor")
         self.process = start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=env)
         threading.Thread(target=self.read, daemon=True).start()
-        self.started = self.answer(min(limit, DEADLINE - TURN * a.repeats - time.monotonic()))
+
+    def ready(self):
+        """Waits until it has started, for as long as it may take from now on."""
+        if self.process is not None:
+            self.started = self.answer(min(self.limit, DEADLINE - TURN * a.repeats - time.monotonic()))
+        return self.started
+
+    def halt(self, still):
+        """It and its compilers stand still, or go on."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGSTOP if still else signal.SIGCONT)
 
     def said(self, lines):
         """The end of its log."""
@@ -342,7 +355,9 @@ def train(s, name, options, limit, precision="f32", device=None):
     place = ["--device", device] if device else where(precision)
     data = ["--model", MODEL, "--data", os.path.join(DATA, "train.csv.gz")]
     found = hone(["train", *data, *options, *place, "--out", out, "--json"], limit)
-    keep = ("ok", "error", "seconds", "steps", "tokens_per_s", "peak_memory_bytes", "command", "dry")
+    keep = ("ok", "error", "steps", "peak_memory_bytes", "command", "dry")
+    # No time is told of what ran beside compilers.
+    keep += () if ahead else ("seconds", "tokens_per_s")
     brief = {k: found[k] for k in keep if k in found}
     for part in ("valid", "test"):
         if isinstance(found.get(part), dict):
@@ -470,7 +485,7 @@ def verbs(s):
 
     # Interrupted amid its steps and resumed: the bits of a run that was not.
     for precision in PRECISIONS:
-        whole_steps, at = (1500, 300) if CARD else (60, 8)
+        whole_steps, at = (600, 200) if CARD else (60, 8)
         options = ["--valid", "none", "--max-steps", whole_steps, "--seed", 5]
         whole, ran = train(s, f"whole {precision}", options, 180, precision)
         ok &= ran["ok"]
@@ -556,24 +571,85 @@ def unmeasured(cell, opponents):
     return [mode for mode in opponents if lacks(cell, mode)] if doc_torch().get("ok") and not a.dry else []
 
 
-def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
+class Work(NamedTuple):
+    """Steps of BERT-base that are timed beside PyTorch's: texts, their length (none: SST-2's), steps a turn, and whether
+    Hone has turns with graphs too."""
+
+    cell: str
+    batch: int
+    modes: list
+    length: Optional[int] = None
+    steps: int = 10
+    graphs: bool = False
+
+    def opponents(self, step):
+        """Eager PyTorch and torch.compile's modes: the usual ones, or those that --modes names."""
+        named = [x.rpartition("=") for x in a.modes.split(",") if x]
+        asked = [mode for where, _, mode in named if where == step] or [mode for where, _, mode in named if not where]
+        return ["eager", *(asked or self.modes)]
+
+    def size(self):
+        """The options that Hone and PyTorch share."""
+        batch, length = (self.batch, self.length) if CARD else (min(self.batch, 4), self.length and 8)
+        lengths = os.path.join(INPUTS, "sst2-lengths.txt")
+        return ["--batch", batch, *(["--length", length] if length else ["--lengths", lengths])]
+
+    def rival(self, mode):
+        """PyTorch in one of its modes, begun."""
+        shape, steps = ("base", self.steps) if CARD else ("tiny", 1)
+        argv = ["--shape", shape, *self.size(), "--steps", steps, "--device", a.device, "--bf16", "--rate", PRODUCT]
+        return Rival(mode, argv + ([] if mode == "eager" else ["--compile", mode]), STARTS.get(mode, 300))
+
+
+WORKS = dict(
+    large128=[Work("base 256x128", 256, ["default", "max-autotune"], 128)],
+    large512=[Work("base 64x512", 64, [], 512)],
+    small=[Work("base 32x128", 32, ["reduce-overhead", "max-autotune"], 128, steps=30, graphs=True)],
+    lengths=[Work(f"base {batch} texts of SST-2", batch, [], steps=30, graphs=True) for batch in (32, 256)],
+)
+# Opponents that began ahead of their step, by step, cell and mode.
+ahead = {}
+
+
+def begin_ahead(steps):
+    """Begins what these steps will have compiled, the slowest first."""
+    keys = [(step, work, mode) for step in steps for work in WORKS.get(step, []) for mode in work.opponents(step)[1:]]
+    for step, work, mode in sorted(keys, key=lambda key: -STARTS.get(key[2], 300)):
+        ahead[step, work.cell, mode] = work.rival(mode)
+
+
+@contextlib.contextmanager
+def still(step):
+    """Opponents that began ahead of other steps stand still."""
+    others = [rival for key, rival in ahead.items() if key[0] != step]
+    for rival in others:
+        rival.halt(True)
+    if others:
+        time.sleep(1)
+    try:
+        yield
+    finally:
+        for rival in others:
+            rival.halt(False)
+
+
+def bench(s, work):
     """Hone (where steps are small with and without graphs) and its opponents by turns; medians of useful tokens a second.
 
     What is measured whole stays. Of a cell that is not, opponents that had all their turns are not started again, if it
     is of this build; Hone has its turns beside the others, which count with those it had.
     """
-    if not CARD:
-        shape, batch, length, steps = "minilm", min(batch, 4), length and 8, 1
-    opponents, revision = ["eager", *modes], doc.run["revision"]
+    name, steps, opponents, revision = work.cell, work.steps if CARD else 1, work.opponents(s.name), doc.run["revision"]
     old = s.cell(name)
     if old.get("ok") and not old.get("cut") and not lacks(old) and not unmeasured(old, opponents) and not a.again:
         print(f"{name}: measured before", flush=True)
         return old
-    lengths = os.path.join(INPUTS, "sst2-lengths.txt")
-    size = ["--batch", batch] + (["--length", length] if length else ["--lengths", lengths])
-    whole = ["bench", "--shape", shape, *size, "--json", *where("bf16")]
+    whole = ["bench", "--shape", "base" if CARD else "minilm", *work.size(), "--json", *where("bf16")]
     own = [*whole, "--no-graphs"]
-    theirs = ["--shape", shape if CARD else "tiny", *size, "--steps", steps, "--device", a.device, "--bf16", "--rate", PRODUCT]
+    # Before anything is timed.
+    begun = {mode: ahead.pop((s.name, name, mode)) for mode in opponents if (s.name, name, mode) in ahead}
+    for rival in begun.values():
+        rival.ready()
     # A first run by phases; it also finds out whether anything works at all.
     phases = s.put(f"{name}: phases", hone([*own, "--steps", 5 if CARD else 1], 120))
     if not phases["ok"]:
@@ -581,7 +657,7 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
     if old and old.get("revision") == revision and not a.again:
         cell = {k: v for k, v in old.items() if k != "error"}
     else:
-        cell = dict(revision=revision, batch=batch, length=length or "SST-2", hone=[], peak_fraction=[], peak_gflop_per_s=[], rivals={})
+        cell = dict(revision=revision, batch=work.batch, length=work.length or "SST-2", hone=[], peak_fraction=[], peak_gflop_per_s=[], rivals={})
         # What is to be replaced stays until it is.
         cell.update(dict(before=old.get("before", old)) if old else {})
     # So that one which is killed amid its turns is gone on with.
@@ -592,11 +668,12 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
         for mode in opponents:
             if not lacks(cell, mode):
                 continue
-            compile = [] if mode == "eager" else ["--compile", mode]
-            rival = Rival(mode, [*theirs, *compile], STARTS.get(mode, 300))
+            rival = begun.pop(mode, None)
             record = cell["rivals"].setdefault(mode, dict(tokens_per_s=[]))
             record.pop("error", None)
-            record["started"] = rival.started
+            record["started"] = dict(rival.started, ahead=True) if rival else None
+            rival = rival or work.rival(mode)
+            record["started"] = record["started"] or rival.ready()
             s.put(name, cell, quiet=True)
             print(f"{clock()} {s.name}: {name}: {mode}: {json.dumps(rival.started)[:200]}", flush=True)
             # Turns that do not count, until two are alike: its allocator meets the sizes that are to come.
@@ -614,7 +691,7 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
             behind = [rival for rival in rivals if lacks(cell, rival.name)]
             if not behind and not lacks(cell):
                 break
-            order = [None, *(["graphs"] if graphs and CARD else []), *behind]
+            order = [None, *(["graphs"] if work.graphs and CARD else []), *behind]
             for who in order if turn % 2 == 0 else reversed(order):
                 if time.monotonic() > DEADLINE - 5:
                     cut = f"out of time after {turn} turns"
@@ -647,7 +724,7 @@ def bench(s, name, shape, batch, modes, length=None, steps=10, graphs=False):
             if cut:
                 break
     finally:
-        for rival in rivals:
+        for rival in [*rivals, *begun.values()]:
             rival.close()
     # Not done: it is gone on with when the runner is.
     missing = ", ".join(unmeasured(cell, opponents))
@@ -682,23 +759,19 @@ def share(cell):
     return None if lacks(cell) else cell["hone_peak_fraction"]
 
 
-def modes(usual):
-    return [m for m in a.modes.split(",") if m] or usual
-
-
 def large128(s):
-    compiled = modes(["default", "max-autotune"])
-    cell = bench(s, "base 256x128", "base", 256, compiled, 128)
+    [work] = WORKS["large128"]
+    cell = bench(s, work)
     if cell is None:
         return False
     s.bar("G1", share(cell))
     s.bar("G3", against(cell, ["eager"]))
-    s.bar("G4", against(cell, compiled))
+    s.bar("G4", against(cell, work.opponents(s.name)[1:]))
     return cell["ok"]
 
 
 def large512(s):
-    cell = bench(s, "base 64x512", "base", 64, modes([]), 512)
+    cell = bench(s, WORKS["large512"][0])
     if cell is None:
         return False
     s.bar("G2", share(cell))
@@ -706,21 +779,22 @@ def large512(s):
 
 
 def small(s):
-    compiled = modes(["reduce-overhead", "max-autotune"])
-    cell = bench(s, "base 32x128", "base", 32, compiled, 128, steps=30, graphs=True)
+    [work] = WORKS["small"]
+    cell = bench(s, work)
     if cell is None:
         return False
     s.bar("G5_eager", against(cell, ["eager"]))
-    s.bar("G5_compiled", against(cell, compiled))
+    s.bar("G5_compiled", against(cell, work.opponents(s.name)[1:]))
     return cell["ok"]
 
 
 def lengths(s):
-    cells = [bench(s, f"base {batch} texts of SST-2", "base", batch, modes([]), steps=30, graphs=True) for batch in (32, 256)]
-    if None in cells:
+    cells = {work.batch: bench(s, work) for work in WORKS["lengths"] if s.asked(str(work.batch))}
+    if None in cells.values():
         return False
-    s.bar("G6", against(cells[0], ["eager"]))
-    return all(cell["ok"] for cell in cells)
+    if 32 in cells:
+        s.bar("G6", against(cells[32], ["eager"]))
+    return all(cell["ok"] for cell in cells.values())
 
 
 def kernels(s):
@@ -761,6 +835,7 @@ def sst2(s):
     return ok
 
 
+TIMED = [large512, small, lengths, kernels, products, large128]
 STEPS = [about, conformance, ops, trajectory, repeat, graphs, verbs, many, sanitizer, large128, large512, small, lengths, kernels, products, sst2]
 
 
@@ -783,12 +858,14 @@ def main():
         signal.signal(number, interrupted)
     doc.begin(ask())
     bad = False
-    for step in STEPS:
+    # What later steps need to know of the machine is asked in every run: a document outlives a machine.
+    steps = [step for step in STEPS if not wanted or step is about or any(step.__name__.startswith(w) for w in wanted)]
+    if a.ahead:
+        # The step whose opponents take longest comes last.
+        steps = [step for step in steps if step not in TIMED] + [step for step in TIMED if step in steps]
+    for step in steps:
         name = step.__name__
         state = doc.steps.get(name, {}).get("state")
-        # What later steps need to know of the machine is asked in every run: a document outlives a machine.
-        if wanted and step is not about and not any(name.startswith(w) for w in wanted):
-            continue
         if state == "done" and not a.again and step is not about:
             print(f"{name}: done before", flush=True)
             continue
@@ -801,7 +878,8 @@ def main():
         print(f"{name}:", flush=True)
         s = Step(doc, name)
         try:
-            ok = step(s)
+            with still(name) if step in TIMED else contextlib.nullcontext():
+                ok = step(s)
         except Exception as error:  # One step's trouble is no other's.
             s.put("error", f"{type(error).__name__}: {error}")
             ok = False
@@ -811,6 +889,10 @@ def main():
         # A part is not the whole: without --only the step is run again.
         s.end({True: "part" if s.parts() else "done", None: "skipped", False: "failed"}[ok])
         bad |= ok is False
+        if a.ahead and step is about:
+            begin_ahead([step.__name__ for step in steps if doc.steps.get(step.__name__, {}).get("state") != "done" or a.again])
+    for rival in ahead.values():
+        rival.close()
     doc.save()
     print(json.dumps(doc.brief()), flush=True)
     return 1 if bad else 0
