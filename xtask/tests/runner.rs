@@ -12,9 +12,14 @@ use std::time::{Duration, Instant};
 /// Trains at 1000 tokens a second; waits amid its turns where it is told to.
 const HONE: &str = r#"#!/bin/sh
 case "$*" in *--back-to-back*) [ -n "$STUB_HANG" ] && touch "$STUB_HANG" && exec sleep 100;; esac
+[ -n "$STUB_BEATS" ] && before=$(wc -c <"$STUB_BEATS") && sleep 0.3 && [ "$(wc -c <"$STUB_BEATS")" != "$before" ] && touch "$STUB_BEATS.timed"
 echo '{"tokens_per_s": 1000, "peak_fraction": 0.6, "peak_gflop_per_s": 1}'
 "#;
-const HONE_CARD: &str = "#!/bin/sh\necho '{\"ok\": true, \"path\": \"cuda-stub\"}'\n";
+/// Waits for a beat of an opponent that began ahead, where it checks operations.
+const HONE_CARD: &str = r#"#!/bin/sh
+[ -n "$STUB_BEATS" ] && [ "$1" = conformance ] && until [ -s "$STUB_BEATS" ]; do sleep 0.02; done
+echo '{"ok": true, "path": "cuda-stub"}'
+"#;
 const SMI: &str = "#!/bin/sh\nprintf 'name, driver_version\\n%s, 580.1\\n' \"$STUB_CARD\"\n";
 const TORCH: &str = r#"__version__ = "2"
 class version: cuda = "13"
@@ -24,10 +29,16 @@ class cuda:
     @staticmethod
     def get_device_name(k): return "by PyTorch"
 "#;
-/// PyTorch at 500; one of its modes does not start where it is told to.
-const TORCH_STEP: &str = r#"import json, os, sys
+/// PyTorch at 500; one of its modes does not start where it is told to, and one that compiles long shows that it does.
+const TORCH_STEP: &str = r#"import json, os, sys, time
 mode = sys.argv[sys.argv.index("--compile") + 1] if "--compile" in sys.argv else "eager"
 if os.environ.get("STUB_NO_START") == mode: sys.exit("it does not start")
+if "STUB_BEATS" in os.environ and mode == "max-autotune":
+    with open(os.environ["STUB_BEATS"], "ab", buffering=0) as beats:
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            beats.write(b".")
+            time.sleep(0.02)
 print(json.dumps(dict(started=mode)), flush=True)
 for line in sys.stdin: print(json.dumps(dict(tokens_per_s=500, fill=1, peak_memory_bytes=1)), flush=True)
 "#;
@@ -180,4 +191,40 @@ fn a_run_loses_nothing_and_goes_on_with_what_is_not_measured() {
     assert!(out.status.success(), "{out:?}");
     assert_eq!(cell(&again), cell(&last));
     assert_eq!(again["runs"].as_array().map(Vec::len), Some(5));
+}
+
+#[test]
+fn opponents_compile_ahead_and_stand_still_while_others_are_timed() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: no python3");
+        return;
+    }
+    let bundle = Bundle::new();
+    let beats = bundle.path("beats");
+    fs::write(&beats, "").unwrap();
+    let only = "large128,large512,conformance";
+    let args = [
+        "--only",
+        only,
+        "--ahead",
+        "--modes",
+        "large128=max-autotune",
+    ];
+    // Operations are checked once it has begun, and it goes on for seconds.
+    let (document, out) = bundle.run(&args, &[("STUB_BEATS", beats.to_str().unwrap())]);
+    assert!(out.status.success(), "{out:?}");
+    assert!(!bundle.path("beats.timed").exists(), "{out:?}");
+    assert_eq!(turns(&document), [2, 2, 0, 2]);
+    assert_eq!(
+        cell(&document)["rivals"]["max-autotune"]["started"]["ahead"],
+        true
+    );
+    let other = &document["steps"]["large512"]["cells"]["base 64x512"];
+    assert_eq!(other["rivals"].as_object().unwrap().len(), 1, "{other}");
+    let said = String::from_utf8_lossy(&out.stdout);
+    let at = |step: &str| said.find(&format!("\n{step}:\n")).expect(step);
+    assert!(
+        at("conformance") < at("large512") && at("large512") < at("large128"),
+        "{said}"
+    );
 }

@@ -60,8 +60,9 @@ DEADLINE = BEGAN + a.minutes * 60 - 10 if a.minutes else float("inf")
 PRODUCT = 8192 if CARD else 512
 # Seconds that opponents may take to start. On an H200's machine of 16 cores max-autotune took 492 from nothing.
 STARTS = {"eager": 150, "max-autotune-products": 560, "max-autotune": 780}
-# Seconds that a turn of all may take; so many are left for the turns however long an opponent is in starting.
-TURN = 12
+# Seconds that a turn of all may take; so many are left for the turns however long an opponent is in starting. And those
+# that are left for the start of one that compiles nothing.
+TURN, START = 12, 30
 # Parts of the conformance suite, each checked for races by itself.
 RACES = ("rows", "sequences", "losses,arenas", "wide,sums", "products", "manyrows")
 # Loaded here: a program that begins must not load anything before it is one.
@@ -150,10 +151,11 @@ class Rival:
         self.process = start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env=env)
         threading.Thread(target=self.read, daemon=True).start()
 
-    def ready(self):
-        """Waits until it has started, for as long as it may take from now on."""
+    def ready(self, others=0):
+        """Waits until it has started, for as long as it may take from now on; so many others are yet to begin."""
         if self.process is not None:
-            self.started = self.answer(min(self.limit, DEADLINE - TURN * a.repeats - time.monotonic()))
+            spare = TURN * a.repeats + START * others
+            self.started = self.answer(min(self.limit, DEADLINE - spare - time.monotonic()))
         return self.started
 
     def halt(self, still):
@@ -649,7 +651,7 @@ def bench(s, work):
     # Before anything is timed.
     begun = {mode: ahead.pop((s.name, name, mode)) for mode in opponents if (s.name, name, mode) in ahead}
     for rival in begun.values():
-        rival.ready()
+        rival.ready(len(opponents) - len(begun))
     # A first run by phases; it also finds out whether anything works at all.
     phases = s.put(f"{name}: phases", hone([*own, "--steps", 5 if CARD else 1], 120))
     if not phases["ok"]:
