@@ -35,7 +35,10 @@ const RAW: &str = "Texts, labelled or not: a .txt with one a line, any file that
 const HELD_OUT: &str =
     "Validation texts: a file, a fraction of the texts, or none [default: the folder's, else 0.05]";
 const SAID: &str = "What selection and patience go by: loss or perplexity [default: loss]";
-const FILLER: &str = "Learning rate of the head that says masked words [default: 10 times --lr]";
+const ENCODER: &str =
+    "Learning rate of the encoder's top layer [default: 5e-5; under a new head 1e-5]";
+const FILLER: &str =
+    "Learning rate of the head that says masked words [default: as --lr; of a new head 1e-3]";
 const OBJECT: &str = "Print what was found as one JSON object on standard output";
 
 /// The verbs.
@@ -46,7 +49,8 @@ pub enum Verb {
     Train(Box<TrainArgs>),
     /// Have a model say masked words of unlabelled texts of your field, before it is fine-tuned
     #[command(allow_negative_numbers = true, mut_args(crate::pretrain::shown), mut_arg("data", |a| a.help(RAW)),
-        mut_arg("valid", |a| a.help(HELD_OUT)), mut_arg("metric", |a| a.help(SAID)), mut_arg("head_lr", |a| a.help(FILLER)))]
+        mut_arg("valid", |a| a.help(HELD_OUT)), mut_arg("metric", |a| a.help(SAID)), mut_arg("lr", |a| a.help(ENCODER)),
+        mut_arg("head_lr", |a| a.help(FILLER)))]
     Pretrain(Box<crate::pretrain::PretrainArgs>),
     /// Look for faults of a data set before training on it, and whether a model fits it
     Check(Box<crate::check::CheckArgs>),

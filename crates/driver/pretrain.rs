@@ -5,11 +5,11 @@ use crate::device::{self, on_device};
 use crate::{Exit, command, dataset, fetch, folder, interrupt, settings, train};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use hone_bert::{Config, Task};
+use hone_bert::{Config, Task, holds_head};
 use hone_data::masking::Unit;
 use hone_kernels::Backend;
 use hone_report::say;
-use hone_train::{Output, Pretrained, Pretraining, RawSource, Summary, Work};
+use hone_train::{Options, Output, Pretrained, Pretraining, RawSource, Summary, Work};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -77,12 +77,29 @@ fn misplaced(args: &TrainArgs) -> Result<Option<String>> {
     Ok(found.map(|name| name.replace('_', "-")))
 }
 
+/// What the encoder and its head learn at where that head is new: it has all to learn, and until it has, what reaches the
+/// encoder is noise.
+const UNDER_A_NEW_HEAD: (f64, f64) = (1e-5, 1e-3);
+
+/// Rates that were not given. A head that has learned learns as the encoder does.
+fn rates(args: &mut TrainArgs, model: &Path, config: &Config) -> Result<()> {
+    let scratch = args.init.as_deref() == Some("random");
+    let new = args.new_head || !holds_head(model, config, Task::Mask, &[])?;
+    let (lr, head) = match new && !scratch {
+        true => UNDER_A_NEW_HEAD,
+        false => (Options::default().lr, 0.0),
+    };
+    let lr = *args.lr.get_or_insert(lr);
+    args.head_lr.get_or_insert(head.max(lr));
+    Ok(())
+}
+
 /// Runs the verb.
 pub fn run(all: PretrainArgs) -> Result<Exit> {
     if let Some(flag) = misplaced(&all.train)? {
         bail!("--{flag} is no option of pretrain, whose texts have no labels");
     }
-    let (args, file) = settings::with_config_and(all.train, &OWN)?;
+    let (mut args, file) = settings::with_config_and(all.train, &OWN)?;
     let share = file.real("mask_share", all.mask_share)?.unwrap_or(0.15);
     if !(share > 0.0 && share < 1.0) {
         bail!("--mask-share {share}: a share between 0 and 1 was expected");
@@ -106,6 +123,7 @@ pub fn run(all: PretrainArgs) -> Result<Exit> {
     let name = args.model.clone().unwrap_or_else(|| "minilm".to_owned());
     let model = fetch::model_folder(&name)?;
     let config = Config::read(&Config::path_in(&model))?;
+    rates(&mut args, &model, &config)?;
     let valid_rows = texts.valid.as_ref().map_or(0, |v| v.rows.len());
     let options = settings::options(&args, &config, Task::Mask, valid_rows)?;
     let out = match (&args.out, args.resume) {

@@ -64,6 +64,25 @@ fn unlabelled_texts_then_labelled_ones() {
         .hone(&["predict", "--model", "runs/raw-pretrained-1", "a film"])
         .fails(&["BertForMaskedLM", "hone train"]);
 
+    // A head that was drawn learns faster than the encoder under it; one that has learned learns as the encoder does.
+    let rates = |model: &str, out: &str, more: &[&str]| {
+        let words = ["pretrain", "--model", model, "--data", raw, "--out", out];
+        let words = [&words[..], &["--max-steps", "1"], more].concat();
+        world.hone(&words).ok();
+        let record: toml::Table =
+            toml::from_str(&String::from_utf8(world.read(&format!("{out}/run.toml"))).unwrap())
+                .unwrap();
+        ["lr", "head_lr"].map(|key| record[key].as_float().unwrap())
+    };
+    let learned = "runs/raw-pretrained-1";
+    assert_eq!(rates(model, "new", &[]), [1e-5, 1e-3]);
+    assert_eq!(rates(learned, "learned", &[]), [5e-5, 5e-5]);
+    assert_eq!(rates(learned, "drawn", &["--new-head"]), [1e-5, 1e-3]);
+    let given = ["--lr", "2e-3"];
+    assert_eq!(rates(model, "given", &given), [2e-3, 2e-3]);
+    let scratch = ["--init", "random"];
+    assert_eq!(rates(model, "scratch", &scratch), [5e-5, 5e-5]);
+
     // The record trains it again, and what is labelled is trained on it.
     let record = "runs/raw-pretrained-1/run.toml";
     world

@@ -274,7 +274,8 @@ fn head_rows(config: &Config, task: Task, labels: &[String]) -> Result<Vec<usize
         .collect()
 }
 
-/// Whether the folder holds a head for these labels, in whatever order, that [`HeadChoice::Matching`] would keep.
+/// Whether the folder holds a head for these labels, in whatever order, that [`HeadChoice::Matching`] would keep; for
+/// [`Task::Mask`], which has no labels, the whole head that says masked words.
 pub fn holds_head(
     folder: &Path,
     config: &Config,
@@ -282,8 +283,16 @@ pub fn holds_head(
     labels: &[String],
 ) -> Result<bool, BertError> {
     let source = Source::open(folder)?;
-    let stored = source.tensors.contains_key("classifier.weight");
-    Ok(stored && head_rows(config, task, labels).is_ok())
+    let stored = |name: &str| source.tensors.contains_key(name);
+    Ok(match task {
+        Task::Mask => {
+            let layout = Layout::new(config, task, config.vocabulary);
+            let head = layout.table.params().iter();
+            head.filter(|p| p.depth == Depth::Head)
+                .all(|p| stored(&p.name))
+        }
+        _ => stored("classifier.weight") && head_rows(config, task, labels).is_ok(),
+    })
 }
 
 /// A tensor that is saved again as it was read.

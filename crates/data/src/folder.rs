@@ -3,6 +3,7 @@
 
 use crate::DataError;
 use crate::columns::listed;
+use crate::plain::is_plain;
 use crate::read::Format;
 use crate::shards::{Shard, shards};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,15 @@ pub fn unread(own: &Path, instead: Option<&Path>, option: &str) -> Option<String
 
 /// Finds the files behind a path.
 pub fn find(path: &Path) -> Result<Files, DataError> {
+    find_by(path, |file| Format::at(file).is_some())
+}
+
+/// As [`find`], where a part may also be a `.txt` with a text a line ([`crate::read_texts`]).
+pub fn find_texts(path: &Path) -> Result<Files, DataError> {
+    find_by(path, |file| Format::at(file).is_some() || is_plain(file))
+}
+
+fn find_by(path: &Path, readable: fn(&Path) -> bool) -> Result<Files, DataError> {
     let io = |source| DataError::Io {
         path: path.to_owned(),
         source,
@@ -67,7 +77,7 @@ pub fn find(path: &Path) -> Result<Files, DataError> {
             ..Files::default()
         });
     }
-    let files = in_folder(path)?;
+    let files = in_folder(path, readable)?;
     if files.train.is_some() || files.valid.is_some() || files.test.is_some() {
         return Ok(files);
     }
@@ -75,7 +85,7 @@ pub fn find(path: &Path) -> Result<Files, DataError> {
     match within[..] {
         [] => Ok(files),
         [only] => {
-            let inner = in_folder(only)?;
+            let inner = in_folder(only, readable)?;
             let others = files.ignored.iter().filter(|p| *p != only).cloned();
             Ok(Files {
                 labels: inner.labels.or(files.labels),
@@ -200,7 +210,7 @@ fn holds_parquet(path: &Path) -> bool {
 }
 
 /// Finds the files that lie in a folder.
-fn in_folder(path: &Path) -> Result<Files, DataError> {
+fn in_folder(path: &Path, readable: fn(&Path) -> bool) -> Result<Files, DataError> {
     let mut files = Files::default();
     for entry in entries(path)? {
         let name = entry.file_name().and_then(|n| n.to_str()).unwrap_or("");
@@ -208,7 +218,7 @@ fn in_folder(path: &Path) -> Result<Files, DataError> {
         // Of a folder of numbers the first stands for all of them.
         let numbers = first_within(&entry);
         let file = numbers.clone().unwrap_or_else(|| entry.clone());
-        let readable = file.is_file() && Format::at(&file).is_some();
+        let readable = file.is_file() && readable(&file);
         let slot = match Slot::of_file(&file).filter(|_| readable) {
             _ if labels => &mut files.labels,
             Some(Slot::Train) => &mut files.train,
@@ -338,6 +348,31 @@ mod tests {
             let error = found(folder(files).path()).unwrap_err();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn texts_may_be_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["train.txt", "dev.txt.gz", "labels.txt", "notes.txt"] {
+            std::fs::write(folder.path().join(name), "a text\n").unwrap();
+        }
+        // Labelled ones are not.
+        let files = find(folder.path()).unwrap();
+        assert_eq!(
+            (files.train, files.valid, files.ignored.len()),
+            (None, None, 3)
+        );
+        let files = find_texts(folder.path()).unwrap();
+        assert!(files.train.unwrap().ends_with("train.txt"));
+        assert!(files.valid.unwrap().ends_with("dev.txt.gz"));
+        assert!(files.labels.is_some());
+        assert_eq!(files.ignored.len(), 1);
+        std::fs::write(folder.path().join("train.csv"), "text\na\n").unwrap();
+        let error = find_texts(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("train.csv") && error.contains("train.txt"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -42,7 +42,7 @@ use std::thread;
 
 pub use columns::Columns;
 pub use error::DataError;
-pub use folder::{Files, Role, find, has_data_ending, unread};
+pub use folder::{Files, Role, find, find_texts, has_data_ending, unread};
 pub use folds::folds;
 pub use labels::{LabelSet, Labels, TaskKind, infer, label_names, numbering};
 pub use plain::{read_plain, read_texts};

@@ -8,7 +8,7 @@ use crate::{Columns, read_file};
 use std::path::Path;
 
 /// Whether a file's name says that each line is a text: `.txt`, `.txt.gz`.
-fn is_plain(path: &Path) -> bool {
+pub(crate) fn is_plain(path: &Path) -> bool {
     let name = path.to_string_lossy().to_ascii_lowercase();
     name.strip_suffix(".gz").unwrap_or(&name).ends_with(".txt")
 }

@@ -218,7 +218,7 @@ impl<'a, B: Backend> Training<'a, B> {
         let answer = ConstantAnswer::best(task, classes, self.train, &rule);
         let constant = constant_losses(&answer, sample);
         let constant = times(&constant, &weights.train);
-        weighed(&now.history, &weights).gap(&self.options.metric, &constant, kept)
+        weighed(&now.history, &weights).gap(task, &self.options.metric, &constant, kept)
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
             history.add(Point::default(), both);
             let answer = ConstantAnswer::best(Task::Classify, 2, &all, rule);
             let constant = times(&constant_losses(&answer, &all), &weights.train);
-            let gap = weighed(&history, &weights).gap("accuracy", &constant, 0);
+            let gap = weighed(&history, &weights).gap(Task::Classify, "accuracy", &constant, 0);
             gap.unwrap().verdict
         };
         let plain = TargetRule::default();

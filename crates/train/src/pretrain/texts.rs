@@ -9,7 +9,7 @@ use crate::{SplitOff, TrainError, ValidSource};
 use hone_bert::Task;
 use hone_data::augment::Key;
 use hone_data::masking::Masker;
-use hone_data::{Columns, Part, Row, Tokenizer, find, read_texts, stratified_split, unread};
+use hone_data::{Columns, Part, Row, Tokenizer, find_texts, read_texts, stratified_split, unread};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ const USUAL_SHARE: f64 = 0.05;
 impl RawSource {
     /// Reads and splits. Equal texts stay on one side.
     pub fn read(&self) -> Result<RawTexts, TrainError> {
-        let files = find(&self.data)?;
+        let files = find_texts(&self.data)?;
         let mut notes = Vec::new();
         let train = files.training(&self.data)?;
         let read = |path: &Path, notes: &mut Vec<String>| -> Result<Part, TrainError> {

@@ -19,6 +19,7 @@
 
 use crate::TrainError;
 use crate::special::student_above;
+use hone_bert::Task;
 use hone_tensor::{SafetensorsFile, write_safetensors};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -269,9 +270,9 @@ impl History {
         points.reduce(|a, b| if b.valid.loss < a.valid.loss { b } else { a })
     }
 
-    /// The verdict; `constant` are the losses of the answer that reads no text on the sampled training rows,
+    /// The verdict on a model of this task; `constant` are the losses of the answer that reads no text on the sampled training rows,
     /// `kept_step` the step whose weights are kept. `None` where nothing was evaluated.
-    pub fn gap(&self, metric: &str, constant: &[f32], kept_step: usize) -> Option<Gap> {
+    pub fn gap(&self, task: Task, metric: &str, constant: &[f32], kept_step: usize) -> Option<Gap> {
         let (last, lowest) = (self.points.last()?, self.lowest_point()?);
         let side = |p: &Point| Side {
             step: p.step,
@@ -321,19 +322,31 @@ impl History {
             train_fall: fall,
             apart,
         };
-        gap.advice = gap.sentence(learned, falling);
+        gap.advice = gap.sentence(task, learned, falling);
         Some(gap)
     }
 }
 
 impl Gap {
-    fn sentence(&self, learned: bool, falling: bool) -> String {
+    fn sentence(&self, task: Task, learned: bool, falling: bool) -> String {
         let (train, valid) = (self.last.train.loss, self.last.valid.loss);
         let since = self.lowest_valid_step;
         let low = self.lowest_valid_loss;
         let kept = match &self.kept {
             Some(kept) if kept.step <= since => " (the weights kept are from before)",
             _ => "",
+        };
+        // What this task takes.
+        let regularisers = match task {
+            Task::Classify | Task::Tag => "--dropout, --label-smoothing, --r-drop",
+            Task::MultiLabel | Task::Regress | Task::Mask => "--dropout, --weight-decay, --l2-sp",
+        };
+        let (answer, or_else) = match task {
+            Task::Mask => ("the same word everywhere", ""),
+            _ => (
+                "the best single answer to all of them",
+                ", or the texts do not tell the labels",
+            ),
         };
         match self.verdict {
             Verdict::Unknown => format!(
@@ -344,7 +357,7 @@ impl Gap {
             Verdict::Overfitting => format!(
                 "overfitting: since step {since} the validation loss rose from {low:.4} to {valid:.4} while the \
                  training loss fell to {train:.4} ({} {:.4}, now {:.4}){kept}; fewer --epochs, --patience 1 with --select best, or more \
-                 regularisation (--dropout, --label-smoothing, --r-drop) would help",
+                 regularisation ({regularisers}) would help",
                 self.metric, self.lowest_valid_metric, self.last.valid.metric
             ),
             Verdict::Unstable => format!(
@@ -352,8 +365,8 @@ impl Gap {
                  loss did not fall ({train:.4}){kept}; a lower --lr or a longer --warmup would help"
             ),
             Verdict::Underfitting if !learned => format!(
-                "underfitting: on training texts the model is no better than the best single answer to all of them (loss \
-                 {train:.4}); more --epochs or another --lr would help, or the texts do not tell the labels"
+                "underfitting: on training texts the model is no better than {answer} (loss {train:.4}); more --epochs or \
+                 another --lr would help{or_else}"
             ),
             Verdict::Underfitting => format!(
                 "underfitting: training loss ({train:.4}) and validation loss ({valid:.4}) still fell at the end and \
@@ -390,6 +403,7 @@ impl Gap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Options, fits_task};
     use hone_tensor::Philox;
 
     /// Numbers that look like losses, or like their differences.
@@ -457,7 +471,7 @@ mod tests {
     fn verdict(history: &History, constant: f32) -> Verdict {
         let rows = history.last.train.len();
         history
-            .gap("accuracy", &vec![constant; rows], 0)
+            .gap(Task::Classify, "accuracy", &vec![constant; rows], 0)
             .unwrap()
             .verdict
     }
@@ -501,7 +515,11 @@ mod tests {
     fn a_verdict_says_what_it_rests_on() {
         let (train, valid) = ([0.5, 0.3, 0.1, 0.05], [0.5, 0.4, 0.5, 0.6]);
         let history = run(5, 300, &train, &valid, 0.1);
-        let gap = |kept| history.gap("accuracy", &[1.0; 300], kept).unwrap();
+        let gap = |kept| {
+            history
+                .gap(Task::Classify, "accuracy", &[1.0; 300], kept)
+                .unwrap()
+        };
         for (kept, before) in [(10, true), (20, true), (30, false), (40, false)] {
             let gap = gap(kept);
             let side = gap.kept.unwrap();
@@ -535,7 +553,8 @@ mod tests {
             ),
             (&[0.5], &[0.5], "no overfitting: training loss"),
         ] {
-            let gap = run(5, 300, train, valid, 0.1).gap("accuracy", &[1.0; 300], 0);
+            let gap =
+                run(5, 300, train, valid, 0.1).gap(Task::Classify, "accuracy", &[1.0; 300], 0);
             let advice = gap.unwrap().advice;
             assert!(advice.starts_with(begins), "{advice}");
             assert_eq!(
@@ -543,6 +562,36 @@ mod tests {
                 train.len() == 1,
                 "{advice}"
             );
+        }
+    }
+
+    /// Nothing is advised that the task refuses.
+    #[test]
+    fn advice_is_of_the_task() {
+        let over = run(5, 300, &[0.5, 0.3, 0.1], &[0.5, 0.4, 0.6], 0.1);
+        let under = run(5, 300, &[1.0, 1.0], &[1.0, 1.0], 0.1);
+        for task in [
+            Task::Classify,
+            Task::Tag,
+            Task::MultiLabel,
+            Task::Regress,
+            Task::Mask,
+        ] {
+            let of = |history: &History| history.gap(task, "loss", &[1.0; 300], 0).unwrap();
+            let (over, under) = (of(&over), of(&under));
+            let says = |flag: &str| over.advice.contains(flag);
+            let takes = Options {
+                r_drop: 1.0,
+                label_smoothing: 0.1,
+                ..Options::default()
+            };
+            let takes = fits_task(&takes, task).is_ok();
+            assert_eq!(over.verdict, Verdict::Overfitting);
+            assert_eq!(says("--r-drop"), takes, "{}", over.advice);
+            assert_eq!(says("--label-smoothing"), takes, "{}", over.advice);
+            assert_eq!(under.verdict, Verdict::Underfitting);
+            let labels = under.advice.contains("labels");
+            assert_eq!(labels, task != Task::Mask, "{}", under.advice);
         }
     }
 
