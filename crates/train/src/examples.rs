@@ -4,6 +4,7 @@ use crate::TrainError;
 use hone_bert::{Masked, Task};
 use hone_data::spread;
 use hone_tensor::Ragged;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -254,9 +255,27 @@ impl Examples {
         chosen
     }
 
-    /// Tokens of example `i` and their types.
-    pub(crate) fn text(&self, i: usize) -> (&[u32], &[u8]) {
-        (&self.ids[self.span(i)], &self.types[self.span(i)])
+    /// The same texts with some tokens hidden: `hide` changes the tokens of example `i` and says what stood there.
+    pub(crate) fn hidden(
+        &self,
+        hide: impl Fn(usize, &mut [u32]) -> Vec<Option<u32>> + Sync,
+    ) -> Examples {
+        let mut hidden = self.clone();
+        let mut said = vec![None; hidden.ids.len()];
+        let (mut ids, mut rest) = (&mut hidden.ids[..], &mut said[..]);
+        let mut texts = Vec::with_capacity(self.len());
+        for i in 0..self.len() {
+            let (of_ids, of_said);
+            (of_ids, ids) = ids.split_at_mut(self.length(i));
+            (of_said, rest) = rest.split_at_mut(self.length(i));
+            texts.push((of_ids, of_said));
+        }
+        texts
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(i, (ids, said))| said.copy_from_slice(&hide(i, ids)));
+        hidden.targets = Targets::Masked(said);
+        hidden
     }
 
     /// What is known of each token of the listed examples.
@@ -320,6 +339,17 @@ impl Examples {
     /// Tokens of all examples.
     pub fn tokens(&self) -> usize {
         self.ids.len()
+    }
+
+    /// Bytes that they take, but for answers by example, which are few.
+    pub(crate) fn bytes(&self) -> usize {
+        let answers = match &self.targets {
+            Targets::Tags { tokens, .. } | Targets::Masked(tokens) => size_of_val(&tokens[..]),
+            _ => 0,
+        };
+        let keys = size_of_val(&self.offsets[..]) + size_of_val(&self.example_ids[..]);
+        let tokens = size_of_val(&self.ids[..]) + size_of_val(&self.types[..]);
+        tokens + keys + size_of_val(&self.rows[..]) + answers
     }
 
     /// Where example `i` lies among the stored tokens.

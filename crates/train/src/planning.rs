@@ -66,7 +66,10 @@ impl<B: Backend> Training<'_, B> {
         }
         // A device's own memory holds none of them.
         if self.model.backend().peak_memory().is_none() {
-            rows.extend(self.text_bytes.map(|bytes| ("texts".to_owned(), bytes)));
+            // Those that change are there once more, as the epoch has them.
+            let epoch = self.augment.map_or(0, |_| self.train.bytes() as u64);
+            let texts = self.text_bytes.map(|bytes| bytes + epoch);
+            rows.extend(texts.map(|bytes| ("texts".to_owned(), bytes)));
         }
         rows
     }

@@ -246,6 +246,8 @@ impl<'a, B: Backend> Training<'a, B> {
             let (epoch, within) = (now.step / course.per_epoch, now.step % course.per_epoch);
             if order.0 != epoch {
                 order = (epoch, course.plan.epoch(course.rows, epoch));
+                // Not beside the epoch's before it.
+                drop(changed.take());
                 let texts = self.augment.map(|a| a.epoch(epoch)).transpose()?;
                 changed = texts.map(|(examples, _)| examples);
             }

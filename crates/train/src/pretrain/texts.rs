@@ -2,7 +2,7 @@
 
 use crate::augment::{Epochs, EpochsDrawn};
 use crate::batches::BatchPlan;
-use crate::examples::{Examples, Targets};
+use crate::examples::Examples;
 use crate::job_data::together;
 use crate::prepare::TextReceipt;
 use crate::{SplitOff, TrainError, ValidSource};
@@ -10,7 +10,6 @@ use hone_bert::Task;
 use hone_data::augment::Key;
 use hone_data::masking::Masker;
 use hone_data::{Columns, Part, Row, Tokenizer, find_texts, read_texts, stratified_split, unread};
-use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
 /// Texts without labels, to be read.
@@ -105,7 +104,7 @@ impl RawSource {
     }
 }
 
-/// The windows of some texts, nothing of them hidden yet, and what became of the texts.
+/// The windows of some texts, nothing of them hidden yet nor said to be, and what became of the texts.
 pub(super) fn windows(
     rows: &[Row],
     tokenizer: &Tokenizer,
@@ -127,35 +126,20 @@ pub(super) fn windows(
             examples.push(number, row.line, &ids, &vec![0; ids.len()]);
         }
     }
-    examples.targets = Targets::Masked(vec![None; examples.tokens()]);
     Ok((examples, receipt))
 }
 
 /// The same texts with other pieces hidden; `epoch` says which.
 pub(super) fn hidden(plain: &Examples, masker: &Masker, seed: u64, epoch: u32) -> Examples {
-    let all: Vec<_> = (0..plain.len())
-        .into_par_iter()
-        .map(|i| {
-            let mut ids = plain.text(i).0.to_vec();
-            let example = plain.example_ids()[i];
-            let key = Key {
-                seed,
-                epoch,
-                example,
-            };
-            let said = masker.hide(&mut ids, key);
-            (ids, said)
-        })
-        .collect();
-    let mut examples = Examples::new(Task::Mask);
-    let mut targets = Vec::with_capacity(plain.tokens());
-    for (i, (ids, said)) in all.into_iter().enumerate() {
-        let (id, row) = (plain.example_ids()[i], plain.rows()[i]);
-        examples.push(id, row, &ids, plain.text(i).1);
-        targets.extend(said);
-    }
-    examples.targets = Targets::Masked(targets);
-    examples
+    plain.hidden(|i, ids| {
+        let example = plain.example_ids()[i];
+        let key = Key {
+            seed,
+            epoch,
+            example,
+        };
+        masker.hide(ids, key)
+    })
 }
 
 /// Training texts of which each epoch hides other pieces.
