@@ -18,7 +18,7 @@ pub enum DataError {
         "{}: formats are .csv, .tsv, .jsonl, .json, .conll (or .bio, .iob: a word and its tag a line), .ft (fastText: \
          __label__NAME and the text a line; any other name too), each also .gz, .parquet, or a folder with train, valid and test \
          files; \
-         .txt with a text a line is read by hone predict and --text of hone report",
+         .txt with a text a line is read by hone pretrain, hone predict and --text of hone report",
         path.display()
     )]
     Format {

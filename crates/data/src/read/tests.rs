@@ -185,7 +185,7 @@ fn bad_files_name_the_place() {
     check_error(
         "a.md",
         b"x",
-        "; .txt with a text a line is read by hone predict and --text of hone report",
+        "; .txt with a text a line is read by hone pretrain, hone predict and --text of hone report",
     );
     let missing = read_file(Path::new("/nowhere/x.csv"), &Columns::default()).unwrap_err();
     assert!(missing.to_string().starts_with("/nowhere/x.csv: "));
