@@ -46,7 +46,12 @@ for line in sys.stdin: print(json.dumps(dict(tokens_per_s=500, fill=1, peak_memo
 struct Bundle(tempfile::TempDir);
 
 impl Bundle {
-    fn new() -> Bundle {
+    /// None where nothing can run it, which is said.
+    fn new() -> Option<Bundle> {
+        if Command::new("python3").arg("--version").output().is_err() {
+            eprintln!("skipped: no python3");
+            return None;
+        }
         let bundle = Bundle(tempfile::tempdir().unwrap());
         let put = |name: &str, text: &str| {
             let path = bundle.path(name);
@@ -66,7 +71,7 @@ impl Bundle {
         put("beside/nvidia-smi", SMI);
         put("beside/torch/__init__.py", TORCH);
         put("beside/transformers/__init__.py", "__version__ = '5'\n");
-        bundle
+        Some(bundle)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -123,11 +128,9 @@ fn bars(document: &Value) -> Vec<&str> {
 
 #[test]
 fn a_run_loses_nothing_and_goes_on_with_what_is_not_measured() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("skipped: no python3");
+    let Some(bundle) = Bundle::new() else {
         return;
-    }
-    let bundle = Bundle::new();
+    };
 
     // An opponent that does not start: the step is not done, what the others say stays.
     let (first, out) = bundle.run(&[], &[("STUB_NO_START", "max-autotune")]);
@@ -195,11 +198,9 @@ fn a_run_loses_nothing_and_goes_on_with_what_is_not_measured() {
 
 #[test]
 fn opponents_compile_ahead_and_stand_still_while_others_are_timed() {
-    if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("skipped: no python3");
+    let Some(bundle) = Bundle::new() else {
         return;
-    }
-    let bundle = Bundle::new();
+    };
     let beats = bundle.path("beats");
     fs::write(&beats, "").unwrap();
     let only = "large128,large512,conformance";

@@ -617,7 +617,9 @@ def begin_ahead(steps):
     """Begins what these steps will have compiled, the slowest first."""
     keys = [(step, work, mode) for step in steps for work in WORKS.get(step, []) for mode in work.opponents(step)[1:]]
     for step, work, mode in sorted(keys, key=lambda key: -STARTS.get(key[2], 300)):
-        ahead[step, work.cell, mode] = work.rival(mode)
+        rival = work.rival(mode)
+        if rival.process is not None:
+            ahead[step, work.cell, mode] = rival
 
 
 @contextlib.contextmanager
@@ -655,6 +657,8 @@ def bench(s, work):
     # A first run by phases; it also finds out whether anything works at all.
     phases = s.put(f"{name}: phases", hone([*own, "--steps", 5 if CARD else 1], 120))
     if not phases["ok"]:
+        for rival in begun.values():
+            rival.close()
         return None
     if old and old.get("revision") == revision and not a.again:
         cell = {k: v for k, v in old.items() if k != "error"}
@@ -670,12 +674,11 @@ def bench(s, work):
         for mode in opponents:
             if not lacks(cell, mode):
                 continue
-            rival = begun.pop(mode, None)
+            early = begun.pop(mode, None)
+            rival = early or work.rival(mode)
             record = cell["rivals"].setdefault(mode, dict(tokens_per_s=[]))
             record.pop("error", None)
-            record["started"] = dict(rival.started, ahead=True) if rival else None
-            rival = rival or work.rival(mode)
-            record["started"] = record["started"] or rival.ready()
+            record["started"] = dict(early.started, ahead=True) if early else rival.ready()
             s.put(name, cell, quiet=True)
             print(f"{clock()} {s.name}: {name}: {mode}: {json.dumps(rival.started)[:200]}", flush=True)
             # Turns that do not count, until two are alike: its allocator meets the sizes that are to come.
