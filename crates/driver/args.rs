@@ -328,6 +328,16 @@ pub struct TrainArgs {
     #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_drop: Option<f64>,
+    /// Supervised contrast: texts of a class in a batch are drawn together, and away from the others, by a loss of this weight
+    /// beside the usual one; for texts of one class each, of which a batch holds several of a class; batches are not
+    /// cut by --max-tokens then [default: 0]
+    #[arg(long, value_name = "ALPHA", help_heading = "Regularisation")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contrast: Option<f64>,
+    /// Temperature of --contrast: the lower, the more the nearest texts count [default: 0.3]
+    #[arg(long, value_name = "TAU", help_heading = "Regularisation")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contrast_temperature: Option<f64>,
     /// L2-SP: pre-trained weights decay towards their pre-trained values instead of towards zero. 50%: strong enough to go
     /// half of the way back over the run, were there no gradients; X: by the learning rate times X at each step [default: 0]
     #[arg(long, value_name = "P%|X", help_heading = "Regularisation")]

@@ -30,7 +30,7 @@ pub struct PretrainArgs {
 const OWN: [&str; 2] = ["mask_share", "mask_unit"];
 
 /// Options of train that are about labels, or about heads that answer them, by their names in clap.
-const ELSEWHERE: [&str; 21] = [
+const ELSEWHERE: [&str; 23] = [
     "test",
     "recipe",
     "label_column",
@@ -42,6 +42,8 @@ const ELSEWHERE: [&str; 21] = [
     "class_weights",
     "focal_loss",
     "r_drop",
+    "contrast",
+    "contrast_temperature",
     "cache_frozen",
     "init_head",
     "pool",

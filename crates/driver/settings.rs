@@ -431,6 +431,10 @@ pub fn options(
         },
         focal_loss: args.focal_loss.unwrap_or(0.0),
         r_drop: args.r_drop.unwrap_or(0.0),
+        contrast: args.contrast.unwrap_or(usual.contrast),
+        contrast_temperature: args
+            .contrast_temperature
+            .unwrap_or(usual.contrast_temperature),
         l2_sp: word("l2-sp", args.l2_sp.as_deref(), "0")?,
         mixout: args.mixout.unwrap_or(0.0),
         average: word("average", args.average.as_deref(), "none")?,

@@ -32,8 +32,8 @@ pub struct StudyArgs {
         allow_hyphen_values = true
     )]
     pub arms: Vec<String>,
-    /// Arms by name, joined by commas: head-start, mean-pool, layer-decay, unfreeze, reinit, longer, r-drop, l2-sp,
-    /// mixout, augment, label-smoothing, average, bias-only; their flags are printed
+    /// Arms by name, joined by commas: head-start, mean-pool, layer-decay, unfreeze, reinit, longer, r-drop, contrast,
+    /// l2-sp, mixout, augment, label-smoothing, average, bias-only; their flags are printed
     #[arg(
         long,
         value_name = "LIST",

@@ -41,7 +41,7 @@ pub struct TuneArgs {
     /// What is tuned, and nothing else: NAME=LOW..HIGH, NAME=A|B|C, or NAME alone for its usual range, joined by commas (quote
     /// it: | is a pipe to the shell).
     /// Names: lr, epochs, batch-size, head-ratio (--head-lr over --lr), layer-decay, warmup, dropout, weight-decay,
-    /// attention-dropout, label-smoothing, l2-sp, mixout, r-drop, init-head, pool, schedule [default: the first eight:
+    /// attention-dropout, label-smoothing, l2-sp, mixout, r-drop, init-head, pool, schedule, contrast [default: the first eight:
     /// lr and head-ratio a quarter to four times what is given, epochs and batch-size a half to twice, layer-decay
     /// 0.75..1, warmup 0..0.2, dropout 0..0.2, weight-decay 0.001..0.1]. A schedule brings its own warm-up, unless --warmup
     /// is given or tuned

@@ -1,7 +1,7 @@
 //! Activation memory: planned once from the largest batch, reused by every step.
 
 use crate::{Config, Limits};
-use hone_kernels::{Backend, BackendError};
+use hone_kernels::{Backend, BackendError, Contrast};
 
 /// Which rows a layer computes after its keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +192,12 @@ pub(crate) struct HeadActs<B: Backend> {
     pub dlogits: B::Buf<B::Master>,
     /// Targets, `[R, C]`, then the rows' weights, `[R]`.
     pub wanted: B::Buf<B::Master>,
+    /// Losses of the rows, `[R]`, then those of a contrast, `[R]`, where there is room for one.
     pub losses: B::Buf<f64>,
+    /// What a contrast keeps for its backward pass, where there is room for one.
+    pub kept: Option<B::Buf<B::Master>>,
+    /// That of the loss in `losses`.
+    pub contrast: Option<Contrast>,
 }
 
 impl<B: Backend> HeadActs<B> {
@@ -205,7 +210,16 @@ impl<B: Backend> HeadActs<B> {
             dlogits: b.alloc(rows * classes)?,
             wanted: b.alloc(rows * (classes + 1))?,
             losses: b.alloc(rows)?,
+            kept: None,
+            contrast: None,
         })
+    }
+
+    /// Makes room for a contrast of so many rows.
+    pub fn keep_contrast(&mut self, b: &B, rows: usize) -> Result<(), BackendError> {
+        self.losses = b.alloc(2 * rows)?;
+        self.kept = Some(b.alloc(Contrast::kept(rows))?);
+        Ok(())
     }
 }
 

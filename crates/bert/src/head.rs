@@ -4,7 +4,7 @@ use crate::acts::{HeadActs, RowSet, Slopes, Stream};
 use crate::grads::Grads;
 use crate::layout::Layout;
 use crate::{Config, DeviceBatch, Pass, Task};
-use hone_kernels::{Acc, Backend, WeightRef};
+use hone_kernels::{Acc, Backend, Contrast, WeightRef};
 
 /// What forward and backward of the head both read.
 pub(crate) struct HeadPass<'a, B: Backend> {
@@ -93,6 +93,11 @@ impl<B: Backend> HeadPass<'_, B> {
                 Some(dw),
                 Some(db),
             );
+        }
+        if let (Some(contrast), Some(kept)) = (acts.contrast, &acts.kept) {
+            let kept = b.head(kept, Contrast::kept(r));
+            let dinput = b.head_mut(&mut acts.dinput, r * h);
+            b.contrast_backward(contrast, b.head(&acts.input, r * h), h, kept, dinput);
         }
         self.drop(b.head_mut(&mut acts.dinput, r * h));
         let Some(pooler) = self.layout.pooler else {

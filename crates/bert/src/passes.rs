@@ -8,7 +8,7 @@ use crate::layer::LayerPass;
 use crate::masked::MaskedPass;
 use crate::plan::{Acts, Bottom, Stage};
 use crate::{BertError, DeviceBatch, Masked, Model, Pass, Task};
-use hone_kernels::{Acc, Backend, Loss};
+use hone_kernels::{Acc, Backend, Contrast, Loss};
 use hone_tensor::{Ragged, Real};
 use std::ops::Range;
 
@@ -16,12 +16,15 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LossKind {
     /// Softmax cross-entropy with focal exponent γ (0: plain), and α times the disagreement of the two draws of
-    /// each row (R-Drop; 0: one draw).
+    /// each row (R-Drop; 0: one draw). With a contrast what the head reads of the batch's texts is drawn together by
+    /// class as well.
     Softmax {
         /// γ.
         focal: f64,
         /// α; the batch then holds every row twice ([`hone_tensor::Ragged::with_second_draw`]).
         r_drop: f64,
+        /// None: the head's loss alone. Needs [`Model::keep_contrast`].
+        contrast: Option<Contrast>,
     },
     /// Binary cross-entropy per label.
     Sigmoid,
@@ -36,6 +39,7 @@ impl LossKind {
             Task::Classify | Task::Tag | Task::Mask => LossKind::Softmax {
                 focal: 0.0,
                 r_drop: 0.0,
+                contrast: None,
             },
             Task::MultiLabel => LossKind::Sigmoid,
             Task::Regress => LossKind::Squared,
@@ -202,8 +206,8 @@ impl<B: Backend> Model<B> {
         self.units.squared()
     }
 
-    /// [`Model::loss`] without waiting: the losses of all rows, on their way; the loss is their sum, times
-    /// [`Model::loss_unit`].
+    /// [`Model::loss`] without waiting: the losses of all rows, `[R]`, and behind them those of a contrast, `[R]`, on their
+    /// way; the loss is their sum, times [`Model::loss_unit`].
     pub fn queue_loss(
         &self,
         acts: &mut Acts<B>,
@@ -234,6 +238,14 @@ impl<B: Backend> Model<B> {
                 "{r} rows, where R-Drop needs every one twice"
             )));
         }
+        let contrast = match kind {
+            LossKind::Softmax { contrast, .. } => contrast,
+            _ => None,
+        };
+        if contrast.is_some() && acts.head.kept.is_none() {
+            let found = "these buffers were planned without a contrast".to_owned();
+            return Err(BertError::Batch(found));
+        }
         let targets = targets.iter().map(|&x| self.units.output(x.into()));
         let wanted = targets.chain(weights.iter().map(|&x| x.into()));
         let wanted: Vec<B::Master> = wanted.map(B::Master::from_f64).collect();
@@ -248,7 +260,7 @@ impl<B: Backend> Model<B> {
         let losses = b.head_mut(&mut head.losses, r);
         let dlogits = b.head_mut(&mut head.dlogits, r * c);
         match kind {
-            LossKind::Softmax { focal, r_drop } => {
+            LossKind::Softmax { focal, r_drop, .. } => {
                 b.softmax_loss(loss, focal, losses, dlogits);
                 if r_drop > 0.0 {
                     let losses = b.head_mut(&mut head.losses, r);
@@ -259,8 +271,21 @@ impl<B: Backend> Model<B> {
             LossKind::Sigmoid => b.sigmoid_loss(loss, losses, dlogits),
             LossKind::Squared => b.squared_loss(loss, losses, dlogits),
         }
+        let head = &mut acts.head;
+        head.contrast = contrast;
+        if let (Some(contrast), Some(kept)) = (contrast, &mut head.kept) {
+            b.contrast(
+                contrast,
+                b.head(&head.input, r * self.config.hidden),
+                b.head(&head.wanted, r * c),
+                b.slice(b.view(&head.wanted), r * c..r * (c + 1)),
+                b.slice_mut(b.all_mut(&mut head.losses), r..2 * r),
+                b.head_mut(kept, Contrast::kept(r)),
+            );
+        }
         acts.stage = Stage::Loss;
-        Ok(b.fetch(b.head(&acts.head.losses, r))?)
+        let n = if contrast.is_some() { 2 * r } else { r };
+        Ok(b.fetch(b.head(&acts.head.losses, n))?)
     }
 
     /// Losses of the words that are asked for, `[asked]` in blocks, each times its weight, on their way; what

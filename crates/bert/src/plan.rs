@@ -4,7 +4,7 @@ use crate::acts::{HeadActs, LayerActs, Purpose, RowSet, Slopes, Stream, acts_byt
 use crate::embeddings::EmbeddingActs;
 use crate::masked::{BLOCK, MaskedActs};
 use crate::{BertError, DeviceBatch, Limits, Model, Pass, Task};
-use hone_kernels::{Backend, Workspace};
+use hone_kernels::{Backend, Contrast, Workspace};
 use hone_tensor::{Depth, GradLayout};
 
 /// Buffers of forward and backward passes for batches up to planned limits.
@@ -224,6 +224,19 @@ impl<B: Backend> Model<B> {
         } else {
             RowSet::All
         }
+    }
+
+    /// Makes room in `acts`, planned for training, for a contrast of the rows that the head reads: needed before
+    /// [`Model::queue_loss`] with one.
+    pub fn keep_contrast(&self, acts: &mut Acts<B>, limits: Limits) -> Result<(), BertError> {
+        let rows = self.head_rows().count(limits);
+        Ok(acts.head.keep_contrast(self.backend().as_ref(), rows)?)
+    }
+
+    /// Bytes that [`Model::keep_contrast`] takes.
+    pub fn contrast_bytes(&self, limits: Limits) -> usize {
+        let rows = self.head_rows().count(limits);
+        Contrast::kept(rows) * size_of::<B::Master>() + rows * size_of::<f64>()
     }
 
     /// Makes room in `acts` for the output of a frozen prefix: needed before [`Model::forward_saved`].

@@ -58,6 +58,7 @@ fn a_gradient_has_its_own_loss_and_is_taken_once() {
     let pairs = LossKind::Softmax {
         focal: 0.0,
         r_drop: 1.0,
+        contrast: None,
     };
     let mut one = Ragged::new();
     one.push(0, &[2, 3], &[0; 2]);

@@ -7,12 +7,14 @@ use crate::mem::Buf;
 use crate::ops::activation::{Activate, Slope};
 use crate::ops::attention::{Batch, Columns, Gradients, Operands, Target};
 use crate::ops::norm::{Gain, RowDrop};
-use crate::ops::{activation, adamw, attention, embedding, loss, norm, row_sums_len, rows, sweep};
+use crate::ops::{
+    activation, adamw, attention, contrast, embedding, loss, norm, row_sums_len, rows, sweep,
+};
 use crate::params::{CpuParams, Packer};
 use crate::{Parts, Path, Split, Team};
 use hone_kernels::{
-    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, BackendError, Drop, EmbedTables,
-    Loss, Norm, NormSums, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
+    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, BackendError, Contrast, Drop,
+    EmbedTables, Loss, Norm, NormSums, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
 };
 use hone_tensor::{Element, Kind, ParamTable};
 use std::ops::Range;
@@ -771,6 +773,29 @@ impl Backend for CpuBackend {
 
     fn squared_loss(&self, loss: Loss<'_, Self>, losses: &mut [f64], dlogits: &mut [f32]) {
         loss::squared(loss_rows(&loss), losses, dlogits);
+    }
+
+    fn contrast(
+        &self,
+        contrast: Contrast,
+        x: &[f32],
+        targets: &[f32],
+        weights: &[f32],
+        losses: &mut [f64],
+        kept: &mut [f32],
+    ) {
+        contrast::forward(&self.team, contrast, x, targets, weights, losses, kept);
+    }
+
+    fn contrast_backward(
+        &self,
+        contrast: Contrast,
+        x: &[f32],
+        width: usize,
+        kept: &[f32],
+        dx: &mut [f32],
+    ) {
+        contrast::backward(&self.team, contrast, x, width, kept, dx);
     }
 
     fn squared_norm(&self, x: &[f32], out: &mut [f64]) {

@@ -12,12 +12,13 @@ const HEADERS: [(&str, &str); 4] = [
 ];
 
 /// Name and text of each file of kernels.
-pub const FILES: [(&str, &str); 11] = [
+pub const FILES: [(&str, &str); 12] = [
     ("activation", include_str!("ops/activation.cu")),
     ("adamw", include_str!("ops/adamw.cu")),
     ("attention", include_str!("ops/attention.cu")),
     ("attention_mma", include_str!("ops/attention_mma.cu")),
     ("columns", include_str!("ops/columns.cu")),
+    ("contrast", include_str!("ops/contrast.cu")),
     ("embedding", include_str!("ops/embedding.cu")),
     ("head", include_str!("ops/head.cu")),
     ("loss", include_str!("ops/loss.cu")),

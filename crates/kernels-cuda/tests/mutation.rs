@@ -50,7 +50,7 @@ fn mutants(only: impl Fn(&str) -> bool) -> Vec<Mutant> {
 }
 
 /// Mistakes, as (file, what is there, what is put in its place); what is there may stand in a header.
-const FAULTS: [(&str, &str, &str); 27] = [
+const FAULTS: [(&str, &str, &str); 29] = [
     // The sum is not kept for the backward pass.
     (
         "norm",
@@ -118,6 +118,18 @@ const FAULTS: [(&str, &str, &str); 27] = [
         "loss",
         "(b - a - backward) + q - p",
         "(b - a - backward) + q + p",
+    ),
+    // Rows without weight are company.
+    (
+        "contrast",
+        "const bool there = k != row && weights[k] != 0.0f;",
+        "const bool there = k != row;",
+    ),
+    // The part of a gradient that lies along its row stays.
+    (
+        "contrast",
+        "sums[i] - along * (double)v[i] * inverse",
+        "sums[i]",
     ),
     ("attention", "example.w[2] ^ head", "example.w[2]"),
     // Keys behind the end of a text.

@@ -612,6 +612,33 @@ pub trait Backend: Send + Sync + Sized + 'static {
         dlogits: Self::ViewMut<'_, Self::Master>,
     );
 
+    /// How much nearer rows `x[R, H]` are to those of their class than to the others (supervised contrast). With z the rows
+    /// as unit vectors and `s[r, k] = z_r·z_k/τ`, `loss[r] = w_r·α·mean_k(log Σ_{j≠r} exp s[r, j] − s[r, k])`, the mean over
+    /// the rows k ≠ r of its class; 0 where there are none.
+    ///
+    /// Rows are of one class where their `targets[R, C]` are the same numbers; a row of weight 0 takes no part. `kept`,
+    /// [`Contrast::kept`] long, is `∂loss/∂s`, `[R, R]` with zeros on its diagonal, and behind it `1/‖x_r‖`, `[R]`; 0 for a row of zeros,
+    /// whose z is 0, too.
+    fn contrast(
+        &self,
+        contrast: Contrast,
+        x: Self::View<'_, Self::Act>,
+        targets: Self::View<'_, Self::Master>,
+        weights: Self::View<'_, Self::Master>,
+        losses: Self::ViewMut<'_, f64>,
+        kept: Self::ViewMut<'_, Self::Master>,
+    );
+
+    /// Backward of [`Backend::contrast`]: its gradient is added to `dx[R, H]`, rows of `width`.
+    fn contrast_backward(
+        &self,
+        contrast: Contrast,
+        x: Self::View<'_, Self::Act>,
+        width: usize,
+        kept: Self::View<'_, Self::Master>,
+        dx: Self::ViewMut<'_, Self::Act>,
+    );
+
     // ---- whole arenas --------------------------------------------------------------------------
 
     /// `out[0] = Σ x²`, in fixed chunks; `x` is no longer than the largest parameter of an arena made before.

@@ -25,8 +25,8 @@ mod types;
 pub use backend::{Backend, BackendError};
 pub use reference::{Reference, ReferenceParams};
 pub use types::{
-    Acc, Activation, AdamwRow, AdamwStep, Attention, Drop, EmbedTables, Loss, Norm, NormSums, Qkv,
-    QkvMut, Rows, Tokens, WeightRef, Workspace,
+    Acc, Activation, AdamwRow, AdamwStep, Attention, Contrast, Drop, EmbedTables, Loss, Norm,
+    NormSums, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
 };
 
 /// The examples of the crate's README, which `cargo test --doc` compiles and runs.

@@ -266,6 +266,22 @@ pub struct Loss<'a, B: Backend> {
 
 hone_tensor::brief_debug! { [B: Backend] Loss<'_, B>, |l| classes: l.classes }
 
+/// How rows of one class are drawn together (supervised contrast, Khosla et al. 2020; beside cross-entropy, Gunel et al. 2021).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Contrast {
+    /// α, what the contrast's loss is multiplied by.
+    pub strength: f64,
+    /// τ, what similarities are divided by, above 0.
+    pub temperature: f64,
+}
+
+impl Contrast {
+    /// Elements of what [`Backend::contrast`] keeps of so many rows for its backward pass: `[R, R]` and `[R]`.
+    pub fn kept(rows: usize) -> usize {
+        rows * (rows + 1)
+    }
+}
+
 /// One tensor of an AdamW sweep.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamwRow {

@@ -5,8 +5,8 @@
 
 use hone_kernels::conformance::{Batch, Rig};
 use hone_kernels::{
-    Acc, Activation, Attention, Backend, Drop, EmbedTables, Loss, Norm, NormSums, Qkv, QkvMut,
-    Reference, WeightRef,
+    Acc, Activation, Attention, Backend, Contrast, Drop, EmbedTables, Loss, Norm, NormSums, Qkv,
+    QkvMut, Reference, WeightRef,
 };
 use hone_tensor::{Depth, DropKey, Kind, ParamTable};
 use std::sync::Arc;
@@ -494,4 +494,46 @@ fn means_over_tokens() {
         b.all_mut(&mut dx),
     );
     check("mean_tokens", &x, &host(&b, &dx), run);
+}
+
+#[test]
+fn contrasts() {
+    let b = R::default();
+    let mut rig = Rig::new(&b);
+    let (rows, width) = (6, 4);
+    let x = rig.numbers(rows * width);
+    // Two classes; one row without weight, one without company.
+    let targets = [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.5, 0.5];
+    let weights = [0.5, 1.25, 0.75, 0.0, 0.125, 1.0];
+    let contrast = Contrast {
+        strength: 0.7,
+        temperature: 0.4,
+    };
+    let (targets, weights) = (buf(&b, &targets), buf(&b, &weights));
+    let forward = |x: &[f64]| {
+        let (mut losses, mut kept) = (zeros(&b, rows), zeros(&b, Contrast::kept(rows)));
+        b.contrast(
+            contrast,
+            b.view(&buf(&b, x)),
+            b.view(&targets),
+            b.view(&weights),
+            b.all_mut(&mut losses),
+            b.all_mut(&mut kept),
+        );
+        (host(&b, &losses), kept)
+    };
+    let (losses, kept) = forward(&x);
+    assert_eq!((losses[3], losses[5]), (0.0, 0.0));
+    assert!([0, 1, 2, 4].iter().all(|&r| losses[r] > 0.0), "{losses:?}");
+    let mut dx = zeros(&b, rows * width);
+    b.contrast_backward(
+        contrast,
+        b.view(&buf(&b, &x)),
+        width,
+        b.view(&kept),
+        b.all_mut(&mut dx),
+    );
+    let dx = host(&b, &dx);
+    assert!(dx[3 * width..4 * width].iter().all(|d| *d == 0.0));
+    check("contrast", &x, &dx, |x| forward(x).0.iter().sum());
 }

@@ -28,7 +28,11 @@ impl Course {
         let plan = BatchPlan {
             step_rows: options.step_rows(),
             micro_rows: options.batch_size,
-            max_tokens: options.max_tokens / draws,
+            // Texts that are held against each other stay together.
+            max_tokens: match options.drawn_together() {
+                Some(_) => usize::MAX,
+                None => options.max_tokens / draws,
+            },
             order: match options.shuffle {
                 true => Order::Shuffled { seed: options.seed },
                 false => Order::File,

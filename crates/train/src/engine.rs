@@ -85,6 +85,8 @@ pub struct Queued<B: Backend> {
     losses: Vec<B::Coming<f64>>,
     /// What a loss of 1 is in the units of the targets.
     unit: f64,
+    /// Whether the second half of each micro-batch's losses is its contrast's.
+    contrast: bool,
     /// The step's tokens.
     pub tokens: usize,
 }
@@ -94,12 +96,19 @@ hone_tensor::brief_debug! { [B: Backend] Queued<B>, |q| micro_batches: q.losses.
 impl<B: Backend> Queued<B> {
     /// Waits for the losses.
     pub fn read(self, b: &B) -> Result<StepDone, TrainError> {
-        let mut loss = 0.0;
+        let (mut loss, mut contrast) = (0.0, 0.0);
         for micro in self.losses {
-            loss += b.arrived(micro)?.iter().sum::<f64>();
+            let losses = b.arrived(micro)?;
+            let rows = match self.contrast {
+                true => losses.len() / 2,
+                false => losses.len(),
+            };
+            loss += losses[..rows].iter().sum::<f64>();
+            contrast += losses[rows..].iter().sum::<f64>();
         }
         Ok(StepDone {
             loss: self.unit * loss,
+            contrast: self.contrast.then_some(contrast),
             tokens: self.tokens,
         })
     }
@@ -110,6 +119,8 @@ impl<B: Backend> Queued<B> {
 pub struct StepDone {
     /// Mean loss over the step's rows.
     pub loss: f64,
+    /// Beside it that of the contrast, where there is one.
+    pub contrast: Option<f64>,
     /// Its tokens.
     pub tokens: usize,
 }
@@ -181,6 +192,9 @@ impl<B: Backend> Engine<B> {
             .filter(|_| draws == Draws::One && frozen.is_none());
         let limits = shape.map_or(limits, |shape| limits.shaped(shape));
         let mut acts = model.plan_train(limits, &layout)?;
+        if options.drawn_together().is_some() {
+            model.keep_contrast(&mut acts, limits)?;
+        }
         let prefix = match (frozen, model.frozen_prefix(&layout)) {
             (None, _) => None,
             (Some(mut cache), Some(layers)) => {
@@ -297,6 +311,19 @@ impl<B: Backend> Engine<B> {
         })
     }
 
+    fn contrasts(&self) -> bool {
+        let contrast = |kind| {
+            matches!(
+                kind,
+                LossKind::Softmax {
+                    contrast: Some(_),
+                    ..
+                }
+            )
+        };
+        contrast(self.loss)
+    }
+
     /// Bytes by use.
     pub fn memory(&self, model: &Model<B>) -> Vec<(String, u64)> {
         let limits = self.limits;
@@ -312,6 +339,10 @@ impl<B: Backend> Engine<B> {
                 model.train_bytes(limits, layout) as u64,
             ),
         ];
+        if self.contrasts() {
+            let bytes = model.contrast_bytes(limits);
+            rows.push(("contrast".to_owned(), bytes as u64));
+        }
         if let Some(prefix) = &self.prefix {
             let room = limits.tokens * model.config().hidden * size_of::<B::Act>();
             rows.push((
@@ -386,6 +417,7 @@ impl<B: Backend> Engine<B> {
         let mut queued = Queued {
             losses: Vec::new(),
             unit: model.loss_unit(),
+            contrast: self.contrasts(),
             tokens: 0,
         };
         if let Some(anchor) = &mut self.anchor {
@@ -540,7 +572,11 @@ fn loss_of(options: &Options, task: Task) -> Result<LossKind, TrainError> {
     fits_task(options, task)?;
     let (focal, r_drop) = (options.focal_loss, options.r_drop);
     Ok(match LossKind::of(task) {
-        LossKind::Softmax { .. } => LossKind::Softmax { focal, r_drop },
+        LossKind::Softmax { .. } => LossKind::Softmax {
+            focal,
+            r_drop,
+            contrast: options.drawn_together(),
+        },
         other => other,
     })
 }

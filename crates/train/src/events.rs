@@ -239,6 +239,9 @@ pub struct Step {
     pub epoch: f64,
     /// Mean loss of the step's rows.
     pub loss: f64,
+    /// Beside it the contrast's, times its strength, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contrast: Option<f64>,
     /// Learning rate of the top encoder layer.
     pub lr: f64,
     /// Learning rate of the head.

@@ -4,6 +4,7 @@ use crate::batches::steps_per_epoch;
 use crate::watch::CollapseGuard;
 use crate::{Average, Init, InitHead, Pool, Standardize, TrainError};
 use hone_bert::{LossKind, Task};
+use hone_kernels::Contrast;
 use hone_optim::{Multipliers, Pull, Schedule, Warmup, part_of};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -154,6 +155,12 @@ pub struct Options {
     pub focal_loss: f64,
     /// R-Drop's α (Liang et al. 2021): weight of the disagreement of two passes over each text; 0: one pass.
     pub r_drop: f64,
+    /// Supervised contrast's α (Gunel et al. 2021): weight of the loss that draws texts of a class in a batch together; 0: none.
+    #[serde(default)]
+    pub contrast: f64,
+    /// Its temperature τ.
+    #[serde(default = "usual_temperature")]
+    pub contrast_temperature: f64,
     /// Decay of pre-trained weights towards where they began, instead of weight decay (L2-SP).
     pub l2_sp: Pull,
     /// Probability that a number of a pre-trained matrix is what it began as (mixout).
@@ -205,6 +212,10 @@ mod pool_name {
 }
 
 /// What runs did before there was augmentation.
+fn usual_temperature() -> f64 {
+    0.3
+}
+
 fn no_augmentation() -> String {
     "none".to_owned()
 }
@@ -246,6 +257,8 @@ impl Default for Options {
             class_weights: ClassWeights::None,
             focal_loss: 0.0,
             r_drop: 0.0,
+            contrast: 0.0,
+            contrast_temperature: usual_temperature(),
             l2_sp: Pull::NONE,
             mixout: 0.0,
             average: Average::None,
@@ -321,6 +334,12 @@ impl Options {
             ("label-smoothing", Some(self.label_smoothing), below_one),
             ("focal-loss", Some(self.focal_loss), from_zero),
             ("r-drop", Some(self.r_drop), from_zero),
+            ("contrast", Some(self.contrast), from_zero),
+            (
+                "contrast-temperature",
+                Some(self.contrast_temperature),
+                (|x| (0.01..=100.0).contains(&x), "a number from 0.01 to 100"),
+            ),
             ("mixout", Some(self.mixout), below_one),
             ("abstain-precision", self.abstain_precision, between),
         ] {
@@ -335,6 +354,14 @@ impl Options {
         writable("eval-every", self.eval_every)?;
         self.save_every
             .map_or(Ok(()), |c| writable("save-every", c))
+    }
+
+    /// How texts of a class are drawn together; none: they are not.
+    pub fn drawn_together(&self) -> Option<Contrast> {
+        (self.contrast > 0.0).then_some(Contrast {
+            strength: self.contrast,
+            temperature: self.contrast_temperature,
+        })
     }
 
     /// Training texts of an optimiser step, at least 1.
@@ -377,6 +404,11 @@ pub fn fits_task(options: &Options, task: Task) -> Result<(), TrainError> {
     if task != Task::Regress && options.standardize == Standardize::Always {
         return Err(TrainError::Option(
             "--standardize always is for values (--task regress)".to_owned(),
+        ));
+    }
+    if task != Task::Classify && options.contrast > 0.0 {
+        return Err(TrainError::Option(
+            "--contrast is for texts of one class each".to_owned(),
         ));
     }
     if matches!(LossKind::of(task), LossKind::Softmax { .. }) && task != Task::Mask {

@@ -82,10 +82,11 @@ impl<B: Backend> Training<'_, B> {
         let rows = || some_rows(rows.iter().copied());
         let done = queued.read(b)?;
         let norm = GradNorm::of(b.arrived(norms)?);
-        if !done.loss.is_finite() {
+        let loss = done.loss + done.contrast.unwrap_or(0.0);
+        if !loss.is_finite() {
             return Err(TrainError::Loss {
                 step,
-                loss: done.loss,
+                loss,
                 rows: rows(),
             });
         }
@@ -129,6 +130,7 @@ impl<B: Backend> Training<'_, B> {
             steps: course.steps,
             epoch: course.epoch_at(number),
             loss: done.loss,
+            contrast: done.contrast,
             lr: pending.rates.body,
             head_lr: pending.rates.head,
             grad_norm: norm.total,

@@ -172,6 +172,14 @@ impl<'a, B: Backend> Training<'a, B> {
         let draws = Draws::of(options).count();
         let course = Course::of(options, self.train.len(), draws)?;
         let (mut limits, tokens) = self.sizes(&course)?;
+        if options.drawn_together().is_some() && limits.tokens > options.max_tokens {
+            let text = format!(
+                "--contrast holds the texts of a batch against each other, so none is cut: up to {} tokens at once, though \
+                 --max-tokens is {}",
+                limits.tokens, options.max_tokens
+            );
+            self.sink.event(&Event::Note { text });
+        }
         (limits.tokens, limits.sequences) = (draws * limits.tokens, draws * limits.sequences);
         let prefix = self.lent_prefix();
         let mut engine = Engine::new(

@@ -74,13 +74,15 @@ pub enum Setting {
     Pool,
     /// `--schedule`.
     Schedule,
+    /// `--contrast`.
+    Contrast,
 }
 
 use Setting::*;
 
 /// All of them in their order, with their names on the command line and in files. The place of each is its dimension among
 /// the draws, so that leaving one out moves no other.
-pub const ALL: [(Setting, &str); 16] = [
+pub const ALL: [(Setting, &str); 17] = [
     (Lr, "lr"),
     (Epochs, "epochs"),
     (BatchSize, "batch-size"),
@@ -97,6 +99,7 @@ pub const ALL: [(Setting, &str); 16] = [
     (InitHead, "init-head"),
     (Pool, "pool"),
     (Schedule, "schedule"),
+    (Contrast, "contrast"),
 ];
 
 /// Those that are tuned where nobody says otherwise: what the recipes of BERT's papers tune (Devlin et al. 2019,
@@ -132,7 +135,9 @@ impl Setting {
     /// How it is drawn.
     pub fn scale(self) -> Scale {
         match self {
-            Lr | Epochs | BatchSize | HeadRatio | WeightDecay | L2Sp | RDrop => Scale::Log,
+            Lr | Epochs | BatchSize | HeadRatio | WeightDecay | L2Sp | RDrop | Contrast => {
+                Scale::Log
+            }
             Warmup | Dropout | AttentionDropout | LabelSmoothing | Mixout => Scale::Linear,
             LayerDecay => Scale::FromOne,
             InitHead | Pool | Schedule => Scale::Words,
@@ -145,7 +150,7 @@ impl Setting {
             (Lr | Epochs | HeadRatio, Value::Number(x)) => *x > 0.0 && x.is_finite(),
             (BatchSize, Value::Number(x)) => *x >= 1.0 && x.fract() == 0.0 && *x < 1e9,
             (LayerDecay, Value::Number(x)) => *x > 0.0 && *x <= 1.0,
-            (WeightDecay | L2Sp | RDrop, Value::Number(x)) => *x >= 0.0 && x.is_finite(),
+            (WeightDecay | L2Sp | RDrop | Contrast, Value::Number(x)) => *x >= 0.0 && x.is_finite(),
             (L2Sp, Value::Word(w)) => w.parse::<Pull>().is_ok(),
             (Warmup, Value::Number(x)) => (0.0..=1.0).contains(x),
             (Dropout | AttentionDropout | LabelSmoothing | Mixout, Value::Number(x)) => {
@@ -162,7 +167,7 @@ impl Setting {
                 Lr | Epochs | HeadRatio => "a positive number",
                 BatchSize => "a whole number from 1",
                 LayerDecay => "a number above 0, at most 1,",
-                WeightDecay | RDrop => "a number from 0",
+                WeightDecay | RDrop | Contrast => "a number from 0",
                 L2Sp => "a number from 0, or a part such as 50%",
                 Warmup => "a number from 0 to 1",
                 Dropout | AttentionDropout | LabelSmoothing | Mixout => {
@@ -198,6 +203,7 @@ impl Setting {
             },
             Mixout => o.mixout,
             RDrop => o.r_drop,
+            Contrast => o.contrast,
             InitHead => {
                 return Value::Word(match o.init_head {
                     hone_train::InitHead::Random => "random".to_owned(),
@@ -234,6 +240,7 @@ impl Setting {
             (L2Sp, Value::Word(w)) => o.l2_sp = w.parse().unwrap_or(o.l2_sp),
             (Mixout, Value::Number(x)) => o.mixout = *x,
             (RDrop, Value::Number(x)) => o.r_drop = *x,
+            (Contrast, Value::Number(x)) => o.contrast = *x,
             (InitHead, Value::Word(w)) => {
                 o.init_head = match w.as_str() {
                     "probe" => hone_train::InitHead::Probe,

@@ -258,6 +258,7 @@ fn usual_range(setting: Setting, base: &Options) -> Result<Range, String> {
         WeightDecay => Range::Between(0.001, 0.1),
         L2Sp => words(&PARTS),
         RDrop => Range::Between(0.1, 5.0),
+        Contrast => Range::Between(0.1, 5.0),
         InitHead | Pool | Schedule => return Err("it has words for values".to_owned()),
     })
 }

@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod adamw;
 pub mod attention;
+pub mod contrast;
 pub mod embedding;
 pub mod loss;
 pub mod norm;

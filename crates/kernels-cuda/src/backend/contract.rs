@@ -6,12 +6,14 @@ use crate::driver::{Driver, MOST_BLOCKS};
 use crate::graphs;
 use crate::memory::{Buf, Coming, View, ViewMut};
 use crate::ops::columns::{self, Summed};
-use crate::ops::{activation, adamw, attention, embedding, head, loss, norm, product, rows, sweep};
+use crate::ops::{
+    activation, adamw, attention, contrast, embedding, head, loss, norm, product, rows, sweep,
+};
 use crate::params::CudaParams;
 use crate::step::bucket;
 use hone_kernels::{
-    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, BackendError, Drop, EmbedTables,
-    Loss, Norm, NormSums, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
+    Acc, Activation, AdamwRow, AdamwStep, Attention, Backend, BackendError, Contrast, Drop,
+    EmbedTables, Loss, Norm, NormSums, Qkv, QkvMut, Rows, Tokens, WeightRef, Workspace,
 };
 use hone_tensor::{Element, ParamTable};
 use std::marker::PhantomData;
@@ -633,6 +635,29 @@ impl<D: Driver, A: Act> Backend for CudaBackend<D, A> {
         dlogits: ViewMut<'_, f32>,
     ) {
         loss::loss(self, loss::Kind::Squared, of, losses, dlogits);
+    }
+
+    fn contrast(
+        &self,
+        how: Contrast,
+        x: View<'_, A>,
+        targets: View<'_, f32>,
+        weights: View<'_, f32>,
+        losses: ViewMut<'_, f64>,
+        kept: ViewMut<'_, f32>,
+    ) {
+        contrast::forward(self, how, x, targets, weights, losses, kept);
+    }
+
+    fn contrast_backward(
+        &self,
+        how: Contrast,
+        x: View<'_, A>,
+        width: usize,
+        kept: View<'_, f32>,
+        dx: ViewMut<'_, A>,
+    ) {
+        contrast::backward(self, how, x, width, kept, dx);
     }
 
     fn squared_norm(&self, x: View<'_, f32>, out: ViewMut<'_, f64>) {

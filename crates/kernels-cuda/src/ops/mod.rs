@@ -5,6 +5,7 @@ pub mod activation;
 pub mod adamw;
 pub mod attention;
 pub mod columns;
+pub mod contrast;
 pub mod embedding;
 pub mod head;
 pub mod loss;

@@ -1,9 +1,10 @@
 //! Losses and their gradients.
 
 use super::Rig;
-use crate::{Backend, Loss};
+use crate::{Backend, Contrast, Loss};
 
 pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
+    contrasts(rig);
     let b = rig.b;
     for (rows, classes) in [
         (1, 1),
@@ -87,5 +88,69 @@ pub(super) fn run<B: Backend>(rig: &mut Rig<'_, B>) {
                 rig.keep(format!("symmetric_kl {size}, dlogits"), &dlogits);
             }
         }
+    }
+}
+
+/// Rows of which some have company of their class, some have none, some have no weight and one is all zeros.
+fn contrasts<B: Backend>(rig: &mut Rig<'_, B>) {
+    let b = rig.b;
+    for (rows, width, classes, temperature) in [
+        (1, 8, 2, 0.3),
+        (2, 5, 2, 0.3),
+        (7, 33, 3, 0.05),
+        (16, 384, 6, 0.3),
+        (40, 70, 3, 1.0),
+        (65, 264, 40, 0.1),
+    ] {
+        let contrast = Contrast {
+            strength: 0.7,
+            temperature,
+        };
+        let mut x = rig.numbers(rows * width);
+        // Rows of a class lie near each other, as they do once something is learned.
+        let middles = rig.numbers(classes * width);
+        let class = |r: usize| (5 * r + r / 3) % classes;
+        for (r, row) in x.chunks_mut(width).enumerate() {
+            let middle = &middles[class(r) * width..][..width];
+            row.iter_mut()
+                .zip(middle)
+                .for_each(|(x, m)| *x = f64::from((0.5 * *x + m) as f32));
+        }
+        if rows > 6 {
+            x[4 * width..5 * width].fill(0.0);
+        }
+        let x = rig.act(&x);
+        let smoothed = |r: usize, c: usize| if c == class(r) { 0.925 } else { 0.075 };
+        let targets: Vec<f64> = (0..rows * classes)
+            .map(|i| f64::from(smoothed(i / classes, i % classes) as f32))
+            .collect();
+        let targets = rig.master(&targets);
+        let mut weights: Vec<f64> = rig.numbers(rows).iter().map(|w| w.abs()).collect();
+        // The last are there to fill up.
+        weights[rows - rows / 5..].fill(0.0);
+        let weights = rig.master(&weights);
+        let before = rig.numbers(rows);
+        let mut losses = b.from_slice(&before).expect("memory");
+        let mut kept = rig.masters(Contrast::kept(rows));
+        let mut dx = rig.acts(rows * width);
+        b.contrast(
+            contrast,
+            b.view(&x),
+            b.view(&targets),
+            b.view(&weights),
+            b.all_mut(&mut losses),
+            b.all_mut(&mut kept),
+        );
+        let size = format!("{rows}x{width}, {classes} classes");
+        rig.keep(format!("contrast {size}, losses"), &losses);
+        rig.keep_first(format!("contrast {size}, slopes"), &kept, rows * rows);
+        b.contrast_backward(
+            contrast,
+            b.view(&x),
+            width,
+            b.view(&kept),
+            b.all_mut(&mut dx),
+        );
+        rig.keep(format!("contrast_backward {size}, dx"), &dx);
     }
 }

@@ -2,6 +2,7 @@
 //! It is the definition that backends are held against; nothing in it is fast.
 
 mod attention;
+mod contrast;
 mod layers;
 mod loss;
 mod sweep;
@@ -577,6 +578,29 @@ impl<F: Scalar> Backend for Reference<F> {
 
     fn squared_loss(&self, loss: Loss<'_, Self>, losses: &mut [f64], dlogits: &mut [F]) {
         loss::squared(loss, losses, dlogits);
+    }
+
+    fn contrast(
+        &self,
+        contrast: Contrast,
+        x: &[F],
+        targets: &[F],
+        weights: &[F],
+        losses: &mut [f64],
+        kept: &mut [F],
+    ) {
+        contrast::forward(contrast, x, targets, weights, losses, kept);
+    }
+
+    fn contrast_backward(
+        &self,
+        contrast: Contrast,
+        x: &[F],
+        width: usize,
+        kept: &[F],
+        dx: &mut [F],
+    ) {
+        contrast::backward(contrast, x, width, kept, dx);
     }
 
     fn squared_norm(&self, x: &[F], out: &mut [f64]) {
