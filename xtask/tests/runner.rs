@@ -60,8 +60,12 @@ impl Bundle {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/gpu");
-        for script in ["run.py", "document.py"] {
-            put(script, &fs::read_to_string(scripts.join(script)).unwrap());
+        for entry in fs::read_dir(scripts).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|kind| kind == "py") {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                put(name, &fs::read_to_string(&path).unwrap());
+            }
         }
         put("bin/hone", HONE);
         put("bin/hone-card", HONE_CARD);
