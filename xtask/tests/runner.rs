@@ -21,6 +21,7 @@ case "$*" in *"--length 128 "*)
 esac
 [ -n "$STUB_BEATS" ] && before=$(wc -c <"$STUB_BEATS") && sleep 0.3 && [ "$(wc -c <"$STUB_BEATS")" != "$before" ] && touch "$STUB_BEATS.timed"
 case "$*" in *"--length 512 "*--back-to-back*) [ -n "$STUB_BEATS" ] && touch "$STUB_BEATS.turn";; esac
+case "$*" in *--back-to-back*) [ -n "$STUB_ORDER" ] && echo hone >>"$STUB_ORDER";; esac
 if [ "$1" = pretrain ]; then
     for word; do [ "$last" = --out ] && out=$word; last=$word; done
     mkdir -p "$out"
@@ -45,7 +46,9 @@ fi
 echo '{"ok": true, "path": "cuda-stub"}'
 "#;
 const SMI: &str = "#!/bin/sh\nprintf 'name, driver_version\\n%s, 580.1\\n' \"$STUB_CARD\"\n";
-const TORCH: &str = r#"__version__ = "2"
+const TORCH: &str = r#"import os
+if "STUB_NO_TORCH" in os.environ: raise ImportError("there is none")
+__version__ = "2"
 class version: cuda = "13"
 class cuda:
     @staticmethod
@@ -71,7 +74,10 @@ if told and mode == "max-autotune":
             time.sleep(0.02)
 print(json.dumps(dict(started=mode)), flush=True)
 if told: open(told + "." + mode + length, "w").close()
-for line in sys.stdin: print(json.dumps(dict(tokens_per_s=500, fill=1, peak_memory_bytes=1)), flush=True)
+for line in sys.stdin:
+    if "STUB_ORDER" in os.environ:
+        with open(os.environ["STUB_ORDER"], "a") as order: order.write(mode + "\n")
+    print(json.dumps(dict(tokens_per_s=500, fill=1, peak_memory_bytes=1)), flush=True)
 "#;
 
 struct Bundle(tempfile::TempDir);
@@ -216,10 +222,20 @@ fn a_run_loses_nothing_and_goes_on_with_what_is_not_measured() {
     assert_eq!(bars(&killed), ["G1", "G3", "G4"]);
     assert_eq!(cell(&killed)["ok"], false);
     assert_eq!(&cell(&killed)["before"], cell(&second));
-    let (last, out) = bundle.run(&[], &[]);
+    let order = bundle.path("order");
+    let (last, out) = bundle.run(&[], &[("STUB_ORDER", order.to_str().unwrap())]);
     assert!(out.status.success(), "{out:?}");
     assert_eq!(turns(&last), [2, 2, 2, 2]);
     assert_eq!(cell(&last)["before"], Value::Null);
+    // Turns go to and fro, each opponent's warm-up behind them.
+    let order = fs::read_to_string(order).unwrap();
+    let order: Vec<&str> = order.lines().collect();
+    let once = ["hone", "eager", "default", "max-autotune"];
+    let back = once.iter().rev();
+    assert_eq!(
+        order[6..],
+        once.iter().chain(back).copied().collect::<Vec<_>>()
+    );
 
     // A step that was not done for another reason does not measure its whole cells again.
     let mut document = last.clone();
@@ -319,6 +335,10 @@ fn those_begin_ahead_that_are_needed() {
     cut["steps"]["large128"]["state"] = "running".into();
     fs::write(bundle.path("out.json"), cut.to_string()).unwrap();
     check("measured", "large128", &[], &[]);
+    let mut older = cut.clone();
+    older["steps"]["large128"]["cells"]["base 256x128"]["revision"] = "another".into();
+    fs::write(bundle.path("out.json"), older.to_string()).unwrap();
+    check("measured of another build", "large128", &[], &[]);
     let compiled = &mut cut["steps"]["large128"]["cells"]["base 256x128"]["rivals"]["max-autotune"];
     compiled["tokens_per_s"] = serde_json::json!([500]);
     fs::write(bundle.path("out.json"), cut.to_string()).unwrap();
@@ -330,6 +350,15 @@ fn those_begin_ahead_that_are_needed() {
     fs::write(bundle.path("out.json"), cut.to_string()).unwrap();
     let all = ["eager 128", "max-autotune 128"];
     check("another build", "large128", &[], &all);
+
+    // What PyTorch is here is found out beside them; without it none has a turn.
+    fs::remove_file(bundle.path("out.json")).unwrap();
+    let (document, out) = bundle.run(&["--ahead"], &[("STUB_NO_TORCH", "1")]);
+    assert!(out.status.success(), "{out:?}");
+    assert_eq!(turns(&document), [2, 0, 0, 0]);
+    let started = &cell(&document)["rivals"]["eager"]["started"];
+    let error = started["error"].as_str().unwrap_or_default();
+    assert!(error.contains("there is none"), "{started}");
 }
 
 /// Pre-training: the same bits twice, as many steps as were asked for, and losses that are numbers and fall.
