@@ -273,7 +273,8 @@ fn opponents_compile_ahead_and_stand_still_while_others_are_timed() {
     // One that compiles lost time while others were timed; one that waits for its turns lost none.
     assert_eq!(eager["halted_seconds"], 0.0, "{rivals}");
     let halted = compiled["halted_seconds"].as_f64().expect("a number");
-    assert!((1.0..30.0).contains(&halted), "{rivals}");
+    let after = compiled["ready_after_seconds"].as_f64().expect("a number");
+    assert!((1.0..30.0).contains(&halted) && after > halted, "{rivals}");
     // Turns that do not count are had before and after the others stand still.
     let warm = [
         &rivals["eager"]["warm_up_beside"],

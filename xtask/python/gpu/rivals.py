@@ -18,7 +18,8 @@ class Rival:
 
     def __init__(self, name, argv, limit, log):
         self.name, self.limit, self.process = name, limit, None
-        self.lines, self.has_started, self.gone = queue.Queue(), False, "gone"
+        self.lines, self.gone = queue.Queue(), "gone"
+        self.began, self.ready_at = time.monotonic(), None
         # Seconds of its start for which it stood still, and since when it does.
         self.halted_seconds, self.halted_since = 0.0, None
         self.started = dict(ok=False, error="dry")
@@ -47,9 +48,15 @@ class Rival:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGCONT)
             # One that has started waits for its turn in any case.
-            if not self.has_started and self.halted_since is not None:
+            if self.ready_at is None and self.halted_since is not None:
                 self.halted_seconds += time.monotonic() - self.halted_since
         self.halted_since = None
+
+    def waited(self):
+        """What its start took by this clock, imports too, and for how much of that it stood still. Its own `start_seconds`
+        begin behind its imports and tell the two not apart."""
+        after = dict(ready_after_seconds=round(self.ready_at - self.began, 1)) if self.ready_at else {}
+        return dict(after, halted_seconds=round(self.halted_seconds, 1))
 
     def said(self, lines):
         """The end of its log."""
@@ -58,7 +65,8 @@ class Rival:
 
     def read(self, out):
         for line in out:
-            self.has_started |= line.startswith(b"{")
+            if self.ready_at is None and line.startswith(b"{"):
+                self.ready_at = time.monotonic()
             self.lines.put(line)
         self.lines.put(None)
 

@@ -164,9 +164,8 @@ def enter(s, work, cell, mode, early, beside):
     torch = s.document.torch()
     rival = early or (work.rival(mode) if torch.get("ok") else None)
     if early:
-        # Its `start_seconds` are by the clock: those in which it stood still are among them, and like its product's rate
-        # they are of a machine that had other work.
-        record["started"] = dict(early.started, ahead=True, halted_seconds=round(early.halted_seconds, 1))
+        # Neither its seconds nor its product's rate are of a machine that had no other work.
+        record["started"] = dict(early.started, ahead=True, **early.waited())
     else:
         record["started"] = rival.ready(TURN * a.repeats) if rival else dict(ok=False, error=torch.get("error", "torch is not here"))
     s.put(work.cell, cell, quiet=True)
