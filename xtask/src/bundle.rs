@@ -15,6 +15,8 @@ use std::process::Command;
 
 /// Most bytes of the folder.
 const MOST: u64 = 60 << 20;
+/// Where the runner and PyTorch's scripts are.
+const SCRIPTS: &str = "xtask/python/gpu";
 /// Newest glibc whose functions machines with a card may be expected to have.
 const GLIBC: (u32, u32) = (2, 31);
 
@@ -104,11 +106,8 @@ pub fn run(args: &Args) -> Result<()> {
             &folder.join("inputs/trajectory").join(file.file_name()),
         )?;
     }
-    for script in ["run.py", "document.py", "torch_step.py", "torch_ops.py"] {
-        copy(
-            &root.join("xtask/python/gpu").join(script),
-            &folder.join(script),
-        )?;
+    for script in scripts(&root.join(SCRIPTS))? {
+        copy(&root.join(SCRIPTS).join(&script), &folder.join(&script))?;
     }
     let mut revision = Command::new("git");
     revision
@@ -227,6 +226,20 @@ fn glibc(binary: &[u8]) -> (u32, u32) {
     versions.max().unwrap_or_default()
 }
 
+/// The names of a folder's Python files, all of them: a module that is forgotten would be missed on the card.
+fn scripts(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let name = entry?.file_name();
+        let name = name.to_str().context("a script's name in UTF-8")?;
+        if name.ends_with(".py") {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| path.display().to_string())
 }
@@ -267,6 +280,28 @@ fn output(mut command: Command) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a script imports from beside it, or names to be run, goes into the folder with it.
+    #[test]
+    fn scripts_lack_none_that_they_name() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/gpu");
+        let found = scripts(&folder).unwrap();
+        let lacks = |script: &str| !found.iter().any(|name| name == script);
+        let mut named = vec!["run.py".to_owned()];
+        for script in &found {
+            let text = fs::read_to_string(folder.join(script)).unwrap();
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+            named.extend(words.filter(|w| w.ends_with(".py")).map(str::to_owned));
+            let imports = text.lines().filter_map(|line| line.strip_prefix("from "));
+            let modules = imports.filter_map(|line| line.split(' ').next());
+            // The standard library's and PyTorch's are of no file here.
+            let modules = modules.map(|name| format!("{name}.py"));
+            named.extend(modules.filter(|name| folder.join(name).is_file()));
+        }
+        assert!(named.len() > found.len(), "{named:?}");
+        named.retain(|script| lacks(script));
+        assert!(named.is_empty(), "{named:?} of {found:?}");
+    }
 
     #[test]
     fn the_newest_glibc_that_is_named() {

@@ -1,5 +1,5 @@
-"""What `run.py` has measured, as one JSON document: its steps and their cells, kept as soon as they are known. What a step
-does is in `run.py`; here is what becomes of its answers.
+"""What the runner has measured, as one JSON document: its steps and their cells, kept as soon as they are known. Which steps
+there are is in `run.py`; here is what becomes of their answers.
 
 A document is of one card: figures of two do not stand in one table. A step that is begun again keeps its cells until
 they are measured anew, each by itself.
@@ -61,6 +61,20 @@ class Document:
     def cells(self, step):
         return self.steps.get(step, {}).get("cells", {})
 
+    def torch(self):
+        """What is known of PyTorch here: `ok` where it can be an opponent."""
+        return self.about.get("torch", {})
+
+    def parts(self, step):
+        """The parts of a step that --only names."""
+        named = [x.split("/", 1) for x in self.run["only"].split(",") if "/" in x]
+        return [part for name, part in named if step.startswith(name)]
+
+    def asks(self, step, part):
+        """Whether a part of a step is to be done: all, or those that --only names."""
+        parts = self.parts(step)
+        return not parts or any(part.startswith(x) for x in parts)
+
     def bars(self):
         found = {}
         for name in self.steps:
@@ -103,13 +117,11 @@ class Step:
 
     def parts(self):
         """The parts of it that --only names."""
-        named = [x.split("/", 1) for x in self.document.run["only"].split(",") if "/" in x]
-        return [part for step, part in named if self.name.startswith(step)]
+        return self.document.parts(self.name)
 
     def asked(self, part):
-        """Whether a part of it is to be done: all, or those that --only names."""
-        parts = self.parts()
-        found = not parts or any(part.startswith(x) for x in parts)
+        """Whether a part of it is to be done, which is noted."""
+        found = self.document.asks(self.name, part)
         self.met |= found
         return found
 
