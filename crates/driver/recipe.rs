@@ -238,6 +238,7 @@ impl<'a> Ask<'a> {
             reinit_top: args.reinit_top.unwrap_or(0),
             valid: self.valid == Valid::Decided,
             needs_valid: need.find(asked).map(|f| f.replace('_', "-")),
+            own_loss: own_loss(args),
             pools: None,
         };
         Ok(Some((facts, given)))
@@ -273,6 +274,20 @@ impl<'a> Ask<'a> {
             stop,
         )?)
     }
+}
+
+/// The flag that leaves no place for a contrast beside the loss: one that makes it another, or leaves nothing to draw together.
+fn own_loss(args: &TrainArgs) -> Option<String> {
+    let given = [
+        ("focal-loss", args.focal_loss.is_some_and(|x| x > 0.0)),
+        ("r-drop", args.r_drop.is_some_and(|x| x > 0.0)),
+        (
+            "freeze",
+            args.freeze.as_deref() == Some("all") && args.unfreeze.is_none(),
+        ),
+    ];
+    let found = given.iter().find(|(_, given)| *given);
+    found.map(|(flag, _)| (*flag).to_owned())
 }
 
 /// Lowers `--recipe`.

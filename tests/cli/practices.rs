@@ -10,6 +10,11 @@ fn every_practice_is_a_flag_that_is_recorded() {
     for (flags, recorded) in [
         (&["--focal-loss", "2"][..], "focal_loss = 2.0"),
         (&["--r-drop", "1"], "r_drop = 1.0"),
+        (&["--contrast", "1"], "contrast = 1.0"),
+        (
+            &["--contrast", "1", "--contrast-temperature", "0.5"],
+            "contrast_temperature = 0.5",
+        ),
         (&["--l2-sp", "0.1"], "l2_sp = \"0.1\""),
         (&["--l2-sp", "50%"], "l2_sp = \"50%\""),
         (&["--mixout", "0.3"], "mixout = 0.3"),
@@ -206,6 +211,7 @@ fn what_does_not_fit_is_one_line() {
             "--focal-loss is for texts or words of one class",
         ),
         (&["--r-drop", "1"], "--r-drop is for texts or words"),
+        (&["--contrast", "1"], "--contrast is for texts of one class"),
         (&["--label-smoothing", "0.1"], "--label-smoothing is for"),
         (&["--class-weights", "auto"], "--class-weights is for"),
         (&["--calibrate"], "--calibrate is for texts of one class"),
@@ -232,6 +238,11 @@ fn what_does_not_fit_is_one_line() {
         (&["--reinit-top", "9"], "the model has 2 layers"),
         (&["--average", "swa"], "--average swa"),
         (&["--mixout", "1"], "--mixout 1"),
+        (&["--contrast", "-1"], "--contrast -1"),
+        (
+            &["--contrast", "1", "--contrast-temperature", "0"],
+            "--contrast-temperature 0",
+        ),
         (&["--pool", "max"], "--pool max"),
         (&["--init", "zeros"], "--init zeros"),
     ] {

@@ -53,6 +53,8 @@ fn few_texts_get_a_recipe_with_reasons_that_is_recorded_and_not_chosen_twice() {
     for option in [
         "init-head",
         "pool",
+        "contrast",
+        "label-smoothing",
         "lr",
         "head-lr",
         "batch-size",
@@ -119,6 +121,8 @@ fn few_texts_get_a_recipe_with_reasons_that_is_recorded_and_not_chosen_twice() {
         toml["warmup"].as_str().unwrap(),
     ]);
     all.extend(["--pool", pool, "--init-head", "probe", "--valid", "none"]);
+    let (contrast, smoothing) = (number("contrast"), number("label_smoothing"));
+    all.extend(["--contrast", &contrast, "--label-smoothing", &smoothing]);
     let plain = typed(&world, "train", data, &all).ok();
     assert!(!plain.err.contains("recipe:"), "{}", plain.err);
     assert!(world.read("one/model.safetensors") == world.read("three/model.safetensors"));

@@ -335,6 +335,31 @@ def regularisers():
     print(f"regularisers: {len(out)} tensors, divergence {loss.item():.6f}")
 
 
+CONTRAST, TEMPERATURE = 0.7, 0.3
+
+
+def contrast():
+    """The trajectory's run with what the classifier reads drawn together by class (Gunel et al. 2021)."""
+    make, batches = trajectory()
+
+    def loss_of(model, batch):
+        rest = {k: v for k, v in batch.items() if k != "labels"}
+        pooled, labels = model.bert(**rest).pooler_output, batch["labels"]
+        loss = torch.nn.functional.cross_entropy(model.classifier(pooled), labels)
+        z = torch.nn.functional.normalize(pooled, dim=-1)
+        for r in range(len(labels)):
+            others = [k for k in range(len(labels)) if k != r]
+            log_p = torch.log_softmax(torch.stack([z[r] @ z[k] / TEMPERATURE for k in others]), 0)
+            own = [p for k, p in zip(others, log_p) if labels[k] == labels[r]]
+            if own:
+                loss = loss - CONTRAST * sum(own) / len(own) / len(labels)
+        return loss
+    losses, _, weights = train(make().double(), batches, loss_of=loss_of)
+    out = {f"contrast.{n}": w.contiguous() for n, w in weights.items()}
+    save_file(dict(out, loss=torch.tensor(losses, dtype=torch.float64)), ROOT / "crates/train/fixtures/contrast.safetensors")
+    print(f"contrast: loss {losses[0]:.6f} to {losses[-1]:.6f}")
+
+
 # --- schedules ----------------------------------------------------------------------------------------------------
 
 def schedules():
@@ -432,7 +457,7 @@ def minilm(folder):
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser()
-    p.add_argument("what", nargs="*", default=["cases", "trajectory", "regularisers", "schedules", "tfidf", "logistic"])
+    p.add_argument("what", nargs="*", default=["cases", "trajectory", "regularisers", "contrast", "schedules", "tfidf", "logistic"])
     p.add_argument("--model", help="MiniLM's folder")
     a = p.parse_args()
     torch.set_num_threads(1)
@@ -445,6 +470,8 @@ if __name__ == "__main__":
         regularisers()
     elif "trajectory" in a.what:
         trajectory()
+    if "contrast" in a.what:
+        contrast()
     if "schedules" in a.what:
         schedules()
     if "tfidf" in a.what:

@@ -198,6 +198,13 @@ fn practices_as_graphs_change_no_bit() {
             },
         ),
         (
+            "contrast",
+            Options {
+                contrast: 1.0,
+                ..base()
+            },
+        ),
+        (
             "accumulated",
             Options {
                 grad_accum: 2,

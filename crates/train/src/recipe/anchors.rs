@@ -31,6 +31,12 @@ pub const ANCHORS: [Anchor; 3] = [
 pub const STANDARD_FROM: usize = 20_000;
 /// Up to so many texts a new head begins fitted, and the pool is measured.
 pub const HEAD_START_TO: usize = 2_000;
+/// Up to so many texts of one class each a contrast stands beside the loss, and labels are smoothed.
+pub const CONTRAST_TO: usize = 2_000;
+/// That contrast's strength.
+pub const CONTRAST: f64 = 1.0;
+/// The probability that is spread over all classes then.
+pub const SMOOTHING: f64 = 0.1;
 /// Up to so many texts all of them are trained on: a tenth of them would neither choose nor measure well.
 pub const TRAIN_ALL_TO: usize = 2_000;
 /// What the derived rates are multiplied by: (parameters of the model, factor). Smaller models have the first, larger

@@ -10,8 +10,8 @@ mod anchors;
 mod pools;
 
 pub use anchors::{
-    ANCHORS, Anchor, HEAD_START_TO, RATE_BY_PARAMETERS, STANDARD_FROM, TRAIN_ALL_TO, at,
-    rate_factor, standard,
+    ANCHORS, Anchor, CONTRAST, CONTRAST_TO, HEAD_START_TO, RATE_BY_PARAMETERS, SMOOTHING,
+    STANDARD_FROM, TRAIN_ALL_TO, at, rate_factor, standard,
 };
 pub use pools::{PoolScore, PoolScores, Pools, measure};
 
@@ -66,14 +66,18 @@ pub struct Facts {
     pub valid: bool,
     /// A flag that was given and needs validation texts.
     pub needs_valid: Option<String>,
+    /// A flag that was given and leaves no place for a contrast beside the loss.
+    pub own_loss: Option<String>,
     /// What the pools are worth; none: not measured yet.
     pub pools: Option<Pools>,
 }
 
 /// The options that a recipe may choose, in the words of `run.toml`.
-pub const OPTIONS: [&str; 9] = [
+pub const OPTIONS: [&str; 11] = [
     "init_head",
     "pool",
+    "contrast",
+    "label_smoothing",
     "lr",
     "head_lr",
     "batch_size",
@@ -220,6 +224,13 @@ pub fn choose(facts: &Facts, given: &Given) -> Recipe {
     if facts.task.pools() {
         add("pool", pool.0, pool.1);
     }
+    // Either of them given is a loss of one's own; so is a record from before there were contrasts.
+    let usual = ["contrast", "label_smoothing"].map(|o| given.contains_key(o)) == [false; 2];
+    if let (Task::Classify, true) = (facts.task, usual) {
+        let [contrast, smoothing] = loss(facts);
+        add("contrast", contrast.0, contrast.1);
+        add("label_smoothing", smoothing.0, smoothing.1);
+    }
     add("lr", Some(Setting::Number(at.lr)), rate_reason(facts));
     add(
         "head_lr",
@@ -310,6 +321,29 @@ fn shape(facts: &Facts) -> String {
 }
 
 type Start = (Option<Setting>, String);
+
+/// What stands beside the cross-entropy, and how much of a label's probability is spread over all: derived together.
+fn loss(facts: &Facts) -> [Start; 2] {
+    if facts.texts > CONTRAST_TO {
+        return [(); 2].map(|()| {
+            let many = format!("none: more than {} texts", grouped(CONTRAST_TO));
+            (None, many)
+        });
+    }
+    if let Some(flag) = &facts.own_loss {
+        return [(); 2].map(|()| (None, format!("none: --{flag} was given")));
+    }
+    [
+        (
+            Some(Setting::Number(CONTRAST)),
+            "texts of a class are drawn together, which needs fewer of them".to_owned(),
+        ),
+        (
+            Some(Setting::Number(SMOOTHING)),
+            "with it probabilities hold much better".to_owned(),
+        ),
+    ]
+}
 
 /// What a new head begins as, and what it reads.
 fn start(facts: &Facts, given: &Given) -> (Start, Start) {

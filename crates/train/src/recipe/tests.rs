@@ -14,6 +14,7 @@ fn facts(texts: usize) -> Facts {
         reinit_top: 0,
         valid: false,
         needs_valid: None,
+        own_loss: None,
         pools: None,
     }
 }
@@ -56,6 +57,8 @@ fn few_texts_have_a_value_and_a_reason_for_every_option() {
     for (option, value) in [
         ("init_head", word("probe")),
         ("pool", word("mean")),
+        ("contrast", Setting::Number(CONTRAST)),
+        ("label_smoothing", Setting::Number(SMOOTHING)),
         ("lr", Setting::Number(first.lr)),
         (
             "head_lr",
@@ -214,7 +217,9 @@ fn every_task_has_its_recipe() {
             "{:?}",
             recipe.chosen[0]
         );
-        for option in OPTIONS.into_iter().filter(|o| *o != "pool") {
+        let own = ["pool", "contrast", "label_smoothing"];
+        assert_eq!(recipe.value("contrast"), None);
+        for option in OPTIONS.into_iter().filter(|o| !own.contains(o)) {
             assert_eq!(recipe.value(option), classes.value(option), "{option}");
         }
         let pool = recipe.chosen.iter().find(|c| c.option == "pool");
@@ -222,6 +227,36 @@ fn every_task_has_its_recipe() {
         let measured = pool.is_none_or(|c| c.value == Some(word("mean")));
         assert!(measured, "{pool:?}");
     }
+}
+
+/// The contrast and the smoothing were derived together, up to a number of texts, beside the usual loss.
+#[test]
+fn a_contrast_stands_beside_the_usual_loss_alone() {
+    let both = ["contrast", "label_smoothing"];
+    let values = |facts: &Facts, given: &Given| {
+        let recipe = choose(facts, given);
+        both.map(|o| recipe.value(o).is_some())
+    };
+    for (texts, own_loss, options, chosen) in [
+        (3, None, &[][..], true),
+        (CONTRAST_TO, None, &[], true),
+        (CONTRAST_TO + 1, None, &[], false),
+        (100, Some("r-drop"), &[], false),
+        (100, None, &["lr"], true),
+        (100, None, &["contrast"], false),
+        (100, None, &["label_smoothing"], false),
+    ] {
+        let mut facts = facts(texts);
+        facts.own_loss = own_loss.map(str::to_owned);
+        let options: Vec<_> = options.iter().map(|o| (*o, word("x"))).collect();
+        let found = values(&facts, &given(&options));
+        assert_eq!(found, [chosen; 2], "{texts} {own_loss:?} {options:?}");
+    }
+    let mut facts = facts(100);
+    facts.own_loss = Some("r-drop".to_owned());
+    let recipe = choose(&facts, &Given::new());
+    let why = recipe.chosen.iter().filter(|c| both.contains(&&*c.option));
+    assert!(why.clone().count() == 2 && why.into_iter().all(|c| c.why.contains("--r-drop")));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use hone_train::{Average, Options, TrainError, ValidSource};
 use std::path::Path;
 use std::sync::Arc;
 
-fn torch() -> SafetensorsFile {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/regularisers.safetensors");
+fn torch(name: &str) -> SafetensorsFile {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/{name}.safetensors"));
     SafetensorsFile::open(&path).unwrap()
 }
 
@@ -57,13 +57,18 @@ fn error(found: &[(String, Vec<f64>)], wanted: impl Fn(&str) -> Vec<f64>) -> f64
 
 #[test]
 fn a_hundred_steps_move_as_pytorchs_in_double() {
-    let torch = torch();
+    let [torch, contrast] = ["regularisers", "contrast"].map(torch);
     for (name, options) in [
         ("l2_sp", with(|o| o.l2_sp = Pull::Rate(0.5))),
         ("ema", with(|o| o.average = Average::Ema(0.9))),
         ("tail", with(|o| o.average = Average::Tail(0.25))),
         ("focal", with(|o| o.focal_loss = 2.0)),
+        ("contrast", with(|o| o.contrast = 0.7)),
     ] {
+        let torch = match name {
+            "contrast" => &contrast,
+            _ => &torch,
+        };
         let of = |backend: &str, found: Vec<(String, Vec<f64>)>, allowed: f64| {
             let error = error(&found, |w| torch.read_f64(&format!("{name}.{w}")).unwrap());
             assert!(
@@ -89,7 +94,7 @@ fn a_hundred_steps_move_as_pytorchs_in_double() {
 
 #[test]
 fn divergence_of_two_draws_as_pytorch_gives_it() {
-    let torch = torch();
+    let torch = torch("regularisers");
     let b = Reference::<f64>::default();
     let host = |name: &str| torch.read_f64(&format!("kl.{name}")).unwrap();
     let (logits, sixth) = (host("logits"), [1.0 / 6.0; 6]);
@@ -137,6 +142,8 @@ fn micro_batches_change_nothing() {
     for change in [
         |o: &mut Options| (o.r_drop, o.dropout) = (1.0, 0.2),
         |o: &mut Options| o.mixout = 0.5,
+        // Not cut by tokens.
+        |o: &mut Options| o.contrast = 1.0,
     ] {
         let all = with(|o| {
             change(o);
@@ -165,6 +172,7 @@ fn stopped_and_resumed() {
         }),
         ("mixout", |o| o.mixout = 0.3),
         ("r_drop", |o| (o.r_drop, o.dropout) = (1.0, 0.2)),
+        ("contrast", |o| (o.contrast, o.dropout) = (1.0, 0.2)),
         ("ema", |o| o.average = Average::Ema(0.9)),
         ("tail", |o| o.average = Average::Tail(0.5)),
         ("slanted", |o| {
