@@ -9,7 +9,9 @@ use anyhow::{Result, anyhow, bail};
 use hone_bert::{Config, Layout, holds_head};
 use hone_data::{LabelSet, Labels, Part, TaskKind, Tokenizer};
 use hone_kernels::Backend;
+use hone_optim::Unfreeze;
 use hone_report::Progress;
+use hone_tensor::{Depth, ParamTable};
 use hone_train::recipe::{
     Choice, Facts, Given, OPTIONS, Pools, Recipe, RecipeName, Setting, choose, measure, reads_pools,
 };
@@ -238,7 +240,7 @@ impl<'a> Ask<'a> {
             reinit_top: args.reinit_top.unwrap_or(0),
             valid: self.valid == Valid::Decided,
             needs_valid: need.find(asked).map(|f| f.replace('_', "-")),
-            own_loss: own_loss(args),
+            own_loss: own_loss(args, &layout.table),
             pools: None,
         };
         Ok(Some((facts, given)))
@@ -277,17 +279,27 @@ impl<'a> Ask<'a> {
 }
 
 /// The flag that leaves no place for a contrast beside the loss: one that makes it another, or leaves nothing to draw together.
-fn own_loss(args: &TrainArgs) -> Option<String> {
+fn own_loss(args: &TrainArgs, table: &ParamTable) -> Option<String> {
     let given = [
         ("focal-loss", args.focal_loss.is_some_and(|x| x > 0.0)),
         ("r-drop", args.r_drop.is_some_and(|x| x > 0.0)),
-        (
-            "freeze",
-            args.freeze.as_deref() == Some("all") && args.unfreeze.is_none(),
-        ),
+        ("freeze", stands_still(args, table)),
     ];
     let found = given.iter().find(|(_, given)| *given);
     found.map(|(flag, _)| (*flag).to_owned())
+}
+
+/// Whether nothing below the head ever trains; what cannot be read is an error of the run, which says it better.
+fn stands_still(args: &TrainArgs, table: &ParamTable) -> bool {
+    let word = |given: &Option<String>| given.clone().unwrap_or_else(|| "none".to_owned());
+    let parsed = Unfreeze::parse(&word(&args.freeze), &word(&args.unfreeze), table);
+    let rows = table.params().iter().enumerate();
+    let below = rows.filter(|(_, p)| p.depth < Depth::Pooler);
+    parsed.is_ok_and(|unfreeze| {
+        below
+            .map(|(row, _)| row)
+            .all(|row| !unfreeze.ever_trains(row))
+    })
 }
 
 /// Lowers `--recipe`.

@@ -204,7 +204,8 @@ fn what_it_was_not_derived_for_is_as_ever() {
     assert!(world.read("auto/model.safetensors") == world.read("std/model.safetensors"));
 }
 
-/// A frozen encoder has the recipe of every other, in whatever words it is frozen: the fitted head first of all.
+/// A frozen encoder has the recipe of every other, in whatever words it is frozen: the fitted head first of all; but no
+/// contrast, which would have nothing to draw together.
 #[test]
 fn a_frozen_encoder_begins_fitted_however_it_is_spelt() {
     let world = World::new();
@@ -224,6 +225,8 @@ fn a_frozen_encoder_begins_fitted_however_it_is_spelt() {
         "{:?}",
         all.0
     );
+    let contrast = all.0.iter().find(|(option, _)| option == "contrast");
+    assert_eq!(contrast.map(|(_, value)| &**value), Some("none:"));
     assert_eq!(all.0, layers.0);
     assert!(all.1 == layers.1, "other weights");
 }

@@ -1,7 +1,7 @@
 //! What a reuser can do in the wrong order or with the wrong numbers is an error, never another result.
 
 use hone_bert::{BertError, Config, Limits, LossKind, Model, Pass, Pool, RowSet, Task, Units};
-use hone_kernels::{Acc, Reference};
+use hone_kernels::{Acc, Contrast, Reference};
 use hone_tensor::Ragged;
 use std::sync::Arc;
 
@@ -67,6 +67,33 @@ fn a_gradient_has_its_own_loss_and_is_taken_once() {
         .loss(&mut acts, pairs, &[1.0, 0.0], &[1.0])
         .unwrap_err();
     assert!(error.to_string().contains("every one twice"), "{error}");
+
+    // A contrast needs room of its own.
+    let contrast = LossKind::Softmax {
+        focal: 0.0,
+        r_drop: 0.0,
+        contrast: Some(Contrast {
+            strength: 1.0,
+            temperature: 0.3,
+        }),
+    };
+    model.forward(&mut acts, &batch, &Pass::eval()).unwrap();
+    let targets = [1.0, 0.0, 1.0, 0.0];
+    let error = model
+        .loss(&mut acts, contrast, &targets, &[0.5; 2])
+        .unwrap_err();
+    assert!(error.to_string().contains("without a contrast"), "{error}");
+    model.keep_contrast(&mut acts, Limits::of(&batch)).unwrap();
+    let plain = loss(&mut acts);
+    assert!(plain.is_ok());
+    let both = model
+        .loss(&mut acts, contrast, &targets, &[0.5; 2])
+        .unwrap();
+    // Two texts of one class with nobody beside them are as near as can be.
+    let alone = model
+        .loss(&mut acts, LossKind::of(Task::Classify), &targets, &[0.5; 2])
+        .unwrap();
+    assert!((both - alone).abs() < 1e-6, "{both} {alone}");
 }
 
 /// Rows that no head reads of buffers for hidden states would be answered with what lay there before.

@@ -33,6 +33,8 @@ pub const STANDARD_FROM: usize = 20_000;
 pub const HEAD_START_TO: usize = 2_000;
 /// Up to so many texts of one class each a contrast stands beside the loss, and labels are smoothed.
 pub const CONTRAST_TO: usize = 2_000;
+/// Others of its class that a text must have in a batch then, on average.
+pub const COMPANY: f64 = 1.0;
 /// That contrast's strength.
 pub const CONTRAST: f64 = 1.0;
 /// The probability that is spread over all classes then.

@@ -10,7 +10,7 @@ mod anchors;
 mod pools;
 
 pub use anchors::{
-    ANCHORS, Anchor, CONTRAST, CONTRAST_TO, HEAD_START_TO, RATE_BY_PARAMETERS, SMOOTHING,
+    ANCHORS, Anchor, COMPANY, CONTRAST, CONTRAST_TO, HEAD_START_TO, RATE_BY_PARAMETERS, SMOOTHING,
     STANDARD_FROM, TRAIN_ALL_TO, at, rate_factor, standard,
 };
 pub use pools::{PoolScore, PoolScores, Pools, measure};
@@ -227,7 +227,11 @@ pub fn choose(facts: &Facts, given: &Given) -> Recipe {
     // Either of them given is a loss of one's own; so is a record from before there were contrasts.
     let usual = ["contrast", "label_smoothing"].map(|o| given.contains_key(o)) == [false; 2];
     if let (Task::Classify, true) = (facts.task, usual) {
-        let [contrast, smoothing] = loss(facts);
+        let batch = match given.get("batch_size") {
+            Some(Setting::Count(n)) => *n,
+            _ => at.batch_size,
+        };
+        let [contrast, smoothing] = loss(facts, batch);
         add("contrast", contrast.0, contrast.1);
         add("label_smoothing", smoothing.0, smoothing.1);
     }
@@ -322,21 +326,35 @@ fn shape(facts: &Facts) -> String {
 
 type Start = (Option<Setting>, String);
 
+/// How many others of its class a text has in a batch, on average.
+fn company(facts: &Facts, batch: usize) -> f64 {
+    let all = facts.classes.iter().sum::<usize>().max(1) as f64;
+    let alike = facts.classes.iter().map(|&n| (n as f64 / all).powi(2));
+    batch.saturating_sub(1) as f64 * alike.sum::<f64>()
+}
+
 /// What stands beside the cross-entropy, and how much of a label's probability is spread over all: derived together.
-fn loss(facts: &Facts) -> [Start; 2] {
-    if facts.texts > CONTRAST_TO {
-        return [(); 2].map(|()| {
-            let many = format!("none: more than {} texts", grouped(CONTRAST_TO));
-            (None, many)
-        });
-    }
-    if let Some(flag) = &facts.own_loss {
-        return [(); 2].map(|()| (None, format!("none: --{flag} was given")));
+fn loss(facts: &Facts, batch: usize) -> [Start; 2] {
+    let company = company(facts, batch);
+    let none = match &facts.own_loss {
+        Some(flag) => Some(format!("none: --{flag} was given")),
+        None if facts.texts > CONTRAST_TO => {
+            Some(format!("none: more than {} texts", grouped(CONTRAST_TO)))
+        }
+        None if company < COMPANY => Some(format!(
+            "none: a text has {company:.1} others of its class in a batch of {batch}"
+        )),
+        None => None,
+    };
+    if let Some(why) = none {
+        return [(None, why.clone()), (None, why)];
     }
     [
         (
             Some(Setting::Number(CONTRAST)),
-            "texts of a class are drawn together, which needs fewer of them".to_owned(),
+            format!(
+                "draws texts of a class together; a text has {company:.1} others of its class in a batch"
+            ),
         ),
         (
             Some(Setting::Number(SMOOTHING)),

@@ -184,7 +184,13 @@ fn the_texts_of_a_fit_are_told_from_all_of_them() {
         assert!(recipe.facts.starts_with(says), "{}", recipe.facts);
         // Whatever the classes, the choices are those of the fit's size.
         let even = choose(&self::facts(texts), &Given::new());
-        assert_eq!(recipe.chosen, even.chosen);
+        let values = |recipe: &Recipe| -> Vec<(String, Option<Setting>)> {
+            let chosen = recipe.chosen.iter();
+            chosen
+                .map(|c| (c.option.clone(), c.value.clone()))
+                .collect()
+        };
+        assert_eq!(values(&recipe), values(&even));
     }
 }
 
@@ -252,6 +258,14 @@ fn a_contrast_stands_beside_the_usual_loss_alone() {
         let found = values(&facts, &given(&options));
         assert_eq!(found, [chosen; 2], "{texts} {own_loss:?} {options:?}");
     }
+    // Of so many classes a batch holds one text each.
+    let mut many = facts(100);
+    many.classes = vec![2; 50];
+    assert_eq!(values(&many, &Given::new()), [false; 2]);
+    assert_eq!(
+        values(&many, &given(&[("batch_size", Setting::Count(64))])),
+        [true; 2]
+    );
     let mut facts = facts(100);
     facts.own_loss = Some("r-drop".to_owned());
     let recipe = choose(&facts, &Given::new());
