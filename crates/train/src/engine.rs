@@ -311,17 +311,12 @@ impl<B: Backend> Engine<B> {
         })
     }
 
+    /// Whether the batch's texts are held against each other.
     fn contrasts(&self) -> bool {
-        let contrast = |kind| {
-            matches!(
-                kind,
-                LossKind::Softmax {
-                    contrast: Some(_),
-                    ..
-                }
-            )
-        };
-        contrast(self.loss)
+        match self.loss {
+            LossKind::Softmax { contrast, .. } => contrast.is_some(),
+            LossKind::Sigmoid | LossKind::Squared => false,
+        }
     }
 
     /// Bytes by use.
