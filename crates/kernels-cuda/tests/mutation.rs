@@ -128,7 +128,7 @@ const FAULTS: [(&str, &str, &str); 29] = [
     // The part of a gradient that lies along its row stays.
     (
         "contrast",
-        "sums[i] - along * (double)v[i] * inverse",
+        "(double)sums[i] - along * (double)v[i] * inverse",
         "sums[i]",
     ),
     ("attention", "example.w[2] ^ head", "example.w[2]"),

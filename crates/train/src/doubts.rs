@@ -23,6 +23,7 @@ impl<B: Backend> Training<'_, B> {
             engine.asleep(self.model),
             early_average(options, soonest.is_some_and(|at| at < steps)),
             one_draw(options),
+            nobody_else(options),
             soonest.and_then(|at| self.long_patience(at, course)),
             engine.unmixed(),
             engine.drawn_and_frozen(self.model, options.reinit_top),
@@ -130,6 +131,18 @@ fn one_draw(options: &Options) -> Option<String> {
             "--r-drop {}: where nothing is dropped both passes over a text are the same, which takes twice as long and changes \
              nothing; give --dropout, or leave --r-drop out",
             options.r_drop
+        )
+    })
+}
+
+/// A contrast of texts that are alone in their batches.
+fn nobody_else(options: &Options) -> Option<String> {
+    let alone = options.batch_size == 1 && options.r_drop == 0.0;
+    (options.contrast > 0.0 && alone).then(|| {
+        format!(
+            "--contrast {}: a batch holds one text, which is held against no other, so nothing changes; give a larger \
+             --batch-size (--grad-accum does not help), or leave --contrast out",
+            options.contrast
         )
     })
 }

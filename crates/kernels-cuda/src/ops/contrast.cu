@@ -17,6 +17,15 @@ __device__ inline double dot(const Act* x, const Act* y, u32 width) {
     return warp_sum(sum);
 }
 
+// Whether rows r and k have the same targets.
+__device__ inline bool alike(const float* targets, u32 classes, u32 r, u32 k) {
+    const float *one = targets + (u64)r * classes, *other = targets + (u64)k * classes;
+    bool same = true;
+#pragma unroll 1
+    for (u32 c = 0; c < classes; c++) same = same && one[c] == other[c];
+    return same;
+}
+
 // inverse[r] = 1/|x[r]|, 0 for a row of zeros.
 extern "C" __global__ void __launch_bounds__(128)
 contrast_lengths(const StepParams* step, u32 rows, u32 width, const Act* x, float* kept) {
@@ -37,9 +46,9 @@ contrast(const StepParams* step, u32 rows, u32 width, u32 classes, double streng
     float* slopes = kept + (u64)row * all;
     const float weight = weights[row];
     const Act* own = x + (u64)row * width;
-    const float* target = targets + (u64)row * classes;
     // A lane's rows are its own from here to the end: what it writes it alone reads.
     double mates = 0.0, most = -infinite();
+#pragma unroll 1
     for (u32 k = 0; k < all; k++) {
         const bool there = k != row && weights[k] != 0.0f;
         const double product = there ? dot(own, x + (u64)k * width, width) : 0.0;
@@ -49,10 +58,7 @@ contrast(const StepParams* step, u32 rows, u32 width, u32 classes, double streng
         if (!there) continue;
         // What is no number stays none.
         most = s > most || s != s ? s : most;
-        const float* other = targets + (u64)k * classes;
-        bool alike = true;
-        for (u32 c = 0; c < classes; c++) alike = alike && target[c] == other[c];
-        mates += alike ? 1.0 : 0.0;
+        mates += alike(targets, classes, row, k) ? 1.0 : 0.0;
     }
     mates = warp_sum(mates);
     if (mates == 0.0 || weight == 0.0f) {
@@ -62,20 +68,19 @@ contrast(const StepParams* step, u32 rows, u32 width, u32 classes, double streng
     }
     most = warp_max(most);
     double total = 0.0;
+#pragma unroll 1
     for (u32 k = lane(); k < all; k += 32)
         if (k != row && weights[k] != 0.0f) total += exp((double)slopes[k] - most);
     const double log_total = most + log(warp_sum(total));
     const double share = strength * (double)weight;
     double value = 0.0;
+#pragma unroll 1
     for (u32 k = lane(); k < all; k += 32) {
         if (k == row || weights[k] == 0.0f) {
             slopes[k] = 0.0f;
             continue;
         }
-        const float* other = targets + (u64)k * classes;
-        bool alike = true;
-        for (u32 c = 0; c < classes; c++) alike = alike && target[c] == other[c];
-        const double s = slopes[k], mine = alike ? 1.0 / mates : 0.0;
+        const double s = slopes[k], mine = alike(targets, classes, row, k) ? 1.0 / mates : 0.0;
         value += mine * (log_total - s);
         slopes[k] = (float)(share * (exp(s - log_total) - mine));
     }
@@ -98,23 +103,25 @@ contrast_backward(const StepParams* step, u32 rows, u32 width, double temperatur
     const double inverse = kept[(u64)all * all + row];
     const Act* own = x + (u64)row * width;
     double along = 0.0;
+#pragma unroll 1
     for (u32 k = 0; k < all; k++)
         along += pull(kept, all, row, k, temperature) * dot(own, x + (u64)k * width, width);
     along *= inverse;
     dx += (u64)row * width;
     for (u32 c = lane() * GROUP; c < width; c += 32 * GROUP) {
-        double sums[GROUP] = {};
+        float sums[GROUP] = {};
         float v[GROUP], d[GROUP];
+#pragma unroll 1
         for (u32 k = 0; k < all; k++) {
-            const double by = pull(kept, all, row, k, temperature);
+            const float by = (float)pull(kept, all, row, k, temperature);
             load(x + (u64)k * width + c, v, width - c);
 #pragma unroll
-            for (u32 i = 0; i < GROUP; i++) sums[i] += by * (double)v[i];
+            for (u32 i = 0; i < GROUP; i++) sums[i] += by * v[i];
         }
         load(own + c, v, width - c);
         load(dx + c, d, width - c);
 #pragma unroll
-        for (u32 i = 0; i < GROUP; i++) d[i] += (float)(inverse * (sums[i] - along * (double)v[i] * inverse));
+        for (u32 i = 0; i < GROUP; i++) d[i] += (float)(inverse * ((double)sums[i] - along * (double)v[i] * inverse));
         store(dx + c, d, width - c);
     }
 }

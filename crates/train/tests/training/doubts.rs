@@ -61,7 +61,7 @@ fn drift(weights: &BTreeMap<String, Vec<f64>>) -> BTreeMap<String, f64> {
 #[test]
 fn a_plan_says_what_its_options_will_not_do() {
     type Case = (fn(&mut Options), &'static [&'static str]);
-    let cases: [Case; 14] = [
+    let cases: [Case; 16] = [
         (|_| {}, &[]),
         (
             |o| o.warmup = Warmup::Steps(100),
@@ -79,6 +79,11 @@ fn a_plan_says_what_its_options_will_not_do() {
             &["--r-drop 1: where nothing is dropped both passes over a text are the same"],
         ),
         (|o| (o.r_drop, o.head_dropout) = (1.0, 0.1), &[]),
+        (
+            |o| (o.contrast, o.batch_size, o.grad_accum) = (1.0, 1, 4),
+            &["--contrast 1: a batch holds one text"],
+        ),
+        (|o| (o.contrast, o.batch_size) = (1.0, 2), &[]),
         (
             |o| {
                 (o.average, o.patience) = (Average::Tail(0.5), Some(2));
