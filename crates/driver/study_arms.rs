@@ -50,7 +50,11 @@ const PRACTICES: [Practice; 14] = [
     practice("reinit", "--reinit-top 1", Some("--reinit-top 0")),
     practice("longer", "{2x}", None),
     practice("r-drop", "--r-drop 1", Some("--r-drop 0")),
-    practice("contrast", "--contrast 1", Some("--contrast 0")),
+    practice(
+        "contrast",
+        "--contrast 1 --label-smoothing 0.1",
+        Some("--contrast 0 --label-smoothing 0"),
+    ),
     practice("l2-sp", "--l2-sp 50%", Some("--l2-sp 0")),
     practice("mixout", "--mixout 0.7", Some("--mixout 0")),
     practice("augment", "--augment eda", Some("--augment none")),

@@ -276,6 +276,9 @@ pub struct Contrast {
 }
 
 impl Contrast {
+    /// A row shorter than this has no direction.
+    pub const SHORTEST: f64 = 1e-12;
+
     /// Elements of what [`Backend::contrast`] keeps of so many rows for its backward pass: `[R, R]` and `[R]`.
     pub fn kept(rows: usize) -> usize {
         rows * (rows + 1)

@@ -117,7 +117,8 @@ pub struct Options {
     pub max_steps: Option<usize>,
     /// Sequences of a forward pass.
     pub batch_size: usize,
-    /// Most tokens of a micro-batch; cuts micro-batches only, never changes a step's mathematics.
+    /// Most tokens of a micro-batch; cuts micro-batches only, never changes a step's mathematics, and so cuts none under
+    /// a contrast, which is of the texts of a batch.
     pub max_tokens: usize,
     /// Forward passes of `batch_size` in an optimiser step.
     pub grad_accum: usize,

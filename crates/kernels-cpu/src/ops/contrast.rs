@@ -3,8 +3,6 @@
 use crate::team::{Parts, Team};
 use hone_kernels::Contrast;
 
-/// A row shorter than this has no direction.
-const SHORTEST: f64 = 1e-12;
 /// Sums of a dot product that grow side by side.
 const LANES: usize = 16;
 /// Channels of a gradient that are summed at once.
@@ -42,7 +40,7 @@ pub fn forward(
     let (slopes, inverse) = kept.split_at_mut(rows * rows);
     for (r, inverse) in inverse.iter_mut().enumerate() {
         let length = dot(row(r), row(r)).sqrt();
-        *inverse = match length < SHORTEST {
+        *inverse = match length < Contrast::SHORTEST {
             true => 0.0,
             false => (1.0 / length) as f32,
         };

@@ -1,7 +1,7 @@
 // Rows of one class drawn together, those of others pushed apart: one warp a row, in double, since rows are few.
 #include "device.cuh"
 
-// A row shorter than this has no direction.
+// hone_kernels::Contrast::SHORTEST.
 constexpr double SHORTEST = 1e-12;
 
 // Sum of x*y, whole in every lane.

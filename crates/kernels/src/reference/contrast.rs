@@ -3,9 +3,6 @@
 use crate::math::Scalar;
 use crate::types::Contrast;
 
-/// A row shorter than this has no direction.
-const SHORTEST: f64 = 1e-12;
-
 fn dot<F: Scalar>(x: &[F], y: &[F]) -> F {
     let mut sum = F::of(0.0);
     for (&x, &y) in x.iter().zip(y) {
@@ -30,7 +27,7 @@ pub fn forward<F: Scalar>(
     let (slopes, inverse) = kept.split_at_mut(rows * rows);
     for (r, inverse) in inverse.iter_mut().enumerate() {
         let length = dot(row(r), row(r)).sqrt();
-        *inverse = match length < F::of(SHORTEST) {
+        *inverse = match length < F::of(Contrast::SHORTEST) {
             true => F::of(0.0),
             false => F::of(1.0) / length,
         };

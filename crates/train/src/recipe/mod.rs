@@ -324,7 +324,8 @@ fn shape(facts: &Facts) -> String {
     }
 }
 
-type Start = (Option<Setting>, String);
+/// A value, none where it stays what it is, and why.
+type Reasoned = (Option<Setting>, String);
 
 /// How many others of its class a text has in a batch, on average.
 fn company(facts: &Facts, batch: usize) -> f64 {
@@ -334,7 +335,7 @@ fn company(facts: &Facts, batch: usize) -> f64 {
 }
 
 /// What stands beside the cross-entropy, and how much of a label's probability is spread over all: derived together.
-fn loss(facts: &Facts, batch: usize) -> [Start; 2] {
+fn loss(facts: &Facts, batch: usize) -> [Reasoned; 2] {
     let company = company(facts, batch);
     let none = match &facts.own_loss {
         Some(flag) => Some(format!("none: --{flag} was given")),
@@ -364,7 +365,7 @@ fn loss(facts: &Facts, batch: usize) -> [Start; 2] {
 }
 
 /// What a new head begins as, and what it reads.
-fn start(facts: &Facts, given: &Given) -> (Start, Start) {
+fn start(facts: &Facts, given: &Given) -> (Reasoned, Reasoned) {
     let word = |text: &str| Some(Setting::Word(text.to_owned()));
     if facts.head {
         let kept = "the model has a trained head for these labels, which goes on".to_owned();

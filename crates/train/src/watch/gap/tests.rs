@@ -1,3 +1,5 @@
+//! Verdicts on histories that are made up, what they say, and how often chance alone makes one.
+
 use super::*;
 use crate::{Options, fits_task};
 use hone_tensor::Philox;
